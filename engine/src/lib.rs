@@ -1,1 +1,4 @@
 //! Placeholder.
+
+pub mod address;
+pub mod value;
