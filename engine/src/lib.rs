@@ -1,4 +1,14 @@
-//! Placeholder.
+//! The engine of gabion: infrastructure as code for LLM inference.
+//!
+//! Placeholder: the architecture and its invariants are described here once the parts stand.
 
 pub mod address;
+pub mod apply;
+pub mod diff;
+pub mod plan;
+pub mod provider;
+pub mod resource;
+pub mod schema;
+pub mod state;
 pub mod value;
+pub mod world;

@@ -1,0 +1,135 @@
+//! Plans: what apply will do, and why, as data.
+
+pub mod change;
+pub mod step;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::address::{Lineage, OperationId, ResourceAddress, Uid};
+use crate::provider::Observation;
+use crate::state::event::ObjectMove;
+use crate::value::{Fingerprint, Value};
+use crate::world::Refresh;
+
+use change::{Change, Drift, Note};
+use step::Step;
+
+/// The version of a plan's written form.
+pub const PLAN_FORMAT_VERSION: u32 = 1;
+
+/// A finished plan. Same documents, state and world give the same plan, byte for byte.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The version of this form.
+    pub format_version: u32,
+    /// The project's name.
+    pub project: Arc<str>,
+    /// What it is for.
+    pub mode: Mode,
+    /// What it was made from.
+    pub basis: Basis,
+    /// Calls without a recorded result that recovery has found out about; apply records these first.
+    pub settlements: Vec<Settlement>,
+    /// Calls that are still in flight or could not be found out about; their objects are not touched.
+    pub unsettled: Vec<Unsettled>,
+    /// Recorded objects that are proved to be gone; apply records that before its steps.
+    pub vanished: Vec<Uid>,
+    /// Renames, which apply records before its steps.
+    pub moves: Vec<ObjectMove>,
+    /// What happens to each object, sorted by address, deposed objects after current ones.
+    pub changes: Vec<Change>,
+    /// The calls that carry the changes out.
+    pub steps: Vec<Step>,
+    /// What the world changed behind our back.
+    pub drift: Vec<Drift>,
+    /// The project's outputs, where they change or exist.
+    pub outputs: BTreeMap<Arc<str>, OutputChange>,
+    /// Addresses that people use once the plan is applied (a service's URL), by name; unknown where apply fills them.
+    pub endpoints: BTreeMap<Arc<str>, Value>,
+    /// What people should know about the plan as a whole.
+    pub notes: Vec<Note>,
+    /// How many changes a selection (`--target`, `--exclude`, `-f`) left out, by address.
+    pub left_out: Vec<ResourceAddress>,
+    /// What must not have moved when the plan is applied.
+    pub bindings: Bindings,
+}
+
+/// What a plan is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// To make the world what the configuration says.
+    #[default]
+    Apply,
+    /// To delete everything that is recorded.
+    Destroy,
+}
+
+/// What a plan was made from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Basis {
+    /// The state's lineage; `None` when there is no state yet.
+    pub lineage: Option<Lineage>,
+    /// The state's serial; 0 when there is no state yet.
+    pub serial: u64,
+    /// When the world was gathered: the only clock time in a plan.
+    pub gathered_at: Timestamp,
+    /// How much of the world was read.
+    pub refresh: Refresh,
+    /// The commit of the configuration, if it is in a git checkout. Shown, not binding.
+    pub commit: Option<Arc<str>>,
+    /// The SHA-256 of the configuration's files, in hexadecimal. Shown, not binding.
+    pub configuration: Arc<str>,
+}
+
+/// A call without a recorded result, and what became of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Settlement {
+    /// The call.
+    pub operation: OperationId,
+    /// The object.
+    pub uid: Uid,
+    /// Its address.
+    pub address: ResourceAddress,
+    /// What was found, sealed. Never `Unknown`.
+    pub observation: Observation,
+}
+
+/// A call that cannot be settled now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Unsettled {
+    /// The call.
+    pub operation: OperationId,
+    /// The object's address.
+    pub address: ResourceAddress,
+    /// Why, as a sentence for people.
+    pub reason: String,
+}
+
+/// An output before and after.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OutputChange {
+    /// What it is; `None` when it is new.
+    pub before: Option<Value>,
+    /// What it shall be; `None` when it goes. Unknown where apply fills it.
+    pub after: Option<Value>,
+}
+
+/// What a plan writes and relied on. Only if one of these moved is it stale.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Bindings {
+    /// Addresses at which no object may have appeared.
+    pub absent: Vec<ResourceAddress>,
+    /// Records that the plan changes or read from, with the serial at which each last changed.
+    pub records: BTreeMap<Uid, u64>,
+    /// For each object that goes, the objects that depended on it.
+    pub dependants: BTreeMap<Uid, Vec<Uid>>,
+    /// Exclusive claims that the plan's creations make, none of which anybody else may hold.
+    pub claims: Vec<Arc<str>>,
+    /// Secrets, by template, with the fingerprint that each had; `None` when there was no key.
+    pub secrets: BTreeMap<Arc<str>, Option<Fingerprint>>,
+}

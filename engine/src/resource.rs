@@ -1,0 +1,191 @@
+//! What lowering produces and planning consumes: resources, as the configuration declares them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::address::ResourceAddress;
+use crate::schema::{ReplaceOrder, Timeouts};
+use crate::value::{AttributePath, Attributes, TemplateText};
+
+/// A place in a configuration file, as people read it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Place {
+    /// The file, relative to the project directory.
+    pub file: Arc<str>,
+    /// The line, from 1.
+    pub line: u32,
+    /// The column in characters, from 1.
+    pub column: u32,
+    /// How many characters it spans on that line; 0 when only the start is known.
+    #[serde(default)]
+    pub length: u32,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The document of the configuration that a resource comes from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DocumentRef {
+    /// Its type: `service`, `gateway`, `resource`.
+    pub document_type: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where it starts.
+    pub place: Place,
+}
+
+/// One resource that the configuration declares, its references not yet evaluated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resource {
+    /// Its address.
+    pub address: ResourceAddress,
+    /// Its inputs. A leaf with a template is [`Value::Unknown`](crate::value::Value::Unknown) until planning evaluates
+    /// it; one with only `env` or `secrets` references is a secret that holds its value already.
+    pub inputs: Attributes,
+    /// Where each input stands in the configuration, as deep as is known. The empty path is the resource itself.
+    pub places: BTreeMap<AttributePath, Place>,
+    /// Dependencies beyond those that references make, each with the place that declares it.
+    pub depends_on: Vec<(ResourceAddress, Place)>,
+    /// How it may be changed.
+    pub lifecycle: Lifecycle,
+    /// How long each action may take; `None` means as its schema says.
+    pub timeouts: TimeoutOverrides,
+    /// What must hold before and after it is applied.
+    pub conditions: Vec<Condition>,
+    /// The document that it comes from.
+    pub document: DocumentRef,
+}
+
+impl Resource {
+    /// Returns the place of an input, or of the nearest enclosing one that has a place.
+    pub fn place_of(&self, path: &AttributePath) -> &Place {
+        let mut segments = path.0.as_slice();
+        loop {
+            if let Some(place) = self.places.get(&AttributePath(segments.to_vec())) {
+                return place;
+            }
+            match segments.split_last() {
+                Some((_, rest)) => segments = rest,
+                None => return &self.document.place,
+            }
+        }
+    }
+}
+
+/// How a resource may be changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Lifecycle {
+    /// Whether a plan that would delete the object is refused.
+    pub prevent_destroy: bool,
+    /// The order of replacements; `None` means as the schema says.
+    pub replace_order: Option<ReplaceOrder>,
+    /// Attributes whose differences are not acted on.
+    pub ignore_changes: Vec<AttributePath>,
+    /// Resources, or attributes of resources, whose change replaces this one.
+    pub replace_triggered_by: Vec<TemplateText>,
+}
+
+/// How long each action may take, where the configuration says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TimeoutOverrides {
+    /// For a creation, readiness included.
+    pub create: Option<Duration>,
+    /// For an update.
+    pub update: Option<Duration>,
+    /// For a deletion, draining included.
+    pub delete: Option<Duration>,
+}
+
+impl TimeoutOverrides {
+    /// Returns the schema's timeouts with these in their place.
+    pub fn over(self, schema: Timeouts) -> Timeouts {
+        Timeouts {
+            create: self.create.unwrap_or(schema.create),
+            update: self.update.unwrap_or(schema.update),
+            delete: self.delete.unwrap_or(schema.delete),
+        }
+    }
+}
+
+/// Something that must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// When it is checked.
+    pub when: ConditionTime,
+    /// What must hold: a comparison of templates, as written.
+    pub condition: TemplateText,
+    /// What to say when it does not.
+    pub message: String,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// When a condition is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConditionTime {
+    /// Before the resource is changed; at plan when everything in it is known by then.
+    Before,
+    /// After the resource was changed, and before its dependants are.
+    After,
+}
+
+/// What documents beyond resources ask of a plan.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Directives {
+    /// Renames, in the order of the files.
+    pub moved: Vec<Moved>,
+    /// Objects to stop managing.
+    pub removed: Vec<Removed>,
+    /// Objects to start managing.
+    pub imports: Vec<Import>,
+}
+
+/// A rename: the object at `from` is now the one at `to`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// The old address.
+    pub from: ResourceAddress,
+    /// The new address.
+    pub to: ResourceAddress,
+    /// Where it says so.
+    pub place: Place,
+}
+
+/// An object that leaves the configuration on purpose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removed {
+    /// Its address.
+    pub from: ResourceAddress,
+    /// Whether it is deleted; otherwise it is forgotten and goes on existing.
+    pub destroy: bool,
+    /// Where it says so.
+    pub place: Place,
+}
+
+/// An existing object that is to be managed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Import {
+    /// The address that it gets.
+    pub to: ResourceAddress,
+    /// Its id, as the provider's `import` reads it.
+    pub id: Arc<str>,
+    /// Where it says so.
+    pub place: Place,
+}

@@ -1,0 +1,225 @@
+//! The events of the log. Records are what folding them gives; nothing else changes a record.
+//!
+//! Every write to the state is one of these. An event carries a hash chained to the previous one, so that a log that
+//! lost or altered an event shows it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::address::{Lineage, ObjectId, OperationId, ResourceAddress, RunId, Uid};
+use crate::provider::{CallAction, ObjectState, Observation, ProviderError};
+use crate::state::record::{Declaration, Record};
+use crate::value::{Attributes, Value};
+
+/// One event of the log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its number, from 1 without gaps. The last one's is the serial that people see.
+    pub sequence: u64,
+    /// When it was written, by the writer's clock. For people; nothing is decided by it.
+    pub at: Timestamp,
+    /// The run that wrote it.
+    pub run: RunId,
+    /// The lease epoch under which it was written; 0 for the log's creation.
+    pub epoch: u64,
+    /// What happened.
+    pub body: EventBody,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum EventBody {
+    /// The log was created.
+    Created(Created),
+    /// A run took the lease.
+    LeaseTaken {
+        /// Who holds it.
+        holder: Holder,
+    },
+    /// A run gave the lease back.
+    LeaseReleased,
+    /// A run began to carry out a plan, or another command that writes.
+    RunStarted(RunStarted),
+    /// A run ended by itself.
+    RunFinished {
+        /// How many changes were done, failed, skipped and left uncertain.
+        summary: BTreeMap<Arc<str>, u64>,
+    },
+    /// A call that changes the world is about to be made.
+    Intent(Intent),
+    /// A call's object has an id.
+    Checkpoint {
+        /// The call.
+        operation: OperationId,
+        /// The id.
+        id: ObjectId,
+        /// Data that only the provider reads.
+        #[serde(default)]
+        private: serde_json::Value,
+    },
+    /// A call succeeded. A deletion leaves no state.
+    Succeeded {
+        /// The call.
+        operation: OperationId,
+        /// The object as it is now, sealed; `None` after a deletion.
+        state: Option<ObjectState>,
+        /// What the configuration now says about it; `None` leaves it as it was.
+        declaration: Option<Declaration>,
+    },
+    /// A call failed, or its answer was lost.
+    Failed {
+        /// The call.
+        operation: OperationId,
+        /// Why, and what it may have done.
+        error: ProviderError,
+    },
+    /// An observation settled a call whose result was not recorded.
+    Settled {
+        /// The call.
+        operation: OperationId,
+        /// What was found. Never `Unknown`: such a call stays open.
+        observation: Observation,
+    },
+    /// An object that was recorded is proved to be gone.
+    Vanished {
+        /// The object.
+        uid: Uid,
+    },
+    /// An object was deleted together with the one that holds it, without a call of its own.
+    DeletedWith {
+        /// The object.
+        uid: Uid,
+        /// The object whose deletion takes it along.
+        with: Uid,
+    },
+    /// Addresses of objects changed, all at once: chains and swaps are one event.
+    Moved {
+        /// Each object with its new address.
+        moves: Vec<ObjectMove>,
+    },
+    /// An object is no longer managed. It goes on existing.
+    Forgotten {
+        /// The object.
+        uid: Uid,
+    },
+    /// An existing object came under management.
+    Imported {
+        /// Its record.
+        record: Box<Record>,
+    },
+    /// What the configuration says about an object changed, without a call.
+    Declared {
+        /// The object.
+        uid: Uid,
+        /// What it says now.
+        declaration: Declaration,
+    },
+    /// A difference between record and world was accepted: the record now says what the world says.
+    Accepted {
+        /// The object.
+        uid: Uid,
+        /// Its attributes as read, sealed.
+        attributes: Attributes,
+    },
+    /// A person marked an object for replacement.
+    Tainted {
+        /// The object.
+        uid: Uid,
+    },
+    /// A person took such a mark away.
+    Untainted {
+        /// The object.
+        uid: Uid,
+    },
+    /// The project's outputs are now these, sealed.
+    OutputsSet {
+        /// By name.
+        outputs: BTreeMap<Arc<str>, Value>,
+    },
+}
+
+/// The first event of every log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Created {
+    /// The version of the log's format.
+    pub format_version: u32,
+    /// The state's identifier for life.
+    pub lineage: Lineage,
+    /// The project's name when it was created.
+    pub project: Arc<str>,
+}
+
+/// Who holds a lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The user's name, or the CI run's URL.
+    pub who: String,
+    /// The host's name.
+    pub host: String,
+    /// The process, when it runs on a host whose processes can be looked at.
+    pub process: Option<ProcessIdentity>,
+    /// The command: `apply`, `destroy`, `state mv`.
+    pub operation: String,
+}
+
+/// What makes a process the same one: its id alone is used again.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ProcessIdentity {
+    /// The process id.
+    pub pid: u32,
+    /// When it started, in clock ticks since boot, from `/proc/PID/stat`.
+    pub start_time: u64,
+    /// The boot that it runs in, from `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+}
+
+/// The start of a run that writes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunStarted {
+    /// The command.
+    pub operation: String,
+    /// Who ran it.
+    pub who: String,
+    /// The digest of the plan that it carries out, if it does.
+    pub plan: Option<Arc<str>>,
+    /// The commit of the configuration, if it is in a git checkout.
+    pub commit: Option<Arc<str>>,
+}
+
+/// A call that changes the world and is about to be made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Intent {
+    /// The call's idempotency key.
+    pub operation: OperationId,
+    /// What is to be done.
+    pub action: CallAction,
+    /// The object; of a creation, one that no earlier event names.
+    pub uid: Uid,
+    /// Its address.
+    pub address: ResourceAddress,
+    /// The inputs, wholly known, sealed; of a deletion, those it was made with.
+    pub inputs: Attributes,
+    /// What the configuration says about it; `None` for a deletion.
+    pub declaration: Option<Declaration>,
+    /// The object whose address this one takes, which becomes deposed in this very event.
+    pub deposes: Option<Uid>,
+    /// The digest of the plan that asked for it.
+    pub plan: Option<Arc<str>>,
+    /// The number of the plan's step.
+    pub step: u32,
+}
+
+/// One object's new address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectMove {
+    /// The object.
+    pub uid: Uid,
+    /// Where it was.
+    pub from: ResourceAddress,
+    /// Where it is now.
+    pub to: ResourceAddress,
+}

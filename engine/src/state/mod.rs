@@ -1,0 +1,4 @@
+//! State: an append-only log of events, and the records that folding it gives.
+
+pub mod event;
+pub mod record;

@@ -1,0 +1,136 @@
+//! The record of one object: everything it takes to plan, read and delete it, also when its configuration is gone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::address::{ObjectId, OperationId, ProviderName, ResourceAddress, Uid};
+use crate::provider::{CallAction, RecordedObject};
+use crate::resource::{DocumentRef, Lifecycle};
+use crate::schema::{ReplaceOrder, Timeouts};
+use crate::value::{Attributes, Value};
+
+/// The record of one object. Secrets in it are sealed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The object's identifier for life.
+    pub uid: Uid,
+    /// The address that it has, or had when it was deposed.
+    pub address: ResourceAddress,
+    /// Whether another object has taken its address and this one awaits deletion.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deposed: bool,
+    /// How far it is.
+    pub status: Status,
+    /// The provider's id, as soon as it is known.
+    pub id: Option<ObjectId>,
+    /// The inputs that it was last made or updated with.
+    pub inputs: Attributes,
+    /// Its attributes as the provider last returned them.
+    pub attributes: Attributes,
+    /// Data that only the provider reads.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub private: serde_json::Value,
+    /// What the configuration says about it beyond its inputs.
+    pub declaration: Declaration,
+    /// The call whose result is not recorded, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open: Option<OpenCall>,
+    /// The serial at which it was created.
+    pub created_at: u64,
+    /// The serial at which it last changed.
+    pub changed_at: u64,
+}
+
+/// How far an object is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Its creation was meant and has no result yet.
+    Creating,
+    /// It exists, and what it is must be read before it is relied on; what cannot be read counts as different.
+    Incomplete,
+    /// It was made or updated as intended and passed its readiness.
+    Ready,
+    /// A person wants it replaced.
+    Tainted,
+    /// Its deletion was meant and has no result yet, or did not finish.
+    Deleting,
+}
+
+/// What the configuration says about an object beyond its inputs; kept so that the object can be deleted without it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Declaration {
+    /// The provider that manages it.
+    pub provider: ProviderName,
+    /// The schema version that its attributes have.
+    pub schema_version: u32,
+    /// The document that declared it; `None` for an imported object without configuration.
+    pub document: Option<DocumentRef>,
+    /// Direct dependencies.
+    pub dependencies: Vec<Dependency>,
+    /// How it may be changed.
+    pub lifecycle: Lifecycle,
+    /// How long each action may take.
+    pub timeouts: Timeouts,
+    /// The order in which it is replaced.
+    pub replace_order: ReplaceOrder,
+    /// What it holds exclusively.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<Arc<str>>,
+    /// Resolved choices that later plans keep while they satisfy the need, each with what it was chosen from.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pins: BTreeMap<Arc<str>, Pin>,
+}
+
+/// A direct dependency of an object.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Dependency {
+    /// What it depends on.
+    pub address: ResourceAddress,
+    /// The object that stood at that address when this one was last applied.
+    pub uid: Option<Uid>,
+}
+
+/// A resolved choice.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Pin {
+    /// What was chosen.
+    pub value: Value,
+    /// What it was chosen from: a name pattern, a version range, a need.
+    pub chosen_from: Value,
+}
+
+/// A call whose result is not recorded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OpenCall {
+    /// Its idempotency key.
+    pub operation: OperationId,
+    /// What was to be done.
+    pub action: CallAction,
+    /// The inputs that it carries.
+    pub inputs: Attributes,
+    /// The status before it.
+    pub before: Option<Status>,
+    /// The object that the same event deposed.
+    pub deposes: Option<Uid>,
+    /// The serial of its intent.
+    pub since: u64,
+    /// The lease epoch under which it was sent.
+    pub epoch: u64,
+}
+
+impl Record {
+    /// Returns what a provider needs to find, read or delete the object.
+    pub fn to_object(&self) -> RecordedObject {
+        RecordedObject {
+            uid: self.uid,
+            address: self.address.clone(),
+            id: self.id.clone(),
+            inputs: self.inputs.clone(),
+            attributes: self.attributes.clone(),
+            private: self.private.clone(),
+        }
+    }
+}
