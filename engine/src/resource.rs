@@ -189,3 +189,22 @@ pub struct Import {
     /// Where it says so.
     pub place: Place,
 }
+
+/// A project's configuration, loaded, checked and lowered: what planning starts from.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Configuration {
+    /// The project's name.
+    pub project: Arc<str>,
+    /// The SHA-256 of the configuration's files, in hexadecimal.
+    pub digest: Arc<str>,
+    /// Every resource, sorted by address; addresses are unique.
+    pub resources: Vec<Resource>,
+    /// What documents beyond resources ask for.
+    pub directives: Directives,
+    /// The project's outputs: values whose unknown and secret leaves carry templates.
+    pub outputs: BTreeMap<Arc<str>, crate::value::Value>,
+    /// Addresses that people use once all is applied, such as a service's URL, by name.
+    pub endpoints: BTreeMap<Arc<str>, crate::value::Value>,
+    /// What people should know that is no problem, each with its place.
+    pub notes: Vec<(Arc<str>, Option<Place>)>,
+}

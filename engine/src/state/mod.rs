@@ -2,3 +2,6 @@
 
 pub mod event;
 pub mod record;
+pub mod snapshot;
+
+pub use snapshot::State;
