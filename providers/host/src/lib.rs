@@ -1,9 +1,13 @@
 //! Programs on machines: how gabion reaches a machine, runs a program there and keeps hold of it.
 //!
 //! * [`transport`]: the way to a machine (connections, commands, files); [`http`] and [`unix_path`] build on it.
+//! * [`unit`]: a long-running program that outlives the command that started it.
+//! * [`ports`]: which port belongs to whom, for all projects of a user.
 
 pub mod durable;
 pub mod http;
+pub mod ports;
 pub mod process;
 pub mod transport;
+pub mod unit;
 pub mod unix_path;

@@ -1,0 +1,303 @@
+//! The unit's directory: its paths, how it comes to be, and what units there are.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use super::error::UnitError;
+use super::fence::{self, Fence};
+use super::mark::Mark;
+use super::placeholder::Substitution;
+use super::record::{LaunchRecord, to_bytes};
+use super::spec::{EnvValue, UnitSpec};
+use crate::durable;
+
+/// A unit's directory and the places in it. Having one says nothing about whether it exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnitDirectory {
+    path: PathBuf,
+}
+
+impl UnitDirectory {
+    /// Names the directory of a unit below a data root.
+    ///
+    /// # Errors
+    /// [`UnitError::Invalid`] when the uid cannot be a directory's name.
+    pub fn new(data_root: &Path, uid: &str) -> Result<Self, UnitError> {
+        let fits = !uid.is_empty()
+            && uid.len() <= 200
+            && !uid.starts_with('.')
+            && uid
+                .chars()
+                .all(|character| character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | '-'));
+        if !fits {
+            return Err(UnitError::Invalid {
+                reason: format!(
+                    "{uid:?} cannot name a unit: only letters, digits, `.`, `_` and `-`, and no `.` in front"
+                ),
+            });
+        }
+        Ok(Self {
+            path: data_root.join("units").join(uid),
+        })
+    }
+
+    /// Wraps the path of a unit's directory.
+    #[must_use]
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether the unit exists.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.path.is_dir()
+    }
+
+    /// The directory of the unit's own files.
+    #[must_use]
+    pub fn files(&self) -> PathBuf {
+        self.path.join("files")
+    }
+
+    /// The log the program writes to.
+    #[must_use]
+    pub fn current_log(&self) -> PathBuf {
+        self.logs().join("current.log")
+    }
+
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.path.join("log")
+    }
+
+    pub(crate) fn launch_file(&self) -> PathBuf {
+        self.path.join("launch.json")
+    }
+
+    pub(crate) fn env_file(&self) -> PathBuf {
+        self.path.join("env")
+    }
+
+    pub(crate) fn lock_file(&self) -> PathBuf {
+        self.path.join("lock")
+    }
+
+    pub(crate) fn mark_file(&self) -> PathBuf {
+        self.path.join("mark.json")
+    }
+
+    pub(crate) fn exit_file(&self) -> PathBuf {
+        self.path.join("exit.json")
+    }
+
+    pub(crate) fn fence_file(&self) -> PathBuf {
+        self.path.join("fence.json")
+    }
+
+    pub(crate) fn fence_lock(&self) -> PathBuf {
+        self.path.join("fence.lock")
+    }
+
+    /// Reads the record from which the unit is launched.
+    pub fn launch(&self) -> Result<LaunchRecord, UnitError> {
+        LaunchRecord::read(&self.launch_file())
+    }
+
+    /// Reads the mark of the last launch; `None` when there was none.
+    pub fn mark(&self) -> Result<Option<Mark>, UnitError> {
+        Mark::read(&self.mark_file())
+    }
+
+    /// Reads the newest epoch that touched the unit, and its operation.
+    pub fn fence(&self) -> Result<Option<Fence>, UnitError> {
+        fence::newest(self)
+    }
+
+    /// Reads the secret environment values.
+    pub fn secret_env(&self) -> Result<BTreeMap<String, String>, UnitError> {
+        let path = self.env_file();
+        match durable::read_optional(&path)? {
+            None => Ok(BTreeMap::new()),
+            Some(bytes) => serde_json::from_slice(&bytes)
+                // The error's words must not quote the content.
+                .map_err(|_| UnitError::damaged(&path, "not a JSON object of strings")),
+        }
+    }
+
+    /// Reads one of the unit's files; `None` when it is gone.
+    pub fn file(&self, relative: &str) -> Result<Option<Vec<u8>>, UnitError> {
+        Ok(durable::read_optional(&self.files().join(relative))?)
+    }
+}
+
+/// Puts a unit down: all of its directory at once when it is new, each file atomically when it is there. Nothing is started.
+///
+/// Writing the same again is harmless. Files of an earlier specification that this one no longer has are removed.
+///
+/// # Errors
+/// [`UnitError::Invalid`] before anything is written; [`UnitError::StaleEpoch`] when a newer epoch has touched the unit.
+pub fn write(data_root: &Path, spec: &UnitSpec, fence: &Fence) -> Result<UnitDirectory, UnitError> {
+    let directory = UnitDirectory::new(data_root, &spec.uid)?;
+    validate(spec, &directory)?;
+    if directory.exists() {
+        fence::admit(&directory, fence)?;
+        let earlier = directory.launch().map(|record| record.files).unwrap_or_default();
+        fill(&directory, spec)?;
+        for path in earlier.keys().filter(|path| !spec.files.contains_key(*path)) {
+            remove_file(&directory.files().join(path))?;
+        }
+        return Ok(directory);
+    }
+    let units = data_root.join("units");
+    durable::create_private_directory(&units)?;
+    let prefix = format!(".new-{}-", spec.uid);
+    for leftover in names_beginning_with(&units, &prefix)? {
+        durable::remove_directory(&leftover)?;
+    }
+    let draft = UnitDirectory::at(units.join(format!("{prefix}{}", std::process::id())));
+    durable::create_private_directory(draft.path())?;
+    fill(&draft, spec)?;
+    durable::write_atomic(&draft.fence_file(), &fence::file(fence)?, 0o600)?;
+    fs::rename(draft.path(), directory.path()).map_err(|error| durable::at(directory.path(), error))?;
+    durable::sync_directory(&units)?;
+    Ok(directory)
+}
+
+/// Writes everything but the fence; the record last, since it names the rest.
+fn fill(directory: &UnitDirectory, spec: &UnitSpec) -> Result<(), UnitError> {
+    durable::create_private_directory(&directory.files())?;
+    durable::create_private_directory(&directory.logs())?;
+    for (relative, content) in &spec.files {
+        let path = directory.files().join(relative);
+        if let Some(parent) = path.parent() {
+            durable::create_private_directory(parent)?;
+        }
+        durable::write_atomic(&path, content.as_bytes(), 0o600)?;
+    }
+    let secrets: BTreeMap<&str, &str> = spec
+        .env
+        .iter()
+        .filter_map(|(name, value)| match value {
+            EnvValue::Secret(value) => Some((name.as_str(), value.as_str())),
+            EnvValue::Plain(_) => None,
+        })
+        .collect();
+    durable::write_atomic(&directory.env_file(), &to_bytes(&secrets)?, 0o600)?;
+    durable::write_atomic(
+        &directory.launch_file(),
+        &LaunchRecord::of(spec).to_bytes()?,
+        0o600,
+    )?;
+    Ok(())
+}
+
+fn validate(spec: &UnitSpec, directory: &UnitDirectory) -> Result<(), UnitError> {
+    let invalid = |reason: String| Err(UnitError::Invalid { reason });
+    if spec.argv.first().is_none_or(String::is_empty) {
+        return invalid("`argv` names no program".to_owned());
+    }
+    let texts = spec.argv.iter().chain(spec.working_dir.iter());
+    let substitution = Substitution {
+        ports: &spec.ports,
+        unit_dir: directory.path(),
+        package_dir: spec.package_dir.as_deref(),
+        gabion: Path::new("/"),
+    };
+    for text in texts {
+        if text.contains('\0') {
+            return invalid("an argument or the working directory holds a NUL byte".to_owned());
+        }
+        substitution.apply(text)?;
+    }
+    if let Some(working_dir) = &spec.working_dir
+        && !Path::new(&substitution.apply(working_dir)?).is_absolute()
+    {
+        return invalid(format!("the working directory {working_dir:?} is not absolute"));
+    }
+    for (name, value) in &spec.env {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            return invalid(format!("{name:?} cannot name an environment variable"));
+        }
+        if value.expose().contains('\0') {
+            return invalid(format!(
+                "the value of the environment variable {name} holds a NUL byte"
+            ));
+        }
+        if let EnvValue::Plain(value) = value {
+            substitution.apply(value)?;
+        }
+    }
+    for path in spec.files.keys() {
+        let inside = !path.is_empty()
+            && !path.ends_with('/')
+            && !path.contains('\0')
+            && Path::new(path)
+                .components()
+                .all(|component| matches!(component, Component::Normal(_)));
+        if !inside {
+            return invalid(format!(
+                "the file {path:?} is not a relative path below the unit's `files`"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// One unit found by [`list`].
+#[derive(Debug)]
+pub struct UnitEntry {
+    /// The uid, by the directory's name.
+    pub uid: String,
+    /// The directory.
+    pub directory: UnitDirectory,
+    /// Its record, or why that cannot be read: a damaged unit is still listed.
+    pub launch: Result<LaunchRecord, UnitError>,
+}
+
+/// Returns the units below a data root, ordered by uid.
+pub fn list(data_root: &Path) -> Result<Vec<UnitEntry>, UnitError> {
+    let mut found: Vec<UnitEntry> = names_beginning_with(&data_root.join("units"), "")?
+        .into_iter()
+        .filter_map(|path| {
+            let uid = path.file_name()?.to_str()?.to_owned();
+            let directory = UnitDirectory::new(data_root, &uid).ok()?;
+            directory.exists().then(|| UnitEntry {
+                launch: directory.launch(),
+                uid,
+                directory,
+            })
+        })
+        .collect();
+    found.sort_by(|left, right| left.uid.cmp(&right.uid));
+    Ok(found)
+}
+
+fn names_beginning_with(directory: &Path, prefix: &str) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(durable::at(directory, error)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(durable::at(path, error)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,38 @@
+//! Who runs a unit, in the words of that very process.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::UnitError;
+use super::record::parse;
+use crate::durable;
+use crate::process::ProcessIdentity;
+
+/// `mark.json`, written by the shim under the unit's lock just before it becomes the program; exec changes neither pid nor start time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Format of this file.
+    pub format: u32,
+    /// The unit.
+    pub uid: String,
+    /// The operation that launched it.
+    pub operation: String,
+    /// The lease epoch of that operation.
+    pub epoch: u64,
+    /// The process, which leads the unit's session.
+    #[serde(flatten)]
+    pub process: ProcessIdentity,
+}
+
+impl Mark {
+    /// The format this build writes.
+    pub const FORMAT: u32 = 1;
+
+    /// Reads a mark; `None` when the unit was never launched.
+    pub(crate) fn read(path: &Path) -> Result<Option<Self>, UnitError> {
+        durable::read_optional(path)?
+            .map(|bytes| parse(path, &bytes, Self::FORMAT))
+            .transpose()
+    }
+}

@@ -1,0 +1,45 @@
+//! Units: long-running programs that outlive the command that started them.
+//!
+//! A unit is a directory on its machine. [`write()`] puts down what to run, [`start()`] runs it, [`inspect()`] says how it is, [`stop()`] ends its whole session, [`remove()`] leaves nothing behind.
+//! All of it is code that runs *on* the machine: locks, signals and `/proc` have no meaning from elsewhere.
+//!
+//! ```text
+//! <data_root>/units/<uid>/
+//!   launch.json   all it takes to start the unit again, except secret values
+//!   env           the secret environment values; 0600, the one place on disk for them
+//!   files/        the unit's files
+//!   fence.json    the newest lease epoch that touched the unit; older ones are refused
+//!   lock          flocked by the shim and inherited by the program: one run at a time
+//!   mark.json     who runs, written by that very process just before it becomes the program
+//!   exit.json     how the program ended, if the process that started it was there to see
+//!   log/          current.log, and rotated ones: 1.log is the youngest
+//! ```
+//!
+//! The program is started through a shim: a short-lived process that makes itself a session of its own, takes the lock, writes the mark and then *becomes* the program by exec. There is no supervisor that could die, and no moment
+//! at which a program runs without a mark.
+
+mod directory;
+mod error;
+mod fence;
+mod launch;
+mod log;
+mod mark;
+mod placeholder;
+mod record;
+mod shim;
+mod spec;
+mod status;
+mod stop;
+
+pub use directory::{UnitDirectory, UnitEntry, list, write};
+pub use error::UnitError;
+pub use fence::Fence;
+pub use launch::{Launched, StartRequest, start};
+pub use log::{LogFollower, LogPosition, follow, rotate_if_larger, tail};
+pub use mark::Mark;
+pub use placeholder::{PlaceholderError, Substitution};
+pub use record::{LaunchRecord, digest};
+pub use shim::{ShimError, ShimRequest, unit_exec};
+pub use spec::{EnvValue, LogSettings, UnitSpec};
+pub use status::{Exit, UnitStatus, inspect};
+pub use stop::{StopReport, remove, stop};

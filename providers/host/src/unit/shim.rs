@@ -1,0 +1,299 @@
+//! The process that becomes the program.
+//!
+//! The body of the hidden command `gabion agent unit-exec DIR`. It reports on standard error whether it got as far as exec: nothing but the end of that pipe on success, one line of JSON on failure.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::unistd;
+use serde::{Deserialize, Serialize};
+
+use super::directory::UnitDirectory;
+use super::error::UnitError;
+use super::fence;
+use super::log;
+use super::mark::Mark;
+use super::placeholder::Substitution;
+use super::record::{LaunchRecord, to_bytes};
+use crate::durable;
+use crate::process::ProcessIdentity;
+
+/// What the shim is asked to run.
+#[derive(Clone, Debug)]
+pub struct ShimRequest {
+    /// The unit's directory.
+    pub directory: PathBuf,
+    /// The operation that launches it, for the mark.
+    pub operation: String,
+    /// That operation's lease epoch.
+    pub epoch: u64,
+}
+
+/// Why the shim did not become the program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "error", rename_all = "snake_case")]
+pub enum ShimError {
+    /// The unit runs already, or what is left of an earlier run holds its lock.
+    #[error("the unit is held by {}", holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}")))]
+    Busy {
+        /// The process, when it is known.
+        holder: Option<i32>,
+    },
+    /// A newer run of gabion has touched the unit.
+    #[error("epoch {offered} is older than {recorded}, which has touched this unit since")]
+    StaleEpoch {
+        /// The caller's epoch.
+        offered: u64,
+        /// The newest epoch seen.
+        recorded: u64,
+    },
+    /// There is no such unit, or no longer.
+    #[error("{path} is not there")]
+    NotFound {
+        /// What is missing.
+        path: String,
+    },
+    /// The program cannot be started as recorded.
+    #[error("{detail}")]
+    Invalid {
+        /// What is wrong: the program is missing, the working directory is, a record is damaged.
+        detail: String,
+    },
+    /// The operating system refused.
+    #[error("{detail}")]
+    System {
+        /// Its words.
+        detail: String,
+    },
+}
+
+impl From<io::Error> for ShimError {
+    fn from(error: io::Error) -> Self {
+        Self::System {
+            detail: error.to_string(),
+        }
+    }
+}
+
+impl From<nix::errno::Errno> for ShimError {
+    fn from(errno: nix::errno::Errno) -> Self {
+        io::Error::from(errno).into()
+    }
+}
+
+impl From<UnitError> for ShimError {
+    fn from(error: UnitError) -> Self {
+        match error {
+            UnitError::NotFound { path } => Self::NotFound {
+                path: path.display().to_string(),
+            },
+            UnitError::StaleEpoch {
+                offered, recorded, ..
+            } => Self::StaleEpoch { offered, recorded },
+            UnitError::Io { source } => source.into(),
+            other => Self::Invalid {
+                detail: other.to_string(),
+            },
+        }
+    }
+}
+
+/// Becomes the unit's program; returns only when that fails, after having said so on standard error.
+///
+/// Must be the whole work of a freshly started process that leads no process group: it makes the process a session of its own, replaces its standard streams, and holds the unit's lock for as long as the program runs.
+pub fn unit_exec(request: &ShimRequest) -> Result<Infallible, ShimError> {
+    // Closed by exec, which is how the parent learns that all went well.
+    let report = io::stderr().as_fd().try_clone_to_owned().map(File::from);
+    let error = match become_program(request) {
+        Ok(never) => match never {},
+        Err(error) => error,
+    };
+    if let (Ok(mut report), Ok(line)) = (report, serde_json::to_string(&error)) {
+        // A parent that is gone does not read it; the return value says the same.
+        let _ = writeln!(report, "{line}");
+    }
+    Err(error)
+}
+
+fn become_program(request: &ShimRequest) -> Result<Infallible, ShimError> {
+    let directory = UnitDirectory::at(&request.directory);
+    if unistd::getsid(None)? != unistd::getpid() {
+        unistd::setsid()?;
+    }
+    let lock = take_lock(&directory)?;
+    // The lock may be of a directory that has been removed since: the record tells.
+    let record = directory.launch()?;
+    refuse_second_run(&directory)?;
+    refuse_stale_epoch(&directory, request)?;
+
+    let gabion = std::env::current_exe()?;
+    let mut program = program(&directory, &record, &gabion)?;
+    log::rotate_at_start(&directory, record.log)?;
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(directory.current_log())
+        .map_err(|error| durable::at(&directory.current_log(), error))?;
+    let null = File::open("/dev/null")?;
+
+    write_mark(&directory, &record, request)?;
+
+    // The program inherits the lock: the kernel frees it when the last process that holds it is gone.
+    fcntl(&lock, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    unistd::dup2_stdin(&null)?;
+    unistd::dup2_stdout(&log)?;
+    unistd::dup2_stderr(&log)?;
+    let error = program.exec();
+    let detail = match error.kind() {
+        io::ErrorKind::NotFound => format!("the program {:?} is not there", program.get_program()),
+        io::ErrorKind::PermissionDenied => {
+            format!("the program {:?} may not be executed", program.get_program())
+        }
+        _ => format!(
+            "the program {:?} cannot be started: {error}",
+            program.get_program()
+        ),
+    };
+    // Standard error is the unit's log by now, where people look first.
+    let _ = writeln!(io::stderr(), "gabion: {detail}");
+    Err(ShimError::Invalid { detail })
+}
+
+fn take_lock(directory: &UnitDirectory) -> Result<File, ShimError> {
+    let path = directory.lock_file();
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => ShimError::NotFound {
+                path: directory.path().display().to_string(),
+            },
+            _ => durable::at(&path, error).into(),
+        })?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(std::fs::TryLockError::WouldBlock) => Err(ShimError::Busy {
+            holder: directory
+                .mark()
+                .ok()
+                .flatten()
+                .map(|mark| mark.process)
+                .filter(ProcessIdentity::is_alive)
+                .map(|process| process.pid),
+        }),
+        Err(std::fs::TryLockError::Error(error)) => Err(durable::at(&path, error).into()),
+    }
+}
+
+/// A program that closed every descriptor it inherited runs without the lock.
+fn refuse_second_run(directory: &UnitDirectory) -> Result<(), ShimError> {
+    match directory.mark()? {
+        Some(mark) if mark.process.is_alive() => Err(ShimError::Busy {
+            holder: Some(mark.process.pid),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn refuse_stale_epoch(directory: &UnitDirectory, request: &ShimRequest) -> Result<(), ShimError> {
+    let seen = [
+        fence::newest(directory)?.map(|fence| fence.epoch),
+        directory.mark()?.map(|mark| mark.epoch),
+    ];
+    match seen.into_iter().flatten().max() {
+        Some(recorded) if recorded > request.epoch => Err(ShimError::StaleEpoch {
+            offered: request.epoch,
+            recorded,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn program(directory: &UnitDirectory, record: &LaunchRecord, gabion: &Path) -> Result<Command, ShimError> {
+    let substitution = Substitution {
+        ports: &record.ports,
+        unit_dir: directory.path(),
+        package_dir: record.package_dir.as_deref(),
+        gabion,
+    };
+    let fill = |text: &str| {
+        substitution.apply(text).map_err(|error| ShimError::Invalid {
+            detail: error.to_string(),
+        })
+    };
+    let mut secrets = directory.secret_env()?;
+    let mut environment: BTreeMap<String, String> = record.base_env.clone();
+    for (name, value) in &record.env {
+        environment.insert(name.clone(), fill(value)?);
+    }
+    for name in &record.secret_env {
+        let value = secrets.remove(name).ok_or_else(|| ShimError::Invalid {
+            detail: format!(
+                "the value of the secret variable {name} is missing from {}",
+                directory.env_file().display()
+            ),
+        })?;
+        environment.insert(name.clone(), value);
+    }
+    environment.insert("GABION_UNIT".to_owned(), record.uid.clone());
+
+    let working_dir = match &record.working_dir {
+        Some(path) => PathBuf::from(fill(path)?),
+        None => directory.files(),
+    };
+    if !working_dir.is_dir() {
+        return Err(ShimError::Invalid {
+            detail: format!("the working directory {} is not there", working_dir.display()),
+        });
+    }
+    let argv = record
+        .argv
+        .iter()
+        .map(|argument| fill(argument))
+        .collect::<Result<Vec<_>, _>>()?;
+    let Some((name, arguments)) = argv.split_first() else {
+        return Err(ShimError::Invalid {
+            detail: "`argv` names no program".to_owned(),
+        });
+    };
+    let mut program = Command::new(name);
+    program
+        .args(arguments)
+        .env_clear()
+        .envs(environment)
+        .current_dir(working_dir);
+    Ok(program)
+}
+
+fn write_mark(
+    directory: &UnitDirectory,
+    record: &LaunchRecord,
+    request: &ShimRequest,
+) -> Result<(), ShimError> {
+    let exit = directory.exit_file();
+    match std::fs::remove_file(&exit) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(durable::at(&exit, error).into()),
+        _ => {}
+    }
+    let mark = Mark {
+        format: Mark::FORMAT,
+        uid: record.uid.clone(),
+        operation: request.operation.clone(),
+        epoch: request.epoch,
+        process: ProcessIdentity::current()?,
+    };
+    durable::write_atomic(&directory.mark_file(), &to_bytes(&mark)?, 0o600)?;
+    Ok(())
+}

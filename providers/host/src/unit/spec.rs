@@ -1,0 +1,89 @@
+//! What a unit should be.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything it takes to run a program as a unit.
+///
+/// In memory only, since values may be secret; what goes to disk is a [`LaunchRecord`](super::LaunchRecord) and the secret file beside it.
+///
+/// `argv`, `working_dir` and the values of `env` that are not secret may hold `{ports.NAME}`, `{unit.dir}`, `{package.dir}` and `{gabion}` (the executable that runs the shim). They are filled in at each launch.
+#[derive(Clone, Debug)]
+pub struct UnitSpec {
+    /// The project's lineage; `list` tells projects apart by it.
+    pub project: String,
+    /// The object's uid, which names the directory. Letters, digits, `.`, `_`, `-`.
+    pub uid: String,
+    /// The resource's address, for people.
+    pub address: String,
+    /// What it is for (`replica`, `router`, `agent`), for people.
+    pub role: Option<String>,
+    /// Program and arguments. Never secrets: every user of the machine can read them.
+    pub argv: Vec<String>,
+    /// The program's environment.
+    pub env: BTreeMap<String, EnvValue>,
+    /// Variables below `env`, such as PATH and HOME. The program gets these and `env`, nothing of whoever starts it.
+    pub base_env: BTreeMap<String, String>,
+    /// Absolute working directory; `None` means the unit's `files/`.
+    pub working_dir: Option<String>,
+    /// Relative path to content; placed under `files/`.
+    pub files: BTreeMap<String, String>,
+    /// Leased ports by name.
+    pub ports: BTreeMap<String, u16>,
+    /// The environment of the package that the program comes from.
+    pub package_dir: Option<PathBuf>,
+    /// How much log to keep.
+    pub log: LogSettings,
+    /// How long the program may take to end after SIGTERM.
+    pub stop_duration: Duration,
+}
+
+/// One environment value.
+#[derive(Clone, PartialEq, Eq)]
+pub enum EnvValue {
+    /// Shown and recorded; placeholders are filled in.
+    Plain(String),
+    /// Kept in the 0600 file alone; passed on exactly as it is.
+    Secret(String),
+}
+
+impl EnvValue {
+    /// Returns the value itself.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        match self {
+            Self::Plain(value) | Self::Secret(value) => value,
+        }
+    }
+}
+
+impl fmt::Debug for EnvValue {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plain(value) => value.fmt(formatter),
+            Self::Secret(_) => formatter.write_str("(secret)"),
+        }
+    }
+}
+
+/// How much of a unit's log is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogSettings {
+    /// Size at which the current log is rotated by whoever looks after the unit, in bytes.
+    pub max_bytes: u64,
+    /// Rotated logs to keep beside the current one.
+    pub keep: u32,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            max_bytes: 64 << 20,
+            keep: 5,
+        }
+    }
+}

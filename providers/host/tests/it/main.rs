@@ -1,0 +1,8 @@
+//! Units, packages and probes with real programs.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up its scene has failed")]
+
+mod launch;
+mod secret;
+mod stop;
+mod support;

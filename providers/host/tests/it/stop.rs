@@ -1,0 +1,122 @@
+//! Stopping: all of it, nothing else, and no trace.
+
+use std::time::{Duration, Instant};
+
+use gabion_host::ports::{PortOwner, PortRegistry, PortRequest};
+use gabion_host::unit::{UnitDirectory, UnitError, inspect, remove, stop};
+
+use crate::support::{Root, fence, log, pid, session, until};
+
+#[tokio::test]
+async fn grandchildren_end_as_well() {
+    let root = Root::new();
+    let directory = root
+        .run(
+            "a",
+            "sh -c 'sh -c \"sleep 600; :\" & sleep 600; :' & echo ready; wait",
+        )
+        .await;
+    until("all run", || {
+        log(&directory).contains("ready") && session(pid(&directory)).len() >= 5
+    })
+    .await;
+    let leader = pid(&directory);
+    let report = stop(&directory, &fence(1), None).await.unwrap();
+    assert!(report.asked >= 5 && report.killed == 0, "{report:?}");
+    assert!(session(leader).is_empty());
+    assert!(!inspect(&directory).unwrap().is_running());
+    assert_eq!(stop(&directory, &fence(1), None).await.unwrap().asked, 0);
+}
+
+#[tokio::test]
+async fn a_program_may_finish_within_its_stop_duration() {
+    let root = Root::new();
+    let directory = root
+        .run(
+            "a",
+            "trap 'echo asked; sleep 0.3; echo done; exit 0' TERM; echo ready; while :; do sleep 0.01; done",
+        )
+        .await;
+    until("it is ready", || log(&directory).contains("ready")).await;
+    let report = stop(&directory, &fence(1), None).await.unwrap();
+    assert_eq!(report.killed, 0);
+    assert!(log(&directory).contains("asked\n"), "{}", log(&directory));
+}
+
+#[tokio::test]
+async fn a_program_that_ignores_the_request_is_killed_in_time() {
+    let root = Root::new();
+    let directory = root
+        .run("a", "trap '' TERM; echo ready; while :; do sleep 0.01; done")
+        .await;
+    until("it is ready", || log(&directory).contains("ready")).await;
+    let begun = Instant::now();
+    let report = stop(&directory, &fence(1), Some(Duration::from_millis(200)))
+        .await
+        .unwrap();
+    assert!(report.killed >= 1);
+    assert!(begun.elapsed() >= Duration::from_millis(200) && begun.elapsed() < Duration::from_secs(8));
+    assert!(!inspect(&directory).unwrap().is_running());
+}
+
+#[tokio::test]
+async fn a_descendant_that_left_the_session_is_found_by_the_lock_it_inherited() {
+    let root = Root::new();
+    let directory = root
+        .run("a", "setsid sh -c 'echo $$; exec sleep 600' & wait")
+        .await;
+    until("it is away", || log(&directory).ends_with('\n')).await;
+    let runaway: i32 = log(&directory).trim().parse().unwrap();
+    assert_eq!(session(runaway), [runaway]);
+    stop(&directory, &fence(1), None).await.unwrap();
+    assert!(session(runaway).is_empty());
+}
+
+#[tokio::test]
+async fn somebody_else_with_the_pid_is_left_alone() {
+    let root = Root::new();
+    let directory = root.run("a", "exec sleep 600").await;
+    let leader = pid(&directory);
+    // As if the pid had been given away: the mark names another start time.
+    let mark = directory.path().join("mark.json");
+    let text = std::fs::read_to_string(&mark).unwrap();
+    let started = format!(
+        "\"start_time\": {}",
+        directory.mark().unwrap().unwrap().process.start_time
+    );
+    std::fs::write(&mark, text.replace(&started, "\"start_time\": 1")).unwrap();
+    std::fs::rename(directory.path().join("lock"), directory.path().join("other")).unwrap();
+    assert_eq!(stop(&directory, &fence(1), None).await.unwrap().asked, 0);
+    assert_eq!(session(leader), [leader]);
+    std::fs::write(&mark, text).unwrap();
+}
+
+#[tokio::test]
+async fn removal_leaves_no_process_port_or_file() {
+    let root = Root::new();
+    let registry = PortRegistry::new(root.path().join("ports.json"));
+    let directory = root
+        .run("a", "while :; do echo x >> new-file; sleep 0.01; done")
+        .await;
+    let owner = PortOwner {
+        uid: "a".to_owned(),
+        label: "a".to_owned(),
+        directory: directory.path().to_owned(),
+    };
+    registry
+        .lease(&owner, "http", &PortRequest::Range(23000..=23099))
+        .unwrap();
+    let leader = pid(&directory);
+    let error = remove(&directory, &fence(0), None, &registry).await.unwrap_err();
+    assert!(matches!(error, UnitError::StaleEpoch { .. }), "{error:?}");
+    assert!(directory.exists());
+    remove(&directory, &fence(2), None, &registry).await.unwrap();
+    assert!(session(leader).is_empty());
+    assert!(!directory.path().exists());
+    assert!(registry.leases().unwrap().is_empty());
+    remove(&directory, &fence(2), None, &registry).await.unwrap();
+    assert!(matches!(
+        inspect(&UnitDirectory::at(directory.path())).unwrap_err(),
+        UnitError::NotFound { .. }
+    ));
+}
