@@ -3,10 +3,14 @@
 //! * [`transport`]: the way to a machine (connections, commands, files); [`http`] and [`unix_path`] build on it.
 //! * [`unit`]: a long-running program that outlives the command that started it.
 //! * [`ports`]: which port belongs to whom, for all projects of a user.
+//! * [`package`]: shared, hash-checked environments that programs come from.
+//! * [`probe`]: when a program counts as ready.
 
 pub mod durable;
 pub mod http;
+pub mod package;
 pub mod ports;
+pub mod probe;
 pub mod process;
 pub mod transport;
 pub mod unit;

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its scene has failed")]
 
 mod launch;
+mod package;
+mod probe;
 mod secret;
 mod stop;
 mod support;
