@@ -4,6 +4,8 @@
 
 pub mod address;
 pub mod apply;
+pub mod config;
+pub mod diagnostic;
 pub mod diff;
 pub mod plan;
 pub mod provider;

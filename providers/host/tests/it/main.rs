@@ -1,6 +1,9 @@
 //! Units, packages and probes with real programs.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot set up its scene has failed")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot set up its scene has failed"
+)]
 
 mod launch;
 mod package;

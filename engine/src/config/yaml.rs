@@ -1,0 +1,415 @@
+//! YAML text to [`Node`] trees.
+//!
+//! This module is the only user of `serde-saphyr`. The library parses, expands aliases within a budget and gives a
+//! place for every value; duplicate keys and merge keys are handled here, so that all of them are reported and every
+//! value keeps both its places. Never panics; time and memory are bounded by [`MAX_FILE_BYTES`], [`MAX_SCALAR_BYTES`]
+//! and the budget.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::options::{AliasLimits, DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy};
+use serde_saphyr::{Location, Options, Spanned};
+
+use super::node::{Key, Node, NodeKind};
+use super::yaml_error;
+use crate::diagnostic::{Diagnostic, Diagnostics, SourceFile, Span};
+
+/// The largest file that is read: far beyond any project, and well within memory.
+pub const MAX_FILE_BYTES: usize = 64 * 1024 * 1024;
+/// The largest single text in a file. Bigger data belongs in a file of its own that a program reads.
+pub const MAX_SCALAR_BYTES: usize = 1024 * 1024;
+/// How deep lists and maps may nest.
+pub const MAX_DEPTH: usize = 64;
+const PARSER_STACK_BYTES: usize = 16 * 1024 * 1024;
+/// How many values aliases may expand to in one file.
+pub const MAX_ALIAS_EXPANSION: usize = 100_000;
+
+/// Parses a file into its documents. Empty documents are left out.
+///
+/// With an error among the diagnostics the documents may be incomplete: a syntax error ends the file.
+pub fn parse(file: &Arc<SourceFile>) -> (Vec<Node>, Diagnostics) {
+    if file.text().len() > MAX_FILE_BYTES {
+        let problem = Diagnostic::error("file-too-large", "file too large")
+            .detail(format!(
+                "`{}` has {} bytes; gabion reads configuration files of up to {MAX_FILE_BYTES}.",
+                file.path(),
+                file.text().len()
+            ))
+            .at(Span::of_file(file))
+            .hint("split the file; all files of the project directory are read");
+        return (Vec::new(), problem.into());
+    }
+    // Deserialising recurses, and at [`MAX_DEPTH`] an unoptimised build outgrows the stack of an ordinary thread.
+    std::thread::scope(|scope| {
+        let parser = std::thread::Builder::new()
+            .name("yaml".to_owned())
+            .stack_size(PARSER_STACK_BYTES);
+        match parser
+            .spawn_scoped(scope, || parse_here(file))
+            .map(|parser| parser.join())
+        {
+            Ok(Ok(parsed)) => parsed,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            Err(error) => {
+                let problem = Diagnostic::error("no-thread", "cannot start a thread")
+                    .detail(format!(
+                        "The system refused a thread to read `{}`: {error}.",
+                        file.path()
+                    ))
+                    .at(Span::of_file(file));
+                (Vec::new(), problem.into())
+            }
+        }
+    })
+}
+
+fn parse_here(file: &Arc<SourceFile>) -> (Vec<Node>, Diagnostics) {
+    match serde_saphyr::from_multiple_with_options::<Raw>(file.text(), options()) {
+        Ok(documents) => {
+            let mut converter = Converter {
+                file,
+                problems: Diagnostics::new(),
+            };
+            let nodes = documents
+                .into_iter()
+                .map(|raw| converter.node(raw, None))
+                .filter(|node| !node.is_null())
+                .collect();
+            (nodes, converter.problems)
+        }
+        Err(error) => (Vec::new(), yaml_error::diagnose(file, &error).into()),
+    }
+}
+
+fn options() -> Options {
+    let mut options = Options::default();
+    // Untyped scalars read as YAML 1.2's core schema does; what YAML 1.1 read otherwise is decided per attribute.
+    options.strict_booleans = true;
+    options.leading_zero_numbers_as_strings = true;
+    options.underscored_numbers_as_strings = true;
+    options.non_finite_float_policy = NonFiniteFloatPolicy::AsString;
+    options.reject_unsupported_tags = true;
+    options.with_snippet = false;
+    options.duplicate_keys = DuplicateKeyPolicy::PassThrough;
+    options.merge_keys = MergeKeyPolicy::AsOrdinary;
+    let mut alias_limits = AliasLimits::default();
+    alias_limits.max_total_replayed_events = MAX_ALIAS_EXPANSION;
+    options.alias_limits = alias_limits;
+    if let Some(budget) = &mut options.budget {
+        budget.max_depth = MAX_DEPTH;
+        budget.max_nodes = 10_000_000;
+        budget.max_events = 20_000_000;
+        budget.max_documents = 1_000_000;
+        budget.max_total_scalar_bytes = MAX_FILE_BYTES;
+        // Many uses of one anchor are fine; what they expand to is limited above.
+        budget.enforce_alias_anchor_ratio = false;
+    }
+    options
+}
+
+/// A value as the library gives it.
+struct Raw(Spanned<RawKind>);
+
+enum RawKind {
+    Null,
+    Bool(bool),
+    Int(i64),
+    TooLarge,
+    Float(f64),
+    String(String),
+    List(Vec<Raw>),
+    Map(Vec<(Raw, Raw)>),
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Spanned::deserialize(deserializer).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for RawKind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RawVisitor)
+    }
+}
+
+struct RawVisitor;
+
+impl<'de> Visitor<'de> for RawVisitor {
+    type Value = RawKind;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a YAML value")
+    }
+
+    fn visit_unit<E>(self) -> Result<RawKind, E> {
+        Ok(RawKind::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<RawKind, E> {
+        Ok(RawKind::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<RawKind, E> {
+        Ok(RawKind::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<RawKind, E> {
+        Ok(RawKind::Int(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<RawKind, E> {
+        Ok(i64::try_from(value).map_or(RawKind::TooLarge, RawKind::Int))
+    }
+
+    fn visit_i128<E>(self, value: i128) -> Result<RawKind, E> {
+        Ok(i64::try_from(value).map_or(RawKind::TooLarge, RawKind::Int))
+    }
+
+    fn visit_u128<E>(self, value: u128) -> Result<RawKind, E> {
+        Ok(i64::try_from(value).map_or(RawKind::TooLarge, RawKind::Int))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<RawKind, E> {
+        Ok(RawKind::Float(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<RawKind, E> {
+        Ok(RawKind::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<RawKind, E> {
+        Ok(RawKind::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<RawKind, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(RawKind::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<RawKind, A::Error> {
+        let mut map = Vec::new();
+        while let Some(key) = entries.next_key()? {
+            map.push((key, entries.next_value()?));
+        }
+        Ok(RawKind::Map(map))
+    }
+}
+
+/// Turns raw values into nodes; recursion is bounded by [`MAX_DEPTH`].
+struct Converter<'a> {
+    file: &'a Arc<SourceFile>,
+    problems: Diagnostics,
+}
+
+impl Converter<'_> {
+    /// `key` is the key under which the value stands, if any.
+    fn node(&mut self, raw: Raw, key: Option<&Key>) -> Node {
+        let written = yaml_error::span(self.file, &raw.0.defined);
+        let alias = (raw.0.referenced != raw.0.defined).then(|| self.location(&raw.0.referenced));
+        let key = key.filter(|_| alias.is_none());
+        let (kind, span) = match raw.0.value {
+            RawKind::Null => {
+                // Nothing is written: the key is the only place there is.
+                let empty = written.start == written.end;
+                let span = key.filter(|_| empty).map_or(written, |key| key.span.clone());
+                (NodeKind::Null, span)
+            }
+            RawKind::Bool(value) => (NodeKind::Bool(value), written),
+            RawKind::Int(value) => (NodeKind::Int(value), written),
+            RawKind::TooLarge => (self.too_large(&written), written),
+            RawKind::Float(_) if is_whole(written.text()) => (self.too_large(&written), written),
+            RawKind::Float(value) => (NodeKind::Float(value), written),
+            RawKind::String(text) if text.len() > MAX_SCALAR_BYTES => {
+                self.problems.push(
+                    Diagnostic::error("value-too-large", "value too large")
+                        .detail(format!(
+                            "This text has {} bytes; a value may have up to {MAX_SCALAR_BYTES}.",
+                            text.len()
+                        ))
+                        .at(written.clone())
+                        .hint("put large data into a file that the program reads"),
+                );
+                (NodeKind::Null, written)
+            }
+            RawKind::String(text) => {
+                // A block scalar's place reaches to the next token; what it shows ends with its last word.
+                let end = written.start + written.text().trim_end().len();
+                (NodeKind::String(text), Span::new(self.file, written.start, end))
+            }
+            RawKind::List(items) => {
+                let items: Vec<Node> = items.into_iter().map(|item| self.node(item, None)).collect();
+                let ends = items
+                    .iter()
+                    .filter(|item| item.alias.is_none())
+                    .map(|item| item.span.end);
+                let first = items.first().map(|item| item.span.clone());
+                let span = self.collection_span(written, key, ends.max(), first);
+                (NodeKind::List(items), span)
+            }
+            RawKind::Map(entries) => {
+                let last = entries
+                    .last()
+                    .map(|(_, value)| self.location(&value.0.referenced).end);
+                let first = entries.first().map(|(key, _)| self.location(&key.0.referenced));
+                let first = first.map(|first| first_entry(&first));
+                let span = self.collection_span(written, key, last, first);
+                (NodeKind::Map(self.entries(entries)), span)
+            }
+        };
+        Node { kind, span, alias }
+    }
+
+    /// Reports duplicate keys and expands merge keys.
+    fn entries(&mut self, raw: Vec<(Raw, Raw)>) -> Vec<(Key, Node)> {
+        let mut entries: Vec<(Key, Node)> = Vec::with_capacity(raw.len());
+        let mut places: BTreeMap<String, Span> = BTreeMap::new();
+        let mut merges = Vec::new();
+        for (key, value) in raw {
+            let Some((key, plain)) = self.key(key) else {
+                continue;
+            };
+            if key.name == "<<" && plain {
+                merges.push((key, value));
+                continue;
+            }
+            if let Some(first) = places.get(&key.name) {
+                self.problems.push(
+                    Diagnostic::error("duplicate-key", "duplicate key")
+                        .detail(format!(
+                            "The key `{}` is already set in this map.",
+                            shown(&key.name)
+                        ))
+                        .at(key.span.clone())
+                        .related(first.clone(), "first set here")
+                        .hint("remove one of the two"),
+                );
+                continue;
+            }
+            places.insert(key.name.clone(), key.span.clone());
+            let value = self.node(value, Some(&key));
+            entries.push((key, value));
+        }
+        for (key, value) in merges {
+            let use_site = self.location(&value.0.referenced);
+            for (merged_key, mut merged) in self.merged(&key, value) {
+                if !places.contains_key(&merged_key.name) {
+                    merged.alias.get_or_insert_with(|| use_site.clone());
+                    places.insert(merged_key.name.clone(), merged_key.span.clone());
+                    entries.push((merged_key, merged));
+                }
+            }
+        }
+        entries
+    }
+
+    /// The entries that a `<<` key brings, nearest first.
+    fn merged(&mut self, key: &Key, value: Raw) -> Vec<(Key, Node)> {
+        let node = self.node(value, Some(key));
+        let mut found = Vec::new();
+        let parts = match node.kind {
+            NodeKind::List(items) => items,
+            _ => vec![node],
+        };
+        for part in parts {
+            match part.kind {
+                NodeKind::Map(entries) => found.extend(entries),
+                _ => self.problems.push(
+                    Diagnostic::error("bad-merge", "merge of something that is no map")
+                        .detail("`<<` takes a map, or a list of maps, whose keys are added to this one.")
+                        .at(part.alias.unwrap_or(part.span))
+                        .hint("give it an alias of a map: `<<: *name`"),
+                ),
+            }
+        }
+        found
+    }
+
+    /// The key, and whether it is written without quotes.
+    fn key(&mut self, raw: Raw) -> Option<(Key, bool)> {
+        let written = yaml_error::span(self.file, &raw.0.defined);
+        let name = match raw.0.value {
+            RawKind::String(name) if name.len() <= MAX_SCALAR_BYTES => name,
+            RawKind::Bool(_) | RawKind::Int(_) | RawKind::Float(_) | RawKind::TooLarge => {
+                written.text().to_owned()
+            }
+            _ => {
+                self.problems.push(
+                    Diagnostic::error("bad-key", "key that is no text")
+                        .detail("A map's keys are texts or numbers.")
+                        .at(written)
+                        .hint("quote the key, or write the value as a list"),
+                );
+                return None;
+            }
+        };
+        let plain = written.text() == name;
+        Some((Key { name, span: written }, plain))
+    }
+
+    fn too_large(&mut self, written: &Span) -> NodeKind {
+        self.problems.push(
+            Diagnostic::error("number-too-large", "number too large")
+                .detail("This whole number does not fit into 64 bits.")
+                .at(written.clone())
+                .hint("quote it if it is text"),
+        );
+        NodeKind::Null
+    }
+
+    fn location(&self, location: &Location) -> Span {
+        yaml_error::span(self.file, location)
+    }
+
+    fn collection_span(
+        &self,
+        written: Span,
+        key: Option<&Key>,
+        last: Option<usize>,
+        first: Option<Span>,
+    ) -> Span {
+        let text = self.file.text();
+        let close = match text.as_bytes().get(written.start) {
+            Some(b'[') => b']',
+            Some(b'{') => b'}',
+            _ => return key.map(|key| key.span.clone()).or(first).unwrap_or(written),
+        };
+        let from = last.unwrap_or(written.start + 1).max(written.start + 1);
+        let closing = text.as_bytes()[from..]
+            .iter()
+            .position(|byte| *byte == close)
+            .map(|at| from + at + 1);
+        Span::new(self.file, written.start, closing.unwrap_or(from))
+    }
+}
+
+/// The first line of a map from its first key on.
+fn first_entry(key: &Span) -> Span {
+    let rest = &key.file.text()[key.start..];
+    let line = rest.lines().next().unwrap_or_default().trim_end();
+    Span::new(&key.file, key.start, (key.start + line.len()).max(key.end))
+}
+
+fn is_whole(text: &str) -> bool {
+    let digits = text.trim_start_matches(['+', '-']);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// A user's text for a message: one line, not too long.
+fn shown(text: &str) -> String {
+    let mut short: String = text
+        .chars()
+        .take(80)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}

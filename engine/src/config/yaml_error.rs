@@ -1,0 +1,142 @@
+//! The YAML library's places and errors in our terms.
+
+use std::sync::Arc;
+
+use serde_saphyr::budget::BudgetBreach;
+use serde_saphyr::{Error, Location};
+
+use super::yaml::{MAX_ALIAS_EXPANSION, MAX_DEPTH, MAX_FILE_BYTES};
+use crate::diagnostic::{Diagnostic, Position, SourceFile, Span};
+
+/// The span of a place that the library names.
+pub(super) fn span(file: &Arc<SourceFile>, location: &Location) -> Span {
+    let range = location.span();
+    let whole = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    if let (Some(offset), Some(length)) = (range.byte_offset(), range.byte_len()) {
+        let start = whole(offset).min(file.text().len());
+        let end = start.saturating_add(whole(length)).min(file.text().len());
+        if file.text().is_char_boundary(start) && file.text().is_char_boundary(end) {
+            return Span::new(file, start, end);
+        }
+    }
+    // Errors of the scanner have a line and a column only.
+    let position = Position {
+        line: whole(location.line()).max(1),
+        column: whole(location.column()).max(1),
+    };
+    let start = file.offset(position);
+    let width = file.text()[start..]
+        .chars()
+        .next()
+        .filter(|c| !matches!(c, '\n' | '\r'))
+        .map_or(0, char::len_utf8);
+    Span::new(file, start, start + width)
+}
+
+/// The diagnostic of an error of the library.
+pub(super) fn diagnose(file: &Arc<SourceFile>, error: &Error) -> Diagnostic {
+    let error = error.without_snippet();
+    let place = error
+        .location()
+        .map_or_else(|| Span::of_file(file), |location| span(file, &location));
+    let base = match error {
+        Error::AliasError { error: inner, .. } if !is_expansion(inner) => return diagnose_alias(file, error, inner),
+        error if is_expansion(error) => Diagnostic::error("alias-expansion", "aliases expand to too much")
+            .detail(format!(
+                "The aliases of this file expand to more than {MAX_ALIAS_EXPANSION} values; this one goes beyond."
+            ))
+            .hint("write the values out, or nest fewer aliases in each other"),
+        Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => too_deep(),
+        Error::Budget { .. } => Diagnostic::error("file-too-large", "file too large")
+            .detail(format!(
+                "The file holds more than gabion reads from one file ({MAX_FILE_BYTES} bytes, 10 million values)."
+            ))
+            .hint("split the file; all files of the project directory are read"),
+        Error::RecursiveReferencesRequireWeakTypes { .. } => Diagnostic::error("recursive-alias", "alias within itself")
+            .detail("This alias stands inside the value that it names, so it would never end.")
+            .hint("remove the alias"),
+        Error::UnknownAnchor { .. } => Diagnostic::error("unknown-anchor", "unknown anchor")
+            .detail("No anchor (`&name`) before this place in the document has this name.")
+            .hint("define the anchor first, or quote the text if it only begins with `*`"),
+        Error::UnsupportedTag { tag, .. } => Diagnostic::error("unsupported-tag", "unsupported tag")
+            .detail(format!("The tag `{tag}` means nothing to gabion."))
+            .hint("remove the tag, or quote the text if it only begins with `!`"),
+        error => syntax(error),
+    };
+    let mut diagnostic = base.at(place.clone());
+    if let Some(locations) = error.locations() {
+        let defined = span(file, &locations.defined_location);
+        if defined.start != place.start && locations.defined_location.line() > 0 {
+            diagnostic = diagnostic.related(defined, "defined here");
+        }
+    }
+    diagnostic
+}
+
+fn diagnose_alias(file: &Arc<SourceFile>, outer: &Error, inner: &Error) -> Diagnostic {
+    let diagnostic = diagnose(file, inner);
+    match outer.location() {
+        Some(location) => {
+            let used = span(file, &location);
+            if diagnostic.primary.as_ref() == Some(&used) {
+                diagnostic
+            } else {
+                diagnostic.related(used, "used here")
+            }
+        }
+        None => diagnostic,
+    }
+}
+
+fn is_expansion(error: &Error) -> bool {
+    match error {
+        Error::AliasError { error, .. } => is_expansion(error),
+        Error::AliasReplayCounterOverflow { .. }
+        | Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasExpansionLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. } => true,
+        Error::Budget { breach, .. } => matches!(
+            breach,
+            BudgetBreach::Aliases { .. }
+                | BudgetBreach::Anchors { .. }
+                | BudgetBreach::AliasAnchorRatio { .. }
+                | BudgetBreach::RecordedAnchorEvents { .. }
+                | BudgetBreach::RecordedAnchorBytes { .. }
+        ),
+        _ => false,
+    }
+}
+
+fn too_deep() -> Diagnostic {
+    Diagnostic::error("nested-too-deep", "nested too deep")
+        .detail(format!("Lists and maps may nest {MAX_DEPTH} deep."))
+        .hint("this is rarely meant: look for a missing closing bracket")
+}
+
+/// A syntax error; the library's words, with a hint for the mistakes that people make.
+fn syntax(error: &Error) -> Diagnostic {
+    let text = error.to_string();
+    let message = text.split(" at line ").next().unwrap_or(&text).replace('`', "'");
+    let says = |part: &str| message.contains(part);
+    if says("recursion limit") {
+        return too_deep();
+    }
+    let hint = if says("tabs") {
+        Some("indent with spaces: YAML forbids tabs for indentation")
+    } else if says("mapping values are not allowed") {
+        Some("check the indentation; a text that holds `: ` needs quotes")
+    } else if says("unclosed bracket") || says("flow") {
+        Some("close the bracket, or quote the text if the bracket is part of it")
+    } else if says("quoted scalar") {
+        Some("close the quotes")
+    } else if says("unexpected character") {
+        Some("quote the text: YAML reserves some characters at the beginning of a value")
+    } else if says("block collection") || says("indentation") {
+        Some("check the indentation: entries of one list or map start in the same column")
+    } else {
+        None
+    };
+    Diagnostic::error("yaml-syntax", "invalid YAML")
+        .detail(format!("The file is not valid YAML here: {message}."))
+        .hint(hint.map(str::to_owned))
+}

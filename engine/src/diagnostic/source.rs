@@ -1,0 +1,341 @@
+//! Source texts and places in them.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+
+/// The text of one configuration file, and its path as users know it.
+pub struct SourceFile {
+    path: String,
+    text: String,
+    /// Byte offset at which each line starts; never empty.
+    line_starts: Vec<usize>,
+}
+
+impl SourceFile {
+    /// Wraps a text read from `path` (relative to the project directory, as shown to users).
+    pub fn new(path: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
+        let text = text.into();
+        let mut line_starts = vec![0];
+        line_starts.extend(
+            text.bytes()
+                .enumerate()
+                .filter(|(_, byte)| *byte == b'\n')
+                .map(|(at, _)| at + 1),
+        );
+        Arc::new(Self {
+            path: path.into(),
+            text,
+            line_starts,
+        })
+    }
+
+    /// Returns the path as users know it.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Returns the whole text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Returns the 1-based line and column (in characters) of a byte offset.
+    ///
+    /// An offset past the end is the end; one inside a character is that character's.
+    pub fn position(&self, offset: usize) -> Position {
+        let offset = offset.min(self.text.len());
+        let line = self.line_starts.partition_point(|start| *start <= offset);
+        let start = self.line_starts[line - 1];
+        let column = self.text[start..]
+            .char_indices()
+            .take_while(|(at, _)| start + at < offset)
+            .count()
+            + 1;
+        let inside = !self.text.is_char_boundary(offset);
+        Position {
+            line,
+            column: if inside { column - 1 } else { column },
+        }
+    }
+
+    /// Returns a line (1-based) without its line break, or nothing when there is no such line.
+    pub fn line(&self, line: usize) -> Option<&str> {
+        let start = *self.line_starts.get(line.checked_sub(1)?)?;
+        let end = self.line_starts.get(line).copied().unwrap_or(self.text.len());
+        Some(self.text[start..end].trim_end_matches(['\n', '\r']))
+    }
+
+    /// Returns the byte offset at which a line (1-based) starts; past the last line it is the end.
+    pub fn line_start(&self, line: usize) -> usize {
+        self.line_starts
+            .get(line.saturating_sub(1))
+            .copied()
+            .unwrap_or(self.text.len())
+    }
+
+    /// Returns the byte offset of a 1-based line and column, the inverse of [`SourceFile::position`].
+    pub fn offset(&self, position: Position) -> usize {
+        let start = self.line_start(position.line);
+        let line = self.line(position.line).unwrap_or_default();
+        let within = line
+            .char_indices()
+            .nth(position.column.saturating_sub(1))
+            .map_or(line.len(), |(at, _)| at);
+        start + within
+    }
+
+    /// Returns the part of the source that a snippet of `span` shows, with the span moved into it.
+    ///
+    /// It is the span's first line, cropped around the span when it is very long (a 10 MB scalar must not become a
+    /// 10 MB message).
+    pub fn excerpt(&self, span: &Span) -> Excerpt<'_> {
+        const SHOWN: usize = 160;
+        let line_number = self.position(span.start).line;
+        let start = self.line_start(line_number);
+        let line = self.line(line_number).unwrap_or_default();
+        let from = (span.start.min(self.text.len()))
+            .saturating_sub(start)
+            .min(line.len());
+        let to = span.end.saturating_sub(start).clamp(from, line.len());
+        let crop_start = if line.len() <= SHOWN {
+            0
+        } else {
+            floor_boundary(line, from.saturating_sub(SHOWN / 2))
+        };
+        let crop_end = floor_boundary(line, (crop_start + SHOWN).min(line.len())).max(crop_start);
+        let from = floor_boundary(line, from).clamp(crop_start, crop_end);
+        let to = floor_boundary(line, to).clamp(from, crop_end);
+        Excerpt {
+            line: line_number,
+            text: &line[crop_start..crop_end],
+            start: from - crop_start,
+            end: to - crop_start,
+            cropped_start: crop_start > 0,
+            cropped_end: crop_end < line.len(),
+        }
+    }
+}
+
+impl fmt::Debug for SourceFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SourceFile({})", self.path)
+    }
+}
+
+fn floor_boundary(text: &str, mut at: usize) -> usize {
+    at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+/// One line of source for a snippet; see [`SourceFile::excerpt`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Excerpt<'a> {
+    /// The 1-based number of the line.
+    pub line: usize,
+    /// The line, or the part of it that is shown.
+    pub text: &'a str,
+    /// Where the span starts, as a byte offset into `text`.
+    pub start: usize,
+    /// Where the span (or its part in this line) ends, as a byte offset into `text`.
+    pub end: usize,
+    /// Whether text before `text` on the same line is left out.
+    pub cropped_start: bool,
+    /// Whether text after `text` on the same line is left out.
+    pub cropped_end: bool,
+}
+
+/// A 1-based line and column; columns count characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Position {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in characters, from 1.
+    pub column: usize,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+/// A range of bytes in a source file. Cheap to clone.
+#[derive(Clone)]
+pub struct Span {
+    /// The file.
+    pub file: Arc<SourceFile>,
+    /// The byte offset of the first byte.
+    pub start: usize,
+    /// The byte offset after the last byte; equal to `start` for a point.
+    pub end: usize,
+}
+
+impl Span {
+    /// Makes a span; an end before the start becomes the start.
+    pub fn new(file: &Arc<SourceFile>, start: usize, end: usize) -> Self {
+        let start = start.min(file.text.len());
+        Self {
+            file: file.clone(),
+            start,
+            end: end.clamp(start, file.text.len().max(start)),
+        }
+    }
+
+    /// Makes the span of a file as a whole: a point at its beginning.
+    pub fn of_file(file: &Arc<SourceFile>) -> Self {
+        Self::new(file, 0, 0)
+    }
+
+    /// Returns the text that the span covers.
+    pub fn text(&self) -> &str {
+        self.file.text.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// Returns where the span starts.
+    pub fn position(&self) -> Position {
+        self.file.position(self.start)
+    }
+
+    /// Returns where the span ends (the place after its last character).
+    pub fn end_position(&self) -> Position {
+        self.file.position(self.end)
+    }
+
+    /// Returns the span of a part: `start` and `end` are byte offsets into this span's text.
+    pub fn part(&self, start: usize, end: usize) -> Self {
+        let start = (self.start + start).min(self.end);
+        Self {
+            file: self.file.clone(),
+            start,
+            end: (self.start + end).clamp(start, self.end),
+        }
+    }
+
+    /// Returns the serialisable form of this span.
+    pub fn place(&self) -> Place {
+        let (start, end) = (self.position(), self.end_position());
+        Place {
+            path: self.file.path.clone(),
+            line: start.line,
+            column: start.column,
+            end_line: end.line,
+            end_column: end.column,
+        }
+    }
+}
+
+impl PartialEq for Span {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Span {}
+
+impl PartialOrd for Span {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// By path, then start, then end.
+impl Ord for Span {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let path = if Arc::ptr_eq(&self.file, &other.file) {
+            Ordering::Equal
+        } else {
+            self.file.path.cmp(&other.file.path)
+        };
+        path.then(self.start.cmp(&other.start))
+            .then(self.end.cmp(&other.end))
+    }
+}
+
+/// `path:line:column`, as users and editors write a place.
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file.path, self.position())
+    }
+}
+
+impl fmt::Debug for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}:{}-{}",
+            self.file.path,
+            self.position(),
+            self.end_position()
+        )
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.place().serialize(serializer)
+    }
+}
+
+/// A span in lines and columns, without the text: what records, plans and JSON carry.
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+pub struct Place {
+    /// The file, relative to the project directory.
+    pub path: String,
+    /// The 1-based line of the first character.
+    pub line: usize,
+    /// The 1-based column (in characters) of the first character.
+    pub column: usize,
+    /// The 1-based line of the end.
+    pub end_line: usize,
+    /// The 1-based column after the last character.
+    pub end_column: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.path, self.line, self.column)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_count_characters_and_survive_any_offset() {
+        let file = SourceFile::new("a.yml", "é: 1\r\nb: ü\n");
+        let check =
+            |offset, line, column| assert_eq!(file.position(offset), Position { line, column }, "{offset}");
+        check(0, 1, 1);
+        check(1, 1, 1);
+        check(2, 1, 2);
+        check(7, 2, 1);
+        check(10, 2, 4);
+        check(12, 2, 5);
+        check(13, 3, 1);
+        check(99, 3, 1);
+        assert_eq!(file.line(1), Some("é: 1"));
+        assert_eq!(file.line(3), Some(""));
+        assert_eq!(file.line(4), None);
+        for offset in [0, 2, 7, 10] {
+            assert_eq!(file.offset(file.position(offset)), offset);
+        }
+    }
+
+    #[test]
+    fn an_excerpt_of_a_long_line_is_cropped_around_the_span() {
+        let text = format!("{}needle{}", "é".repeat(400), "x".repeat(400));
+        let file = SourceFile::new("a.yml", text);
+        let excerpt = file.excerpt(&Span::new(&file, 800, 806));
+        assert_eq!(&excerpt.text[excerpt.start..excerpt.end], "needle");
+        assert!(excerpt.text.len() <= 160 && excerpt.cropped_start && excerpt.cropped_end);
+    }
+}
