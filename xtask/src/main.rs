@@ -1,2 +1,72 @@
-//! Placeholder.
-fn main() {}
+//! What developers and CI run: `cargo quickstart`, `cargo xtask test`, `cargo xtask ci`.
+//!
+//! Each task is a module with a `run`. Tasks print what they do to standard error and leave standard output to the
+//! programs they run, so that a task can be piped.
+#![expect(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "tasks talk to the person who started them"
+)]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tasks are command lines: they read the environment"
+)]
+
+mod ci;
+mod http;
+mod process;
+mod python;
+mod quickstart;
+mod test;
+mod tools;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+Usage: cargo xtask TASK [ARGUMENT…]
+
+  quickstart [--dir DIR]   build gabion, apply examples/quickstart (or DIR) and stream one completion through it
+  test [ARGUMENT…]         run every test; ARGUMENT… go to `cargo test` (default: --workspace)
+  ci [STEP…]               what CI runs: all steps, or only those named
+";
+
+/// Why a task failed, as a sentence for people.
+type Failure = String;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let task = arguments.next().unwrap_or_default();
+    let arguments: Vec<String> = arguments.collect();
+    let result = match task.as_str() {
+        "quickstart" => quickstart::run(&arguments),
+        "test" => test::run(&arguments),
+        "ci" => ci::run(&arguments),
+        "" | "help" | "-h" | "--help" => {
+            eprint!("{USAGE}");
+            Ok(())
+        }
+        other => Err(format!("there is no task `{other}`\n\n{USAGE}")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Returns the top of the repository.
+fn root() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().unwrap_or(manifest).to_owned()
+}
+
+/// Returns the directory that build results and what the tests install go to.
+fn target() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(directory) => root().join(directory),
+        None => root().join("target"),
+    }
+}

@@ -1,0 +1,130 @@
+//! Running other programs, bounded and with errors that say which command failed.
+
+use std::io::IsTerminal;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::Failure;
+
+/// Returns a `cargo` command that runs at the top of the repository, with the cargo that started this task.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(crate::root());
+    command
+}
+
+/// Shows a command as a person would type it.
+pub(crate) fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words: Vec<String> = words.map(|word| quoted(&word.to_string_lossy())).collect();
+    words.join(" ")
+}
+
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// Runs a command to its end; anything but success is a failure that shows the command.
+pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
+    let status = command.status().map_err(|error| cannot_start(command, &error))?;
+    check(command, status)
+}
+
+/// Runs a command and returns what it wrote to standard output.
+pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| cannot_start(command, &error))?;
+    check(command, output.status)?;
+    String::from_utf8(output.stdout).map_err(|_| format!("`{}` did not print UTF-8", shown(command)))
+}
+
+/// Runs a command for at most `limit`, then ends it together with everything it started.
+///
+/// From a terminal it stays in the terminal's own process group, so that Ctrl-C reaches it.
+pub(crate) fn run_bounded(command: &mut Command, limit: Duration) -> Result<(), Failure> {
+    let grouped = !std::io::stdin().is_terminal();
+    if grouped {
+        command.process_group(0);
+    }
+    let mut child = command.spawn().map_err(|error| cannot_start(command, &error))?;
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(status) = child
+            .try_wait()
+            .map_err(|error| format!("waiting failed: {error}"))?
+        {
+            return check(command, status);
+        }
+        if Instant::now() >= deadline {
+            end(&mut child, grouped);
+            return Err(format!(
+                "`{}` did not end within {} s",
+                shown(command),
+                limit.as_secs()
+            ));
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn end(child: &mut Child, grouped: bool) {
+    if grouped {
+        let group = format!("-{}", child.id());
+        // The standard library sends signals to single processes only.
+        let asked = Command::new("kill").args(["-KILL", "--", &group]).status();
+        if !asked.is_ok_and(|status| status.success()) {
+            eprintln!("warning: process group {} could not be ended", child.id());
+        }
+    }
+    // It may be gone already, which is what is wanted.
+    child.kill().ok();
+    child.wait().ok();
+}
+
+fn check(command: &Command, status: ExitStatus) -> Result<(), Failure> {
+    if status.success() {
+        return Ok(());
+    }
+    Err(format!("`{}` failed ({status})", shown(command)))
+}
+
+fn cannot_start(command: &Command, error: &std::io::Error) -> Failure {
+    format!("cannot start `{}`: {error}", shown(command))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_shown_so_that_they_can_be_pasted() {
+        let mut command = Command::new("curl");
+        command.args(["-d", "it's {}", "http://127.0.0.1:80/v1"]);
+        assert_eq!(shown(&command), r"curl -d 'it'\''s {}' http://127.0.0.1:80/v1");
+    }
+
+    #[test]
+    fn failure_names_the_command() {
+        let failure = run(Command::new("sh").args(["-c", "exit 3"])).unwrap_err();
+        assert!(
+            failure.contains("sh -c 'exit 3'") && failure.contains('3'),
+            "{failure}"
+        );
+        let failure = run(&mut Command::new("no-such-program-anywhere")).unwrap_err();
+        assert!(failure.starts_with("cannot start"), "{failure}");
+    }
+
+    #[test]
+    fn command_that_does_not_end_is_ended() {
+        let failure = run_bounded(Command::new("sleep").arg("600"), Duration::from_millis(200)).unwrap_err();
+        assert!(failure.contains("did not end"), "{failure}");
+    }
+}
