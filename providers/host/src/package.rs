@@ -1,6 +1,7 @@
 //! Shared environments that programs come from.
 //!
 //! An environment is named by what is in it, made once per machine under a lock, checked by hashes, and complete only when its marker says so.
+//! Each attempt works in a directory of its own, `<environment>.<attempt>`, to which the environment's name becomes a link at the end: an installer that outlives an attempt that was killed writes where nobody looks.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use crate::durable;
 use crate::transport::{Command, CommandOutput, LocalTransport, Transport};
@@ -84,7 +86,7 @@ pub enum PackageError {
     Install {
         /// The package.
         package: String,
-        /// The environment, which is made anew at the next try.
+        /// Where it was being made; the next try begins anew.
         path: PathBuf,
         /// The last lines of the installer.
         output: String,
@@ -148,7 +150,21 @@ async fn make(
     if is_complete(&path) {
         return Ok(path);
     }
-    durable::remove_directory(&path)?;
+    remove_attempts(&packages, &name)?;
+    let attempt = packages.join(format!("{name}.{}", Uuid::now_v7().simple()));
+    install(store, package, label, &attempt, progress).await?;
+    link(&attempt, &path)?;
+    Ok(path)
+}
+
+/// Makes a whole environment in a directory that nobody else uses; its marker comes last.
+async fn install(
+    store: &PackageStore,
+    package: &PackageSpec,
+    label: &str,
+    path: &Path,
+    progress: &(dyn Fn(&str) + Send + Sync),
+) -> Result<(), PackageError> {
     progress(&format!("making a virtual environment for {label}"));
     let venv = run(&[&store.python, "-m", "venv", &path.to_string_lossy()]).await?;
     if venv.code != Some(0) {
@@ -163,7 +179,7 @@ async fn make(
             } else {
                 PackageError::Install {
                     package: label.to_owned(),
-                    path,
+                    path: path.to_owned(),
                     output,
                 }
             },
@@ -190,12 +206,45 @@ async fn make(
     if installed.code != Some(0) {
         return Err(PackageError::Install {
             package: label.to_owned(),
-            path,
+            path: path.to_owned(),
             output: last_lines(&installed),
         });
     }
     durable::write_atomic(&path.join(MARKER), format!("{label}\n").as_bytes(), 0o600)?;
-    Ok(path)
+    Ok(())
+}
+
+/// Makes the environment's name lead to a finished attempt, atomically.
+fn link(attempt: &Path, path: &Path) -> io::Result<()> {
+    let new = attempt.with_extension("link");
+    std::os::unix::fs::symlink(attempt.file_name().unwrap_or_default(), &new)
+        .map_err(|error| durable::at(&new, error))?;
+    std::fs::rename(&new, path).map_err(|error| durable::at(path, error))?;
+    path.parent().map_or(Ok(()), durable::sync_directory)
+}
+
+/// Removes what attempts left that nobody finished. The caller holds the lock, and the environment is not complete.
+fn remove_attempts(packages: &Path, name: &str) -> io::Result<()> {
+    let prefix = format!("{name}.");
+    for entry in std::fs::read_dir(packages).map_err(|error| durable::at(packages, error))? {
+        let entry = entry?;
+        let file_name = entry.file_name();
+        let Some(suffix) = file_name
+            .to_str()
+            .and_then(|file_name| file_name.strip_prefix(&prefix))
+        else {
+            continue;
+        };
+        if suffix == "lock" {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            durable::remove_directory(&entry.path())?;
+        } else {
+            std::fs::remove_file(entry.path()).map_err(|error| durable::at(&entry.path(), error))?;
+        }
+    }
+    Ok(())
 }
 
 fn validate(package: &PackageSpec) -> Result<(), PackageError> {

@@ -13,6 +13,8 @@ use crate::durable;
 /// The operation on whose behalf a unit is touched, and its lease epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fence {
+    /// The lineage of the project whose lease it is; epochs of different projects are not compared.
+    pub lineage: String,
     /// Operation id.
     pub operation: String,
     /// Lease epoch; one that is older than the newest that touched the unit is refused.
@@ -56,7 +58,7 @@ pub(crate) fn admit(directory: &UnitDirectory, fence: &Fence) -> Result<(), Unit
     lock.lock()?;
     let recorded = newest(directory)?;
     if let Some(recorded) = &recorded {
-        if recorded.epoch > fence.epoch {
+        if recorded.lineage == fence.lineage && recorded.epoch > fence.epoch {
             return Err(UnitError::StaleEpoch {
                 path: directory.path().to_owned(),
                 offered: fence.epoch,

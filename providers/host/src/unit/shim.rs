@@ -208,11 +208,7 @@ fn refuse_second_run(directory: &UnitDirectory) -> Result<(), ShimError> {
 }
 
 fn refuse_stale_epoch(directory: &UnitDirectory, request: &ShimRequest) -> Result<(), ShimError> {
-    let seen = [
-        fence::newest(directory)?.map(|fence| fence.epoch),
-        directory.mark()?.map(|mark| mark.epoch),
-    ];
-    match seen.into_iter().flatten().max() {
+    match fence::newest(directory)?.map(|fence| fence.epoch) {
         Some(recorded) if recorded > request.epoch => Err(ShimError::StaleEpoch {
             offered: request.epoch,
             recorded,

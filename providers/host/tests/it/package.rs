@@ -71,7 +71,7 @@ async fn one_of_several_callers_makes_it_and_a_half_made_one_is_made_anew() {
             let (store, package, phases) = (store.clone(), package.clone(), Arc::clone(&phases));
             tokio::spawn(async move {
                 ensure(&store, &package, &|phase| {
-                    phases.lock().unwrap().push(phase.to_owned())
+                    phases.lock().unwrap().push(phase.to_owned());
                 })
                 .await
             })

@@ -53,6 +53,7 @@ impl Drop for Root {
 
 pub(crate) fn fence(epoch: u64) -> Fence {
     Fence {
+        lineage: "project-1".to_owned(),
         operation: format!("op-{epoch}"),
         epoch,
     }
