@@ -12,6 +12,7 @@ pub mod package;
 pub mod ports;
 pub mod probe;
 pub mod process;
+pub mod schema;
 pub mod transport;
 pub mod unit;
 pub mod unix_path;

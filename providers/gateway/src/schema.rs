@@ -1,0 +1,156 @@
+//! The schemas of `gateway_listener` and `gateway_route`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gabion_engine::address::{ProviderName, ResourceType};
+use gabion_engine::schema::{
+    AttributeKind, AttributeSchema, Idempotency, ProviderSchema, ReplaceOrder, ResourceSchema, Timeouts,
+};
+use gabion_engine::value::Value;
+
+/// The resource type of a place where a gateway accepts requests.
+pub const GATEWAY_LISTENER: &str = "gateway_listener";
+/// The resource type of one service's route.
+pub const GATEWAY_ROUTE: &str = "gateway_route";
+
+fn object(entries: &[(&str, AttributeKind)]) -> AttributeKind {
+    AttributeKind::Object(
+        entries
+            .iter()
+            .map(|(name, kind)| (Arc::from(*name), kind.clone()))
+            .collect(),
+    )
+}
+
+fn list(kind: AttributeKind) -> AttributeKind {
+    AttributeKind::List(Box::new(kind))
+}
+
+/// Returns the schema of the provider `gateway`.
+pub fn provider_schema() -> ProviderSchema {
+    ProviderSchema {
+        name: ProviderName::new("gateway"),
+        source: "gabion/gateway".to_owned(),
+        resource_types: [listener(), route()]
+            .into_iter()
+            .map(|schema| (schema.resource_type.clone(), schema))
+            .collect::<BTreeMap<_, _>>(),
+    }
+}
+
+fn start(name: &str, description: &str) -> ResourceSchema {
+    let resource_type = ResourceType::new(name).expect("the name is a well-formed resource type");
+    let mut schema = ResourceSchema::new(resource_type, description);
+    schema.idempotency = Idempotency::NaturalUpsert;
+    schema
+}
+
+fn listener() -> ResourceSchema {
+    use AttributeKind::{Int, String};
+    let mut schema = start(GATEWAY_LISTENER, "A place where a gateway accepts requests.");
+    schema.replace_order = ReplaceOrder::DeleteThenCreate;
+    schema
+        .attribute(
+            "agent",
+            AttributeSchema::required(String, "The id of the agent's unit that serves it.").forces_replacement(),
+        )
+        .attribute("name", AttributeSchema::required(String, "The gateway's name.").forces_replacement())
+        .attribute(
+            "machine",
+            AttributeSchema::required(String, "The machine: `local` is the one that runs gabion.").forces_replacement(),
+        )
+        .attribute(
+            "address",
+            AttributeSchema::optional(String, "The address to listen on.")
+                .default_value("127.0.0.1")
+                .forces_replacement(),
+        )
+        .attribute(
+            "ports",
+            AttributeSchema::required(
+                object(&[("range", String), ("port", Int)]),
+                "`{range: 8000-8999}` leases the first free port, `{port: 8080}` claims that very one.",
+            )
+            .forces_replacement(),
+        )
+        .attribute(
+            "domain",
+            AttributeSchema::optional(
+                String,
+                "With a domain, services have host names below it and the model endpoint is at `gateway.DOMAIN`.",
+            ),
+        )
+        .attribute("id", AttributeSchema::computed(String, "Agent and name."))
+        .attribute("port", AttributeSchema::computed(Int, "The port it listens on."))
+        .attribute("url", AttributeSchema::computed(String, "`http://ADDRESS:PORT`."))
+}
+
+fn route() -> ResourceSchema {
+    use AttributeKind::{Bool, Int, Map, String};
+    let mut schema = start(GATEWAY_ROUTE, "The way from a gateway to one service.");
+    schema.replace_order = ReplaceOrder::DeleteThenCreate;
+    schema.timeouts = Timeouts {
+        create: Duration::from_secs(120),
+        update: Duration::from_secs(900),
+        delete: Duration::from_secs(900),
+    };
+    schema
+        .attribute(
+            "agent",
+            AttributeSchema::required(String, "The id of the agent's unit that serves it.").forces_replacement(),
+        )
+        .attribute("gateway", AttributeSchema::required(String, "The listener's name.").forces_replacement())
+        .attribute("gateway_url", AttributeSchema::required(String, "The listener's URL, from which the route's own are made."))
+        .attribute("service", AttributeSchema::required(String, "The service's name.").forces_replacement())
+        .attribute("hosts", AttributeSchema::optional(list(String), "Host names that lead to it; none: every one."))
+        .attribute("path_prefix", AttributeSchema::optional(String, "The path below which it answers, `/services/NAME/`."))
+        .attribute(
+            "strip_prefix",
+            AttributeSchema::optional(Bool, "Whether the prefix is cut off before the request goes on.")
+                .default_value(true),
+        )
+        .attribute("model", AttributeSchema::optional(String, "The name under which the model endpoint serves it."))
+        .attribute(
+            "model_prefix",
+            AttributeSchema::optional(String, "Where the service has its OpenAI API.").default_value("/v1"),
+        )
+        .attribute("auth", AttributeSchema::required(Bool, "Whether a request needs one of `tokens`."))
+        .attribute(
+            "tokens",
+            AttributeSchema::optional(Map(Box::new(String)), "Accepted bearer tokens, by label. Only digests leave gabion.")
+                .sensitive(),
+        )
+        .attribute(
+            "restricted",
+            AttributeSchema::required(
+                Bool,
+                "Whether only `/v1/`, `/generate`, `/chat/completions` and `extra_paths` pass; everything else is 403.",
+            ),
+        )
+        .attribute("extra_paths", AttributeSchema::optional(list(String), "More path prefixes that pass when restricted."))
+        .attribute(
+            "router",
+            AttributeSchema::optional(
+                object(&[("id", String), ("url", String), ("type", String)]),
+                "The router that requests go through: its unit's id, its URL, and `smg` or `sglang-router`. Once a \
+                 route leaves a router and nothing is in flight on it, the agent forgets router and members.",
+            ),
+        )
+        .attribute(
+            "replicas",
+            AttributeSchema::optional(
+                list(object(&[("name", String), ("url", String)])),
+                "Without a router: the replicas that requests go to, in turn.",
+            ),
+        )
+        .attribute(
+            "drain_timeout",
+            AttributeSchema::optional(Int, "Seconds that requests on upstreams the route leaves may take to finish.")
+                .default_value(Value::Int(300)),
+        )
+        .attribute("id", AttributeSchema::computed(String, "Agent, gateway and service."))
+        .attribute("url", AttributeSchema::computed(String, "Where the service answers."))
+        .attribute("model_url", AttributeSchema::computed(String, "The base URL for OpenAI clients; absent without a model."))
+}

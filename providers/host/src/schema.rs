@@ -1,0 +1,145 @@
+//! The schema of `host_unit`, a long-running program on a machine.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gabion_engine::address::{ProviderName, ResourceType};
+use gabion_engine::schema::{
+    AttributeKind, AttributeSchema, Idempotency, ProviderSchema, ReplaceOrder, ResourceSchema, Timeouts,
+};
+use gabion_engine::value::Value;
+
+/// The name of the resource type.
+pub const HOST_UNIT: &str = "host_unit";
+
+fn object(entries: &[(&str, AttributeKind)]) -> AttributeKind {
+    AttributeKind::Object(
+        entries
+            .iter()
+            .map(|(name, kind)| (Arc::from(*name), kind.clone()))
+            .collect(),
+    )
+}
+
+fn list(kind: AttributeKind) -> AttributeKind {
+    AttributeKind::List(Box::new(kind))
+}
+
+fn map(kind: AttributeKind) -> AttributeKind {
+    AttributeKind::Map(Box::new(kind))
+}
+
+/// Returns the schema of the provider `host`.
+pub fn provider_schema() -> ProviderSchema {
+    let unit = host_unit();
+    ProviderSchema {
+        name: ProviderName::new("host"),
+        source: "gabion/host".to_owned(),
+        resource_types: BTreeMap::from([(unit.resource_type.clone(), unit)]),
+    }
+}
+
+fn host_unit() -> ResourceSchema {
+    use AttributeKind::{Bool, Int, String};
+    let resource_type = ResourceType::new(HOST_UNIT).expect("the name is a well-formed resource type");
+    let mut schema = ResourceSchema::new(
+        resource_type,
+        "A program that runs on a machine, outlives the command that started it, and can be read back completely.",
+    );
+    schema.replace_order = ReplaceOrder::CreateThenDelete;
+    schema.idempotency = Idempotency::UniqueName;
+    schema.timeouts = Timeouts {
+        create: Duration::from_secs(1800),
+        update: Duration::from_secs(1800),
+        delete: Duration::from_secs(600),
+    };
+    schema
+        .attribute(
+            "machine",
+            AttributeSchema::required(String, "The machine: `local` is the one that runs gabion.")
+                .forces_replacement(),
+        )
+        .attribute("role", AttributeSchema::optional(String, "What it is for (`replica`, `router`, `agent`), shown by `ps`."))
+        .attribute(
+            "argv",
+            AttributeSchema::required(
+                list(String),
+                "Program and arguments. `{ports.NAME}`, `{unit.dir}`, `{package.dir}` and `{gabion}` are filled in at \
+                 each launch. Never secrets: every user of the machine can read them.",
+            )
+            .forces_replacement(),
+        )
+        .attribute(
+            "env",
+            AttributeSchema::optional(
+                map(String),
+                "Environment variables. Values that are not secret may hold the placeholders of `argv`; secret ones \
+                 are kept in one file that only the owner can read.",
+            )
+            .forces_replacement(),
+        )
+        .attribute(
+            "working_dir",
+            AttributeSchema::optional(String, "Absolute working directory; without it, the unit's own files.")
+                .forces_replacement(),
+        )
+        .attribute(
+            "files",
+            AttributeSchema::optional(map(String), "Files placed in the unit's directory: relative path to content.")
+                .forces_replacement(),
+        )
+        .attribute(
+            "ports",
+            AttributeSchema::optional(
+                map(object(&[("range", String), ("port", Int)])),
+                "The ports it listens on, by name: `{range: 20000-29999}` leases the first free one, `{port: 8000}` \
+                 claims that very one.",
+            )
+            .forces_replacement(),
+        )
+        .attribute(
+            "package",
+            AttributeSchema::optional(
+                String,
+                "The package that `{package.dir}` holds, `NAME==VERSION`; one that this build has a hash-checked \
+                 lock for.",
+            )
+            .forces_replacement(),
+        )
+        .attribute(
+            "probes",
+            AttributeSchema::optional(
+                list(object(&[
+                    ("method", String),
+                    ("path", String),
+                    ("port", String),
+                    ("headers", map(String)),
+                    ("body", String),
+                    ("timeout_seconds", Int),
+                    ("interval_seconds", Int),
+                    ("ready_after", Int),
+                    ("socket", String),
+                ])),
+                "What must succeed before it counts as ready: an HTTP request on the port named `port` (default \
+                 `http`) that a 2xx answers, or, with `socket`, a Unix socket in the unit's directory that accepts.",
+            ),
+        )
+        .attribute(
+            "ready_timeout",
+            AttributeSchema::optional(Int, "Seconds that it may take to become ready.").default_value(Value::Int(600)),
+        )
+        .attribute(
+            "stop_timeout",
+            AttributeSchema::optional(Int, "Seconds that it may take to end after SIGTERM before it is killed.")
+                .default_value(Value::Int(300)),
+        )
+        .attribute("id", AttributeSchema::computed(String, "The unit's uid, which names its directory."))
+        .attribute("running", AttributeSchema::computed(Bool, "Whether its process runs. Always meant to be true."))
+        .attribute("port", AttributeSchema::computed(map(Int), "The leased ports, by name."))
+        .attribute(
+            "url",
+            AttributeSchema::computed(String, "`http://HOST:PORT` of the port named `http`; absent without one."),
+        )
+        .attribute("unit_dir", AttributeSchema::computed(String, "The unit's directory on the machine."))
+}
