@@ -614,7 +614,7 @@ class Server(ThreadingHTTPServer):
 def parse_options():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, required=True, help="port to listen on")
+    parser.add_argument("--port", type=int, required=True, help="port to listen on; 0 for any free one")
     parser.add_argument("--model", required=True, help="name of the model it serves")
     parser.add_argument("--replica", help="name in answers and in the x-replica header (default: HOST:PORT)")
     parser.add_argument("--ttft-ms", type=float, default=60, help="time to the first token (default: %(default)s)")
@@ -625,17 +625,18 @@ def parse_options():
     options = parser.parse_args()
     if options.max_running_requests < 1 or options.tokens < 1:
         parser.error("--max-running-requests and --tokens must be above 0")
-    options.replica = options.replica or f"{options.host}:{options.port}"
     return options
 
 
 def main():
     options = parse_options()
-    engine = Handler.engine = Engine(options)
     try:
         server = Server((options.host, options.port), Handler)
     except OSError as problem:
         sys.exit(f"cannot listen on {options.host}:{options.port}: {problem.strerror}")
+    options.port = server.server_port
+    options.replica = options.replica or f"{options.host}:{options.port}"
+    engine = Handler.engine = Engine(options)
 
     def stop(signum, _):
         # A second signal does not wait for running requests.

@@ -30,16 +30,23 @@ impl Response {
 
 /// Sends `body` as JSON to `url` and returns the response once its headers are here.
 pub(crate) fn post_json(url: &str, body: &str) -> Result<Response, Failure> {
+    let headers = format!(
+        "Content-Type: application/json\r\nContent-Length: {}\r\n",
+        body.len()
+    );
+    send("POST", url, &headers, body)
+}
+
+/// Sends one request; `headers` are whole lines beyond `Host` and `Connection`.
+pub(crate) fn send(method: &str, url: &str, headers: &str, body: &str) -> Result<Response, Failure> {
     let (authority, path) = split(url)?;
-    let problem = |error: std::io::Error| format!("POST {url}: {error}");
+    let problem = |error: std::io::Error| format!("{method} {url}: {error}");
     let mut stream = TcpStream::connect(authority).map_err(problem)?;
     stream.set_read_timeout(Some(SILENCE)).map_err(problem)?;
     stream.set_nodelay(true).map_err(problem)?;
     write!(
         stream,
-        "POST {path} HTTP/1.1\r\nHost: {authority}\r\nContent-Type: application/json\r\nAccept: text/event-stream, application/json\r\n\
-         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
+        "{method} {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n{headers}\r\n{body}"
     )
     .map_err(problem)?;
     read_response(BufReader::new(stream)).map_err(problem)

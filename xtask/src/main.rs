@@ -13,6 +13,8 @@
 )]
 
 mod ci;
+#[cfg(test)]
+mod engine_tests;
 mod http;
 mod process;
 mod python;
