@@ -1,1 +1,8 @@
-//! Placeholder.
+//! dstack's document types, and what gabion makes of them.
+//!
+//! Documents are decoded into typed structs (`document`), whose value grammars are in `grammar`; `lower` turns all
+//! gateways and services of a project into resources. A backend only answers where a machine for a need is.
+
+pub mod document;
+pub mod grammar;
+pub mod lower;

@@ -1,0 +1,94 @@
+//! Putting resources together, with the places that their inputs come from.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use gabion_engine::address::ResourceAddress;
+use gabion_engine::diagnostic::Span;
+use gabion_engine::resource::{DocumentRef, Lifecycle, Place, Resource, TimeoutOverrides};
+use gabion_engine::value::{AttributePath, Attributes, Value};
+
+/// Returns a span as plans and records have it.
+pub(crate) fn place(span: &Span) -> Place {
+    let place = span.place();
+    let length = if place.line == place.end_line {
+        place.end_column.saturating_sub(place.column)
+    } else {
+        0
+    };
+    let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    Place {
+        file: Arc::from(place.path.as_str()),
+        line: small(place.line),
+        column: small(place.column),
+        length: small(length),
+    }
+}
+
+/// Returns the address of a lowered resource.
+///
+/// # Panics
+/// When the name is not well formed: names in documents were checked before, and the rest is gabion's own.
+pub(crate) fn address(resource_type: &str, name: &str) -> ResourceAddress {
+    ResourceAddress::of(resource_type, name).expect("names in documents are checked before lowering")
+}
+
+/// Returns the value that an attribute of another resource will have.
+pub(crate) fn reference(of: &ResourceAddress, attribute: &str) -> Value {
+    Value::template(format!("${{{{ {of}.{attribute} }}}}"))
+}
+
+/// A resource in the making.
+pub(crate) struct ResourceBuilder {
+    resource: Resource,
+}
+
+impl ResourceBuilder {
+    pub(crate) fn new(address: ResourceAddress, document: &DocumentRef) -> Self {
+        Self {
+            resource: Resource {
+                address,
+                inputs: Attributes::new(),
+                places: BTreeMap::new(),
+                depends_on: Vec::new(),
+                lifecycle: Lifecycle::default(),
+                timeouts: TimeoutOverrides::default(),
+                conditions: Vec::new(),
+                document: document.clone(),
+            },
+        }
+    }
+
+    pub(crate) fn input(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.resource.inputs.insert(name.into(), value.into());
+        self
+    }
+
+    pub(crate) fn inputs(mut self, entries: Vec<(&'static str, Value)>) -> Self {
+        self.resource
+            .inputs
+            .extend(entries.into_iter().map(|(name, value)| (Arc::from(name), value)));
+        self
+    }
+
+    pub(crate) fn at(mut self, attribute: &str, span: &Span) -> Self {
+        self.resource
+            .places
+            .insert(AttributePath::root(attribute), place(span));
+        self
+    }
+
+    pub(crate) fn at_path(mut self, path: AttributePath, span: &Span) -> Self {
+        self.resource.places.insert(path, place(span));
+        self
+    }
+
+    pub(crate) fn depends_on(mut self, address: ResourceAddress, at: Place) -> Self {
+        self.resource.depends_on.push((address, at));
+        self
+    }
+
+    pub(crate) fn build(self) -> Resource {
+        self.resource
+    }
+}

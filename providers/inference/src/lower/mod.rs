@@ -1,0 +1,16 @@
+//! Lowering: what a project's gateways and services are made of.
+//!
+//! Of a machine that serves: the agent. Of a gateway: its listener on the agent. Of a service: per replica a unit, with
+//! a router one `router_worker` each and the router's unit, and one route. The order of applying falls out of the
+//! references between them.
+
+mod backend;
+mod builder;
+mod check;
+mod gateway;
+mod names;
+mod project;
+mod service;
+mod slots;
+
+pub use project::{Context, Lowered, Placed, Purpose, RecordedSlot, lower};

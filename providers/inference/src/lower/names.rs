@@ -1,0 +1,169 @@
+//! Names in a project: which are allowed, that they are unique, and which gateway a service means.
+
+use std::collections::BTreeMap;
+
+use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Span, did_you_mean};
+
+use super::gateway::GatewayTarget;
+use super::project::{LOOPBACK, Placed};
+use crate::document::gateway::Gateway;
+use crate::document::service::{GatewayChoice, Service};
+
+/// Checks the names of gateways and services; returns whether all can be used in addresses.
+pub(crate) fn check(
+    gateways: &[Placed<Gateway>],
+    services: &[Placed<Service>],
+    problems: &mut Diagnostics,
+) -> bool {
+    let names = gateways
+        .iter()
+        .map(|gateway| ("gateway", &gateway.document.name))
+        .chain(services.iter().map(|service| ("service", &service.document.name)));
+    let mut seen: BTreeMap<(&str, &str), &Span> = BTreeMap::new();
+    let mut good = true;
+    for (kind, name) in names {
+        if !is_name(&name.value) {
+            good = false;
+            problems.push(
+                Diagnostic::error("bad-name", "bad name")
+                    .detail(format!(
+                        "`{}` cannot name a {kind}: a name has 2 to 41 lower-case letters, digits and `-`, and starts \
+                         with a letter.",
+                        name.value
+                    ))
+                    .at(name.span.clone())
+                    .hint("choose another name"),
+            );
+        }
+        if kind == "gateway" && name.value == LOOPBACK {
+            good = false;
+            problems.push(
+                Diagnostic::error("reserved-name", "reserved name")
+                    .detail(format!("`{LOOPBACK}` is the gateway of services that have none."))
+                    .at(name.span.clone())
+                    .hint("choose another name"),
+            );
+        }
+        if let Some(first) = seen.insert((kind, &name.value), &name.span) {
+            good = false;
+            problems.push(
+                Diagnostic::error("duplicate-name", "duplicate name")
+                    .detail(format!("There are two {kind}s named `{}`.", name.value))
+                    .at(name.span.clone())
+                    .related(first.clone(), "the first one")
+                    .hint("rename one of them"),
+            );
+        }
+    }
+    let mut defaults = gateways.iter().filter(|gateway| gateway.document.default);
+    if let Some(first) = defaults.next() {
+        for other in defaults {
+            problems.push(
+                Diagnostic::error("two-defaults", "two default gateways")
+                    .detail(format!(
+                        "`{}` and `{}` both say `default: true`.",
+                        first.document.name.value, other.document.name.value
+                    ))
+                    .at(other.document.name.span.clone())
+                    .related(first.document.name.span.clone(), "the first one")
+                    .hint("keep one `default: true`"),
+            );
+        }
+    }
+    good
+}
+
+fn is_name(name: &str) -> bool {
+    (2..=41).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+/// Returns the gateway that a service means: the named one, else the default, else the only one, else this machine's
+/// loopback; `None` after a problem.
+pub(crate) fn gateway_of<'a>(
+    service: &Service,
+    targets: &'a [GatewayTarget<'a>],
+    loopback: &'a GatewayTarget<'a>,
+    problems: &mut Diagnostics,
+) -> Option<&'a GatewayTarget<'a>> {
+    let names = || targets.iter().map(|target| target.name);
+    let list = || {
+        names()
+            .map(|name| format!("`{name}`"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let default = || targets.iter().find(|target| target.is_default);
+    let problem = match (&service.gateway, targets) {
+        (GatewayChoice::None, _) => return Some(loopback),
+        (GatewayChoice::Named(name), _) => {
+            if let Some(target) = targets.iter().find(|target| target.name == name.value) {
+                return Some(target);
+            }
+            Diagnostic::error("unknown-gateway", "unknown gateway")
+                .detail(format!("No document declares the gateway `{}`.", name.value))
+                .at(name.span.clone())
+                .hint(match did_you_mean(&name.value, names()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None if targets.is_empty() => "add a document `type: gateway`".to_owned(),
+                    None => format!("the project has {}", list()),
+                })
+        }
+        (GatewayChoice::Default(span), _) => {
+            if let Some(target) = default() {
+                return Some(target);
+            }
+            Diagnostic::error("no-default-gateway", "no default gateway")
+                .detail("The service asks for the default gateway, and no gateway says `default: true`.")
+                .at(span.clone())
+                .hint("add `default: true` to a gateway, or name one here")
+        }
+        (GatewayChoice::Any, []) => return Some(loopback),
+        (GatewayChoice::Any, [only]) => return Some(only),
+        (GatewayChoice::Any, _) => {
+            if let Some(target) = default() {
+                return Some(target);
+            }
+            Diagnostic::error("ambiguous-gateway", "more than one gateway")
+                .detail(format!(
+                    "The service `{}` names no gateway, and there are several: {}.",
+                    service.name.value,
+                    list()
+                ))
+                .at(service.name.span.clone())
+                .hint("add `gateway: NAME` to the service, or `default: true` to a gateway")
+        }
+    };
+    problems.push(problem);
+    None
+}
+
+/// Checks that no two services of one gateway serve the same model.
+pub(crate) fn check_models<'a>(
+    services: impl Iterator<Item = (&'a Service, &'a GatewayTarget<'a>)>,
+    problems: &mut Diagnostics,
+) {
+    let mut seen: BTreeMap<(&str, &str), &Span> = BTreeMap::new();
+    for (service, gateway) in services {
+        let Some(model) = &service.model else { continue };
+        let name = model.name.value.as_str();
+        match seen.get(&(gateway.name, name)) {
+            None => {
+                seen.insert((gateway.name, name), &model.name.span);
+            }
+            Some(first) => problems.push(
+                Diagnostic::error("model-taken", "two services serve one model")
+                    .detail(format!(
+                        "The model endpoint of gateway `{}` would have two services for `{name}`.",
+                        gateway.name
+                    ))
+                    .at(model.name.span.clone())
+                    .related((*first).clone(), "the first one")
+                    .hint("give one of them another `model`, or another `gateway`"),
+            ),
+        }
+    }
+}

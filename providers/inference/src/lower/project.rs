@@ -1,0 +1,162 @@
+//! All gateways and services of a project at once: services need gateways, and gateways need what is behind them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gabion_engine::diagnostic::{Diagnostics, Span};
+use gabion_engine::resource::{DocumentRef, Place, Resource};
+use gabion_engine::value::Value;
+
+use super::backend::{self, LOCAL};
+use super::builder::{ResourceBuilder, address};
+use super::gateway::{GatewayTarget, listener};
+use super::{check, names, service};
+use crate::document::gateway::Gateway;
+use crate::document::service::Service;
+
+/// The name of the gateway that a service without one is reached through.
+pub(crate) const LOOPBACK: &str = "loopback";
+
+/// Why documents are lowered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To see whether they are well formed: what this build or this machine lacks is no problem.
+    Validate,
+    /// To plan.
+    Plan,
+}
+
+/// What lowering needs to know beyond the documents.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Why it is done.
+    pub purpose: Purpose,
+    /// The project's directory, absolute: where process replicas start.
+    pub project_directory: String,
+    /// The names of the backends that the project uses; none means `local`.
+    pub backends: Vec<String>,
+    /// How long a replica on the local backend may take to become ready.
+    pub ready_timeout: Duration,
+    /// Bearer tokens that services accept: label and template.
+    pub tokens: BTreeMap<String, String>,
+    /// The slots that replica groups have, by the path before the slot: `qwen/default`.
+    pub slots: BTreeMap<String, Vec<RecordedSlot>>,
+}
+
+/// A slot of a replica group that has an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordedSlot {
+    /// Its number.
+    pub slot: u32,
+    /// Whether its object is tainted, incomplete or dead, so that it goes first when the group shrinks.
+    pub needs_repair: bool,
+}
+
+/// What lowering gives.
+#[derive(Debug, Clone, Default)]
+pub struct Lowered {
+    /// The resources.
+    pub resources: Vec<Resource>,
+    /// Addresses that people use, by name.
+    pub endpoints: BTreeMap<Arc<str>, Value>,
+    /// What people should know.
+    pub notes: Vec<(Arc<str>, Option<Place>)>,
+}
+
+/// A document with where it stands.
+#[derive(Debug, Clone)]
+pub struct Placed<T> {
+    /// The document.
+    pub document: T,
+    /// What records call it.
+    pub reference: DocumentRef,
+    /// The span of the value of its `type`.
+    pub type_span: Span,
+}
+
+/// Lowers a project's gateways and services.
+pub fn lower(
+    gateways: &[Placed<Gateway>],
+    services: &[Placed<Service>],
+    context: &Context,
+    problems: &mut Diagnostics,
+) -> Lowered {
+    let names_are_good = names::check(gateways, services, problems);
+    let targets: Vec<GatewayTarget<'_>> = gateways
+        .iter()
+        .map(|gateway| {
+            let backend = &gateway.document.backend;
+            let usable = backend::is_usable(&backend.value, &backend.span, context.purpose, problems);
+            if usable {
+                check::gateway(&gateway.document, problems);
+            }
+            GatewayTarget::declared(&gateway.document, &gateway.reference, usable)
+        })
+        .collect();
+    let loopback = GatewayTarget::loopback();
+
+    let mut chosen: Vec<(&Placed<Service>, &GatewayTarget<'_>, bool)> = Vec::new();
+    for service in services {
+        let gateway = names::gateway_of(&service.document, &targets, &loopback, problems);
+        let usable = backend::of_service(service, context, problems);
+        check::service(&service.document, problems);
+        if usable && context.purpose == Purpose::Plan {
+            check::service_on_local(&service.document, context, problems);
+        }
+        chosen.extend(gateway.map(|gateway| (service, gateway, usable && gateway.usable)));
+    }
+    names::check_models(
+        chosen
+            .iter()
+            .map(|(service, gateway, _)| (&service.document, *gateway)),
+        problems,
+    );
+
+    let mut lowered = Lowered::default();
+    if !names_are_good {
+        return lowered;
+    }
+    let mut listeners: BTreeMap<&str, (&GatewayTarget<'_>, &DocumentRef)> = BTreeMap::new();
+    for target in &targets {
+        if let Some(document) = target.document.filter(|_| target.usable) {
+            listeners.insert(target.name, (target, document));
+        }
+    }
+    for (service, gateway, usable) in &chosen {
+        if *usable {
+            listeners
+                .entry(gateway.name)
+                .or_insert((*gateway, &service.reference));
+            service::lower(service, gateway, context, &mut lowered);
+        }
+    }
+    if let Some((_, document)) = listeners.values().next() {
+        lowered.resources.push(agent(document));
+    }
+    lowered.resources.extend(
+        listeners
+            .values()
+            .map(|(target, document)| listener(target, document)),
+    );
+    lowered
+}
+
+/// The agent of the machine that runs gabion.
+fn agent(document: &DocumentRef) -> Resource {
+    let argv = ["{gabion}", "agent", "serve", "--dir", "{unit.dir}"];
+    let probe = Value::map([
+        ("socket", Value::from("agent.sock")),
+        ("timeout_seconds", Value::Int(5)),
+        ("interval_seconds", Value::Int(1)),
+        ("ready_after", Value::Int(1)),
+    ]);
+    ResourceBuilder::new(address("host_unit", &format!("agent/{LOCAL}")), document)
+        .input("machine", LOCAL)
+        .input("role", "agent")
+        .input("argv", Value::List(argv.into_iter().map(Value::from).collect()))
+        .input("probes", Value::List(vec![probe]))
+        .input("ready_timeout", Value::Int(60))
+        .input("stop_timeout", Value::Int(60))
+        .build()
+}
