@@ -181,6 +181,24 @@ fn streamed_answer_has_tokens_usage_and_the_replica() {
 }
 
 #[test]
+fn quickstart_reads_the_stream() {
+    let engine = Engine::start(&["--ttft-ms", "1", "--itl-ms", "1"]);
+    let mut told = Vec::new();
+    let url = engine.url("/v1/chat/completions");
+    assert_eq!(crate::quickstart::ask(&url, MODEL, &mut told), Ok(()));
+    let told = String::from_utf8(told).unwrap();
+    assert!(
+        told.contains("You wrote: \"What does gabion do?\"") && told.ends_with(".\n"),
+        "{told}"
+    );
+    let failure = crate::quickstart::ask(&engine.url("/v1/nothing"), MODEL, &mut Vec::new()).unwrap_err();
+    assert!(
+        failure.contains("404") && failure.contains("There is no /v1/nothing here."),
+        "{failure}"
+    );
+}
+
+#[test]
 fn the_other_two_ways_to_generate_answer_in_their_own_shapes() {
     let engine = Engine::start(&["--ttft-ms", "1", "--itl-ms", "1"]);
     let (status, text) = engine.post(

@@ -38,7 +38,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     let endpoints = process::output(project(&gabion, &directory).args(["output", "--format", "json"]))?;
     let url = completions_url(&endpoints)?;
     let model = model(&directory)?;
-    ask(&url, &model)?;
+    ask(&url, &model, &mut std::io::stdout().lock())?;
     next_steps(&gabion, &directory, &url, &model);
     Ok(())
 }
@@ -105,8 +105,8 @@ fn model(directory: &Path) -> Result<String, Failure> {
         .ok_or_else(|| format!("{} names no `model:`", path.display()))
 }
 
-/// Streams one completion and prints its tokens as they arrive.
-fn ask(url: &str, model: &str) -> Result<(), Failure> {
+/// Streams one completion and writes its tokens to `out` as they arrive.
+pub(crate) fn ask(url: &str, model: &str, out: &mut dyn Write) -> Result<(), Failure> {
     let request =
         json!({ "model": model, "stream": true, "messages": [{ "role": "user", "content": QUESTION }] });
     let started = Instant::now();
@@ -123,7 +123,6 @@ fn ask(url: &str, model: &str) -> Result<(), Failure> {
     let mut first = None;
     let mut tokens = 0;
     let mut done = false;
-    let mut out = std::io::stdout().lock();
     eprintln!("    > {QUESTION}");
     for line in response.body.lines() {
         let line = line.map_err(|error| format!("the stream from {url} broke off: {error}"))?;
@@ -148,7 +147,7 @@ fn ask(url: &str, model: &str) -> Result<(), Failure> {
             .and_then(|()| out.flush())
             .map_err(|error| format!("cannot print: {error}"))?;
     }
-    println!();
+    writeln!(out).map_err(|error| format!("cannot print: {error}"))?;
     let Some(first) = first.filter(|_| done) else {
         return Err(format!(
             "the stream from {url} ended after {tokens} tokens without [DONE]"
