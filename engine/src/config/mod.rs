@@ -1,20 +1,50 @@
 //! Project files: reading, typed decoding, expressions and documents.
 //!
-//! `yaml` turns text into [`Node`] trees with a place on every value, `decode` and `map_reader` turn nodes into typed
-//! values, `expression` parses and evaluates `${{ … }}`. Everything here is pure and reports every problem at once.
+//! ```text
+//! directory ──sources──▶ Sources ──yaml──▶ Nodes ──document──▶ Documents ──registry──▶ resources ──check──▶ Configuration
+//! ```
+//!
+//! Only `sources` does I/O. `yaml` turns text into [`Node`] trees with a place on every value, `decode` and
+//! `map_reader` turn nodes into typed values, `expression` parses and evaluates `${{ … }}`, `registry` says what a
+//! family of document types is, `generic` is the engine's own, `project` runs the stages and `check` looks across all
+//! documents. Everything reports every problem at once and goes on.
 
+mod check;
+mod check_directives;
+mod condition;
 mod decode;
+mod document;
 mod expression;
 mod expression_parser;
+mod generic;
+mod generic_schema;
 mod map_reader;
 mod node;
+mod project;
+mod registry;
+mod settings;
+mod sources;
+mod value_reader;
+mod version;
 mod yaml;
 mod yaml_error;
 
+pub use condition::{ConditionError, ConditionExpression, Verdict};
 pub use decode::{Entries, FromNode, Keyword, OneOrMany, Spanned, Switch};
+pub use document::Document;
 pub use expression::{EvaluateError, ExpressionError, Reference, Resolved, Scope, Target, Template};
+pub use generic_schema::settings_json_schema;
 pub use map_reader::MapReader;
 pub use node::{Key, Node, NodeKind};
+pub use project::{LowerInputs, Project, load};
+pub use registry::{
+    DocumentFamily, DocumentRegistry, DocumentType, LowerContext, Lowered, Naming, NothingRecorded,
+    RecordedView,
+};
+pub use settings::{Plugin, SecretSource, Settings, bad_name, check_name, is_variable};
+pub use sources::Sources;
+pub use value_reader::{PlacedValues, SpannedTemplate};
+pub use version::VersionRequirement;
 pub use yaml::{MAX_ALIAS_EXPANSION, MAX_DEPTH, MAX_FILE_BYTES, MAX_SCALAR_BYTES, parse as parse_yaml};
 
 #[cfg(test)]

@@ -13,5 +13,5 @@ mod text;
 pub use list::Diagnostics;
 pub use problem::IntoHint;
 pub use problem::{Diagnostic, DiagnosticView, Related, RelatedView, Severity};
-pub use source::{Excerpt, Place, Position, SourceFile, Span};
+pub use source::{Excerpt, Position, SourceFile, Span};
 pub use suggest::{did_you_mean, suggestion};

@@ -4,7 +4,8 @@ use std::cmp::Ordering;
 
 use serde::Serialize;
 
-use super::source::{Place, Span};
+use super::source::Span;
+use crate::resource::Place;
 
 /// How bad a problem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -195,7 +196,7 @@ impl IntoHint for Option<String> {
 }
 
 /// A diagnostic as JSON has it: lines and columns in place of source texts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct DiagnosticView {
     /// `error`, `warning` or `note`.
     pub severity: String,
@@ -218,7 +219,7 @@ pub struct DiagnosticView {
 }
 
 /// A related place as JSON has it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct RelatedView {
     /// Where.
     pub place: Place,

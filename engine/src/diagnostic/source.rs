@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
+use crate::resource::Place;
+
 /// The text of one configuration file, and its path as users know it.
+#[derive(PartialEq, Eq)]
 pub struct SourceFile {
     path: String,
     text: String,
@@ -217,16 +220,33 @@ impl Span {
         }
     }
 
-    /// Returns the serialisable form of this span.
+    /// Returns the place, which carries no text and can be kept and written.
+    ///
+    /// Its length is that of the span's part on its first line.
     pub fn place(&self) -> Place {
-        let (start, end) = (self.position(), self.end_position());
+        let Position { line, column } = self.position();
+        let shown = self.text().lines().next().unwrap_or_default();
+        let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         Place {
-            path: self.file.path.clone(),
-            line: start.line,
-            column: start.column,
-            end_line: end.line,
-            end_column: end.column,
+            file: self.file.path.as_str().into(),
+            line: small(line),
+            column: small(column),
+            length: small(shown.chars().count()),
         }
+    }
+
+    /// Returns the span of a place in this file's text.
+    pub fn of_place(file: &Arc<SourceFile>, place: &Place) -> Self {
+        let start = file.offset(Position {
+            line: place.line as usize,
+            column: place.column as usize,
+        });
+        let shown = file.text[start..].lines().next().unwrap_or_default();
+        let length = shown
+            .char_indices()
+            .nth(place.length as usize)
+            .map_or(shown.len(), |(at, _)| at);
+        Self::new(file, start, start + length)
     }
 }
 
@@ -279,29 +299,6 @@ impl fmt::Debug for Span {
 impl Serialize for Span {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.place().serialize(serializer)
-    }
-}
-
-/// A span in lines and columns, without the text: what records, plans and JSON carry.
-#[derive(
-    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
-pub struct Place {
-    /// The file, relative to the project directory.
-    pub path: String,
-    /// The 1-based line of the first character.
-    pub line: usize,
-    /// The 1-based column (in characters) of the first character.
-    pub column: usize,
-    /// The 1-based line of the end.
-    pub end_line: usize,
-    /// The 1-based column after the last character.
-    pub end_column: usize,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.path, self.line, self.column)
     }
 }
 

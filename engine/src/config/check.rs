@@ -1,0 +1,368 @@
+//! Checks across all documents: addresses, references, directives, secrets.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::check_directives::DirectiveCheck;
+use super::condition::ConditionExpression;
+use super::document::Document;
+use super::expression::{Reference, Resolved, Target, Template};
+use super::project::Project;
+use super::settings::SecretSource;
+use crate::address::ResourceAddress;
+use crate::diagnostic::{Diagnostic, Diagnostics, Span, did_you_mean};
+use crate::resource::{Configuration, Directives, Place, Resource};
+use crate::value::{AttributePath, Attributes, Unknown, Value};
+
+/// Unknown references beyond this many get no suggestion: each costs a look at every address.
+const SUGGESTIONS: usize = 200;
+
+type Environment<'a> = &'a (dyn Fn(&str) -> Option<String> + Sync);
+
+/// Checks a configuration and opens its secrets.
+pub(super) struct Checker<'a> {
+    project: &'a Project,
+    environment: Environment<'a>,
+    incomplete: bool,
+    failed: Vec<&'a Document>,
+    /// Where each address is declared.
+    declared: BTreeMap<ResourceAddress, Place>,
+    suggested: usize,
+    problems: Diagnostics,
+}
+
+impl<'a> Checker<'a> {
+    pub(super) fn new(
+        project: &'a Project,
+        environment: Environment<'a>,
+        incomplete: bool,
+        failed: Vec<&'a Document>,
+    ) -> Self {
+        let (declared, problems) = (BTreeMap::new(), Diagnostics::new());
+        Self {
+            project,
+            environment,
+            incomplete,
+            failed,
+            declared,
+            suggested: 0,
+            problems,
+        }
+    }
+
+    /// Sorts the resources, drops duplicates, and replaces values that only environment and secrets fill by secrets
+    /// that hold their value.
+    pub(super) fn check(mut self, configuration: &mut Configuration) -> Diagnostics {
+        configuration.resources = self.unique(std::mem::take(&mut configuration.resources));
+        for resource in &mut configuration.resources {
+            let user = format!("`{}`", resource.address);
+            let inputs = std::mem::take(&mut resource.inputs);
+            resource.inputs = self.attributes(inputs, &user, &|path| Some(resource.place_of(path).clone()));
+            self.declarations(resource);
+        }
+        let outputs = &self.project.settings.outputs.places;
+        let values = std::mem::take(&mut configuration.outputs);
+        configuration.outputs = self.attributes(values, "an output", &|path| outputs.get(path).cloned());
+        let endpoints = std::mem::take(&mut configuration.endpoints);
+        configuration.endpoints = self.attributes(endpoints, "an endpoint", &|_| None);
+        self.tokens();
+        self.directives(&configuration.directives);
+        self.problems
+    }
+
+    fn span(&self, place: &Place) -> Option<Span> {
+        self.project.sources.span(place)
+    }
+
+    fn unique(&mut self, mut resources: Vec<Resource>) -> Vec<Resource> {
+        let root = AttributePath::default();
+        resources.sort_by(|a, b| (&a.address, a.place_of(&root)).cmp(&(&b.address, b.place_of(&root))));
+        resources.retain(|resource| {
+            let place = resource.place_of(&root).clone();
+            let Some(first) = self.declared.get(&resource.address) else {
+                self.declared.insert(resource.address.clone(), place);
+                return true;
+            };
+            let problem = Diagnostic::error("duplicate-address", "duplicate address")
+                .detail(format!("`{}` is declared twice.", resource.address))
+                .at(self.project.sources.span(&place))
+                .hint("rename one of the two");
+            self.problems.push(match self.project.sources.span(first) {
+                Some(span) => problem.related(span, "first declared here"),
+                None => problem,
+            });
+            false
+        });
+        resources
+    }
+
+    fn attributes(
+        &mut self,
+        attributes: Attributes,
+        user: &str,
+        place: &dyn Fn(&AttributePath) -> Option<Place>,
+    ) -> Attributes {
+        let check = |(name, value): (Arc<str>, Value)| {
+            let value = self.value(value, &AttributePath::root(&name), user, place);
+            (name, value)
+        };
+        attributes.into_iter().map(check).collect()
+    }
+
+    fn value(
+        &mut self,
+        value: Value,
+        path: &AttributePath,
+        user: &str,
+        place: &dyn Fn(&AttributePath) -> Option<Place>,
+    ) -> Value {
+        match value {
+            Value::List(items) => {
+                let items = items.into_iter().enumerate();
+                Value::List(
+                    items
+                        .map(|(index, item)| self.value(item, &path.index(index), user, place))
+                        .collect(),
+                )
+            }
+            Value::Map(entries) => Value::Map(
+                entries
+                    .into_iter()
+                    .map(|(key, item)| {
+                        let item = self.value(item, &path.key(&key), user, place);
+                        (key, item)
+                    })
+                    .collect(),
+            ),
+            Value::Unknown(Unknown {
+                template: Some(template),
+            }) => {
+                let place = place(path);
+                match template.as_str().parse::<Template>() {
+                    Ok(parsed) => self.template(&parsed, user, place.as_ref()),
+                    Err(error) => {
+                        self.problems.push(
+                            Diagnostic::error("bad-expression", "invalid expression")
+                                .detail(error.message)
+                                .at(place.and_then(|place| self.span(&place)))
+                                .hint(error.hint),
+                        );
+                        Value::Unknown(Unknown {
+                            template: Some(template),
+                        })
+                    }
+                }
+            }
+            other => other,
+        }
+    }
+
+    /// Checks a template's references; a template that needs nothing but secrets becomes the secret itself.
+    fn template(&mut self, template: &Template, user: &str, place: Option<&Place>) -> Value {
+        let mut only_secrets = true;
+        for reference in template.references() {
+            only_secrets &= matches!(reference.target, Target::Environment(_) | Target::Secret(_));
+            self.reference(reference, user, place);
+        }
+        if !only_secrets || template.literal().is_some() {
+            return template.to_value();
+        }
+        let environment = |reference: &Reference| match self.secret_value(reference) {
+            Some(value) => Resolved::Known(Value::string(value)),
+            None => Resolved::Missing,
+        };
+        // A missing one was reported above.
+        template
+            .evaluate(&environment)
+            .unwrap_or_else(|_| template.to_value())
+    }
+
+    fn secret_value(&self, reference: &Reference) -> Option<String> {
+        match &reference.target {
+            Target::Environment(name) => (self.environment)(name),
+            Target::Secret(name) => match &self.project.settings.secrets.get(&**name)?.value {
+                SecretSource::Environment(variable) => (self.environment)(variable),
+            },
+            Target::Resource(_) | Target::Scope(_) => None,
+        }
+    }
+
+    fn reference(&mut self, reference: &Reference, user: &str, place: Option<&Place>) {
+        match &reference.target {
+            Target::Environment(name) => {
+                if (self.environment)(name).is_none() {
+                    let span = self.reference_span(reference, place);
+                    self.problems
+                        .push(missing_variable(name, format!("{user} needs it."), span));
+                }
+            }
+            Target::Secret(name) => match self.project.settings.secrets.get(&**name) {
+                None => {
+                    let span = self.reference_span(reference, place);
+                    self.problems
+                        .push(self.project.settings.undeclared_secret(name, span));
+                }
+                Some(declared) => {
+                    let SecretSource::Environment(variable) = &declared.value;
+                    if (self.environment)(variable).is_none() {
+                        let why = format!("The secret `{name}` comes from it.");
+                        self.problems
+                            .push(missing_variable(variable, why, Some(declared.span.clone())));
+                    }
+                }
+            },
+            Target::Resource(address) => {
+                if !self.exists(address) {
+                    let span = self.reference_span(reference, place);
+                    self.unknown_reference(address, user, span);
+                }
+            }
+            Target::Scope(name) => {
+                let span = self.reference_span(reference, place);
+                self.problems.push(
+                    Diagnostic::error("unknown-reference", "unknown reference")
+                        .detail(format!(
+                            "{user} uses `{reference}`, and nothing here is called `{name}`."
+                        ))
+                        .at(span)
+                        .hint("there is `env.NAME`, `secrets.NAME` and `kind.name.attribute`"),
+                );
+            }
+        }
+    }
+
+    /// Tells whether an address is declared, or would be if a document without errors stood in its place.
+    fn exists(&self, address: &ResourceAddress) -> bool {
+        let of_failed = || {
+            let head = address.name.as_str().split('/').next().unwrap_or_default();
+            let machine = address.name.as_str().rsplit('/').next().unwrap_or_default();
+            self.failed
+                .iter()
+                .any(|document| [head, machine].contains(&document.name()))
+        };
+        self.incomplete || self.declared.contains_key(address) || of_failed()
+    }
+
+    fn unknown_reference(&mut self, address: &ResourceAddress, user: &str, span: Option<Span>) {
+        let mut hint = "declare it, or write the address of a resource that is declared".to_owned();
+        if self.suggested < SUGGESTIONS {
+            self.suggested += 1;
+            let all: BTreeMap<String, &Place> = self
+                .declared
+                .iter()
+                .map(|(address, place)| (address.to_string(), place))
+                .collect();
+            let near = did_you_mean(&address.to_string(), all.keys().map(String::as_str));
+            if let Some(near) = near {
+                hint = format!("did you mean `{near}` ({})?", all[near]);
+            }
+        }
+        self.problems.push(
+            Diagnostic::error("unknown-reference", "unknown reference")
+                .detail(format!(
+                    "{} uses `{address}`, which no document declares.",
+                    sentence_start(user)
+                ))
+                .at(span)
+                .hint(hint),
+        );
+    }
+
+    /// The place of a reference within the text at `place`: found by its own text, which a source holds verbatim.
+    fn reference_span(&self, reference: &Reference, place: Option<&Place>) -> Option<Span> {
+        /// A block scalar's expression stands below its place; further away it is another one.
+        const WITHIN: usize = 64 * 1024;
+        let whole = self.span(place?)?;
+        let text = reference.to_string();
+        let mut end = (whole.start + WITHIN).min(whole.file.text().len());
+        while !whole.file.text().is_char_boundary(end) {
+            end -= 1;
+        }
+        let found = whole.file.text()[whole.start..end].find(&text);
+        match found.map(|at| whole.start + at) {
+            Some(at) => Some(Span::new(&whole.file, at, at + text.len())),
+            None => Some(whole),
+        }
+    }
+
+    /// Checks what a resource says beside its inputs.
+    fn declarations(&mut self, resource: &Resource) {
+        let user = format!("`{}`", resource.address);
+        for (address, place) in &resource.depends_on {
+            if !self.exists(address) {
+                let span = self.span(place);
+                self.unknown_reference(address, &user, span);
+            }
+        }
+        let root = resource.place_of(&AttributePath::default());
+        for trigger in &resource.lifecycle.replace_triggered_by {
+            if let Ok(template) = trigger.as_str().parse::<Template>() {
+                for reference in template.references() {
+                    self.reference(reference, &user, Some(root));
+                }
+            }
+        }
+        for condition in &resource.conditions {
+            if let Ok(parsed) = condition.condition.as_str().parse::<ConditionExpression>() {
+                for (reference, _) in parsed.references() {
+                    self.reference(
+                        &reference,
+                        &format!("a condition of {user}"),
+                        Some(&condition.place),
+                    );
+                }
+            }
+        }
+    }
+
+    /// A token's secret must be declared; whether it has a value matters where the token is used.
+    fn tokens(&mut self) {
+        for token in self.project.settings.tokens.values() {
+            for (reference, span) in &token.references {
+                if let Target::Secret(name) = &reference.target
+                    && !self.project.settings.secrets.contains_key(&**name)
+                {
+                    self.problems
+                        .push(self.project.settings.undeclared_secret(name, Some(span.clone())));
+                }
+            }
+        }
+    }
+
+    fn directives(&mut self, directives: &Directives) {
+        let mut check = DirectiveCheck {
+            declared: &self.declared,
+            sources: &self.project.sources,
+            exists: &|address| self.exists(address),
+            undeclared: Vec::new(),
+            problems: Diagnostics::new(),
+        };
+        check.check(directives);
+        let DirectiveCheck {
+            undeclared, problems, ..
+        } = check;
+        self.problems.extend(problems);
+        for (address, place) in undeclared {
+            let span = self.span(&place);
+            self.unknown_reference(&address, "this document", span);
+        }
+    }
+}
+
+fn missing_variable(name: &str, why: String, span: Option<Span>) -> Diagnostic {
+    Diagnostic::error("missing-variable", "environment variable is not set")
+        .detail(format!(
+            "`{name}` is not set in the environment. {}",
+            sentence_start(&why)
+        ))
+        .at(span)
+        .hint(format!("set it: export {name}=…"))
+}
+
+fn sentence_start(text: &str) -> String {
+    let mut chars = text.chars();
+    chars
+        .next()
+        .map(|first| first.to_uppercase().chain(chars).collect())
+        .unwrap_or_default()
+}

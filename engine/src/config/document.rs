@@ -1,0 +1,111 @@
+//! Documents: what a project's files hold, before anything gives them a meaning.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::decode::{FromNode, Spanned};
+use super::node::Node;
+use crate::diagnostic::{Diagnostic, Diagnostics, SourceFile, Span};
+use crate::resource::{DocumentRef, Place};
+
+/// One document of a file.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// Its `type`.
+    pub document_type: Spanned<String>,
+    /// Its `name`, if it has one.
+    pub name: Option<Spanned<String>>,
+    /// All of it, `type` and `name` included.
+    pub node: Node,
+    /// The file.
+    pub file: Arc<SourceFile>,
+    /// Its position among the file's documents, from 0.
+    pub index: usize,
+    /// The bytes of the file that it takes.
+    pub range: Range<usize>,
+}
+
+impl Document {
+    /// Splits a file's nodes into documents; reports those without a type, and those that are no maps.
+    pub(super) fn read_file(
+        file: &Arc<SourceFile>,
+        nodes: Vec<Node>,
+        problems: &mut Diagnostics,
+    ) -> Vec<Self> {
+        let starts: Vec<usize> = nodes.iter().map(|node| node.span.start).collect();
+        let mut documents = Vec::new();
+        for (index, node) in nodes.into_iter().enumerate() {
+            let range = starts[index]..starts.get(index + 1).copied().unwrap_or(file.text().len());
+            documents.extend(Self::read(file, index, range, node, problems));
+        }
+        documents
+    }
+
+    fn read(
+        file: &Arc<SourceFile>,
+        index: usize,
+        range: Range<usize>,
+        node: Node,
+        problems: &mut Diagnostics,
+    ) -> Option<Self> {
+        if node.as_map().is_none() {
+            problems.push(node.wrong_type("a document: a map with the key `type`"));
+            return None;
+        }
+        let document_type = match node.get("type") {
+            Some(found) => Spanned::<String>::from_node(found, problems)?,
+            None => {
+                problems.push(
+                    Diagnostic::error("missing-type", "document without a type")
+                        .detail("Every document says what it is in its key `type`.")
+                        .at(node.span.clone())
+                        .hint(
+                            "add `type: service`, or the type that it is; documents are separated by `---`",
+                        ),
+                );
+                return None;
+            }
+        };
+        let name = match node.get("name").filter(|name| !name.is_null()) {
+            Some(found) => Some(Spanned::<String>::from_node(found, problems)?),
+            None => None,
+        };
+        Some(Self {
+            document_type,
+            name,
+            node,
+            file: file.clone(),
+            index,
+            range,
+        })
+    }
+
+    /// Returns the name, or nothing for a document without one.
+    pub fn name(&self) -> &str {
+        self.name.as_ref().map_or("", |name| &name.value)
+    }
+
+    /// Returns where the document starts: its `type`.
+    pub fn span(&self) -> &Span {
+        &self.document_type.span
+    }
+
+    /// Returns where the document starts.
+    pub fn place(&self) -> Place {
+        self.span().place()
+    }
+
+    /// Returns the reference by which resources and records name this document.
+    pub fn reference(&self) -> DocumentRef {
+        DocumentRef {
+            document_type: self.document_type.value.as_str().into(),
+            name: self.name().into(),
+            place: self.place(),
+        }
+    }
+
+    /// Tells whether a span lies in this document.
+    pub fn contains(&self, span: &Span) -> bool {
+        Arc::ptr_eq(&self.file, &span.file) && self.range.contains(&span.start)
+    }
+}

@@ -1,0 +1,131 @@
+//! JSON Schemas of the engine's own documents and of `gabion.yml`, for editors.
+
+use serde_json::{Value, json};
+
+/// The schema of one of the engine's own document types.
+pub(super) fn json_schema(document_type: &str) -> Option<Value> {
+    let (summary, required, properties) = match document_type {
+        "resource" => (
+            "A single resource of any kind that a provider of this build manages.",
+            json!(["type", "kind", "name"]),
+            json!({
+                "type": {"const": "resource"},
+                "kind": text("The kind of resource, such as `gabion_data`."),
+                "name": text("Its name; the address is `kind.name`."),
+                "properties": {"type": "object", "description": "Its attributes, as its kind declares them. Texts may hold `${{ … }}`."},
+                "depends_on": {"type": "array", "items": text("An address, `kind.name`."), "description": "Resources that are applied before it, beyond those that it refers to."},
+                "timeouts": {
+                    "type": "object",
+                    "description": "How long each action may take.",
+                    "additionalProperties": false,
+                    "properties": {"create": duration(), "update": duration(), "delete": duration()},
+                },
+                "lifecycle": {
+                    "type": "object",
+                    "description": "How it may be changed.",
+                    "additionalProperties": false,
+                    "properties": {
+                        "prevent_destroy": {"type": "boolean", "description": "Refuse plans that would delete the object."},
+                        "create_before_destroy": {"type": "boolean", "description": "Whether a replacement is made before the old object goes; by default as its kind says."},
+                        "ignore_changes": {"type": "array", "items": text("The path of an attribute."), "description": "Attributes whose differences are not acted on."},
+                        "replace_triggered_by": {"type": "array", "items": text("`kind.name` or `kind.name.attribute`."), "description": "Resources or attributes whose change replaces this one."},
+                    },
+                },
+                "conditions": {
+                    "type": "object",
+                    "description": "What must hold.",
+                    "additionalProperties": false,
+                    "properties": {"before": conditions("before it is changed"), "after": conditions("after it was changed")},
+                },
+            }),
+        ),
+        "moved" => (
+            "Says that a recorded object has another address now.",
+            json!(["type", "from", "to"]),
+            json!({"type": {"const": "moved"}, "from": text("The old address."), "to": text("The new address.")}),
+        ),
+        "removed" => (
+            "Takes an object out of the configuration.",
+            json!(["type", "from", "lifecycle"]),
+            json!({
+                "type": {"const": "removed"},
+                "from": text("The address that it had."),
+                "lifecycle": {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "required": ["destroy"],
+                    "properties": {"destroy": {"type": "boolean", "description": "Whether the object is deleted; otherwise it is forgotten and goes on existing."}},
+                },
+            }),
+        ),
+        "import" => (
+            "Takes an existing object under management.",
+            json!(["type", "to", "id"]),
+            json!({"type": {"const": "import"}, "to": text("The address that it gets."), "id": text("The provider's id of the object.")}),
+        ),
+        _ => return None,
+    };
+    Some(json!({
+        "type": "object",
+        "description": summary,
+        "required": required,
+        "additionalProperties": false,
+        "properties": properties,
+    }))
+}
+
+/// Returns the JSON Schema of `gabion.yml`.
+pub fn settings_json_schema() -> Value {
+    let plugin = json!({"anyOf": [
+        {"type": "string"},
+        {"type": "object", "required": ["type"], "properties": {"type": {"type": "string"}}},
+    ]});
+    json!({
+        "type": "object",
+        "description": "The settings of a gabion project.",
+        "additionalProperties": false,
+        "properties": {
+            "project": {"type": "string", "pattern": "^[a-z][a-z0-9-]{1,40}$", "description": "The project's name; by default that of its directory."},
+            "state": {"description": "Where state is stored: a store's type, or a map with `type` and what the store needs.", "anyOf": plugin["anyOf"]},
+            "lineage": {"type": "string", "format": "uuid", "description": "The lineage that the store must have."},
+            "backends": {"type": "array", "items": plugin, "description": "The backends that documents may name."},
+            "secrets": {
+                "type": "object",
+                "description": "Where each secret's value comes from, by name.",
+                "additionalProperties": {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "required": ["env"],
+                    "properties": {"env": text("The environment variable that holds it.")},
+                },
+            },
+            "tokens": {"type": "object", "description": "Bearer tokens that services with `auth: true` accept, by label.", "additionalProperties": text("One secret: `${{ secrets.NAME }}`.")},
+            "outputs": {"type": "object", "description": "Values that people and other tools read after an apply."},
+            "required_version": text("The versions of gabion that may work on this project, such as `>= 0.2, < 0.5`."),
+        },
+    })
+}
+
+fn text(description: &str) -> Value {
+    json!({"type": "string", "description": description})
+}
+
+fn duration() -> Value {
+    json!({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9]+ *[smhdw]?$"}], "description": "Seconds, or a number with a unit: `90`, `30s`, `5m`, `2h`."})
+}
+
+fn conditions(when: &str) -> Value {
+    json!({
+        "type": "array",
+        "description": format!("What must hold {when}."),
+        "items": {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["condition", "error_message"],
+            "properties": {
+                "condition": text("A comparison such as `${{ gabion_data.a.output }} == 5`."),
+                "error_message": text("What to say when it does not hold."),
+            },
+        },
+    })
+}

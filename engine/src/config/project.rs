@@ -1,0 +1,259 @@
+//! From sources to a [`Configuration`]: parse, lower, check.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::check::Checker;
+use super::document::Document;
+use super::registry::{DocumentRegistry, LowerContext, Lowered, Naming, RecordedView};
+use super::settings::Settings;
+use super::sources::Sources;
+use super::yaml;
+use crate::diagnostic::{Diagnostic, Diagnostics, Span, suggestion};
+use crate::resource::Configuration;
+
+/// A parsed project: its settings and documents, not yet given a meaning.
+#[derive(Clone, Debug)]
+pub struct Project {
+    /// The texts.
+    pub sources: Sources,
+    /// `gabion.yml`.
+    pub settings: Settings,
+    /// Every document, by file and place.
+    pub documents: Vec<Document>,
+    /// Whether documents are missing because a file could not be read or parsed.
+    incomplete: bool,
+}
+
+/// What lowering needs beside the documents.
+#[derive(Clone, Copy)]
+pub struct LowerInputs<'a> {
+    /// The document types of this build.
+    pub registry: &'a DocumentRegistry,
+    /// What is recorded.
+    pub recorded: &'a dyn RecordedView,
+    /// The environment of whoever runs gabion.
+    pub environment: &'a (dyn Fn(&str) -> Option<String> + Sync),
+    /// The version of gabion, `1.2.3`.
+    pub version: &'a str,
+}
+
+impl Project {
+    /// Parses all files. With errors the project can still be lowered, to find more of them.
+    pub fn parse(sources: Sources) -> (Self, Diagnostics) {
+        let mut problems = Diagnostics::new();
+        let settings = match sources.settings() {
+            Some(file) => {
+                let (documents, found) = yaml::parse(file);
+                problems.extend(found);
+                let (settings, found) = Settings::read(file, &documents, sources.default_name());
+                problems.extend(found);
+                settings
+            }
+            None => Settings::without_file(sources.default_name()),
+        };
+        let mut documents = Vec::new();
+        let mut incomplete = false;
+        for file in sources.files() {
+            let (nodes, found) = yaml::parse(file);
+            incomplete |= nodes.is_empty() && found.has_errors();
+            if nodes.is_empty() && found.is_empty() {
+                problems.push(
+                    Diagnostic::error("empty-file", "empty file")
+                        .detail(format!("`{}` holds no document.", file.path()))
+                        .at(Span::of_file(file))
+                        .hint("write a document, or remove the file"),
+                );
+            }
+            problems.extend(found);
+            documents.extend(Document::read_file(file, nodes, &mut problems));
+        }
+        (
+            Self {
+                sources,
+                settings,
+                documents,
+                incomplete,
+            },
+            problems,
+        )
+    }
+
+    /// Marks documents as missing, because reading the sources had errors: what refers to them is not reported.
+    #[must_use]
+    pub fn incomplete(mut self, incomplete: bool) -> Self {
+        self.incomplete |= incomplete;
+        self
+    }
+
+    /// Gives the documents their meaning and checks them against each other.
+    ///
+    /// `before` is what reading and parsing found; a reference to a document with an error in it is not reported. The
+    /// result has only the new problems.
+    pub fn lower(&self, inputs: LowerInputs<'_>, before: &Diagnostics) -> (Configuration, Diagnostics) {
+        let mut problems = Diagnostics::new();
+        let mut configuration = Configuration {
+            project: self.settings.project.value.as_str().into(),
+            digest: self.sources.digest().into(),
+            ..Configuration::default()
+        };
+        if let Some(required) = &self.settings.required_version
+            && !required.value.is_met_by(inputs.version)
+        {
+            problems.push(
+                Diagnostic::error("wrong-version", "wrong version of gabion")
+                    .detail(format!(
+                        "This is gabion {}, and the project requires {}.",
+                        inputs.version, required.value
+                    ))
+                    .at(required.span.clone())
+                    .hint("install a version that the project allows"),
+            );
+            return (configuration, problems);
+        }
+        let lowered = self.lower_families(inputs, &mut problems);
+        for family in lowered {
+            configuration.resources.extend(family.resources);
+            configuration.directives.moved.extend(family.directives.moved);
+            configuration.directives.removed.extend(family.directives.removed);
+            configuration.directives.imports.extend(family.directives.imports);
+            configuration.endpoints.extend(family.endpoints);
+            configuration.notes.extend(family.notes);
+        }
+        configuration.outputs = self.settings.outputs.values.clone();
+        configuration
+            .directives
+            .moved
+            .sort_by(|a, b| a.place.cmp(&b.place));
+        configuration
+            .directives
+            .removed
+            .sort_by(|a, b| a.place.cmp(&b.place));
+        configuration
+            .directives
+            .imports
+            .sort_by(|a, b| a.place.cmp(&b.place));
+        // A document in which something is wrong gives no resources: what refers to them is not wrong.
+        let failed = |document: &&Document| {
+            before.iter().chain(&problems).any(|problem| {
+                problem.is_error()
+                    && problem
+                        .primary
+                        .as_ref()
+                        .is_some_and(|span| document.contains(span))
+            })
+        };
+        let failed: Vec<&Document> = self.documents.iter().filter(failed).collect();
+        let incomplete = self.incomplete;
+        let found = Checker::new(self, inputs.environment, incomplete, failed).check(&mut configuration);
+        problems.extend(found);
+        (configuration, problems)
+    }
+
+    /// Hands each family its documents; those of unknown types, or badly named, are reported and left out.
+    fn lower_families(&self, inputs: LowerInputs<'_>, problems: &mut Diagnostics) -> Vec<Lowered> {
+        let mut by_family: BTreeMap<usize, Vec<Document>> = BTreeMap::new();
+        let mut names: BTreeMap<(&str, &str), &Document> = BTreeMap::new();
+        for document in &self.documents {
+            let type_name = document.document_type.value.as_str();
+            let Some((family, known)) = inputs.registry.family_of(type_name) else {
+                problems.push(unknown_type(document, inputs.registry));
+                continue;
+            };
+            if !check_document_name(document, known.naming, problems) {
+                continue;
+            }
+            if known.naming == Naming::Unique {
+                if let Some(first) = names.get(&(type_name, document.name())) {
+                    problems.push(duplicate_name(document, first));
+                    continue;
+                }
+                names.insert((type_name, document.name()), document);
+            }
+            by_family.entry(family).or_default().push(document.clone());
+        }
+        let context = LowerContext {
+            settings: &self.settings,
+            recorded: inputs.recorded,
+            environment: inputs.environment,
+        };
+        let lower = |(index, family): (usize, &dyn super::registry::DocumentFamily)| {
+            let documents = by_family.get(&index).map_or(&[][..], Vec::as_slice);
+            let (lowered, found) = family.lower(documents, &context);
+            problems.extend(found);
+            lowered
+        };
+        inputs.registry.families().enumerate().map(lower).collect()
+    }
+}
+
+fn unknown_type(document: &Document, registry: &DocumentRegistry) -> Diagnostic {
+    let types = registry.types();
+    let word = &document.document_type.value;
+    let hint = suggestion(word, types.iter().map(|known| known.name)).unwrap_or_else(|| {
+        let names: Vec<&str> = types.iter().map(|known| known.name).collect();
+        format!("the types are {}", names.join(", "))
+    });
+    Diagnostic::error("unknown-type", "unknown document type")
+        .detail(format!(
+            "This build of gabion has no document type `{}`.",
+            super::decode::excerpt(word)
+        ))
+        .at(document.span().clone())
+        .hint(hint)
+}
+
+/// Names are path segments of addresses: no `/`, and nothing that an address cannot hold.
+fn check_document_name(document: &Document, naming: Naming, problems: &mut Diagnostics) -> bool {
+    let what = &document.document_type.value;
+    match &document.name {
+        None if naming == Naming::Unique => {
+            problems.push(
+                Diagnostic::error("missing-key", "missing key")
+                    .detail(format!("A {what} needs the key `name`."))
+                    .at(document.span().clone())
+                    .hint("add `name: …`"),
+            );
+            false
+        }
+        Some(name) if naming != Naming::Free && name.value.contains('/') => {
+            problems.push(super::settings::bad_name(what, name, "It must not hold `/`."));
+            false
+        }
+        _ => true,
+    }
+}
+
+fn duplicate_name(document: &Document, first: &Document) -> Diagnostic {
+    let span = |document: &Document| {
+        document
+            .name
+            .as_ref()
+            .map_or(document.span(), |name| &name.span)
+            .clone()
+    };
+    Diagnostic::error("duplicate-name", "duplicate name")
+        .detail(format!(
+            "There are two documents `{} {}`.",
+            document.document_type.value,
+            document.name()
+        ))
+        .at(span(document))
+        .related(span(first), "the first has its name here")
+        .hint("rename one of the two")
+}
+
+/// Reads, parses and lowers a project directory in one call.
+pub fn load(
+    directory: &std::path::Path,
+    inputs: LowerInputs<'_>,
+) -> (Arc<Project>, Configuration, Diagnostics) {
+    let (sources, mut problems) = Sources::load(directory);
+    let unread = problems.has_errors();
+    let (project, found) = Project::parse(sources);
+    problems.extend(found);
+    let project = project.incomplete(unread);
+    let (configuration, found) = project.lower(inputs, &problems);
+    problems.extend(found);
+    (Arc::new(project), configuration, problems)
+}

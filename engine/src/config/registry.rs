@@ -1,0 +1,160 @@
+//! Document families: what gives documents a meaning.
+//!
+//! The engine knows no document type but its own generic ones. A family declares the types that it understands and
+//! lowers all documents of these types in one call, so that a service can see its gateway and each sees the others'
+//! names.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::document::Document;
+use super::settings::Settings;
+use crate::address::ResourceAddress;
+use crate::diagnostic::Diagnostics;
+use crate::resource::{Directives, Place, Resource};
+use crate::state::record::Status;
+use crate::state::snapshot::State;
+use crate::value::Value;
+
+/// A document type that a family understands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DocumentType {
+    /// The word after `type:`.
+    pub name: &'static str,
+    /// What it is, in a sentence.
+    pub summary: &'static str,
+    /// How its documents are named.
+    pub naming: Naming,
+}
+
+/// How the documents of a type are named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// Each has a name that no other of the type has.
+    Unique,
+    /// Each has a name; the family says which may be equal.
+    Shared,
+    /// They may have no name, or none at all: the family says.
+    Free,
+}
+
+/// A set of document types and their meaning.
+pub trait DocumentFamily: Send + Sync {
+    /// Returns the types that this family understands.
+    fn types(&self) -> &[DocumentType];
+
+    /// Turns all documents of these types into resources. Called once for a project, also when there are none.
+    ///
+    /// The documents are sorted by file and place, have their names checked as [`Naming`] says, and are not otherwise
+    /// validated. The result must be a function of the arguments. A document with an error gives no resources; the
+    /// others still do, so that references between them are checked in the same run. Addresses, references and
+    /// directives are checked by the caller, over all families.
+    fn lower(&self, documents: &[Document], context: &LowerContext<'_>) -> (Lowered, Diagnostics);
+
+    /// Returns the JSON Schema of one of its types, for editors.
+    fn json_schema(&self, document_type: &str) -> Option<serde_json::Value> {
+        let _ = document_type;
+        None
+    }
+}
+
+/// What a family may look at beside its documents.
+#[derive(Clone, Copy)]
+pub struct LowerContext<'a> {
+    /// The project's settings.
+    pub settings: &'a Settings,
+    /// What is recorded.
+    pub recorded: &'a dyn RecordedView,
+    /// The environment of whoever runs gabion: a variable's value, if it is set. Values are secrets.
+    pub environment: &'a (dyn Fn(&str) -> Option<String> + Sync),
+}
+
+/// What lowering needs to know of the state: which addresses are recorded, and how far each is.
+///
+/// A replica keeps its slot because its address is recorded.
+pub trait RecordedView: Sync {
+    /// Returns the current objects of a resource type whose names start with `prefix`, by address.
+    fn under(&self, resource_type: &str, prefix: &str) -> Vec<(ResourceAddress, Status)>;
+}
+
+/// A state without objects.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NothingRecorded;
+
+impl RecordedView for NothingRecorded {
+    fn under(&self, _: &str, _: &str) -> Vec<(ResourceAddress, Status)> {
+        Vec::new()
+    }
+}
+
+impl RecordedView for State {
+    fn under(&self, resource_type: &str, prefix: &str) -> Vec<(ResourceAddress, Status)> {
+        self.current_records()
+            .filter(|record| record.address.resource_type.as_str() == resource_type)
+            .filter(|record| record.address.name.as_str().starts_with(prefix))
+            .map(|record| (record.address.clone(), record.status))
+            .collect()
+    }
+}
+
+/// What a family makes of its documents.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Lowered {
+    /// Resources, in any order.
+    pub resources: Vec<Resource>,
+    /// Moves, removals and imports.
+    pub directives: Directives,
+    /// Addresses that people use once all is applied, by name.
+    pub endpoints: BTreeMap<Arc<str>, Value>,
+    /// What people should know that is no problem.
+    pub notes: Vec<(Arc<str>, Option<Place>)>,
+}
+
+/// The families of a build.
+#[derive(Default)]
+pub struct DocumentRegistry {
+    families: Vec<Box<dyn DocumentFamily>>,
+}
+
+impl DocumentRegistry {
+    /// Makes a registry with the engine's own types: `resource`, `moved`, `removed` and `import`.
+    pub fn new() -> Self {
+        Self {
+            families: vec![Box::new(super::generic::GenericDocuments)],
+        }
+    }
+
+    /// Adds a family. Of two families with the same type the first added gets its documents.
+    #[must_use]
+    pub fn with(mut self, family: impl DocumentFamily + 'static) -> Self {
+        self.families.push(Box::new(family));
+        self
+    }
+
+    /// Returns the families, the engine's own first.
+    pub fn families(&self) -> impl Iterator<Item = &dyn DocumentFamily> {
+        self.families.iter().map(AsRef::as_ref)
+    }
+
+    /// Returns every document type, sorted by name.
+    pub fn types(&self) -> Vec<DocumentType> {
+        let mut types: BTreeMap<&str, DocumentType> = BTreeMap::new();
+        for family in &self.families {
+            for found in family.types() {
+                types.entry(found.name).or_insert(*found);
+            }
+        }
+        types.into_values().collect()
+    }
+
+    /// Returns the position of the family that understands a type, with the type.
+    pub(super) fn family_of(&self, name: &str) -> Option<(usize, DocumentType)> {
+        self.families.iter().enumerate().find_map(|(index, family)| {
+            family
+                .types()
+                .iter()
+                .find(|known| known.name == name)
+                .map(|known| (index, *known))
+        })
+    }
+}

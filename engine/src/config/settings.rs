@@ -1,0 +1,317 @@
+//! `gabion.yml`: what holds for the whole project.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::decode::{Entries, FromNode, Spanned};
+use super::expression::Target;
+use super::map_reader::MapReader;
+use super::node::Node;
+use super::value_reader::{PlacedValues, SpannedTemplate};
+use super::version::VersionRequirement;
+use crate::address::Lineage;
+use crate::diagnostic::{Diagnostic, Diagnostics, SourceFile, Span, suggestion};
+
+/// The project's settings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The project's name; by default that of its directory.
+    pub project: Spanned<String>,
+    /// Where state is stored; `None` is the default store.
+    pub state: Option<Plugin>,
+    /// The lineage that the store must have.
+    pub lineage: Option<Spanned<Lineage>>,
+    /// The backends that documents may name, in the order written.
+    pub backends: Vec<Plugin>,
+    /// Where each secret's value comes from.
+    pub secrets: BTreeMap<String, Spanned<SecretSource>>,
+    /// Bearer tokens that services with `auth: true` accept: each a reference to a secret, by label.
+    pub tokens: BTreeMap<String, SpannedTemplate>,
+    /// Values that people and other tools read after an apply.
+    pub outputs: PlacedValues,
+    /// The versions of gabion that may work on this project.
+    pub required_version: Option<Spanned<VersionRequirement>>,
+    /// The settings file, or a stand-in for it when there is none.
+    pub file: Arc<SourceFile>,
+}
+
+/// A store or backend that this build may or may not have: its type, and what is set for it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plugin {
+    /// Its type: `local`, `sqlite`.
+    pub plugin_type: Spanned<String>,
+    /// All of what is written for it: a word, or a map with `type`. Whoever knows the type decodes it.
+    pub node: Node,
+}
+
+/// Where a secret's value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    /// A variable of the environment of whoever runs gabion.
+    Environment(String),
+}
+
+impl Settings {
+    /// Returns the settings of a project without a settings file.
+    pub fn without_file(default_name: &str) -> Self {
+        Self::empty(default_name, SourceFile::new("gabion.yml", ""))
+    }
+
+    fn empty(default_name: &str, file: Arc<SourceFile>) -> Self {
+        Self {
+            project: Spanned::new(default_name.to_owned(), Span::of_file(&file)),
+            state: None,
+            lineage: None,
+            backends: Vec::new(),
+            secrets: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            outputs: PlacedValues::default(),
+            required_version: None,
+            file,
+        }
+    }
+
+    /// Reads the settings file's documents; what could not be read has its default, and a diagnostic.
+    pub fn read(file: &Arc<SourceFile>, documents: &[Node], default_name: &str) -> (Self, Diagnostics) {
+        let mut settings = Self::empty(default_name, file.clone());
+        let mut problems = Diagnostics::new();
+        if let [_, second, ..] = documents {
+            problems.push(
+                second
+                    .error("extra-document", "more than one document")
+                    .detail(format!(
+                        "`{}` holds one document with the project's settings.",
+                        file.path()
+                    ))
+                    .hint("move other documents into a `*.gabion.yml` file"),
+            );
+        }
+        if let Some(node) = documents.first() {
+            settings.fill(node, &mut problems);
+        }
+        settings.check_tokens(&mut problems);
+        (settings, problems)
+    }
+
+    fn fill(&mut self, node: &Node, problems: &mut Diagnostics) {
+        if let (Some((key, _)), Some(_)) = (node.entry("type"), node.entry("name")) {
+            problems.push(
+                Diagnostic::error("misplaced-document", "document in the settings file")
+                    .detail(format!(
+                        "`{}` holds the project's settings, not documents.",
+                        self.file.path()
+                    ))
+                    .at(key.span.clone())
+                    .hint("move the document into a `*.gabion.yml` file"),
+            );
+            return;
+        }
+        let Some(mut map) = MapReader::open(node, "project", problems) else {
+            return;
+        };
+        if let Some(Some(name)) = map.optional::<Spanned<String>>("project") {
+            match check_name(&name.value) {
+                Ok(()) => self.project = name,
+                Err(why) => map.problems().push(bad_name("project", &name, why)),
+            }
+        }
+        self.state = map.optional("state").flatten();
+        self.lineage = map.optional::<Spanned<Lineage>>("lineage").flatten();
+        self.backends = map.or("backends", Vec::new()).unwrap_or_default();
+        let secrets = map
+            .or("secrets", Entries(Vec::new()))
+            .unwrap_or(Entries(Vec::new()));
+        let tokens = map
+            .or("tokens", Entries(Vec::new()))
+            .unwrap_or(Entries(Vec::new()));
+        self.outputs = map.or("outputs", PlacedValues::default()).unwrap_or_default();
+        self.required_version = map.optional("required_version").flatten();
+        for later in ["vars", "policy", "checks"] {
+            map.refuse(
+                later,
+                format!("This version of gabion has no `{later}` yet."),
+                "remove it",
+            );
+        }
+        map.finish();
+        self.secrets = secrets
+            .0
+            .into_iter()
+            .map(|(key, source)| (key.name, source))
+            .collect();
+        self.tokens = tokens
+            .0
+            .into_iter()
+            .map(|(key, token)| (key.name, token))
+            .collect();
+        let mut seen: BTreeMap<&str, &Span> = BTreeMap::new();
+        for backend in &self.backends {
+            let found = &backend.plugin_type;
+            if let Some(first) = seen.insert(&found.value, &found.span) {
+                problems.push(
+                    Diagnostic::error("duplicate-backend", "duplicate backend")
+                        .detail(format!("The backend `{}` is listed twice.", found.value))
+                        .at(found.span.clone())
+                        .related(first.clone(), "first listed here")
+                        .hint("remove one of the two"),
+                );
+            }
+        }
+    }
+
+    /// A token is a whole secret: anything else would end up readable in the configuration.
+    fn check_tokens(&self, problems: &mut Diagnostics) {
+        for (label, token) in &self.tokens {
+            match token.template.single().map(|reference| &reference.target) {
+                Some(Target::Secret(_)) => {}
+                _ => problems.push(
+                    Diagnostic::error("bad-token", "token that is no secret")
+                        .detail(format!("The token `{label}` must be exactly one secret."))
+                        .at(token.span.clone())
+                        .hint("declare it under `secrets` and write `${{ secrets.NAME }}`"),
+                ),
+            }
+        }
+    }
+
+    /// Returns the error for a secret that is not declared.
+    pub fn undeclared_secret(&self, name: &str, span: Option<Span>) -> Diagnostic {
+        let hint = suggestion(name, self.secrets.keys().map(String::as_str)).unwrap_or_else(|| {
+            format!(
+                "declare it in `{}`:\nsecrets:\n  {name}: {{env: VARIABLE}}",
+                self.file.path()
+            )
+        });
+        Diagnostic::error("unknown-secret", "unknown secret")
+            .detail(format!("The project declares no secret `{name}`."))
+            .at(span)
+            .hint(hint)
+    }
+}
+
+impl FromNode for Plugin {
+    fn expected() -> String {
+        "a type, or a map with the key `type`".to_owned()
+    }
+
+    fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
+        let plugin_type = match node.as_map() {
+            Some(_) => match node.get("type") {
+                Some(found) => Spanned::<String>::from_node(found, problems)?,
+                None => {
+                    problems.push(
+                        node.error("missing-key", "missing key")
+                            .detail("This map needs the key `type`.")
+                            .hint("add `type: …`"),
+                    );
+                    return None;
+                }
+            },
+            None => match node.text() {
+                Some(_) => Spanned::<String>::from_node(node, problems)?,
+                None => {
+                    problems.push(node.wrong_type(&Self::expected()));
+                    return None;
+                }
+            },
+        };
+        Some(Self {
+            plugin_type,
+            node: node.clone(),
+        })
+    }
+}
+
+impl FromNode for SecretSource {
+    fn expected() -> String {
+        "where the secret comes from: `{env: VARIABLE}`".to_owned()
+    }
+
+    fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
+        if node.as_map().is_none() {
+            // Never repeat the text: it may be the secret itself.
+            problems.push(
+                node.error("bad-secret", "secret without a source")
+                    .at(node.span.part(0, 0))
+                    .detail("A secret says where its value comes from; the value itself must not be written here.")
+                    .hint("write `{env: VARIABLE}`, and set the variable when gabion runs"),
+            );
+            return None;
+        }
+        let mut map = MapReader::open(node, "secret", problems)?;
+        for later in ["file", "command"] {
+            map.refuse(
+                later,
+                format!("This version of gabion reads no secret from a {later} yet."),
+                "use `env`",
+            );
+        }
+        let variable = map.required::<Spanned<String>>("env");
+        map.finish();
+        let variable = variable?;
+        if is_variable(&variable.value) {
+            return Some(Self::Environment(variable.value));
+        }
+        problems.push(
+            Diagnostic::error("bad-variable", "invalid variable name")
+                .detail("A variable's name has letters, digits and `_`, and starts with no digit.")
+                .at(variable.span)
+                .hint("write the variable's name, without `$`"),
+        );
+        None
+    }
+}
+
+impl FromNode for Lineage {
+    fn expected() -> String {
+        "a lineage: a UUID, as `gabion state list` shows it".to_owned()
+    }
+
+    fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
+        let lineage = node.text().and_then(|text| text.parse().ok());
+        if lineage.is_none() {
+            problems.push(node.wrong_type(&Self::expected()));
+        }
+        lineage
+    }
+}
+
+/// Tells whether a text can be the name of an environment variable.
+pub fn is_variable(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// Checks a name against the grammar that projects, services, gateways and fleets share.
+///
+/// # Errors
+/// What is wrong with it, as a full sentence.
+pub fn check_name(name: &str) -> Result<(), &'static str> {
+    if !name.starts_with(|first: char| first.is_ascii_lowercase()) {
+        return Err("It must start with a lower-case letter.");
+    }
+    if name
+        .bytes()
+        .any(|byte| !(byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'))
+    {
+        return Err("It may hold lower-case letters, digits and `-` only.");
+    }
+    if !(2..=41).contains(&name.len()) {
+        return Err("It must have 2 to 41 characters.");
+    }
+    Ok(())
+}
+
+/// Returns the error for a name that [`check_name`] refuses; `what` is what it names, without an article.
+pub fn bad_name(what: &str, name: &Spanned<String>, why: &str) -> Diagnostic {
+    Diagnostic::error("bad-name", "invalid name")
+        .detail(format!(
+            "`{}` cannot be the name of a {what}. {why}",
+            super::decode::excerpt(&name.value)
+        ))
+        .at(name.span.clone())
+        .hint("such as `qwen-chat`")
+}

@@ -1,0 +1,159 @@
+//! From nodes to [`Value`]s: the free-form parts of documents.
+
+use std::collections::BTreeMap;
+
+use super::decode::FromNode;
+use super::expression::{Reference, Template};
+use super::node::{Node, NodeKind};
+use crate::diagnostic::{Diagnostics, Span};
+use crate::resource::Place;
+use crate::value::{AttributePath, Attributes, Value};
+
+/// A text with expressions, and where it is written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpannedTemplate {
+    /// The template.
+    pub template: Template,
+    /// The whole text.
+    pub span: Span,
+    /// Each reference of the template with its own place, in order.
+    pub references: Vec<(Reference, Span)>,
+}
+
+impl SpannedTemplate {
+    /// Returns the value before anything is evaluated; see [`Template::to_value`].
+    pub fn to_value(&self) -> Value {
+        self.template.to_value()
+    }
+}
+
+impl Template {
+    /// Parses a scalar's text; reports each error at its own column.
+    pub fn read(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
+        let Some(text) = node.text() else {
+            problems.push(node.wrong_type(&<Self as FromNode>::expected()));
+            return None;
+        };
+        match Self::parse(text) {
+            Ok(template) => Some(template),
+            Err(errors) => {
+                for error in errors {
+                    let span = node.part(error.range.start, error.range.end);
+                    let problem = node.error("bad-expression", "invalid expression").at(span);
+                    problems.push(problem.detail(error.message).hint(error.hint));
+                }
+                None
+            }
+        }
+    }
+}
+
+impl FromNode for Template {
+    fn expected() -> String {
+        "text, which may hold expressions".to_owned()
+    }
+
+    fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
+        Self::read(node, problems)
+    }
+}
+
+impl FromNode for SpannedTemplate {
+    fn expected() -> String {
+        Template::expected()
+    }
+
+    fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
+        let template = Template::read(node, problems)?;
+        let references = template
+            .references()
+            .map(|reference| {
+                (
+                    reference.clone(),
+                    node.part(reference.range.start, reference.range.end),
+                )
+            })
+            .collect();
+        Some(Self {
+            template,
+            span: node.span.clone(),
+            references,
+        })
+    }
+}
+
+/// Values with their places: what a resource's inputs are made from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PlacedValues {
+    /// The values by name; texts with expressions are unknown values that carry their template.
+    pub values: Attributes,
+    /// Where each value is written, at every depth.
+    pub places: BTreeMap<AttributePath, Place>,
+}
+
+impl FromNode for PlacedValues {
+    fn expected() -> String {
+        "a map".to_owned()
+    }
+
+    fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
+        let Some(entries) = node.as_map() else {
+            problems.push(node.wrong_type("a map"));
+            return None;
+        };
+        let mut places = BTreeMap::new();
+        let mut values = Attributes::new();
+        let mut complete = true;
+        for (key, node) in entries {
+            let path = AttributePath::root(&key.name);
+            match value(node, &path, &mut places, problems) {
+                Some(value) => {
+                    values.insert(key.name.as_str().into(), value);
+                }
+                None => complete = false,
+            }
+        }
+        complete.then_some(Self { values, places })
+    }
+}
+
+/// Any value; texts with expressions are unknown values that carry their template.
+impl FromNode for Value {
+    fn expected() -> String {
+        "a value".to_owned()
+    }
+
+    fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
+        value(node, &AttributePath::default(), &mut BTreeMap::new(), problems)
+    }
+}
+
+fn value(
+    node: &Node,
+    path: &AttributePath,
+    places: &mut BTreeMap<AttributePath, Place>,
+    problems: &mut Diagnostics,
+) -> Option<Value> {
+    places.insert(path.clone(), node.span.place());
+    Some(match &node.kind {
+        NodeKind::Null => Value::Null,
+        NodeKind::Bool(truth) => Value::Bool(*truth),
+        NodeKind::Int(number) => Value::Int(*number),
+        NodeKind::Float(number) => Value::Float(*number),
+        NodeKind::String(text) if Template::is_in(text) => Template::read(node, problems)?.to_value(),
+        NodeKind::String(text) => Value::string(text),
+        NodeKind::List(items) => {
+            let read = |(index, item)| value(item, &path.index(index), places, problems);
+            let items: Vec<Option<Value>> = items.iter().enumerate().map(read).collect();
+            Value::List(items.into_iter().collect::<Option<_>>()?)
+        }
+        NodeKind::Map(entries) => {
+            let read = |(key, item): &(super::node::Key, Node)| {
+                let value = value(item, &path.key(&key.name), places, problems);
+                value.map(|value| (key.name.as_str().into(), value))
+            };
+            let entries: Vec<Option<_>> = entries.iter().map(read).collect();
+            Value::Map(entries.into_iter().collect::<Option<_>>()?)
+        }
+    })
+}
