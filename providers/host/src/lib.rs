@@ -1,7 +1,7 @@
 //! Programs on machines: how gabion reaches a machine, runs a program there and keeps hold of it.
 //!
 //! * [`transport`]: the way to a machine (connections, commands, files); [`http`] and [`unix_path`] build on it.
-//! * [`unit`]: a long-running program that outlives the command that started it.
+//! * [`mod@unit`]: a long-running program that outlives the command that started it.
 //! * [`ports`]: which port belongs to whom, for all projects of a user.
 //! * [`package`]: shared, hash-checked environments that programs come from.
 //! * [`probe`]: when a program counts as ready.
