@@ -7,7 +7,8 @@ use super::check_directives::DirectiveCheck;
 use super::condition::ConditionExpression;
 use super::document::Document;
 use super::expression::{Reference, Resolved, Target, Template};
-use super::project::Project;
+use super::project::{LowerInputs, Project};
+use super::registry::Purpose;
 use super::settings::SecretSource;
 use crate::address::ResourceAddress;
 use crate::diagnostic::{Diagnostic, Diagnostics, Span, did_you_mean};
@@ -17,12 +18,10 @@ use crate::value::{AttributePath, Attributes, Unknown, Value};
 /// Unknown references beyond this many get no suggestion: each costs a look at every address.
 const SUGGESTIONS: usize = 200;
 
-type Environment<'a> = &'a (dyn Fn(&str) -> Option<String> + Sync);
-
 /// Checks a configuration and opens its secrets.
 pub(super) struct Checker<'a> {
     project: &'a Project,
-    environment: Environment<'a>,
+    inputs: LowerInputs<'a>,
     incomplete: bool,
     failed: Vec<&'a Document>,
     /// Where each address is declared.
@@ -34,14 +33,14 @@ pub(super) struct Checker<'a> {
 impl<'a> Checker<'a> {
     pub(super) fn new(
         project: &'a Project,
-        environment: Environment<'a>,
+        inputs: LowerInputs<'a>,
         incomplete: bool,
         failed: Vec<&'a Document>,
     ) -> Self {
         let (declared, problems) = (BTreeMap::new(), Diagnostics::new());
         Self {
             project,
-            environment,
+            inputs,
             incomplete,
             failed,
             declared,
@@ -179,18 +178,23 @@ impl<'a> Checker<'a> {
 
     fn secret_value(&self, reference: &Reference) -> Option<String> {
         match &reference.target {
-            Target::Environment(name) => (self.environment)(name),
+            Target::Environment(name) => (self.inputs.environment)(name),
             Target::Secret(name) => match &self.project.settings.secrets.get(&**name)?.value {
-                SecretSource::Environment(variable) => (self.environment)(variable),
+                SecretSource::Environment(variable) => (self.inputs.environment)(variable),
             },
             Target::Resource(_) | Target::Scope(_) => None,
         }
     }
 
+    /// Whether a variable is not set. Validating needs none.
+    fn lacks(&self, variable: &str) -> bool {
+        self.inputs.purpose == Purpose::Plan && (self.inputs.environment)(variable).is_none()
+    }
+
     fn reference(&mut self, reference: &Reference, user: &str, place: Option<&Place>) {
         match &reference.target {
             Target::Environment(name) => {
-                if (self.environment)(name).is_none() {
+                if self.lacks(name) {
                     let span = self.reference_span(reference, place);
                     self.problems
                         .push(missing_variable(name, format!("{user} needs it."), span));
@@ -204,7 +208,7 @@ impl<'a> Checker<'a> {
                 }
                 Some(declared) => {
                     let SecretSource::Environment(variable) = &declared.value;
-                    if (self.environment)(variable).is_none() {
+                    if self.lacks(variable) {
                         let why = format!("The secret `{name}` comes from it.");
                         self.problems
                             .push(missing_variable(variable, why, Some(declared.span.clone())));

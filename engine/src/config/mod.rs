@@ -38,7 +38,7 @@ pub use map_reader::MapReader;
 pub use node::{Key, Node, NodeKind};
 pub use project::{LowerInputs, Project, load};
 pub use registry::{
-    DocumentFamily, DocumentRegistry, DocumentType, LowerContext, Lowered, Naming, NothingRecorded,
+    DocumentFamily, DocumentRegistry, DocumentType, LowerContext, Lowered, Naming, NothingRecorded, Purpose,
     RecordedView,
 };
 pub use settings::{Plugin, SecretSource, Settings, bad_name, check_name, is_variable};

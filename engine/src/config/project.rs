@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::check::Checker;
 use super::document::Document;
-use super::registry::{DocumentRegistry, LowerContext, Lowered, Naming, RecordedView};
+use super::registry::{DocumentRegistry, LowerContext, Lowered, Naming, Purpose, RecordedView};
 use super::settings::Settings;
 use super::sources::Sources;
 use super::yaml;
@@ -28,6 +28,8 @@ pub struct Project {
 /// What lowering needs beside the documents.
 #[derive(Clone, Copy)]
 pub struct LowerInputs<'a> {
+    /// Why it is done.
+    pub purpose: Purpose,
     /// The document types of this build.
     pub registry: &'a DocumentRegistry,
     /// What is recorded.
@@ -145,7 +147,7 @@ impl Project {
         };
         let failed: Vec<&Document> = self.documents.iter().filter(failed).collect();
         let incomplete = self.incomplete;
-        let found = Checker::new(self, inputs.environment, incomplete, failed).check(&mut configuration);
+        let found = Checker::new(self, inputs, incomplete, failed).check(&mut configuration);
         problems.extend(found);
         (configuration, problems)
     }
@@ -173,6 +175,8 @@ impl Project {
             by_family.entry(family).or_default().push(document.clone());
         }
         let context = LowerContext {
+            purpose: inputs.purpose,
+            directory: self.sources.directory(),
             settings: &self.settings,
             recorded: inputs.recorded,
             environment: inputs.environment,

@@ -5,6 +5,7 @@
 //! names.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::document::Document;
@@ -58,9 +59,22 @@ pub trait DocumentFamily: Send + Sync {
     }
 }
 
+/// Why documents are lowered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To see whether they are well formed: what this build or this machine lacks is no problem.
+    Validate,
+    /// To plan.
+    Plan,
+}
+
 /// What a family may look at beside its documents.
 #[derive(Clone, Copy)]
 pub struct LowerContext<'a> {
+    /// Why it is done.
+    pub purpose: Purpose,
+    /// The project's directory, absolute; empty when the project is in no directory.
+    pub directory: &'a Path,
     /// The project's settings.
     pub settings: &'a Settings,
     /// What is recorded.

@@ -112,6 +112,11 @@ impl Sources {
         }
     }
 
+    /// Returns the project's directory, absolute; empty when the texts come from elsewhere.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Returns the project's name unless the settings say another.
     pub fn default_name(&self) -> &str {
         &self.default_name

@@ -10,19 +10,7 @@ use gabion_engine::value::{AttributePath, Attributes, Value};
 
 /// Returns a span as plans and records have it.
 pub(crate) fn place(span: &Span) -> Place {
-    let place = span.place();
-    let length = if place.line == place.end_line {
-        place.end_column.saturating_sub(place.column)
-    } else {
-        0
-    };
-    let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    Place {
-        file: Arc::from(place.path.as_str()),
-        line: small(place.line),
-        column: small(place.column),
-        length: small(length),
-    }
+    span.place()
 }
 
 /// Returns the address of a lowered resource.
