@@ -175,6 +175,9 @@ pub struct ProcessIdentity {
     pub start_time: u64,
     /// The boot that it runs in, from `/proc/sys/kernel/random/boot_id`.
     pub boot_id: String,
+    /// The namespace that its id counts in, from `/proc/PID/ns/pid`: the same id is another process in a container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid_namespace: Option<String>,
 }
 
 /// The start of a run that writes.

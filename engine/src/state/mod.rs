@@ -1,7 +1,22 @@
 //! State: an append-only log of events, and the records that folding it gives.
 
+pub mod chain;
+pub mod clock;
 pub mod event;
+pub mod fingerprint;
+pub mod fold;
+pub mod head;
+pub mod journal;
+pub mod lease;
+pub mod map;
+pub mod memory;
+pub mod process;
 pub mod record;
 pub mod snapshot;
+pub mod store;
 
-pub use snapshot::State;
+pub use clock::{Clock, SystemClock};
+pub use fold::{FORMAT_VERSION, FoldError};
+pub use journal::{Journal, JournalError, JournalOptions, OpenError, load_for_reading};
+pub use memory::MemoryStore;
+pub use snapshot::{Head, State};

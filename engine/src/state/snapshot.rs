@@ -8,11 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::{Lineage, OperationId, ResourceAddress, RunId, Uid};
 use crate::state::event::RunStarted;
+use crate::state::map::SharedMap;
 use crate::state::record::{OpenCall, Record};
 use crate::value::Value;
 
 /// All recorded objects, and where the log stands.
+///
+/// A copy costs next to nothing: it shares with the original whatever neither changes.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(into = "WrittenState", try_from = "WrittenState")]
 pub struct State {
     /// The identifier for life; `None` before the log is created.
     pub lineage: Option<Lineage>,
@@ -25,9 +29,11 @@ pub struct State {
     /// The highest lease epoch seen.
     pub epoch: u64,
     /// Every record, by uid.
-    pub(crate) records: BTreeMap<Uid, Record>,
+    pub(crate) records: SharedMap<Uid, Arc<Record>>,
     /// The current (not deposed) object of each address.
-    pub(crate) current: BTreeMap<ResourceAddress, Uid>,
+    pub(crate) current: SharedMap<ResourceAddress, Uid>,
+    /// The object of each call whose result is not recorded.
+    pub(crate) open: SharedMap<OperationId, Uid>,
     /// Creations that were settled as absent, and may still turn up late.
     pub tombstones: BTreeMap<OperationId, Tombstone>,
     /// The project's outputs, sealed.
@@ -58,41 +64,194 @@ pub struct LastRun {
     pub finished: bool,
 }
 
+/// Where a log stands: which one, how far, and the hash that proves it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The log's identifier for life.
+    pub lineage: Lineage,
+    /// The sequence number of the last event.
+    pub sequence: u64,
+    /// The hash of the last event, in hexadecimal.
+    pub chain: Arc<str>,
+}
+
 impl State {
+    /// Puts a state together from its records and what is beside them.
+    ///
+    /// # Errors
+    /// When two records contradict each other, with a sentence that names them.
+    pub fn from_parts(parts: StateParts, records: impl IntoIterator<Item = Record>) -> Result<Self, String> {
+        let StateParts {
+            lineage,
+            project,
+            serial,
+            chain,
+            epoch,
+            tombstones,
+            outputs,
+            last_run,
+        } = parts;
+        let mut state = Self {
+            lineage,
+            project,
+            serial,
+            chain,
+            epoch,
+            tombstones,
+            outputs,
+            last_run,
+            ..Self::default()
+        };
+        for record in records {
+            let uid = record.uid;
+            if state.records.contains_key(&uid) {
+                return Err(format!("two records have the uid {uid}"));
+            }
+            if !record.deposed {
+                if let Some(other) = state.current.get(&record.address) {
+                    return Err(format!(
+                        "the objects {other} and {uid} both have the address `{}`",
+                        record.address
+                    ));
+                }
+                state.current.insert(record.address.clone(), uid);
+            }
+            if let Some(open) = &record.open {
+                if let Some(other) = state.open.get(&open.operation) {
+                    return Err(format!(
+                        "the objects {other} and {uid} both have the open call {}",
+                        open.operation
+                    ));
+                }
+                state.open.insert(open.operation, uid);
+            }
+            if record.changed_at > state.serial {
+                return Err(format!(
+                    "`{}` changed at serial {}, which is after the last event, {}",
+                    record.address, record.changed_at, state.serial
+                ));
+            }
+            state.records.insert(uid, Arc::new(record));
+        }
+        Ok(state)
+    }
+
+    /// Returns what is beside the records.
+    pub fn parts(&self) -> StateParts {
+        StateParts {
+            lineage: self.lineage,
+            project: self.project.clone(),
+            serial: self.serial,
+            chain: self.chain.clone(),
+            epoch: self.epoch,
+            tombstones: self.tombstones.clone(),
+            outputs: self.outputs.clone(),
+            last_run: self.last_run.clone(),
+        }
+    }
+
+    /// Returns where the log stands; `None` before it is created.
+    pub fn head(&self) -> Option<Head> {
+        Some(Head {
+            lineage: self.lineage?,
+            sequence: self.serial,
+            chain: self.chain.clone(),
+        })
+    }
+
     /// Returns a record by its uid.
     pub fn record(&self, uid: Uid) -> Option<&Record> {
-        self.records.get(&uid)
+        self.records.get(&uid).map(Arc::as_ref)
     }
 
     /// Returns the record of the object that has an address now.
     pub fn current(&self, address: &ResourceAddress) -> Option<&Record> {
-        self.records.get(self.current.get(address)?)
+        self.record(*self.current.get(address)?)
     }
 
     /// Returns all records, by uid, deposed ones included.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
-        self.records.values()
+        self.records.values().map(Arc::as_ref)
     }
 
     /// Returns the records of objects that have an address now, by address.
     pub fn current_records(&self) -> impl Iterator<Item = &Record> {
-        self.current.values().filter_map(|uid| self.records.get(uid))
+        self.current.values().filter_map(|uid| self.record(*uid))
     }
 
     /// Returns the records of deposed objects, by uid.
     pub fn deposed_records(&self) -> impl Iterator<Item = &Record> {
-        self.records.values().filter(|record| record.deposed)
+        self.records().filter(|record| record.deposed)
     }
 
-    /// Returns every call whose result is not recorded, with its record.
+    /// Returns the record whose call has this operation id and no recorded result.
+    pub fn open_call(&self, operation: OperationId) -> Option<&Record> {
+        self.record(*self.open.get(&operation)?)
+    }
+
+    /// Returns every call whose result is not recorded, with its record, by operation id.
     pub fn open_calls(&self) -> impl Iterator<Item = (&Record, &OpenCall)> {
-        self.records
+        self.open
             .values()
+            .filter_map(|uid| self.record(*uid))
             .filter_map(|record| record.open.as_ref().map(|open| (record, open)))
+    }
+
+    /// Returns how many objects are recorded, deposed ones included.
+    pub fn len(&self) -> usize {
+        self.records.len()
     }
 
     /// Returns whether nothing is recorded.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
+    }
+}
+
+/// What a [`State`] has beside its records.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct StateParts {
+    /// See [`State::lineage`].
+    pub lineage: Option<Lineage>,
+    /// See [`State::project`].
+    pub project: Arc<str>,
+    /// See [`State::serial`].
+    pub serial: u64,
+    /// See [`State::chain`].
+    pub chain: Arc<str>,
+    /// See [`State::epoch`].
+    pub epoch: u64,
+    /// See [`State::tombstones`].
+    #[serde(default)]
+    pub tombstones: BTreeMap<OperationId, Tombstone>,
+    /// See [`State::outputs`].
+    #[serde(default)]
+    pub outputs: BTreeMap<Arc<str>, Value>,
+    /// See [`State::last_run`].
+    #[serde(default)]
+    pub last_run: Option<LastRun>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct WrittenState {
+    #[serde(flatten)]
+    parts: StateParts,
+    records: Vec<Record>,
+}
+
+impl From<State> for WrittenState {
+    fn from(state: State) -> Self {
+        Self {
+            parts: state.parts(),
+            records: state.records().cloned().collect(),
+        }
+    }
+}
+
+impl TryFrom<WrittenState> for State {
+    type Error = String;
+
+    fn try_from(written: WrittenState) -> Result<Self, String> {
+        Self::from_parts(written.parts, written.records)
     }
 }

@@ -1,0 +1,801 @@
+//! Folding: what each event does to the records. Pure, and the only code that changes a record.
+//!
+//! An event that contradicts the state is refused and changes nothing; a log therefore cannot hold one. What each
+//! outcome of a call means:
+//!
+//! | call | no effect | partial | unknown | found present | found absent |
+//! | --- | --- | --- | --- | --- | --- |
+//! | create | removed, un-deposed | incomplete | open | incomplete | removed, un-deposed, tombstone |
+//! | update | as before | incomplete | open | incomplete | removed |
+//! | delete | as before | deleting | open | incomplete | removed |
+//!
+//! A creation that was checkpointed is never removed by an error: it is *incomplete*. One that failed half-way without
+//! an id stays open, because only an observation by its operation id can still find what it left.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::address::{ObjectId, OperationId, ResourceAddress, Uid};
+use crate::provider::{CallAction, Effect, ObjectState, Observation};
+use crate::state::chain;
+use crate::state::event::{Created, Event, EventBody, Intent, ObjectMove};
+use crate::state::record::{OpenCall, Record, Status};
+use crate::state::snapshot::{LastRun, State, Tombstone};
+use crate::value::{AttributePath, Attributes, PathSegment, Value};
+
+/// The version of the log's format that this build writes, and the newest that it reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// How long a creation that was settled as absent is remembered; later runs look for it for 24 hours.
+const TOMBSTONE_LIFE: SignedDuration = SignedDuration::from_hours(48);
+
+/// Why an event cannot follow the state that it should change.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FoldError {
+    /// An event is missing or was written twice.
+    #[error("event {found} cannot come after event {last}: {} was expected", last + 1)]
+    Sequence {
+        /// The last event folded.
+        last: u64,
+        /// The event that came.
+        found: u64,
+    },
+    /// The log does not begin with its creation.
+    #[error("the log does not begin with its creation")]
+    NotCreated,
+    /// The log was created already.
+    #[error("the log was created a second time, by event {sequence}")]
+    CreatedTwice {
+        /// The second creation.
+        sequence: u64,
+    },
+    /// The log's format is newer than this build of gabion.
+    #[error("the log has format {found}, and this gabion knows formats up to {known}")]
+    NewerFormat {
+        /// The log's.
+        found: u32,
+        /// The newest known.
+        known: u32,
+    },
+    /// The event was written under a lease that is not the newest one.
+    #[error("the event was written under lease epoch {found}, and the log is at epoch {current}")]
+    Epoch {
+        /// The log's.
+        current: u64,
+        /// The event's.
+        found: u64,
+    },
+    /// The event names an object that is not recorded.
+    #[error("no object has the uid {uid}")]
+    UnknownObject {
+        /// The uid.
+        uid: Uid,
+    },
+    /// The event brings an object whose uid another one has or had.
+    #[error("the uid {uid} of `{address}` is in use already")]
+    UidTaken {
+        /// The uid.
+        uid: Uid,
+        /// The new object's address.
+        address: ResourceAddress,
+    },
+    /// The event would give an address to two objects.
+    #[error("`{address}` is the address of another object, {uid}")]
+    AddressTaken {
+        /// The address.
+        address: ResourceAddress,
+        /// The object that has it.
+        uid: Uid,
+    },
+    /// The object has a call whose result is not recorded.
+    #[error("`{address}` has a call whose result is not recorded: {operation}")]
+    CallOpen {
+        /// The object's address.
+        address: ResourceAddress,
+        /// The call.
+        operation: OperationId,
+    },
+    /// No call with this operation id is waiting for a result.
+    #[error("no call {operation} is waiting for a result")]
+    UnknownOperation {
+        /// The operation id.
+        operation: OperationId,
+    },
+    /// The operation id was used already.
+    #[error("the operation id {operation} is in use already")]
+    OperationTaken {
+        /// The operation id.
+        operation: OperationId,
+    },
+    /// The event does not fit the object or the call that it names.
+    #[error("`{address}`: {reason}")]
+    Contradiction {
+        /// The object's address.
+        address: ResourceAddress,
+        /// Why, as the rest of a sentence.
+        reason: String,
+    },
+    /// The event does not fit the state.
+    #[error("{reason}")]
+    Unfit {
+        /// Why, as a sentence.
+        reason: &'static str,
+    },
+}
+
+impl State {
+    /// Applies one event. On an error nothing has changed.
+    ///
+    /// # Errors
+    /// When the event contradicts the state.
+    pub fn fold(&mut self, event: &Event) -> Result<(), FoldError> {
+        let hash = chain::link(&self.chain, &chain::encode(event));
+        self.fold_hashed(event, hash).map(|_| ())
+    }
+
+    /// Applies one event whose hash is known, and returns the objects whose records it made, changed or removed.
+    ///
+    /// # Errors
+    /// When the event contradicts the state; nothing has changed then.
+    pub fn fold_hashed(&mut self, event: &Event, hash: Arc<str>) -> Result<BTreeSet<Uid>, FoldError> {
+        let mut folding = Folding {
+            state: self.clone(),
+            touched: BTreeSet::new(),
+            sequence: event.sequence,
+        };
+        folding.apply(event)?;
+        let Folding {
+            mut state, touched, ..
+        } = folding;
+        state.serial = event.sequence;
+        state.chain = hash;
+        *self = state;
+        Ok(touched)
+    }
+}
+
+/// A copy of the state that an event is being applied to.
+struct Folding {
+    state: State,
+    touched: BTreeSet<Uid>,
+    sequence: u64,
+}
+
+impl Folding {
+    fn apply(&mut self, event: &Event) -> Result<(), FoldError> {
+        let serial = self.state.serial;
+        if event.sequence != serial + 1 {
+            return Err(FoldError::Sequence {
+                last: serial,
+                found: event.sequence,
+            });
+        }
+        match (&event.body, serial) {
+            (EventBody::Created(created), 0) => return self.created(created, event.epoch),
+            (EventBody::Created(_), _) => {
+                return Err(FoldError::CreatedTwice {
+                    sequence: event.sequence,
+                });
+            }
+            (_, 0) => return Err(FoldError::NotCreated),
+            _ => {}
+        }
+        let current = self.state.epoch;
+        let takes_lease = matches!(event.body, EventBody::LeaseTaken { .. });
+        if event.epoch < current || (takes_lease == (event.epoch == current)) {
+            return Err(FoldError::Epoch {
+                current,
+                found: event.epoch,
+            });
+        }
+        self.body(event)
+    }
+
+    fn body(&mut self, event: &Event) -> Result<(), FoldError> {
+        match &event.body {
+            EventBody::Created(_) => Err(FoldError::CreatedTwice {
+                sequence: event.sequence,
+            }),
+            EventBody::LeaseTaken { .. } => {
+                self.state.epoch = event.epoch;
+                Ok(())
+            }
+            EventBody::LeaseReleased => Ok(()),
+            EventBody::RunStarted(started) => {
+                self.state.last_run = Some(LastRun {
+                    run: event.run,
+                    started: started.clone(),
+                    finished: false,
+                });
+                self.prune_tombstones(event.at);
+                Ok(())
+            }
+            EventBody::RunFinished { .. } => match &mut self.state.last_run {
+                Some(last) if last.run == event.run && !last.finished => {
+                    last.finished = true;
+                    Ok(())
+                }
+                _ => Err(FoldError::Unfit {
+                    reason: "a run ended that is not the one that started last",
+                }),
+            },
+            EventBody::Intent(intent) => self.intent(intent, event.epoch),
+            EventBody::Checkpoint {
+                operation,
+                id,
+                private,
+            } => self.checkpoint(*operation, id, private),
+            EventBody::Succeeded {
+                operation,
+                state,
+                declaration,
+            } => {
+                let (mut record, open) = self.close(*operation)?;
+                match (open.action, state) {
+                    (CallAction::Delete, None) => {
+                        self.remove(&record);
+                        return Ok(());
+                    }
+                    (CallAction::Delete, Some(_)) => {
+                        return Err(contradiction(&record, "a deletion cannot leave an object"));
+                    }
+                    (_, None) => {
+                        return Err(contradiction(
+                            &record,
+                            "a call succeeded without saying what is there",
+                        ));
+                    }
+                    (CallAction::Create, Some(state)) => {
+                        let prior = record.attributes.clone();
+                        adopt(&mut record, state, &open.inputs, &prior)?;
+                    }
+                    (CallAction::Update, Some(state)) => {
+                        record.id = None;
+                        let prior = record.attributes.clone();
+                        adopt(&mut record, state, &open.inputs, &prior)?;
+                    }
+                }
+                record.inputs = open.inputs;
+                if let Some(declaration) = declaration {
+                    record.declaration = declaration.clone();
+                }
+                record.status = Status::Ready;
+                self.put(record);
+                Ok(())
+            }
+            EventBody::Failed { operation, error } => self.failed(*operation, error.effect),
+            EventBody::Settled {
+                operation,
+                observation,
+            } => self.settled(*operation, observation, event.at),
+            EventBody::Vanished { uid } => {
+                let record = self.idle(*uid)?;
+                self.remove(&record);
+                Ok(())
+            }
+            EventBody::DeletedWith { uid, with } => {
+                let record = self.idle(*uid)?;
+                if uid == with {
+                    return Err(contradiction(&record, "an object cannot be deleted with itself"));
+                }
+                self.remove(&record);
+                Ok(())
+            }
+            EventBody::Moved { moves } => self.moved(moves),
+            EventBody::Forgotten { uid } => {
+                let record = self.idle(*uid)?;
+                self.remove(&record);
+                Ok(())
+            }
+            EventBody::Imported { record } => self.imported(record),
+            EventBody::Declared { uid, declaration } => {
+                let mut record = self.get(*uid)?;
+                record.declaration = declaration.clone();
+                self.put(record);
+                Ok(())
+            }
+            EventBody::Accepted { uid, attributes } => {
+                let mut record = self.idle(*uid)?;
+                accept(&mut record, attributes);
+                self.put(record);
+                Ok(())
+            }
+            EventBody::Tainted { uid } => {
+                let mut record = self.idle(*uid)?;
+                if record.status != Status::Ready {
+                    return Err(contradiction(&record, "only a ready object can be tainted"));
+                }
+                record.status = Status::Tainted;
+                self.put(record);
+                Ok(())
+            }
+            EventBody::Untainted { uid } => {
+                let mut record = self.idle(*uid)?;
+                if record.status != Status::Tainted {
+                    return Err(contradiction(&record, "it is not tainted"));
+                }
+                record.status = Status::Ready;
+                self.put(record);
+                Ok(())
+            }
+            EventBody::OutputsSet { outputs } => {
+                self.state.outputs = outputs.clone();
+                Ok(())
+            }
+        }
+    }
+
+    fn created(&mut self, created: &Created, epoch: u64) -> Result<(), FoldError> {
+        if created.format_version > FORMAT_VERSION {
+            return Err(FoldError::NewerFormat {
+                found: created.format_version,
+                known: FORMAT_VERSION,
+            });
+        }
+        if epoch != 0 {
+            return Err(FoldError::Epoch {
+                current: 0,
+                found: epoch,
+            });
+        }
+        self.state.lineage = Some(created.lineage);
+        self.state.project = created.project.clone();
+        Ok(())
+    }
+
+    fn prune_tombstones(&mut self, now: Timestamp) {
+        self.state
+            .tombstones
+            .retain(|_, tombstone| now.duration_since(tombstone.at) <= TOMBSTONE_LIFE);
+    }
+
+    fn intent(&mut self, intent: &Intent, epoch: u64) -> Result<(), FoldError> {
+        let operation = intent.operation;
+        if self.state.open.contains_key(&operation) || self.state.tombstones.contains_key(&operation) {
+            return Err(FoldError::OperationTaken { operation });
+        }
+        let mut open = OpenCall {
+            operation,
+            action: intent.action,
+            inputs: intent.inputs.clone(),
+            before: None,
+            deposes: intent.deposes,
+            since: self.sequence,
+            epoch,
+        };
+        if intent.action == CallAction::Create {
+            let Some(declaration) = &intent.declaration else {
+                return Err(FoldError::Contradiction {
+                    address: intent.address.clone(),
+                    reason: "a creation says nothing about what the configuration declares".to_owned(),
+                });
+            };
+            self.uid_is_new(intent.uid, &intent.address)?;
+            if let Some(deposed) = intent.deposes {
+                let mut record = self.idle(deposed)?;
+                if record.deposed || record.address != intent.address {
+                    return Err(contradiction(
+                        &record,
+                        format!("it cannot be deposed by an object at `{}`", intent.address),
+                    ));
+                }
+                record.deposed = true;
+                self.put(record);
+            }
+            self.address_is_free(&intent.address)?;
+            self.put(Record {
+                uid: intent.uid,
+                address: intent.address.clone(),
+                deposed: false,
+                status: Status::Creating,
+                id: None,
+                inputs: intent.inputs.clone(),
+                attributes: Attributes::new(),
+                private: serde_json::Value::Null,
+                declaration: declaration.clone(),
+                open: Some(open),
+                created_at: self.sequence,
+                changed_at: self.sequence,
+            });
+            return Ok(());
+        }
+        let mut record = self.idle(intent.uid)?;
+        if record.address != intent.address {
+            return Err(contradiction(
+                &record,
+                format!("an intent calls it `{}`", intent.address),
+            ));
+        }
+        if intent.deposes.is_some() {
+            return Err(contradiction(&record, "only a creation can depose an object"));
+        }
+        open.before = Some(record.status);
+        if intent.action == CallAction::Delete {
+            record.status = Status::Deleting;
+        }
+        record.open = Some(open);
+        self.put(record);
+        Ok(())
+    }
+
+    fn checkpoint(
+        &mut self,
+        operation: OperationId,
+        id: &ObjectId,
+        private: &serde_json::Value,
+    ) -> Result<(), FoldError> {
+        let mut record = self.with_call(operation)?;
+        let action = record.open.as_ref().map(|open| open.action);
+        if action == Some(CallAction::Delete) {
+            return Err(contradiction(&record, "a deletion has no checkpoint"));
+        }
+        if action == Some(CallAction::Create) {
+            same_id(&record, id)?;
+        }
+        record.id = Some(id.clone());
+        record.private = private.clone();
+        self.put(record);
+        Ok(())
+    }
+
+    fn failed(&mut self, operation: OperationId, effect: Effect) -> Result<(), FoldError> {
+        let checkpointed = self.with_call(operation)?;
+        if effect == Effect::Unknown {
+            self.put(checkpointed);
+            return Ok(());
+        }
+        let (mut record, open) = self.close(operation)?;
+        match (open.action, effect) {
+            (CallAction::Create, Effect::None) if record.id.is_none() => {
+                self.remove(&record);
+                self.undepose(&open, &record.address);
+                return Ok(());
+            }
+            (CallAction::Create, _) if record.id.is_none() => record.open = Some(open),
+            (CallAction::Create, _) | (CallAction::Update, Effect::Partial | Effect::Unknown) => {
+                record.status = Status::Incomplete;
+            }
+            (CallAction::Delete, Effect::Partial | Effect::Unknown) => record.status = Status::Deleting,
+            (CallAction::Update | CallAction::Delete, Effect::None) => {
+                record.status = open.before.unwrap_or(Status::Incomplete);
+            }
+        }
+        self.put(record);
+        Ok(())
+    }
+
+    fn settled(
+        &mut self,
+        operation: OperationId,
+        observation: &Observation,
+        at: Timestamp,
+    ) -> Result<(), FoldError> {
+        let (mut record, open) = self.close(operation)?;
+        match (observation, open.action) {
+            (Observation::Unknown { .. }, _) => {
+                return Err(contradiction(
+                    &record,
+                    "an observation that found nothing out settles no call",
+                ));
+            }
+            (Observation::Present(state), action) => {
+                if action != CallAction::Create {
+                    record.id = None;
+                }
+                let prior = record.attributes.clone();
+                adopt(&mut record, state, &open.inputs, &prior)?;
+                record.status = Status::Incomplete;
+                self.put(record);
+            }
+            (Observation::Absent, CallAction::Create) => {
+                self.remove(&record);
+                self.undepose(&open, &record.address);
+                self.state.tombstones.insert(
+                    operation,
+                    Tombstone {
+                        uid: record.uid,
+                        address: record.address.clone(),
+                        at,
+                    },
+                );
+            }
+            (Observation::Absent, CallAction::Update | CallAction::Delete) => self.remove(&record),
+        }
+        Ok(())
+    }
+
+    fn imported(&mut self, record: &Record) -> Result<(), FoldError> {
+        self.state
+            .tombstones
+            .retain(|_, tombstone| tombstone.uid != record.uid);
+        self.uid_is_new(record.uid, &record.address)?;
+        if record.deposed || record.open.is_some() || record.id.is_none() {
+            return Err(contradiction(
+                record,
+                "an imported object has an id, no open call, and is not deposed",
+            ));
+        }
+        if matches!(record.status, Status::Creating | Status::Deleting) {
+            return Err(contradiction(record, "an imported object is incomplete or ready"));
+        }
+        self.address_is_free(&record.address)?;
+        let mut record = record.clone();
+        record.created_at = self.sequence;
+        self.put(record);
+        Ok(())
+    }
+
+    fn moved(&mut self, moves: &[ObjectMove]) -> Result<(), FoldError> {
+        let mut target_of = BTreeMap::new();
+        let mut renamed = BTreeMap::new();
+        for ObjectMove { uid, from, to } in moves {
+            let record = self.get(*uid)?;
+            if record.address != *from {
+                return Err(contradiction(&record, format!("a move calls it `{from}`")));
+            }
+            if from.resource_type != to.resource_type {
+                return Err(contradiction(
+                    &record,
+                    format!("it cannot move to `{to}`, which is of another type"),
+                ));
+            }
+            if target_of.insert(*uid, to.clone()).is_some() {
+                return Err(contradiction(&record, "it is moved twice at once"));
+            }
+            if !record.deposed {
+                renamed.insert(from.clone(), to.clone());
+            }
+        }
+        // What awaits deletion at an address goes along with the object that has it.
+        let deposed: Vec<_> = self
+            .state
+            .deposed_records()
+            .filter(|record| !target_of.contains_key(&record.uid))
+            .filter_map(|record| Some((record.uid, renamed.get(&record.address)?.clone())))
+            .collect();
+        target_of.extend(deposed);
+
+        let mut moving = Vec::new();
+        for (uid, to) in target_of {
+            let mut record = self.get(uid)?;
+            if !record.deposed {
+                self.state.current.remove(&record.address);
+            }
+            record.address = to;
+            moving.push(record);
+        }
+        for record in moving {
+            if !record.deposed {
+                self.address_is_free(&record.address)?;
+            }
+            self.put(record);
+        }
+        for tombstone in self.state.tombstones.values_mut() {
+            if let Some(to) = renamed.get(&tombstone.address) {
+                tombstone.address = to.clone();
+            }
+        }
+        self.rename_dependencies(&renamed);
+        Ok(())
+    }
+
+    /// Makes edges follow moved objects. The dependants themselves have not changed, so their serials stay.
+    fn rename_dependencies(&mut self, renamed: &BTreeMap<ResourceAddress, ResourceAddress>) {
+        let concerned: Vec<Uid> = self
+            .state
+            .records()
+            .filter(|record| {
+                let mut dependencies = record.declaration.dependencies.iter();
+                dependencies.any(|dependency| renamed.contains_key(&dependency.address))
+            })
+            .map(|record| record.uid)
+            .collect();
+        for uid in concerned {
+            let Some(record) = self.state.records.get(&uid) else {
+                continue;
+            };
+            let mut record = Record::clone(record);
+            for dependency in &mut record.declaration.dependencies {
+                if let Some(to) = renamed.get(&dependency.address) {
+                    dependency.address = to.clone();
+                }
+            }
+            self.touched.insert(uid);
+            self.state.records.insert(uid, Arc::new(record));
+        }
+    }
+
+    /// Returns a copy of a record.
+    fn get(&self, uid: Uid) -> Result<Record, FoldError> {
+        self.state
+            .record(uid)
+            .cloned()
+            .ok_or(FoldError::UnknownObject { uid })
+    }
+
+    /// Returns a copy of a record that has no open call.
+    fn idle(&self, uid: Uid) -> Result<Record, FoldError> {
+        let record = self.get(uid)?;
+        match &record.open {
+            Some(open) => Err(FoldError::CallOpen {
+                address: record.address.clone(),
+                operation: open.operation,
+            }),
+            None => Ok(record),
+        }
+    }
+
+    /// Returns a copy of the record that has an open call.
+    fn with_call(&self, operation: OperationId) -> Result<Record, FoldError> {
+        self.state
+            .open_call(operation)
+            .cloned()
+            .ok_or(FoldError::UnknownOperation { operation })
+    }
+
+    /// Returns a copy of the record that has an open call, and takes the call out of it.
+    fn close(&mut self, operation: OperationId) -> Result<(Record, OpenCall), FoldError> {
+        let mut record = self.with_call(operation)?;
+        let open = record
+            .open
+            .take()
+            .ok_or(FoldError::UnknownOperation { operation })?;
+        self.state.open.remove(&operation);
+        Ok((record, open))
+    }
+
+    fn uid_is_new(&self, uid: Uid, address: &ResourceAddress) -> Result<(), FoldError> {
+        let buried = || {
+            let mut tombstones = self.state.tombstones.values();
+            tombstones.any(|tombstone| tombstone.uid == uid)
+        };
+        if self.state.records.contains_key(&uid) || buried() {
+            return Err(FoldError::UidTaken {
+                uid,
+                address: address.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    fn address_is_free(&self, address: &ResourceAddress) -> Result<(), FoldError> {
+        match self.state.current.get(address) {
+            Some(uid) => Err(FoldError::AddressTaken {
+                address: address.clone(),
+                uid: *uid,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Stores a record and keeps the indexes right.
+    fn put(&mut self, mut record: Record) {
+        let uid = record.uid;
+        record.changed_at = self.sequence;
+        if !record.deposed {
+            self.state.current.insert(record.address.clone(), uid);
+        } else if self.state.current.get(&record.address) == Some(&uid) {
+            self.state.current.remove(&record.address);
+        }
+        if let Some(open) = &record.open {
+            self.state.open.insert(open.operation, uid);
+        }
+        self.touched.insert(uid);
+        self.state.records.insert(uid, Arc::new(record));
+    }
+
+    fn remove(&mut self, record: &Record) {
+        if self.state.current.get(&record.address) == Some(&record.uid) {
+            self.state.current.remove(&record.address);
+        }
+        self.touched.insert(record.uid);
+        self.state.records.remove(&record.uid);
+    }
+
+    /// Gives the address back to the object that a creation deposed, if it still exists.
+    fn undepose(&mut self, open: &OpenCall, address: &ResourceAddress) {
+        let Some(Ok(mut record)) = open.deposes.map(|uid| self.get(uid)) else {
+            return;
+        };
+        record.deposed = false;
+        record.address = address.clone();
+        self.put(record);
+    }
+}
+
+fn contradiction(record: &Record, reason: impl Into<String>) -> FoldError {
+    FoldError::Contradiction {
+        address: record.address.clone(),
+        reason: reason.into(),
+    }
+}
+
+fn same_id(record: &Record, id: &ObjectId) -> Result<(), FoldError> {
+    match &record.id {
+        Some(known) if known != id => Err(contradiction(
+            record,
+            format!("its id is `{known}`, and now it is said to be `{id}`"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Takes over what a provider says is there.
+fn adopt(
+    record: &mut Record,
+    state: &ObjectState,
+    inputs: &Attributes,
+    prior: &Attributes,
+) -> Result<(), FoldError> {
+    same_id(record, &state.id)?;
+    record.id = Some(state.id.clone());
+    record.private = state.private.clone();
+    record.attributes = state.attributes.clone();
+    for path in &state.unreadable {
+        if let Some(value) = lookup(inputs, path).or_else(|| lookup(prior, path)) {
+            restore(&mut record.attributes, path, value);
+        }
+    }
+    Ok(())
+}
+
+/// Makes the record say what the world says; inputs that the world has follow.
+fn accept(record: &mut Record, attributes: &Attributes) {
+    let before = std::mem::replace(&mut record.attributes, attributes.clone());
+    record.inputs.retain(|name, value| match attributes.get(name) {
+        Some(actual) => {
+            *value = actual.clone();
+            true
+        }
+        None => !before.contains_key(name),
+    });
+}
+
+fn lookup(attributes: &Attributes, path: &AttributePath) -> Option<Value> {
+    let mut segments = path.0.iter();
+    let Some(PathSegment::Key(name)) = segments.next() else {
+        return None;
+    };
+    segments
+        .try_fold(attributes.get(name)?, |value, segment| match (segment, value) {
+            (PathSegment::Key(name), Value::Map(entries)) => entries.get(name),
+            (PathSegment::Index(index), Value::List(items)) => items.get(*index),
+            _ => None,
+        })
+        .cloned()
+}
+
+/// Sets the value at a path that the world does not tell; a path into something that is not there is left alone.
+fn restore(attributes: &mut Attributes, path: &AttributePath, value: Value) {
+    fn set(entries: &mut Attributes, name: &Arc<str>, rest: &[PathSegment], value: Value) {
+        match rest.split_first() {
+            None => {
+                entries.insert(name.clone(), value);
+            }
+            Some((next, rest)) => {
+                if let Some(inner) = entries.get_mut(name) {
+                    descend(inner, next, rest, value);
+                }
+            }
+        }
+    }
+    fn descend(at: &mut Value, next: &PathSegment, rest: &[PathSegment], value: Value) {
+        match (next, at) {
+            (PathSegment::Key(name), Value::Map(entries)) => set(entries, name, rest, value),
+            (PathSegment::Index(index), Value::List(items)) => {
+                if let Some(item) = items.get_mut(*index) {
+                    match rest.split_first() {
+                        None => *item = value,
+                        Some((next, rest)) => descend(item, next, rest, value),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    if let Some((PathSegment::Key(name), rest)) = path.0.split_first() {
+        set(attributes, name, rest, value);
+    }
+}

@@ -1,0 +1,513 @@
+//! The journal: the one writer of a log while a command runs.
+//!
+//! Whoever writes opens a journal, which takes the lease, loads the state and keeps it folded in memory. Commits from
+//! many tasks at once are merged: while one append is being made durable, those that come in wait for the next one, so
+//! the cost of a busy run is bounded by how often the store can append and not by how much there is to write.
+//!
+//! After an append whose success is not certain the journal is *poisoned*: nobody knows any more what the log says, so
+//! every later commit fails, and whoever comes next loads the log and observes what is open.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use crate::address::{IdSource, Lineage, RunId};
+use crate::state::clock::Clock;
+use crate::state::event::{Created, Event, EventBody, Holder};
+use crate::state::fingerprint::{FingerprintKey, seal_event};
+use crate::state::fold::{FORMAT_VERSION, FoldError};
+use crate::state::head::{HeadError, HeadMark};
+use crate::state::lease::{self, Heartbeat, HeartbeatMode, LeaseOptions};
+use crate::state::process::Processes;
+use crate::state::snapshot::{Head, State};
+use crate::state::store::{AppendRequest, CreateRequest, StateStore, StoreError};
+
+/// How many events one append carries at most.
+const LARGEST_APPEND: usize = 4096;
+
+/// How a journal is opened.
+pub struct JournalOptions {
+    /// The project's name, for a log that is created now.
+    pub project: Arc<str>,
+    /// Who writes.
+    pub holder: Holder,
+    /// This run.
+    pub run: RunId,
+    /// How long the holder may be silent before others may replace it.
+    pub lease_length: Duration,
+    /// How long to wait for another holder.
+    pub lock_timeout: Duration,
+    /// Where the heartbeat runs.
+    pub heartbeat: HeartbeatMode,
+    /// Where local holders are looked for.
+    pub processes: Processes,
+    /// The key that secrets are fingerprinted with before they are written; `None` leaves them without.
+    pub key: Option<Arc<FingerprintKey>>,
+    /// Where the head mark is; `None` keeps none, for tests and stores whose lineage is pinned otherwise.
+    pub head_mark: Option<HeadMark>,
+    /// Where timestamps come from.
+    pub clock: Arc<dyn Clock>,
+    /// Where the lineage of a log that is created now comes from.
+    pub ids: Arc<dyn IdSource>,
+}
+
+/// Why a journal could not be opened, or a state not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The store refused, is locked or cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store is not what it was when it was last used from here.
+    #[error(transparent)]
+    Head(#[from] HeadError),
+    /// The heartbeat cannot be started.
+    #[error("the lease's heartbeat cannot be started: {0}")]
+    Heartbeat(std::io::Error),
+}
+
+/// Why a commit did not succeed. Nothing of it is in the log, except where it says otherwise.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum JournalError {
+    /// An event contradicts the state. Other commits are not affected.
+    #[error("an event does not fit the state: {0}")]
+    Illegal(#[from] FoldError),
+    /// Writing the log failed; the events may or may not be in it. Nothing more can be written.
+    #[error("writing the state failed, and nothing more will be written: {0}")]
+    Failed(Arc<StoreError>),
+    /// Writing the log failed earlier.
+    #[error("the state cannot be written since an earlier write failed: {0}")]
+    Poisoned(Arc<StoreError>),
+    /// Writing the head mark failed earlier.
+    #[error("the state is not written further, because its loss could not be seen: {0}")]
+    HeadMark(Arc<HeadError>),
+    /// The journal was closed.
+    #[error("the journal is closed")]
+    Closed,
+}
+
+/// The one writer of a log while a command runs.
+pub struct Journal {
+    epoch: u64,
+    run: RunId,
+    store: Arc<dyn StateStore>,
+    key: Option<Arc<FingerprintKey>>,
+    heartbeat: Heartbeat,
+    latest: Arc<RwLock<Arc<State>>>,
+    commits: mpsc::UnboundedSender<Request>,
+    closed: Mutex<bool>,
+}
+
+enum Request {
+    Commit {
+        bodies: Vec<EventBody>,
+        reply: oneshot::Sender<Result<Arc<State>, JournalError>>,
+    },
+    Close {
+        reply: oneshot::Sender<Result<(), JournalError>>,
+    },
+}
+
+/// Loads a state for a command that only reads. A new project's is empty, with serial 0.
+///
+/// # Errors
+/// When the store cannot be read, is missing, or is not what it was when it was last used from here.
+pub async fn load_for_reading(
+    store: &dyn StateStore,
+    head_mark: Option<&HeadMark>,
+) -> Result<State, OpenError> {
+    let known = match head_mark {
+        Some(mark) => mark.read()?,
+        None => None,
+    };
+    let loaded = match store.load().await {
+        Ok(loaded) => Some(loaded.state),
+        Err(StoreError::NotFound { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    if let Some(mark) = head_mark {
+        mark.check(known, store, loaded.as_ref()).await?;
+    }
+    Ok(loaded.unwrap_or_default())
+}
+
+impl Journal {
+    /// Takes the lease and loads the state. A log that was never created is created first.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when somebody else holds the lease; otherwise as [`load_for_reading`].
+    pub async fn open(store: Arc<dyn StateStore>, options: JournalOptions) -> Result<Self, OpenError> {
+        let state = load_for_reading(&*store, options.head_mark.as_ref()).await?;
+        if state.lineage.is_none() {
+            create(&*store, &options).await?;
+        }
+        let lease_options = LeaseOptions {
+            holder: options.holder.clone(),
+            length: options.lease_length,
+            timeout: options.lock_timeout,
+            processes: options.processes.clone(),
+        };
+        let grant = lease::acquire(&*store, &lease_options, &*options.clock).await?;
+        match Self::start(store.clone(), options, grant).await {
+            Ok(journal) => Ok(journal),
+            Err(error) => {
+                // What keeps the journal from opening is the error to report; the lease would run out by itself.
+                let _released = store.release(grant.epoch).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn start(
+        store: Arc<dyn StateStore>,
+        options: JournalOptions,
+        grant: crate::state::store::LeaseGrant,
+    ) -> Result<Self, OpenError> {
+        let heartbeat = Heartbeat::start(
+            store.clone(),
+            options.clock.clone(),
+            grant,
+            options.lease_length,
+            options.heartbeat,
+        )
+        .map_err(OpenError::Heartbeat)?;
+        // Only now is it certain that nobody else writes.
+        let state = load_for_reading(&*store, options.head_mark.as_ref()).await?;
+        if let (Some(mark), Some(head)) = (&options.head_mark, state.head()) {
+            mark.write(&head)?;
+        }
+        heartbeat.cover(Instant::now() + options.lease_length / 2).await;
+        let latest = Arc::new(RwLock::new(Arc::new(state.clone())));
+        let (commits, requests) = mpsc::unbounded_channel();
+        let writer = Writer {
+            store: store.clone(),
+            state,
+            latest: latest.clone(),
+            epoch: grant.epoch,
+            run: options.run,
+            holder: options.holder,
+            clock: options.clock,
+            announced: false,
+            marker: options.head_mark.map(Marker::start),
+            failed: None,
+        };
+        tokio::spawn(writer.run(requests));
+        Ok(Self {
+            epoch: grant.epoch,
+            run: options.run,
+            store,
+            key: options.key,
+            heartbeat,
+            latest,
+            commits,
+            closed: Mutex::new(false),
+        })
+    }
+
+    /// Makes events durable, all or none, and returns the state after them.
+    ///
+    /// Commits of several tasks at once are merged into one append, in the order in which they came. Secrets are sealed
+    /// first. Dropping the future does not take the commit back.
+    ///
+    /// # Errors
+    /// [`JournalError::Illegal`] concerns this commit alone. After any other error nothing more can be written.
+    pub async fn commit(&self, bodies: Vec<EventBody>) -> Result<Arc<State>, JournalError> {
+        let key = self.key.as_deref();
+        let bodies = bodies.into_iter().map(|body| seal_event(body, key)).collect();
+        let (reply, answer) = oneshot::channel();
+        self.commits
+            .send(Request::Commit { bodies, reply })
+            .map_err(|_| JournalError::Closed)?;
+        answer.await.map_err(|_| JournalError::Closed)?
+    }
+
+    /// Returns the state after the last commit.
+    pub fn state(&self) -> Arc<State> {
+        self.latest.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns the lease epoch that this journal writes under.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Returns this run.
+    pub fn run_id(&self) -> RunId {
+        self.run
+    }
+
+    /// Returns whether nobody can take the lease before then, so that a call with this deadline may be sent.
+    pub fn lease_outlives(&self, deadline: Instant) -> bool {
+        self.heartbeat.outlives(deadline)
+    }
+
+    /// Makes the lease last until then, and returns whether it does; not, when the lease is lost or cannot be renewed.
+    ///
+    /// Every call that changes the world waits for this with its deadline before it is sent.
+    pub async fn cover_until(&self, deadline: Instant) -> bool {
+        self.heartbeat.cover(deadline).await
+    }
+
+    /// Returns whether the lease was found to be another's.
+    pub fn lease_is_lost(&self) -> bool {
+        self.heartbeat.is_lost()
+    }
+
+    /// Writes what is left to write and gives the lease back. Closing again does nothing.
+    ///
+    /// A journal that is dropped instead keeps its lease until its process ends.
+    ///
+    /// # Errors
+    /// When the journal was poisoned, or its last write fails. The lease is given back in any case, if that is possible.
+    pub async fn close(&self) -> Result<(), JournalError> {
+        let mut closed = self.closed.lock().await;
+        if std::mem::replace(&mut *closed, true) {
+            return Ok(());
+        }
+        let (reply, answer) = oneshot::channel();
+        let ended = match self.commits.send(Request::Close { reply }) {
+            Ok(()) => answer.await.unwrap_or(Err(JournalError::Closed)),
+            Err(_) => Err(JournalError::Closed),
+        };
+        self.heartbeat.stop().await;
+        let released = self.store.release(self.epoch).await;
+        ended?;
+        released.map_err(|error| JournalError::Failed(Arc::new(error)))
+    }
+}
+
+async fn create(store: &dyn StateStore, options: &JournalOptions) -> Result<(), OpenError> {
+    let request = CreateRequest {
+        created: Created {
+            format_version: FORMAT_VERSION,
+            lineage: Lineage::from_uuid(options.ids.next()),
+            project: options.project.clone(),
+        },
+        at: options.clock.now(),
+        run: options.run,
+    };
+    match store.create(request).await {
+        // Somebody else was first; theirs is as good.
+        Ok(_) | Err(StoreError::Exists { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The task that appends: it alone changes the state.
+struct Writer {
+    store: Arc<dyn StateStore>,
+    state: State,
+    latest: Arc<RwLock<Arc<State>>>,
+    epoch: u64,
+    run: RunId,
+    holder: Holder,
+    clock: Arc<dyn Clock>,
+    /// Whether the log says that the lease was taken; a run that writes nothing leaves no event.
+    announced: bool,
+    marker: Option<Marker>,
+    failed: Option<Arc<StoreError>>,
+}
+
+type Reply = oneshot::Sender<Result<Arc<State>, JournalError>>;
+
+impl Writer {
+    async fn run(mut self, mut requests: mpsc::UnboundedReceiver<Request>) {
+        let mut held_back = None;
+        loop {
+            let first = match held_back.take() {
+                Some(request) => request,
+                None => match requests.recv().await {
+                    Some(request) => request,
+                    None => return,
+                },
+            };
+            let mut group = Vec::new();
+            let mut size = 0;
+            let mut closing = None;
+            let mut next = Some(first);
+            while let Some(request) = next.take() {
+                match request {
+                    Request::Close { reply } => {
+                        closing = Some(reply);
+                        break;
+                    }
+                    Request::Commit { bodies, reply }
+                        if size == 0 || size + bodies.len() <= LARGEST_APPEND =>
+                    {
+                        size += bodies.len();
+                        group.push((bodies, reply));
+                        next = requests.try_recv().ok();
+                    }
+                    too_much @ Request::Commit { .. } => held_back = Some(too_much),
+                }
+            }
+            self.commit(group).await;
+            if let Some(reply) = closing {
+                let ended = self.finish().await;
+                // Whoever asked may have gone.
+                let _unheard = reply.send(ended);
+                return;
+            }
+        }
+    }
+
+    /// Commits a group as one append and answers each of its members.
+    async fn commit(&mut self, group: Vec<(Vec<EventBody>, Reply)>) {
+        if let Some(error) = self.refusal() {
+            answer(group.into_iter().map(|(_, reply)| reply), &Err(error));
+            return;
+        }
+        let mut folded = self.state.clone();
+        let mut events = Vec::new();
+        let mut replies = Vec::new();
+        for (bodies, reply) in group {
+            let announcement =
+                (!self.announced && events.is_empty() && !bodies.is_empty()).then(|| EventBody::LeaseTaken {
+                    holder: self.holder.clone(),
+                });
+            match self.fold(&folded, announcement.into_iter().chain(bodies)) {
+                Ok((state, mut more)) => {
+                    folded = state;
+                    events.append(&mut more);
+                    replies.push(reply);
+                }
+                Err(error) => answer([reply], &Err(error.into())),
+            }
+        }
+        let outcome = self.append(folded, events).await;
+        answer(replies, &outcome);
+    }
+
+    fn fold(
+        &self,
+        state: &State,
+        bodies: impl Iterator<Item = EventBody>,
+    ) -> Result<(State, Vec<Event>), FoldError> {
+        let mut state = state.clone();
+        let mut events = Vec::new();
+        for body in bodies {
+            let event = Event {
+                sequence: state.serial + 1,
+                at: self.clock.now(),
+                run: self.run,
+                epoch: self.epoch,
+                body,
+            };
+            state.fold(&event)?;
+            events.push(event);
+        }
+        Ok((state, events))
+    }
+
+    async fn append(&mut self, folded: State, events: Vec<Event>) -> Result<Arc<State>, JournalError> {
+        if !events.is_empty() {
+            let appended = self
+                .store
+                .append(AppendRequest {
+                    epoch: self.epoch,
+                    expected_sequence: self.state.serial,
+                    events,
+                })
+                .await
+                .and_then(|head| self.same_head(&folded, &head));
+            if let Err(error) = appended {
+                let error = Arc::new(error);
+                self.failed = Some(error.clone());
+                return Err(JournalError::Failed(error));
+            }
+            self.announced = true;
+            self.state = folded;
+            *self.latest.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(self.state.clone());
+            if let (Some(marker), Some(head)) = (&self.marker, self.state.head()) {
+                marker.heads.send_replace(Some(head));
+            }
+        }
+        Ok(self.latest.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    fn same_head(&self, folded: &State, head: &Head) -> Result<(), StoreError> {
+        if folded.head().as_ref() == Some(head) {
+            return Ok(());
+        }
+        Err(StoreError::Unreadable {
+            location: self.store.location(),
+            what: format!("event {}", head.sequence),
+            why: "the store answers with another head than the one that was written".to_owned(),
+        })
+    }
+
+    fn refusal(&self) -> Option<JournalError> {
+        if let Some(error) = &self.failed {
+            return Some(JournalError::Poisoned(error.clone()));
+        }
+        let mark = self.marker.as_ref()?.failure();
+        mark.map(JournalError::HeadMark)
+    }
+
+    async fn finish(&mut self) -> Result<(), JournalError> {
+        let ended = match self.refusal() {
+            Some(error) => Err(error),
+            None if self.announced => match self.fold(&self.state, [EventBody::LeaseReleased].into_iter()) {
+                Ok((state, events)) => self.append(state, events).await.map(|_| ()),
+                Err(error) => Err(error.into()),
+            },
+            None => Ok(()),
+        };
+        let marked = match self.marker.take() {
+            Some(marker) => marker.finish().await.map_err(JournalError::HeadMark),
+            None => Ok(()),
+        };
+        ended.and(marked)
+    }
+}
+
+fn answer(replies: impl IntoIterator<Item = Reply>, outcome: &Result<Arc<State>, JournalError>) {
+    for reply in replies {
+        // Whoever asked may have gone; the commit stands all the same.
+        let _unheard = reply.send(outcome.clone());
+    }
+}
+
+/// Writes the head mark behind the commits, the newest only: a store ahead of its mark is normal.
+struct Marker {
+    heads: watch::Sender<Option<Head>>,
+    failure: watch::Receiver<Option<Arc<HeadError>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Marker {
+    fn start(mark: HeadMark) -> Self {
+        let mark = Arc::new(mark);
+        let (heads, mut wanted) = watch::channel(None::<Head>);
+        let (failed, failure) = watch::channel(None);
+        let task = tokio::spawn(async move {
+            while wanted.changed().await.is_ok() {
+                let Some(head) = wanted.borrow_and_update().clone() else {
+                    continue;
+                };
+                let mark = mark.clone();
+                let written = tokio::task::spawn_blocking(move || mark.write(&head)).await;
+                if let Ok(Err(error)) = written {
+                    failed.send_replace(Some(Arc::new(error)));
+                    return;
+                }
+            }
+        });
+        Self { heads, failure, task }
+    }
+
+    fn failure(&self) -> Option<Arc<HeadError>> {
+        self.failure.borrow().clone()
+    }
+
+    async fn finish(self) -> Result<(), Arc<HeadError>> {
+        let Self { heads, failure, task } = self;
+        // What was sent last is still seen as a change after the sender is gone.
+        drop(heads);
+        // The task ends by itself and never panics; its failure is in the channel.
+        let _ended = task.await;
+        let failed = failure.borrow().clone();
+        failed.map_or(Ok(()), Err)
+    }
+}

@@ -1,0 +1,317 @@
+//! Who may write: taking the lease, keeping it with a heartbeat, and knowing how long it lasts.
+//!
+//! A holder whose process is gone is replaced at once. Any other one is replaced only when its heartbeat stood still for
+//! the lease's length while the observer watched, by the observer's own clock: clocks of machines need not agree. The
+//! other side of that promise is [`Heartbeat::outlives`]: a holder starts nothing that could outlast the silence after
+//! which others may replace it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use crate::state::clock::Clock;
+use crate::state::event::Holder;
+use crate::state::process::{Liveness, Processes};
+use crate::state::store::{LeaseGrant, LeaseRequest, LeaseSeen, LeaseView, StateStore, StoreError};
+
+/// How long a holder may be silent, unless it asks for more.
+pub const DEFAULT_LEASE_LENGTH: Duration = Duration::from_secs(30);
+
+/// What is added to the longest deadline of the calls under way: time for an answer to be written down.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// How the lease is taken.
+pub struct LeaseOptions {
+    /// Who takes it.
+    pub holder: Holder,
+    /// How long the holder may be silent.
+    pub length: Duration,
+    /// How long to wait for another holder.
+    pub timeout: Duration,
+    /// Where local holders are looked for.
+    pub processes: Processes,
+}
+
+/// Takes the lease, waiting for another holder up to the timeout.
+///
+/// # Errors
+/// [`StoreError::Locked`] with the holder when the time is up, and whatever the store says.
+pub async fn acquire(
+    store: &dyn StateStore,
+    options: &LeaseOptions,
+    clock: &dyn Clock,
+) -> Result<LeaseGrant, StoreError> {
+    let give_up = Instant::now() + options.timeout;
+    let mut watched: Option<(LeaseSeen, Instant)> = None;
+    let mut replaces = None;
+    loop {
+        let request = LeaseRequest {
+            holder: options.holder.clone(),
+            length: options.length,
+            at: clock.now(),
+            replaces: replaces.take(),
+        };
+        let view = match store.take_lease(request).await {
+            Err(StoreError::Locked(view)) => view,
+            other => return other,
+        };
+        let seen = view.seen();
+        if options.processes.holder_liveness(&view.holder, store.is_local()) == Liveness::Gone {
+            replaces = Some(seen);
+            continue;
+        }
+        let now = Instant::now();
+        let since = match watched {
+            Some((last, since)) if last == seen => since,
+            _ => now,
+        };
+        watched = Some((seen, since));
+        let silent_until = since + view.length;
+        if now >= silent_until {
+            replaces = Some(seen);
+            continue;
+        }
+        if now >= give_up {
+            return Err(StoreError::Locked(view));
+        }
+        let poll = (view.length / 10).clamp(Duration::from_millis(50), Duration::from_secs(1));
+        tokio::time::sleep_until((now + poll).min(silent_until).min(give_up)).await;
+    }
+}
+
+/// Takes a lease away from its holder because a person says so, and leaves it free.
+///
+/// The holder's next write fails. What it sent before goes on, and is observed by the next run.
+///
+/// # Errors
+/// [`StoreError::Locked`] when the lease has moved since `seen`: the holder is alive.
+pub async fn unlock(
+    store: &dyn StateStore,
+    seen: &LeaseView,
+    holder: Holder,
+    clock: &dyn Clock,
+) -> Result<(), StoreError> {
+    let grant = store
+        .take_lease(LeaseRequest {
+            holder,
+            length: seen.length,
+            at: clock.now(),
+            replaces: Some(seen.seen()),
+        })
+        .await?;
+    store.release(grant.epoch).await
+}
+
+/// Where the heartbeat runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HeartbeatMode {
+    /// On a thread of its own, so that a busy program does not lose its lease.
+    #[default]
+    Thread,
+    /// As a task of the caller's runtime, for tests and simulations in virtual time.
+    Task,
+}
+
+/// Renews a lease until it is stopped or lost.
+pub struct Heartbeat {
+    shared: Arc<Shared>,
+    done: watch::Receiver<bool>,
+}
+
+struct Shared {
+    base: Duration,
+    status: Mutex<Status>,
+    wake: Notify,
+    renewals: watch::Sender<u64>,
+}
+
+struct Status {
+    /// When the last renewal that succeeded began, and how long it lasts.
+    renewed: Moment,
+    length: Duration,
+    /// Until when calls under way may run.
+    covered: Option<Instant>,
+    lost: bool,
+    stop: bool,
+}
+
+impl Shared {
+    fn status(&self) -> std::sync::MutexGuard<'_, Status> {
+        // Every change is a plain assignment.
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A moment by the runtime's clock and by one that goes on while the machine sleeps.
+#[derive(Clone, Copy)]
+struct Moment {
+    instant: Instant,
+    since_boot: Duration,
+}
+
+impl Moment {
+    fn now() -> Self {
+        Self {
+            instant: Instant::now(),
+            since_boot: clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from),
+        }
+    }
+
+    fn elapsed(&self) -> Duration {
+        let now = Self::now();
+        now.instant
+            .saturating_duration_since(self.instant)
+            .max(now.since_boot.saturating_sub(self.since_boot))
+    }
+}
+
+impl Heartbeat {
+    /// Starts to renew a lease that was just taken.
+    ///
+    /// Until the first renewal the lease counts as outliving nothing; [`Heartbeat::cover`] waits for it.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn start(
+        store: Arc<dyn StateStore>,
+        clock: Arc<dyn Clock>,
+        grant: LeaseGrant,
+        length: Duration,
+        mode: HeartbeatMode,
+    ) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            base: length,
+            status: Mutex::new(Status {
+                renewed: Moment::now(),
+                // Nothing may rely on a lease whose age is not known: the first beat says how long it lasts.
+                length: Duration::ZERO,
+                covered: None,
+                lost: false,
+                stop: false,
+            }),
+            wake: Notify::new(),
+            renewals: watch::Sender::new(0),
+        });
+        let (finished, done) = watch::channel(false);
+        let beating = beat(store, clock, grant.epoch, shared.clone());
+        match mode {
+            HeartbeatMode::Task => {
+                tokio::spawn(async move {
+                    beating.await;
+                    finished.send_replace(true);
+                });
+            }
+            HeartbeatMode::Thread => {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()?;
+                std::thread::Builder::new()
+                    .name("gabion-lease".to_owned())
+                    .spawn(move || {
+                        runtime.block_on(beating);
+                        finished.send_replace(true);
+                    })?;
+            }
+        }
+        Ok(Self { shared, done })
+    }
+
+    /// Returns whether the lease surely lasts until then, unless it is renewed before anyway.
+    pub fn outlives(&self, deadline: Instant) -> bool {
+        let status = self.shared.status();
+        let left = status.length.saturating_sub(status.renewed.elapsed());
+        !status.lost && left >= deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// Makes the lease last until then, waiting for a renewal that says so.
+    ///
+    /// Returns whether it does; not, when the lease is lost or the store cannot be written in time.
+    pub async fn cover(&self, deadline: Instant) -> bool {
+        if self.outlives(deadline) {
+            return true;
+        }
+        let mut renewals = self.shared.renewals.subscribe();
+        {
+            let mut status = self.shared.status();
+            status.covered = status.covered.max(Some(deadline));
+        }
+        self.shared.wake.notify_one();
+        loop {
+            renewals.mark_unchanged();
+            if self.outlives(deadline) {
+                return true;
+            }
+            if *self.done.borrow() || Instant::now() >= deadline {
+                return false;
+            }
+            let mut done = self.done.clone();
+            tokio::select! {
+                changed = renewals.changed() => if changed.is_err() { return false },
+                _ = done.wait_for(|done| *done) => {}
+                () = tokio::time::sleep_until(deadline) => {}
+            }
+        }
+    }
+
+    /// Returns whether the lease was found to be another's.
+    pub fn is_lost(&self) -> bool {
+        self.shared.status().lost
+    }
+
+    /// Stops renewing and waits until nothing is under way.
+    pub async fn stop(&self) {
+        self.shared.status().stop = true;
+        self.shared.wake.notify_one();
+        let mut done = self.done.clone();
+        // An error means that the beating ended without saying so, which is an end too.
+        while !*done.borrow_and_update() && done.changed().await.is_ok() {}
+    }
+}
+
+impl Drop for Heartbeat {
+    fn drop(&mut self) {
+        self.shared.status().stop = true;
+        self.shared.wake.notify_one();
+    }
+}
+
+async fn beat(store: Arc<dyn StateStore>, clock: Arc<dyn Clock>, epoch: u64, shared: Arc<Shared>) {
+    loop {
+        let started = Moment::now();
+        let length = {
+            let mut status = shared.status();
+            if status.stop {
+                return;
+            }
+            status.covered = status.covered.filter(|until| *until > started.instant);
+            let needed = status
+                .covered
+                .map(|until| until.saturating_duration_since(started.instant) + MARGIN);
+            needed.unwrap_or_default().max(shared.base)
+        };
+        let pause = match store.renew(epoch, length, clock.now()).await {
+            Ok(()) => {
+                let mut status = shared.status();
+                status.renewed = started;
+                status.length = length;
+                drop(status);
+                shared.renewals.send_modify(|count| *count += 1);
+                shared.base / 4
+            }
+            Err(StoreError::LostLease { .. }) => {
+                shared.status().lost = true;
+                shared.renewals.send_modify(|count| *count += 1);
+                return;
+            }
+            // The lease goes on running out; trying again soon is all there is to do.
+            Err(_) => shared.base / 20,
+        };
+        tokio::select! {
+            () = shared.wake.notified() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! The seam to where a state lives: the log, the records that it gives, and the lease.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::address::RunId;
+use crate::state::chain::ChainedEvent;
+use crate::state::event::{Created, Event, EventBody, Holder};
+use crate::state::fold::{FORMAT_VERSION, FoldError};
+use crate::state::snapshot::{Head, State};
+
+/// Where a state lives.
+///
+/// # The contract
+/// * A store never invents: what was never created is [`StoreError::NotFound`], and what is there but cannot be read
+///   whole is [`StoreError::Unreadable`]. It never answers either with an empty state.
+/// * [`append`](StateStore::append) is atomic and durable: when it returns, the events, the records that they give and
+///   the head are on stable storage, all or none. It succeeds only while the lease epoch and the head are those that the
+///   request names, so that of two writers at most one succeeds. It folds the events and refuses illegal ones.
+/// * An append whose answer is lost may have happened. Its caller stops writing, and the next one loads.
+/// * Loading, reading events and looking at the lease take no lease and disturb no writer; what they return is a state
+///   that some append left behind, never half of one.
+/// * The lease knows no clock. A holder renews it, an observer watches whether it does, and
+///   [`take_lease`](StateStore::take_lease) replaces exactly the lease that the observer saw, or nothing. When one may
+///   be replaced is decided in [`lease`](crate::state::lease), the same for every store.
+/// * Epochs only grow, also across releases and a lease that was lost.
+/// * A format newer than this build's is [`StoreError::NewerFormat`] from every method that reads or writes.
+/// * Dropping a future that a method returned may leave its work running to its end; nothing is left half done.
+#[async_trait]
+pub trait StateStore: Send + Sync {
+    /// Creates the log with its first event.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] when there is one already: of two callers at once, one gets this.
+    async fn create(&self, request: CreateRequest) -> Result<Head, StoreError>;
+
+    /// Returns the state as the last append left it.
+    async fn load(&self) -> Result<Loaded, StoreError>;
+
+    /// Appends events, all or none.
+    ///
+    /// # Errors
+    /// [`StoreError::LostLease`] when the lease is not the caller's, [`StoreError::Moved`] when the log has moved on,
+    /// [`StoreError::Illegal`] when an event contradicts the state: nothing was written then. After any other error the
+    /// events may or may not have been written.
+    async fn append(&self, request: AppendRequest) -> Result<Head, StoreError>;
+
+    /// Returns up to `limit` events after the one with the sequence number `after` (0: from the start), in order.
+    ///
+    /// Events that compaction dropped are left out: the first one returned says where the kept history starts.
+    async fn events(&self, after: u64, limit: usize) -> Result<Vec<ChainedEvent>, StoreError>;
+
+    /// Returns the state that the kept history starts from: empty unless compaction dropped events.
+    async fn base(&self) -> Result<State, StoreError>;
+
+    /// Drops history up to and including the event with the sequence number `up_to`, keeping the state it gave as the
+    /// base that the kept events chain to. Returns how many events were dropped.
+    ///
+    /// # Errors
+    /// [`StoreError::LostLease`] when the lease is not the caller's.
+    async fn compact(&self, epoch: u64, up_to: u64) -> Result<u64, StoreError>;
+
+    /// Takes the lease.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when somebody holds it and the request does not replace exactly that lease as it stands.
+    async fn take_lease(&self, request: LeaseRequest) -> Result<LeaseGrant, StoreError>;
+
+    /// Shows that the holder is alive, and says how long it may be silent from now on.
+    ///
+    /// # Errors
+    /// [`StoreError::LostLease`] when the lease is another's by now.
+    async fn renew(&self, epoch: u64, length: Duration, at: Timestamp) -> Result<(), StoreError>;
+
+    /// Gives the lease back. Giving back one that is lost already succeeds and changes nothing.
+    async fn release(&self, epoch: u64) -> Result<(), StoreError>;
+
+    /// Returns the lease, if somebody holds it, alive or not.
+    async fn lease(&self) -> Result<Option<LeaseView>, StoreError>;
+
+    /// Returns whether only processes of this machine can reach the state: one that ran under an earlier boot is gone.
+    fn is_local(&self) -> bool {
+        false
+    }
+
+    /// Returns where the state is, for messages: a path, a URL without credentials, `memory`.
+    fn location(&self) -> String;
+}
+
+/// What [`StateStore::create`] gets.
+#[derive(Debug, Clone)]
+pub struct CreateRequest {
+    /// What the log is.
+    pub created: Created,
+    /// When it is created.
+    pub at: Timestamp,
+    /// The run that creates it.
+    pub run: RunId,
+}
+
+impl CreateRequest {
+    /// Returns the log's first event.
+    pub fn event(&self) -> Event {
+        Event {
+            sequence: 1,
+            at: self.at,
+            run: self.run,
+            epoch: 0,
+            body: EventBody::Created(self.created.clone()),
+        }
+    }
+}
+
+/// A state, and where its log stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// The state.
+    pub state: State,
+    /// Where its log stands.
+    pub head: Head,
+}
+
+/// What [`StateStore::append`] gets.
+#[derive(Debug, Clone)]
+pub struct AppendRequest {
+    /// The lease epoch of the writer.
+    pub epoch: u64,
+    /// The sequence number of the last event that the writer knows.
+    pub expected_sequence: u64,
+    /// The events, numbered from the next sequence number on. An empty list only checks epoch and sequence.
+    pub events: Vec<Event>,
+}
+
+/// What [`StateStore::take_lease`] gets.
+#[derive(Debug, Clone)]
+pub struct LeaseRequest {
+    /// Who wants it.
+    pub holder: Holder,
+    /// How long the holder may be silent before it is taken for dead.
+    pub length: Duration,
+    /// When it is taken, for people.
+    pub at: Timestamp,
+    /// The lease that was seen and may be replaced; `None` takes only a free one.
+    pub replaces: Option<LeaseSeen>,
+}
+
+/// A lease that was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseGrant {
+    /// Its epoch, greater than every one before.
+    pub epoch: u64,
+}
+
+/// A lease as others see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseView {
+    /// Its epoch.
+    pub epoch: u64,
+    /// Who holds it.
+    pub holder: Holder,
+    /// Since when, by the holder's clock. For people.
+    pub since: Timestamp,
+    /// When it was last renewed, by the holder's clock. For people: observers watch `beat`.
+    pub renewed: Timestamp,
+    /// How often it was renewed. An observer to whom it stands still for `length` may replace the holder.
+    pub beat: u64,
+    /// How long the holder may be silent.
+    pub length: Duration,
+}
+
+impl LeaseView {
+    /// Returns what names this lease as it stands.
+    pub fn seen(&self) -> LeaseSeen {
+        LeaseSeen {
+            epoch: self.epoch,
+            beat: self.beat,
+        }
+    }
+}
+
+/// A lease at one moment: it moves with every renewal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseSeen {
+    /// Its epoch.
+    pub epoch: u64,
+    /// How often it had been renewed.
+    pub beat: u64,
+}
+
+/// Why a store could not do what was asked, by what the caller can do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No state was ever created here.
+    #[error("there is no state at {location}")]
+    NotFound {
+        /// Where it was looked for.
+        location: String,
+    },
+    /// A state is there already.
+    #[error("there is a state at {location} already")]
+    Exists {
+        /// Where.
+        location: String,
+    },
+    /// Somebody else holds the lease.
+    #[error("the state is locked by {}", describe_holder(&.0.holder))]
+    Locked(Box<LeaseView>),
+    /// The lease is not, or no longer, the caller's.
+    #[error("the lease of epoch {epoch} is lost: {}", now.as_ref().map_or_else(
+        || "nobody holds it now".to_owned(),
+        |view| format!("{} took it over", describe_holder(&view.holder)),
+    ))]
+    LostLease {
+        /// The caller's epoch.
+        epoch: u64,
+        /// The lease as it is now.
+        now: Option<Box<LeaseView>>,
+    },
+    /// The log has moved on since the caller loaded it.
+    #[error("the state was changed by somebody else: its serial is {found}, not {expected}")]
+    Moved {
+        /// The caller's.
+        expected: u64,
+        /// The log's.
+        found: u64,
+    },
+    /// An event contradicts the state. Nothing was written.
+    #[error("an event does not fit the state: {0}")]
+    Illegal(#[from] FoldError),
+    /// What is there cannot be read whole.
+    #[error("the state at {location} cannot be read: {what}: {why}")]
+    Unreadable {
+        /// Where.
+        location: String,
+        /// The part that cannot be read: the file, an event, a record.
+        what: String,
+        /// Why, without a full stop.
+        why: String,
+    },
+    /// The state is in a format that a later version of gabion writes.
+    #[error(
+        "the state at {location} has format {found}, and this gabion knows formats up to {FORMAT_VERSION}"
+    )]
+    NewerFormat {
+        /// Where.
+        location: String,
+        /// Its format.
+        found: u32,
+    },
+    /// Another process kept the store busy for too long.
+    #[error("the state at {location} is busy: {what}")]
+    Busy {
+        /// Where.
+        location: String,
+        /// What did not end.
+        what: String,
+    },
+    /// The store cannot be reached or written.
+    #[error("{what} failed at {location}: {source}")]
+    Io {
+        /// Where.
+        location: String,
+        /// What was being done.
+        what: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl StoreError {
+    /// Makes an error of a file operation.
+    pub fn io(path: impl Into<PathBuf>, what: impl Into<String>, source: std::io::Error) -> Self {
+        Self::Io {
+            location: path.into().display().to_string(),
+            what: what.into(),
+            source: source.into(),
+        }
+    }
+
+    /// Returns whether it is certain that the failed operation wrote nothing.
+    pub fn wrote_nothing(&self) -> bool {
+        !matches!(self, Self::Io { .. } | Self::Unreadable { .. })
+    }
+}
+
+/// Returns who holds a lease, as people read it: `apply by ada on build-7 (process 4711)`.
+pub fn describe_holder(holder: &Holder) -> String {
+    let process = match &holder.process {
+        Some(process) => format!(" (process {})", process.pid),
+        None => String::new(),
+    };
+    format!(
+        "`{}` by {} on {}{process}",
+        holder.operation, holder.who, holder.host
+    )
+}
