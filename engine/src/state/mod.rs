@@ -20,3 +20,4 @@ pub use fold::{FORMAT_VERSION, FoldError};
 pub use journal::{Journal, JournalError, JournalOptions, OpenError, load_for_reading};
 pub use memory::MemoryStore;
 pub use snapshot::{Head, State};
+pub use store::{StateStore, StoreError};

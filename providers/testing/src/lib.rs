@@ -3,3 +3,4 @@
 
 pub mod conformance;
 pub mod fake;
+pub mod store_events;

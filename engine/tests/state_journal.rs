@@ -1,0 +1,309 @@
+//! The journal: durable and folded on return, merged commits, poison, the lease.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use gabion_engine::address::CountedIds;
+use gabion_engine::state::chain::ChainedEvent;
+use gabion_engine::state::clock::StoppedClock;
+use gabion_engine::state::event::EventBody;
+use gabion_engine::state::head::{HeadError, HeadMark};
+use gabion_engine::state::lease::HeartbeatMode;
+use gabion_engine::state::process::Processes;
+use gabion_engine::state::snapshot::Head;
+use gabion_engine::state::store::{
+    AppendRequest, CreateRequest, LeaseGrant, LeaseRequest, LeaseView, Loaded,
+};
+use gabion_engine::state::{
+    Journal, JournalError, JournalOptions, MemoryStore, OpenError, State, StateStore, StoreError,
+    load_for_reading,
+};
+use gabion_testing::store_events::{address, checkpoint, create, deleted, holder, run, succeeded, uid};
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+fn options() -> JournalOptions {
+    JournalOptions {
+        project: "tests".into(),
+        holder: holder("ada"),
+        run: run(1),
+        lease_length: Duration::from_secs(30),
+        lock_timeout: Duration::ZERO,
+        heartbeat: HeartbeatMode::Task,
+        processes: Processes::default(),
+        key: None,
+        head_mark: None,
+        clock: Arc::new(StoppedClock::default()),
+        ids: Arc::new(CountedIds::default()),
+    }
+}
+
+/// A memory store whose appends wait for permission, are counted, and can be made to fail.
+#[derive(Clone)]
+struct Gated {
+    inner: MemoryStore,
+    gate: Arc<Semaphore>,
+    appends: Arc<AtomicUsize>,
+    failing: Arc<AtomicBool>,
+    mute: Arc<AtomicBool>,
+}
+
+impl Gated {
+    fn open() -> Self {
+        Self {
+            inner: MemoryStore::new(),
+            gate: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+            appends: Arc::default(),
+            failing: Arc::default(),
+            mute: Arc::default(),
+        }
+    }
+}
+
+#[async_trait]
+impl StateStore for Gated {
+    async fn create(&self, request: CreateRequest) -> Result<Head, StoreError> {
+        self.inner.create(request).await
+    }
+    async fn load(&self) -> Result<Loaded, StoreError> {
+        self.inner.load().await
+    }
+    async fn append(&self, request: AppendRequest) -> Result<Head, StoreError> {
+        let _permit = self.gate.acquire().await.unwrap();
+        self.appends.fetch_add(1, Ordering::Relaxed);
+        let head = self.inner.append(request).await?;
+        if self.failing.load(Ordering::Relaxed) {
+            // The answer is lost after the effect.
+            return Err(StoreError::io("/gone", "writing", std::io::Error::other("lost")));
+        }
+        Ok(head)
+    }
+    async fn events(&self, after: u64, limit: usize) -> Result<Vec<ChainedEvent>, StoreError> {
+        self.inner.events(after, limit).await
+    }
+    async fn base(&self) -> Result<State, StoreError> {
+        self.inner.base().await
+    }
+    async fn compact(&self, epoch: u64, up_to: u64) -> Result<u64, StoreError> {
+        self.inner.compact(epoch, up_to).await
+    }
+    async fn take_lease(&self, request: LeaseRequest) -> Result<LeaseGrant, StoreError> {
+        self.inner.take_lease(request).await
+    }
+    async fn renew(&self, epoch: u64, length: Duration, at: Timestamp) -> Result<(), StoreError> {
+        if self.mute.load(Ordering::Relaxed) {
+            return Err(StoreError::io(
+                "/gone",
+                "renewing",
+                std::io::Error::other("unreachable"),
+            ));
+        }
+        self.inner.renew(epoch, length, at).await
+    }
+    async fn release(&self, epoch: u64) -> Result<(), StoreError> {
+        self.inner.release(epoch).await
+    }
+    async fn lease(&self) -> Result<Option<LeaseView>, StoreError> {
+        self.inner.lease().await
+    }
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_is_durable_and_folded_when_it_returns() {
+    let store = MemoryStore::new();
+    let journal = Journal::open(Arc::new(store.clone()), options()).await.unwrap();
+    let state = journal
+        .commit(vec![create(1, 1, "a"), checkpoint(1, "id-1")])
+        .await
+        .unwrap();
+    assert_eq!(state.current(&address("a")).unwrap().uid, uid(1));
+    assert_eq!(store.load().await.unwrap().state, *state);
+    assert_eq!(journal.state(), state);
+    journal.close().await.unwrap();
+    assert_eq!(store.lease().await.unwrap(), None);
+    let last = store.events(4, 10).await.unwrap();
+    assert_eq!(last[0].event.body, EventBody::LeaseReleased);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_writes_nothing_leaves_no_event() {
+    let store = MemoryStore::new();
+    let journal = Journal::open(Arc::new(store.clone()), options()).await.unwrap();
+    journal.commit(Vec::new()).await.unwrap();
+    journal.close().await.unwrap();
+    assert_eq!(store.load().await.unwrap().head.sequence, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn commits_at_once_are_one_append() {
+    let store = Gated::open();
+    let journal = Arc::new(Journal::open(Arc::new(store.clone()), options()).await.unwrap());
+    store.gate.forget_permits(usize::MAX);
+    let tasks: Vec<_> = (1..=50)
+        .map(|number| {
+            let journal = journal.clone();
+            tokio::spawn(async move {
+                let body = create(number, number, &format!("r{number}"));
+                journal.commit(vec![body]).await
+            })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    store.gate.add_permits(1000);
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    assert_eq!(journal.state().len(), 50);
+    let appends = store.appends.load(Ordering::Relaxed);
+    assert!(appends <= 2, "{appends} appends");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_illegal_commit_concerns_nobody_else() {
+    let journal = Journal::open(Arc::new(MemoryStore::new()), options())
+        .await
+        .unwrap();
+    let (bad, good) = tokio::join!(
+        journal.commit(vec![create(1, 1, "a"), deleted(99)]),
+        journal.commit(vec![create(2, 2, "b")])
+    );
+    assert!(matches!(bad, Err(JournalError::Illegal(_))), "{bad:?}");
+    let state = good.unwrap();
+    assert!(state.current(&address("a")).is_none());
+    assert!(state.current(&address("b")).is_some());
+    journal.commit(vec![succeeded(2, "id", 1)]).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_failed_append_nothing_is_written_any_more() {
+    let store = Gated::open();
+    let journal = Journal::open(Arc::new(store.clone()), options()).await.unwrap();
+    journal.commit(vec![create(1, 1, "a")]).await.unwrap();
+    store.failing.store(true, Ordering::Relaxed);
+    let failed = journal.commit(vec![succeeded(1, "id", 1)]).await;
+    assert!(matches!(failed, Err(JournalError::Failed(_))), "{failed:?}");
+    store.failing.store(false, Ordering::Relaxed);
+    let later = journal.commit(vec![create(2, 2, "b")]).await;
+    assert!(matches!(later, Err(JournalError::Poisoned(_))), "{later:?}");
+    assert!(matches!(journal.close().await, Err(JournalError::Poisoned(_))));
+    // The lease is given back all the same, and the log tells what did happen.
+    assert_eq!(store.lease().await.unwrap(), None);
+    assert!(store.load().await.unwrap().state.open_calls().next().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_writer_waits_and_is_told_who_holds_the_lease() {
+    let store = MemoryStore::new();
+    let first = Journal::open(Arc::new(store.clone()), options()).await.unwrap();
+    let mut impatient = options();
+    impatient.lock_timeout = Duration::from_secs(100);
+    let began = Instant::now();
+    let refused = Journal::open(Arc::new(store.clone()), impatient).await;
+    match refused {
+        Err(OpenError::Store(StoreError::Locked(view))) => assert_eq!(view.holder.who, "ada"),
+        other => panic!("{:?}", other.err()),
+    }
+    assert_eq!(began.elapsed(), Duration::from_secs(100));
+    first.close().await.unwrap();
+    let second = Journal::open(Arc::new(store), options()).await.unwrap();
+    assert_eq!(second.epoch(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_holder_is_replaced_after_the_lease_and_writes_nothing_more() {
+    let store = Gated::open();
+    let first = Journal::open(Arc::new(store.clone()), options()).await.unwrap();
+    first.commit(vec![create(1, 1, "a")]).await.unwrap();
+    // A call may be under way for 100 seconds more: nobody may take over before.
+    assert!(!first.lease_outlives(Instant::now() + Duration::from_secs(100)));
+    assert!(first.cover_until(Instant::now() + Duration::from_secs(100)).await);
+    assert!(first.lease_outlives(Instant::now() + Duration::from_secs(100)));
+    store.mute.store(true, Ordering::Relaxed);
+
+    let began = Instant::now();
+    let mut patient = options();
+    patient.lock_timeout = Duration::from_secs(1000);
+    let second = Journal::open(Arc::new(store.inner.clone()), patient)
+        .await
+        .unwrap();
+    assert!(
+        began.elapsed() >= Duration::from_secs(100),
+        "{:?}",
+        began.elapsed()
+    );
+    assert!(
+        began.elapsed() <= Duration::from_secs(120),
+        "{:?}",
+        began.elapsed()
+    );
+    assert!(!first.lease_outlives(Instant::now() + Duration::from_secs(10)));
+
+    let late = first.commit(vec![succeeded(1, "id", 1)]).await;
+    match late {
+        Err(JournalError::Failed(error)) => {
+            assert!(matches!(&*error, StoreError::LostLease { epoch: 1, .. }))
+        }
+        other => panic!("{other:?}"),
+    }
+    let state = second.state();
+    assert_eq!(state.open_calls().count(), 1);
+}
+
+#[tokio::test]
+async fn the_head_mark_shows_a_store_that_lost_something() {
+    let directory = tempfile::tempdir().unwrap();
+    let mark = HeadMark::new(directory.path(), std::path::Path::new("/project"), "");
+    let with_mark = || {
+        let mut options = options();
+        options.head_mark = Some(mark.clone());
+        options.heartbeat = HeartbeatMode::Thread;
+        options
+    };
+    let store = MemoryStore::new();
+    assert!(load_for_reading(&store, Some(&mark)).await.unwrap().is_empty());
+    let journal = Journal::open(Arc::new(store.clone()), with_mark()).await.unwrap();
+    journal.commit(vec![create(1, 1, "a")]).await.unwrap();
+    journal.close().await.unwrap();
+    let head = store.load().await.unwrap().head;
+    assert_eq!(mark.read().unwrap(), Some(head.clone()));
+
+    // The store is gone.
+    let missing = load_for_reading(&MemoryStore::new(), Some(&mark)).await;
+    assert!(
+        matches!(missing, Err(OpenError::Head(HeadError::Missing { .. }))),
+        "{missing:?}"
+    );
+    let missing = Journal::open(Arc::new(MemoryStore::new()), with_mark()).await;
+    assert!(matches!(missing, Err(OpenError::Head(HeadError::Missing { .. }))));
+
+    // It lost its end.
+    let mut further = head.clone();
+    further.sequence += 3;
+    mark.write(&further).unwrap();
+    match load_for_reading(&store, Some(&mark)).await {
+        Err(OpenError::Head(error @ HeadError::Behind { .. })) => {
+            assert!(error.to_string().contains("events 5 to 7 are missing"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+
+    // It is ahead, which is normal, unless the marked event is another one.
+    let first = store.events(0, 1).await.unwrap().remove(0);
+    let mut behind = head.clone();
+    (behind.sequence, behind.chain) = (1, first.hash);
+    mark.write(&behind).unwrap();
+    load_for_reading(&store, Some(&mark)).await.unwrap();
+    behind.chain = "00".into();
+    mark.write(&behind).unwrap();
+    let other = load_for_reading(&store, Some(&mark)).await;
+    assert!(
+        matches!(other, Err(OpenError::Head(HeadError::OtherHistory { .. }))),
+        "{other:?}"
+    );
+}
