@@ -3,6 +3,10 @@
 //! Documents are decoded into typed structs (`document`), whose value grammars are in `grammar`; `lower` turns all
 //! gateways and services of a project into resources. A backend only answers where a machine for a need is.
 
+mod family;
+
 pub mod document;
 pub mod grammar;
 pub mod lower;
+
+pub use family::Inference;

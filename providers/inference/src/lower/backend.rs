@@ -1,8 +1,9 @@
 //! Backends: where machines come from. This build has `local`, the machine that runs gabion.
 
+use gabion_engine::config::Purpose;
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Span, did_you_mean};
 
-use super::project::{Context, Placed, Purpose};
+use super::project::{Context, Placed};
 use crate::document::service::Service;
 
 /// The backend whose only machine is the one that runs gabion; also that machine's name.

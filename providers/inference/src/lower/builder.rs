@@ -8,11 +8,6 @@ use gabion_engine::diagnostic::Span;
 use gabion_engine::resource::{DocumentRef, Lifecycle, Place, Resource, TimeoutOverrides};
 use gabion_engine::value::{AttributePath, Attributes, Value};
 
-/// Returns a span as plans and records have it.
-pub(crate) fn place(span: &Span) -> Place {
-    span.place()
-}
-
 /// Returns the address of a lowered resource.
 ///
 /// # Panics
@@ -62,12 +57,12 @@ impl ResourceBuilder {
     pub(crate) fn at(mut self, attribute: &str, span: &Span) -> Self {
         self.resource
             .places
-            .insert(AttributePath::root(attribute), place(span));
+            .insert(AttributePath::root(attribute), span.place());
         self
     }
 
     pub(crate) fn at_path(mut self, path: AttributePath, span: &Span) -> Self {
-        self.resource.places.insert(path, place(span));
+        self.resource.places.insert(path, span.place());
         self
     }
 

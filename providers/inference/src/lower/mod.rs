@@ -13,4 +13,6 @@ mod project;
 mod service;
 mod slots;
 
-pub use project::{Context, Lowered, Placed, Purpose, RecordedSlot, lower};
+pub use project::{Context, Placed, RecordedSlot, lower};
+
+pub(crate) use backend::LOCAL;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use gabion_engine::config::{bad_name, check_name};
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Span, did_you_mean};
 
 use super::gateway::GatewayTarget;
@@ -10,6 +11,8 @@ use crate::document::gateway::Gateway;
 use crate::document::service::{GatewayChoice, Service};
 
 /// Checks the names of gateways and services; returns whether all can be used in addresses.
+///
+/// That they are unique is checked for every document type alike.
 pub(crate) fn check(
     gateways: &[Placed<Gateway>],
     services: &[Placed<Service>],
@@ -19,21 +22,11 @@ pub(crate) fn check(
         .iter()
         .map(|gateway| ("gateway", &gateway.document.name))
         .chain(services.iter().map(|service| ("service", &service.document.name)));
-    let mut seen: BTreeMap<(&str, &str), &Span> = BTreeMap::new();
     let mut good = true;
     for (kind, name) in names {
-        if !is_name(&name.value) {
+        if let Err(why) = check_name(&name.value) {
             good = false;
-            problems.push(
-                Diagnostic::error("bad-name", "bad name")
-                    .detail(format!(
-                        "`{}` cannot name a {kind}: a name has 2 to 41 lower-case letters, digits and `-`, and starts \
-                         with a letter.",
-                        name.value
-                    ))
-                    .at(name.span.clone())
-                    .hint("choose another name"),
-            );
+            problems.push(bad_name(kind, name, why));
         }
         if kind == "gateway" && name.value == LOOPBACK {
             good = false;
@@ -42,16 +35,6 @@ pub(crate) fn check(
                     .detail(format!("`{LOOPBACK}` is the gateway of services that have none."))
                     .at(name.span.clone())
                     .hint("choose another name"),
-            );
-        }
-        if let Some(first) = seen.insert((kind, &name.value), &name.span) {
-            good = false;
-            problems.push(
-                Diagnostic::error("duplicate-name", "duplicate name")
-                    .detail(format!("There are two {kind}s named `{}`.", name.value))
-                    .at(name.span.clone())
-                    .related(first.clone(), "the first one")
-                    .hint("rename one of them"),
             );
         }
     }
@@ -71,14 +54,6 @@ pub(crate) fn check(
         }
     }
     good
-}
-
-fn is_name(name: &str) -> bool {
-    (2..=41).contains(&name.len())
-        && name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 /// Returns the gateway that a service means: the named one, else the default, else the only one, else this machine's

@@ -1,11 +1,11 @@
 //! All gateways and services of a project at once: services need gateways, and gateways need what is behind them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
+use gabion_engine::config::{Lowered, Purpose};
 use gabion_engine::diagnostic::{Diagnostics, Span};
-use gabion_engine::resource::{DocumentRef, Place, Resource};
+use gabion_engine::resource::{DocumentRef, Resource};
 use gabion_engine::value::Value;
 
 use super::backend::{self, LOCAL};
@@ -17,15 +17,6 @@ use crate::document::service::Service;
 
 /// The name of the gateway that a service without one is reached through.
 pub(crate) const LOOPBACK: &str = "loopback";
-
-/// Why documents are lowered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// To see whether they are well formed: what this build or this machine lacks is no problem.
-    Validate,
-    /// To plan.
-    Plan,
-}
 
 /// What lowering needs to know beyond the documents.
 #[derive(Debug, Clone)]
@@ -51,17 +42,6 @@ pub struct RecordedSlot {
     pub slot: u32,
     /// Whether its object is tainted, incomplete or dead, so that it goes first when the group shrinks.
     pub needs_repair: bool,
-}
-
-/// What lowering gives.
-#[derive(Debug, Clone, Default)]
-pub struct Lowered {
-    /// The resources.
-    pub resources: Vec<Resource>,
-    /// Addresses that people use, by name.
-    pub endpoints: BTreeMap<Arc<str>, Value>,
-    /// What people should know.
-    pub notes: Vec<(Arc<str>, Option<Place>)>,
 }
 
 /// A document with where it stands.

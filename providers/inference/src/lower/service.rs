@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gabion_engine::address::ResourceAddress;
-use gabion_engine::config::Template;
+use gabion_engine::config::{Lowered, Template};
 use gabion_engine::diagnostic::Span;
 use gabion_engine::resource::{DocumentRef, Resource};
 use gabion_engine::value::{AttributePath, Attributes, Value};
@@ -13,10 +13,10 @@ use gabion_router::launch::RouterLaunch;
 use gabion_router::packages::Package;
 
 use super::backend::LOCAL;
-use super::builder::{ResourceBuilder, address, place, reference};
+use super::builder::{ResourceBuilder, address, reference};
 use super::check::uses_port;
 use super::gateway::GatewayTarget;
-use super::project::{Context, Lowered, Placed};
+use super::project::{Context, Placed};
 use super::slots;
 use crate::document::probe::{Method, Probe};
 use crate::document::router::{RouterPackage, RouterSpec};
@@ -330,7 +330,7 @@ fn route(
                 ]),
             );
             for worker in &router.workers {
-                builder = builder.depends_on(worker.clone(), place(&router.span));
+                builder = builder.depends_on(worker.clone(), router.span.place());
             }
         }
         Upstream::Replicas(replicas) => {
