@@ -1,1 +1,27 @@
-//! Placeholder.
+//! What runs on machines while no gabion command does: the gateway and the keeper, in one process per project and machine.
+//!
+//! * [`protocol`], [`client`]: what can be asked of an agent, and how.
+//! * [`serve()`]: the agent itself. Its data plane routes requests to replicas and routers; its keeper gives a router that
+//!   was restarted its workers back; its store makes both survive a restart of the agent.
+//! * [`metrics`]: what the data plane counts.
+//!
+//! Every call to the worker API of a router is made here, on the router's machine: apply and keeper share one way of doing
+//! it, and the lease epoch of a writer is checked where the change happens.
+
+mod admin;
+mod agent;
+pub mod client;
+mod gateway;
+mod keeper;
+mod membership;
+pub mod metrics;
+mod operations;
+pub mod protocol;
+mod router_api;
+mod serve;
+mod store;
+mod worker_load;
+
+pub use gateway::Limits;
+pub use router_api::normal_url;
+pub use serve::{ServeOptions, serve};

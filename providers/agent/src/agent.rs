@@ -1,0 +1,343 @@
+//! The agent's heart: what it holds, and every operation on it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use gabion_host::process::ProcessIdentity;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::gateway::listener::RunningListener;
+use crate::gateway::plane::{Plane, TableSource};
+use crate::keeper::{self, RouterHealth};
+use crate::protocol::{AgentError, Fence, Listener, Member, Router, Status};
+use crate::serve::ServeOptions;
+use crate::store::{Contents, Store};
+
+/// Everything that one agent process shares.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    pub(crate) options: ServeOptions,
+    pub(crate) plane: Arc<Plane>,
+    pub(crate) keeper_wake: Arc<Notify>,
+    pub(crate) stopping: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    memory: Mutex<Memory>,
+    listeners: tokio::sync::Mutex<BTreeMap<String, RunningListener>>,
+    not_listening: Mutex<BTreeMap<String, String>>,
+    member_locks: Mutex<BTreeMap<(String, String), MemberLock>>,
+}
+
+/// Serialises changes of one worker's registration.
+pub(crate) type MemberLock = Arc<tokio::sync::Mutex<()>>;
+
+/// What changes together under one lock: the store, and what the data plane and the keeper see of it.
+#[derive(Debug)]
+struct Memory {
+    store: Store,
+    healths: BTreeMap<String, Arc<RouterHealth>>,
+}
+
+impl Agent {
+    /// Reads the agent's files; starts nothing.
+    pub(crate) fn open(options: ServeOptions) -> io::Result<Self> {
+        let store = Store::open(&options.directory)?;
+        if let (Some(stored), Some(given)) = (&store.contents().lineage, &options.lineage)
+            && stored != given
+        {
+            let reason = format!(
+                "{} belongs to lineage {stored}, not {given}",
+                options.directory.display()
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+        }
+        let plane = Arc::new(Plane::new(options.limits));
+        let agent = Self {
+            options,
+            plane,
+            keeper_wake: Arc::new(Notify::new()),
+            stopping: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            memory: Mutex::new(Memory {
+                store,
+                healths: BTreeMap::new(),
+            }),
+            listeners: tokio::sync::Mutex::default(),
+            not_listening: Mutex::default(),
+            member_locks: Mutex::default(),
+        };
+        agent.publish(&mut agent.memory());
+        Ok(agent)
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads from what is stored.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&Contents) -> T) -> T {
+        read(self.memory().store.contents())
+    }
+
+    /// Makes a change durable and lets data plane and keeper see it, in one step.
+    pub(crate) async fn change<T: Send + 'static>(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut Contents) -> Result<T, AgentError> + Send + 'static,
+    ) -> Result<T, AgentError> {
+        let agent = Arc::clone(self);
+        let changed = tokio::task::spawn_blocking(move || {
+            let mut memory = agent.memory();
+            let value = memory.store.change(change)?;
+            agent.publish(&mut memory);
+            Ok(value)
+        });
+        changed.await.unwrap_or_else(|error| {
+            Err(AgentError::Storage {
+                reason: error.to_string(),
+            })
+        })
+    }
+
+    /// Lets data plane and keeper see what is stored.
+    fn publish(&self, memory: &mut Memory) {
+        let contents = memory.store.contents();
+        memory.healths.retain(|uid, _| contents.routers.contains_key(uid));
+        let mut routers = Vec::new();
+        for (uid, record) in &contents.routers {
+            let router = &record.stored.object;
+            let fresh = || Arc::new(RouterHealth::new(router, Arc::clone(&self.keeper_wake)));
+            let health = memory.healths.entry(uid.clone()).or_insert_with(fresh);
+            if !health.watches(router) {
+                *health = fresh();
+            }
+            routers.push((router.clone(), Arc::clone(health), contents.members_of(uid)));
+        }
+        self.plane.swap(TableSource {
+            domains: contents
+                .listeners
+                .iter()
+                .map(|(name, stored)| (name.clone(), stored.object.domain.clone()))
+                .collect(),
+            routes: contents
+                .all_routes()
+                .map(|stored| stored.object.clone())
+                .collect(),
+            routers,
+        });
+    }
+
+    /// Admits a writer: not of an older epoch, not of another lineage. A newer epoch is durable before anything is done
+    /// in its name.
+    pub(crate) async fn admit(self: &Arc<Self>, fence: &Fence) -> Result<(), AgentError> {
+        let bound = self.options.lineage.clone();
+        let known = self.read(|contents| (contents.lineage.clone().or(bound.clone()), contents.epoch));
+        if let (Some(agent), Some(given)) = (&known.0, &fence.lineage)
+            && agent != given
+        {
+            return Err(AgentError::WrongLineage {
+                agent: agent.clone(),
+                given: given.clone(),
+            });
+        }
+        self.check_epoch(fence)?;
+        if fence.epoch == known.1 && (fence.lineage.is_none() || fence.lineage == known.0) {
+            return Ok(());
+        }
+        let (epoch, lineage) = (fence.epoch, fence.lineage.clone().or(bound));
+        self.change(move |contents| {
+            contents.epoch = contents.epoch.max(epoch);
+            contents.lineage = contents.lineage.take().or(lineage);
+            Ok(())
+        })
+        .await?;
+        self.check_epoch(fence)
+    }
+
+    /// Refuses a writer whose lease was taken over.
+    pub(crate) fn check_epoch(&self, fence: &Fence) -> Result<(), AgentError> {
+        let highest = self.read(|contents| contents.epoch);
+        if fence.epoch < highest {
+            return Err(AgentError::StaleEpoch {
+                given: fence.epoch,
+                highest,
+            });
+        }
+        Ok(())
+    }
+
+    /// Like [`Agent::change`], for a writer that is still the newest.
+    pub(crate) async fn change_as<T: Send + 'static>(
+        self: &Arc<Self>,
+        fence: &Fence,
+        change: impl FnOnce(&mut Contents) -> Result<T, AgentError> + Send + 'static,
+    ) -> Result<T, AgentError> {
+        let given = fence.epoch;
+        self.change(move |contents| {
+            if given < contents.epoch {
+                return Err(AgentError::StaleEpoch {
+                    given,
+                    highest: contents.epoch,
+                });
+            }
+            change(contents)
+        })
+        .await
+    }
+
+    /// Returns the lock that serialises changes of one worker's registration.
+    pub(crate) fn member_lock(&self, router: &str, name: &str) -> MemberLock {
+        let mut locks = self.member_locks.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever waits for a lock holds a reference to it.
+        locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+        Arc::clone(locks.entry((router.to_owned(), name.to_owned())).or_default())
+    }
+
+    pub(crate) fn router_uids(&self) -> Vec<String> {
+        self.read(|contents| contents.routers.keys().cloned().collect())
+    }
+
+    pub(crate) fn router(&self, uid: &str) -> Option<(Router, Option<ProcessIdentity>)> {
+        self.read(|contents| {
+            let record = contents.routers.get(uid)?;
+            Some((record.stored.object.clone(), record.filled.clone()))
+        })
+    }
+
+    pub(crate) fn members_of(&self, router: &str) -> Vec<Member> {
+        self.read(|contents| contents.members_of(router))
+    }
+
+    pub(crate) fn member(&self, router: &str, name: &str) -> Option<Member> {
+        self.read(|contents| contents.member(router, name).map(|stored| stored.object.clone()))
+    }
+
+    pub(crate) fn health(&self, uid: &str) -> Option<Arc<RouterHealth>> {
+        self.memory().healths.get(uid).cloned()
+    }
+
+    /// Remembers that a router's process has its workers.
+    pub(crate) async fn note_filled(
+        self: &Arc<Self>,
+        uid: &str,
+        process: ProcessIdentity,
+    ) -> Result<(), AgentError> {
+        let uid = uid.to_owned();
+        self.change(move |contents| {
+            if let Some(record) = contents.routers.get_mut(&uid) {
+                record.filled = Some(process);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Binds a listener, replacing one of that name at another address.
+    pub(crate) async fn listen(&self, listener: &Listener) -> Result<(), AgentError> {
+        let mut listeners = self.listeners.lock().await;
+        let address = SocketAddr::new(listener.address, listener.port);
+        if listeners
+            .get(&listener.name)
+            .is_some_and(|running| running.address == address)
+        {
+            return Ok(());
+        }
+        let started = RunningListener::start(Arc::clone(&self.plane), listener.name.clone(), address).await;
+        let mut failures = self.failures();
+        match started {
+            Ok(running) => {
+                failures.remove(&listener.name);
+                drop(failures);
+                if let Some(old) = listeners.insert(listener.name.clone(), running) {
+                    self.tasks.spawn(old.stop(Instant::now() + self.options.grace));
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                if !listeners.contains_key(&listener.name) {
+                    failures.insert(listener.name.clone(), format!("{address}: {reason}"));
+                }
+                Err(AgentError::Bind {
+                    name: listener.name.clone(),
+                    address: listener.address,
+                    port: listener.port,
+                    reason,
+                })
+            }
+        }
+    }
+
+    /// Stops a listener and waits for its requests until the deadline.
+    pub(crate) async fn stop_listening(&self, name: &str, deadline: Instant) {
+        let running = self.listeners.lock().await.remove(name);
+        self.failures().remove(name);
+        if let Some(running) = running {
+            running.stop(deadline).await;
+        }
+    }
+
+    /// Stops all listeners at once and waits for their requests until the deadline.
+    pub(crate) async fn stop_all(&self, deadline: Instant) {
+        let running = std::mem::take(&mut *self.listeners.lock().await);
+        let stops = running.into_values().map(|running| running.stop(deadline));
+        futures_util::future::join_all(stops).await;
+    }
+
+    /// Binds the listeners that should listen and do not, again and again: the port may have been in use at the start.
+    pub(crate) async fn keep_listening(self: Arc<Self>) {
+        loop {
+            let wanted: Vec<Listener> = self.read(|contents| {
+                contents
+                    .listeners
+                    .values()
+                    .map(|stored| stored.object.clone())
+                    .collect()
+            });
+            for listener in wanted {
+                // The reason is kept for the status.
+                drop(self.listen(&listener).await);
+            }
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+    }
+
+    fn failures(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.not_listening.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns how the agent is.
+    pub(crate) fn status(&self) -> Status {
+        let not_listening = self.failures().clone();
+        let in_flight = self.plane.deck.count(|_| true);
+        let memory = self.memory();
+        let contents = memory.store.contents();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            protocol: crate::protocol::PROTOCOL_VERSION,
+            lineage: contents.lineage.clone().or_else(|| self.options.lineage.clone()),
+            epoch: contents.epoch,
+            pid: std::process::id(),
+            not_listening,
+            listeners: contents.listeners.len(),
+            routes: contents.all_routes().count(),
+            routers: contents.routers.len(),
+            members: contents.members.values().map(BTreeMap::len).sum(),
+            in_flight,
+            router_states: memory
+                .healths
+                .iter()
+                .map(|(uid, health)| (uid.clone(), health.state()))
+                .collect(),
+        }
+    }
+
+    /// Looks at a router now, so that what follows goes through it as soon as it can.
+    pub(crate) async fn look_at(self: &Arc<Self>, uid: &str) {
+        keeper::look(self, uid).await;
+    }
+}
