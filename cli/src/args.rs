@@ -1,0 +1,492 @@
+//! The command line as clap reads it. What it means is worked out once, in [`options`](crate::options).
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use gabion_engine::address::ResourceAddress;
+
+/// Infrastructure as code for LLM inference
+///
+/// A project is a directory with `*.dstack.yml` and `*.gabion.yml` files. `gabion plan` shows what would change and why,
+/// `gabion apply` does exactly that, `gabion drift` says what was changed outside gabion.
+#[derive(Debug, Parser)]
+#[command(
+    name = "gabion",
+    version,
+    propagate_version = true,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
+#[command(
+    after_help = "Exit codes: 0 done or nothing to do, 1 error and nothing was changed, 2 changes or drift, \
+    3 state is locked, 4 plan is stale, 5 blocked by protection, 6 a change failed, 130 interrupted"
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags that every command has.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// Project directory
+    #[arg(
+        short = 'C',
+        long = "directory",
+        value_name = "DIR",
+        global = true,
+        help_heading = "Common options"
+    )]
+    pub(crate) directory: Option<PathBuf>,
+
+    /// Stack: a separate copy of everything, with its own state
+    #[arg(long, value_name = "NAME", global = true, help_heading = "Common options")]
+    pub(crate) stack: Option<String>,
+
+    /// What to print
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        global = true,
+        help_heading = "Common options"
+    )]
+    pub(crate) format: Option<Format>,
+
+    /// Never use colours; NO_COLOR=1 says the same
+    #[arg(long, global = true, help_heading = "Common options")]
+    pub(crate) no_color: bool,
+
+    /// Print problems and results only
+    #[arg(
+        short,
+        long,
+        global = true,
+        conflicts_with = "verbose",
+        help_heading = "Common options"
+    )]
+    pub(crate) quiet: bool,
+
+    /// Print more about what is done
+    #[arg(short, long, global = true, help_heading = "Common options")]
+    pub(crate) verbose: bool,
+}
+
+/// What to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]
+pub(crate) enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For pull requests
+    Markdown,
+    /// For programs
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Write a project to start from
+    Init(Init),
+    /// Check the configuration; reads no state and no infrastructure
+    Validate(Validate),
+    /// Show what apply would do, and why; changes nothing
+    Plan(Plan),
+    /// Show a saved plan
+    Show(Show),
+    /// Make everything as the configuration says, or carry out a saved plan
+    Apply(Apply),
+    /// Delete everything that is recorded
+    Destroy(Destroy),
+    /// Say what was changed outside gabion
+    Drift(Drift),
+    /// Bring an existing object under management
+    Import(Import),
+    /// Print what depends on what
+    Graph(Graph),
+    /// Print outputs and endpoints
+    Output(Output),
+    /// List services, routers and gateways with what they are doing
+    Ps(Ps),
+    /// Print the log of a service, replica, router or gateway
+    Logs(Logs),
+    /// Look into the state, or change it by hand
+    #[command(subcommand)]
+    State(State),
+    /// Print JSON Schemas for editors and programs
+    Schema(Schema),
+    /// Print a completion script for a shell
+    Completion(Completion),
+    /// Check that this machine has what gabion needs
+    Doctor,
+    /// Run on machines, not by people
+    #[command(subcommand, hide = true)]
+    Agent(Agent),
+
+    // What users of other tools type.
+    #[command(hide = true)]
+    Refresh(Reflex),
+    #[command(hide = true)]
+    Taint(Reflex),
+    #[command(hide = true)]
+    Untaint(Reflex),
+    #[command(hide = true)]
+    Workspace(Reflex),
+    #[command(hide = true)]
+    ForceUnlock(Reflex),
+    #[command(hide = true)]
+    Delete(Reflex),
+    #[command(hide = true)]
+    Stop(Reflex),
+}
+
+/// Which documents and resources a command is about.
+#[derive(Debug, Args, Default, Clone)]
+pub(crate) struct Selection {
+    /// Only the documents of this file; repeatable
+    #[arg(short = 'f', long = "file", value_name = "FILE", help_heading = "Selection")]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// Only these resources and what they need: an address, `*` stands for anything; repeatable
+    #[arg(long, value_name = "GLOB", help_heading = "Selection")]
+    pub(crate) target: Vec<String>,
+
+    /// All but these resources and what needs them; repeatable
+    #[arg(long, value_name = "GLOB", help_heading = "Selection")]
+    pub(crate) exclude: Vec<String>,
+
+    /// Replace this resource even if nothing about it changed; repeatable
+    #[arg(long, value_name = "ADDR", help_heading = "Selection")]
+    pub(crate) replace: Vec<ResourceAddress>,
+}
+
+/// How a command deals with a state that somebody else holds.
+#[derive(Debug, Args, Default, Clone, Copy)]
+pub(crate) struct Locking {
+    /// How long to wait for a state that is locked, such as 30s or 5m
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0s")]
+    pub(crate) lock_timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// The project's name; the directory's name if not given
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Validate {}
+
+/// How much of the world is read before planning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]
+pub(crate) enum RefreshArg {
+    /// Every recorded object
+    #[default]
+    Full,
+    /// Only what the configuration changes
+    Minimal,
+    /// Only what an earlier run left unfinished
+    None,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    /// Save the plan, for `gabion apply FILE`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Exit with 2 when there are changes
+    #[arg(long)]
+    pub(crate) detailed_exitcode: bool,
+
+    /// How much of the world to read
+    #[arg(long, value_enum, value_name = "HOW", default_value = "full")]
+    pub(crate) refresh: RefreshArg,
+
+    /// Plan to delete everything that is recorded
+    #[arg(long)]
+    pub(crate) destroy: bool,
+
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// A plan that `gabion plan --out` saved
+    #[arg(value_name = "PLAN")]
+    pub(crate) plan: PathBuf,
+
+    /// Only this resource
+    #[arg(value_name = "ADDR")]
+    pub(crate) address: Option<ResourceAddress>,
+}
+
+/// How changes are carried out.
+#[derive(Debug, Args)]
+pub(crate) struct Execution {
+    /// Do not ask
+    #[arg(short = 'y', long = "auto-approve")]
+    pub(crate) yes: bool,
+
+    /// How many changes are made at the same time
+    #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) parallelism: u16,
+
+    /// Also write each event to this file, a line of JSON each
+    #[arg(long, value_name = "FILE")]
+    pub(crate) events: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) locking: Locking,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Apply {
+    /// A plan that `gabion plan --out` saved; it is carried out as it is, without asking
+    #[arg(value_name = "PLAN", conflicts_with_all = ["files", "target", "exclude", "replace", "refresh"])]
+    pub(crate) plan: Option<PathBuf>,
+
+    /// Refuse a saved plan whose digest is another one
+    #[arg(long, value_name = "DIGEST", requires = "plan")]
+    pub(crate) digest: Option<String>,
+
+    /// How much of the world to read
+    #[arg(long, value_enum, value_name = "HOW", default_value = "full")]
+    pub(crate) refresh: RefreshArg,
+
+    #[command(flatten)]
+    pub(crate) execution: Execution,
+
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Destroy {
+    #[command(flatten)]
+    pub(crate) execution: Execution,
+
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Drift {
+    /// Record what is there as it is, instead of putting it back; repeatable
+    #[arg(long, value_name = "ADDR", num_args = 1..)]
+    pub(crate) accept: Vec<ResourceAddress>,
+
+    #[command(flatten)]
+    pub(crate) locking: Locking,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// The address that it gets; the configuration must declare it
+    #[arg(value_name = "ADDR")]
+    pub(crate) address: ResourceAddress,
+
+    /// Its id, as its provider knows it
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+
+    #[command(flatten)]
+    pub(crate) locking: Locking,
+}
+
+/// How a graph is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]
+pub(crate) enum GraphStyle {
+    /// For Graphviz
+    #[default]
+    Dot,
+    /// For Markdown
+    Mermaid,
+    /// For programs
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Graph {
+    /// How to write it; `--format markdown` and `--format json` choose too
+    #[arg(long, value_enum, value_name = "STYLE")]
+    pub(crate) style: Option<GraphStyle>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Output {
+    /// Only this one, as plain text
+    #[arg(value_name = "NAME")]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ps {}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// A service, gateway or resource: `qwen`, `qwen/default/0`, `host_unit.my-gateway/router/qwen`
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+
+    /// Go on printing what is written, until interrupted
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+
+    /// How many lines to start with
+    #[arg(short = 'n', long, value_name = "N", default_value = "100")]
+    pub(crate) lines: usize,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum State {
+    /// List what is recorded
+    List,
+    /// Show one record
+    Show {
+        /// Its address
+        #[arg(value_name = "ADDR")]
+        address: ResourceAddress,
+    },
+    /// Give a recorded object another address
+    Mv {
+        /// The address that it has
+        #[arg(value_name = "FROM")]
+        from: ResourceAddress,
+        /// The address that it gets
+        #[arg(value_name = "TO")]
+        to: ResourceAddress,
+        #[command(flatten)]
+        locking: Locking,
+    },
+    /// Stop managing an object; it goes on existing
+    Rm {
+        /// Its address
+        #[arg(value_name = "ADDR", required = true)]
+        addresses: Vec<ResourceAddress>,
+        #[command(flatten)]
+        locking: Locking,
+    },
+    /// Mark an object, so that the next apply replaces it
+    Taint {
+        /// Its address
+        #[arg(value_name = "ADDR", required = true)]
+        addresses: Vec<ResourceAddress>,
+        #[command(flatten)]
+        locking: Locking,
+    },
+    /// Take such a mark away
+    Untaint {
+        /// Its address
+        #[arg(value_name = "ADDR", required = true)]
+        addresses: Vec<ResourceAddress>,
+        #[command(flatten)]
+        locking: Locking,
+    },
+    /// List what was done, newest last
+    History {
+        /// Only what was done to this object
+        #[arg(value_name = "ADDR")]
+        address: Option<ResourceAddress>,
+        /// How many entries
+        #[arg(short = 'n', long, value_name = "N", default_value = "50")]
+        entries: usize,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Schema {
+    /// Which one; all their names if not given
+    #[arg(value_name = "NAME")]
+    pub(crate) name: Option<String>,
+
+    /// Write all of them into this directory
+    #[arg(long, value_name = "DIR", conflicts_with = "name")]
+    pub(crate) write: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completion {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Agent {
+    /// Serve gateways and keep routers filled
+    Serve {
+        /// The agent's configuration directory
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+    /// Become the program of a unit
+    UnitExec {
+        /// The unit's directory
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+    /// Start a unit again from its recorded launch, as a restart policy would
+    StartUnit {
+        /// The unit's uid
+        #[arg(value_name = "UID")]
+        uid: String,
+    },
+}
+
+/// A command of another tool, with whatever follows it.
+#[derive(Debug, Args)]
+pub(crate) struct Reflex {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    pub(crate) rest: Vec<String>,
+}
+
+/// Reads a duration such as `30s`, `5m` or `1h`; a bare number is seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a duration; write 30s, 5m or 1h");
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..end].parse().map_err(|_| wrong())?;
+    let seconds = match &text[end..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err(wrong()),
+    };
+    number
+        .checked_mul(seconds)
+        .map(Duration::from_secs)
+        .ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_read() {
+        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        for text in [
+            "",
+            "m",
+            "1d",
+            "-1s",
+            "99999999999999999999s",
+            "18446744073709551615h",
+        ] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! What the command line and the environment mean, worked out once.
+//!
+//! This is the only module that reads the environment; everything else gets what it needs from here.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::args::{Common, Format};
+use crate::failure::Failure;
+use crate::output::Verbosity;
+
+/// A snapshot of the process's environment. It holds secrets: it is never printed.
+#[derive(Clone, Default)]
+pub(crate) struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// Takes the variables of this process whose name and value are text.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where the environment is read"
+    )]
+    pub(crate) fn of_process() -> Self {
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Self(std::env::vars_os().filter_map(text).collect())
+    }
+
+    /// Returns a variable; an empty one is there.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// Returns a variable that is not empty.
+    pub(crate) fn set(&self, name: &str) -> Option<&str> {
+        self.get(name).filter(|value| !value.is_empty())
+    }
+
+    /// Returns all variables.
+    pub(crate) fn variables(&self) -> &BTreeMap<String, String> {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Environment({} variables)", self.0.len())
+    }
+}
+
+/// The user's directories, each gabion's own.
+#[derive(Debug, Clone)]
+pub(crate) struct UserDirs {
+    /// Settings: the fingerprint key.
+    pub(crate) config: PathBuf,
+    /// What must survive: head marks, units, the port registry.
+    pub(crate) state: PathBuf,
+    /// What could be downloaded again but should not be lost.
+    pub(crate) data: PathBuf,
+    /// What may be deleted at any time: package environments.
+    pub(crate) cache: PathBuf,
+}
+
+impl UserDirs {
+    fn of(environment: &Environment) -> Result<Self, Failure> {
+        let directory = |variable: &str, below_home: &str| {
+            let absolute = environment
+                .set(variable)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute());
+            let base = match (absolute, environment.set("HOME")) {
+                (Some(path), _) => path,
+                (None, Some(home)) => Path::new(home).join(below_home),
+                (None, None) => {
+                    return Err(Failure::new("no home directory")
+                        .detail("Neither HOME nor the XDG variables are set, so there is no place for your settings.")
+                        .hint(format!("set HOME, or {variable} to an absolute path")));
+                }
+            };
+            Ok(base.join("gabion"))
+        };
+        Ok(Self {
+            config: directory("XDG_CONFIG_HOME", ".config")?,
+            state: directory("XDG_STATE_HOME", ".local/state")?,
+            data: directory("XDG_DATA_HOME", ".local/share")?,
+            cache: directory("XDG_CACHE_HOME", ".cache")?,
+        })
+    }
+}
+
+/// What every command knows.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    /// What to print.
+    pub(crate) format: Format,
+    /// The project directory, as given.
+    pub(crate) directory: PathBuf,
+    /// The stack.
+    pub(crate) stack: Option<String>,
+    /// The user's directories.
+    pub(crate) dirs: UserDirs,
+    /// The environment.
+    pub(crate) environment: Environment,
+    /// The command that a person would type to get here, for hints: `gabion -C dir`.
+    pub(crate) program: String,
+}
+
+impl Options {
+    /// Works out what the command line means.
+    pub(crate) fn resolve(common: &Common, environment: Environment) -> Result<Self, Failure> {
+        if let Some(stack) = &common.stack {
+            check_stack(stack)?;
+        }
+        let directory = common.directory.clone().unwrap_or_else(|| PathBuf::from("."));
+        let mut program = "gabion".to_owned();
+        if let Some(directory) = &common.directory {
+            program.push_str(&format!(" -C {}", shell_word(&directory.to_string_lossy())));
+        }
+        if let Some(stack) = &common.stack {
+            program.push_str(&format!(" --stack {stack}"));
+        }
+        Ok(Self {
+            format: common.format.unwrap_or_default(),
+            directory,
+            stack: common.stack.clone(),
+            dirs: UserDirs::of(&environment)?,
+            environment,
+            program,
+        })
+    }
+
+    /// Returns whether colours may be used at all.
+    pub(crate) fn colour(common: &Common, environment: &Environment) -> bool {
+        !common.no_color && environment.set("NO_COLOR").is_none()
+    }
+
+    /// Returns how much is printed.
+    pub(crate) fn verbosity(common: &Common) -> Verbosity {
+        match (common.quiet, common.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Verbose,
+            _ => Verbosity::Normal,
+        }
+    }
+
+    /// Returns who is acting, for leases and history: the URL of the CI run, or the user's name.
+    pub(crate) fn who(&self) -> String {
+        let set = |name| self.environment.set(name);
+        if let (Some(server), Some(repository), Some(run)) = (
+            set("GITHUB_SERVER_URL"),
+            set("GITHUB_REPOSITORY"),
+            set("GITHUB_RUN_ID"),
+        ) {
+            return format!("{server}/{repository}/actions/runs/{run}");
+        }
+        set("CI_JOB_URL")
+            .or(set("BUILD_URL"))
+            .or(set("USER"))
+            .or(set("LOGNAME"))
+            .map_or_else(|| format!("uid {}", nix::unistd::getuid()), str::to_owned)
+    }
+
+    /// Returns this machine's name.
+    pub(crate) fn host(&self) -> String {
+        nix::unistd::gethostname()
+            .map_or_else(|_| "localhost".into(), |name| name.to_string_lossy().into_owned())
+    }
+}
+
+fn check_stack(stack: &str) -> Result<(), Failure> {
+    let is_fine = !stack.is_empty()
+        && stack.len() <= 63
+        && stack
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        && !stack.starts_with('-');
+    if is_fine {
+        return Ok(());
+    }
+    Err(Failure::new("not a stack's name")
+        .detail(format!("`{stack}` cannot name a stack."))
+        .hint("use up to 63 lower-case letters, digits and `-`"))
+}
+
+/// Returns a word as a shell reads it.
+pub(crate) fn shell_word(word: &str) -> String {
+    let is_plain = !word.is_empty()
+        && word
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_./:=@,+%".contains(c));
+    if is_plain {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_is_never_printed() {
+        let environment = Environment(BTreeMap::from([("TOKEN".into(), "hunter2".into())]));
+        assert_eq!(format!("{environment:?}"), "Environment(1 variables)");
+    }
+
+    #[test]
+    fn relative_xdg_directories_are_ignored() {
+        let environment = Environment(BTreeMap::from([
+            ("HOME".into(), "/home/a".into()),
+            ("XDG_STATE_HOME".into(), "relative".into()),
+            ("XDG_CACHE_HOME".into(), "/cache".into()),
+        ]));
+        let dirs = UserDirs::of(&environment).unwrap();
+        assert_eq!(dirs.state, Path::new("/home/a/.local/state/gabion"));
+        assert_eq!(dirs.cache, Path::new("/cache/gabion"));
+        assert!(UserDirs::of(&Environment::default()).is_err());
+    }
+
+    #[test]
+    fn words_are_quoted_for_the_shell() {
+        assert_eq!(shell_word("a/b.yml"), "a/b.yml");
+        assert_eq!(shell_word("it's"), "'it'\\''s'");
+    }
+}

@@ -1,0 +1,23 @@
+//! Renderings: pure functions from plans, problems and events to text.
+
+pub(crate) mod catalogue;
+pub(crate) mod diagnostic;
+pub(crate) mod drift_markdown;
+pub(crate) mod drift_text;
+pub(crate) mod event_json_types;
+pub(crate) mod events;
+pub(crate) mod markdown;
+pub(crate) mod plan_json;
+pub(crate) mod plan_json_types;
+pub(crate) mod plan_markdown;
+pub(crate) mod plan_text;
+pub(crate) mod progress;
+pub(crate) mod theme;
+pub(crate) mod value;
+pub(crate) mod view;
+pub(crate) mod words;
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,382 @@
+//! A plan for the terminal.
+
+use std::fmt::{self, Write};
+
+use anstyle::Style;
+use gabion_engine::plan::change::{Action, Change};
+use gabion_engine::plan::{Mode, Plan};
+use gabion_engine::world::Refresh;
+
+use super::drift_text;
+use super::theme::Theme;
+use super::value::{Line, Sign, attribute_lines, inline, split_computed};
+use super::view::{self, PlanContext};
+use super::words::{self, count, plain};
+
+/// Writes a plan for people.
+pub(crate) fn write_plan(
+    out: &mut dyn Write,
+    plan: &Plan,
+    context: PlanContext<'_>,
+    theme: &Theme,
+) -> fmt::Result {
+    write_heading(out, plan, theme)?;
+    if !view::has_changes(plan) {
+        writeln!(out)?;
+        write_nothing(out, plan, theme)?;
+    } else {
+        write_danger(out, plan, context, theme)?;
+        for group in view::groups(plan) {
+            writeln!(out)?;
+            match group.document {
+                Some(document) => writeln!(
+                    out,
+                    "{strong}{} {}{strong:#} {dim}{}{dim:#}",
+                    document.document_type,
+                    plain(&document.name),
+                    document.place,
+                    strong = theme.strong,
+                    dim = theme.dim
+                )?,
+                None => writeln!(
+                    out,
+                    "{0}{1}{0:#}",
+                    theme.strong,
+                    match plan.mode {
+                        Mode::Apply => "no longer in the configuration",
+                        Mode::Destroy => "to be destroyed",
+                    }
+                )?,
+            }
+            for change in group.changes {
+                write_change(out, plan, change, theme)?;
+            }
+        }
+        write_outputs(out, plan, theme)?;
+    }
+    let drift: Vec<_> = plan.drift.iter().collect();
+    if !drift.is_empty() {
+        writeln!(out)?;
+        drift_text::write_section(out, &drift, theme)?;
+    }
+    write_section(out, "Recovered", &view::recovery(plan), theme)?;
+    write_notes(out, plan, theme)?;
+    if view::has_changes(plan) {
+        let what = match plan.mode {
+            Mode::Apply => "Plan",
+            Mode::Destroy => "Destroy plan",
+        };
+        let line = words::summary_line(&view::summary(plan));
+        writeln!(out, "\n{0}{what}:{0:#} {line}.", theme.strong)?;
+    }
+    write_left_out(out, plan, theme)?;
+    write_endpoints(out, plan, theme)?;
+    if let Some(digest) = context.digest {
+        writeln!(out, "\n{0}Digest:{0:#} {digest}", theme.dim)?;
+    }
+    if let Some(next) = context.next {
+        writeln!(out, "\n{0}Next:{0:#} {next}", theme.strong)?;
+    }
+    Ok(())
+}
+
+/// Writes one change with its attributes and reasons, as `show PLAN ADDR` does too.
+pub(crate) fn write_change(out: &mut dyn Write, plan: &Plan, change: &Change, theme: &Theme) -> fmt::Result {
+    let style = theme.action(change.action);
+    writeln!(
+        out,
+        "  {style}{:>3}{style:#} {strong}{}{strong:#}  {style}{}{style:#}",
+        words::symbol(change.action),
+        change.address,
+        words::verb(change),
+        strong = theme.strong,
+    )?;
+    write_attributes(out, change, theme)?;
+    for (depth, text) in view::because(plan, change) {
+        let indent = 8 + depth * 2;
+        writeln!(out, "{:indent$}{dim}{text}{dim:#}", "", dim = theme.dim)?;
+    }
+    for note in &change.notes {
+        writeln!(out, "        note: {}", plain(note))?;
+    }
+    Ok(())
+}
+
+fn write_attributes(out: &mut dyn Write, change: &Change, theme: &Theme) -> fmt::Result {
+    if matches!(change.action, Action::Delete | Action::Forget) {
+        return Ok(());
+    }
+    let (shown, computed) = split_computed(&change.attributes);
+    let blocks: Vec<Vec<Line>> = shown.into_iter().map(attribute_lines).collect();
+    let width = blocks
+        .iter()
+        .filter_map(|lines| lines.first())
+        .map(|line| line.label.chars().count())
+        .filter(|width| *width <= 28)
+        .max()
+        .unwrap_or(0);
+    for line in blocks.iter().flatten() {
+        write_line(out, line, width, 8, theme)?;
+    }
+    if !computed.is_empty() {
+        write_wrapped(out, "known after apply: ", &computed, theme)?;
+    }
+    Ok(())
+}
+
+/// Writes names after a heading, several lines if they need it.
+fn write_wrapped(out: &mut dyn Write, heading: &str, names: &[String], theme: &Theme) -> fmt::Result {
+    const WIDTH: usize = 92;
+    let dim = theme.dim;
+    let mut line = String::new();
+    let mut first = true;
+    let mut flush = |line: &mut String, out: &mut dyn Write| -> fmt::Result {
+        let heading = if first {
+            heading.to_owned()
+        } else {
+            " ".repeat(heading.len())
+        };
+        first = false;
+        writeln!(out, "          {dim}{heading}{}{dim:#}", std::mem::take(line))
+    };
+    for (position, name) in names.iter().enumerate() {
+        let last = position + 1 == names.len();
+        if !line.is_empty() {
+            if line.len() + name.len() + heading.len() + 12 > WIDTH {
+                flush(&mut line, out)?;
+            } else {
+                line.push(' ');
+            }
+        }
+        line.push_str(name);
+        if !last {
+            line.push(',');
+        }
+    }
+    flush(&mut line, out)
+}
+
+/// Writes one line of a difference.
+pub(crate) fn write_line(
+    out: &mut dyn Write,
+    line: &Line,
+    width: usize,
+    indent: usize,
+    theme: &Theme,
+) -> fmt::Result {
+    let style = sign_style(line.sign, theme);
+    let indent = indent + line.depth * 4;
+    let mut text = String::new();
+    if !line.label.is_empty() {
+        text.push_str(&line.label);
+        if line.label != "-" {
+            text.push(':');
+        }
+        if !(line.value.is_empty() && line.becomes.is_none()) {
+            let pad = if line.depth == 0 {
+                width.saturating_sub(line.label.chars().count())
+            } else {
+                0
+            };
+            text.push_str(&" ".repeat(pad + 1));
+        }
+    }
+    write!(out, "{:indent$}{style}{}{style:#} {text}", "", line.sign.symbol())?;
+    let dim = theme.dim;
+    match &line.becomes {
+        Some(new) => write!(out, "{} {dim}→{dim:#} {}", line.value, new)?,
+        None if line.sign == Sign::Same => write!(out, "{dim}{}{dim:#}", line.value)?,
+        None if line.label.is_empty() => write!(out, "{style}{}{style:#}", line.value)?,
+        None => write!(out, "{}", line.value)?,
+    }
+    if let Some(remark) = &line.remark {
+        let style = if remark == "forces replacement" {
+            theme.replace
+        } else {
+            theme.dim
+        };
+        write!(out, "  {style}# {remark}{style:#}")?;
+    }
+    writeln!(out)
+}
+
+fn sign_style(sign: Sign, theme: &Theme) -> Style {
+    match sign {
+        Sign::Add => theme.good,
+        Sign::Remove => theme.bad,
+        Sign::Change => theme.change,
+        Sign::Same => theme.dim,
+    }
+}
+
+fn write_heading(out: &mut dyn Write, plan: &Plan, theme: &Theme) -> fmt::Result {
+    let basis = &plan.basis;
+    let state = match basis.lineage {
+        None => "no state yet".to_owned(),
+        Some(_) => format!("state serial {}", basis.serial),
+    };
+    let read = match basis.refresh {
+        Refresh::Full => "",
+        Refresh::Minimal => ", only what changes was read",
+        Refresh::None => ", the world was not read",
+    };
+    let what = match plan.mode {
+        Mode::Apply => "gabion plan",
+        Mode::Destroy => "gabion destroy",
+    };
+    writeln!(
+        out,
+        "{strong}{what}{strong:#} {} {dim}({state}, {:.0}{read}){dim:#}",
+        plain(&plan.project),
+        basis.gathered_at,
+        strong = theme.strong,
+        dim = theme.dim
+    )
+}
+
+fn write_nothing(out: &mut dyn Write, plan: &Plan, theme: &Theme) -> fmt::Result {
+    let good = theme.good;
+    let resources = plan.changes.iter().filter(|change| !change.deposed).count();
+    match plan.mode {
+        Mode::Apply => writeln!(
+            out,
+            "{good}Nothing to do.{good:#} {} {} as the configuration says.",
+            count(resources, "resource"),
+            if resources == 1 { "is" } else { "are" }
+        ),
+        Mode::Destroy => writeln!(out, "{good}Nothing to do.{good:#} Nothing is recorded."),
+    }
+}
+
+fn write_danger(out: &mut dyn Write, plan: &Plan, context: PlanContext<'_>, theme: &Theme) -> fmt::Result {
+    let dangerous = view::danger(plan, context.catalogue);
+    if dangerous.is_empty() {
+        return Ok(());
+    }
+    let destroyed = dangerous.iter().filter(|c| c.action == Action::Delete).count();
+    let mut parts = Vec::new();
+    if destroyed > 0 {
+        parts.push(format!("{destroyed} destroyed"));
+    }
+    if dangerous.len() > destroyed {
+        parts.push(format!("{} replaced", dangerous.len() - destroyed));
+    }
+    writeln!(out, "\n{0}Look first:{0:#} {1}", theme.bad, parts.join(", "))?;
+    const SHOWN: usize = 30;
+    let width = |change: &&Change| change.address.to_string().chars().count();
+    let width = dangerous.iter().take(SHOWN).map(width).max().unwrap_or(0);
+    for change in dangerous.iter().take(SHOWN) {
+        let style = theme.action(change.action);
+        let data = if context.catalogue.holds_data(&change.address.resource_type) {
+            ", with its data"
+        } else {
+            ""
+        };
+        let why = view::main_reason(change)
+            .map(|clause| format!(": {clause}"))
+            .unwrap_or_default();
+        writeln!(
+            out,
+            "  {style}{:>3}{style:#} {:width$}  {}{data}{dim}{why}{dim:#}",
+            words::symbol(change.action),
+            change.address.to_string(),
+            words::verb(change),
+            dim = theme.dim
+        )?;
+    }
+    if dangerous.len() > SHOWN {
+        writeln!(out, "      and {} more below", dangerous.len() - SHOWN)?;
+    }
+    Ok(())
+}
+
+fn write_outputs(out: &mut dyn Write, plan: &Plan, theme: &Theme) -> fmt::Result {
+    let changed = view::output_changes(plan);
+    if changed.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\n{0}outputs{0:#}", theme.strong)?;
+    let width = changed
+        .iter()
+        .map(|(name, ..)| name.chars().count())
+        .max()
+        .unwrap_or(0);
+    for (name, before, after) in changed {
+        let (sign, value, becomes) = match (before, after) {
+            (None, Some(after)) => (Sign::Add, inline(after), None),
+            (Some(before), None) => (Sign::Remove, inline(before), None),
+            (Some(before), Some(after)) => (Sign::Change, inline(before), Some(inline(after))),
+            (None, None) => continue,
+        };
+        let line = Line {
+            sign,
+            depth: 0,
+            label: plain(name),
+            value,
+            becomes,
+            remark: None,
+        };
+        write_line(out, &line, width, 4, theme)?;
+    }
+    Ok(())
+}
+
+fn write_section(out: &mut dyn Write, heading: &str, lines: &[String], theme: &Theme) -> fmt::Result {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\n{0}{heading}{0:#}", theme.strong)?;
+    for line in lines {
+        writeln!(out, "  {line}")?;
+    }
+    Ok(())
+}
+
+fn write_notes(out: &mut dyn Write, plan: &Plan, theme: &Theme) -> fmt::Result {
+    let notes: Vec<String> = plan
+        .notes
+        .iter()
+        .map(|note| format!("{}{}", plain(&note.message), view::at_place(note.place.as_ref())))
+        .collect();
+    write_section(out, "Notes", &notes, theme)
+}
+
+fn write_left_out(out: &mut dyn Write, plan: &Plan, theme: &Theme) -> fmt::Result {
+    if plan.left_out.is_empty() {
+        return Ok(());
+    }
+    const SHOWN: usize = 8;
+    let mut names: Vec<String> = plan
+        .left_out
+        .iter()
+        .take(SHOWN)
+        .map(ToString::to_string)
+        .collect();
+    if plan.left_out.len() > SHOWN {
+        names.push(format!("and {} more", plan.left_out.len() - SHOWN));
+    }
+    writeln!(
+        out,
+        "{0}This is a part:{0:#} the selection leaves out {1} ({2}).",
+        theme.change,
+        count(plan.left_out.len(), "change"),
+        names.join(", ")
+    )
+}
+
+fn write_endpoints(out: &mut dyn Write, plan: &Plan, theme: &Theme) -> fmt::Result {
+    if plan.mode == Mode::Destroy || plan.endpoints.is_empty() {
+        return Ok(());
+    }
+    let endpoints = view::endpoints(plan);
+    writeln!(out, "\n{0}Endpoints{0:#}", theme.strong)?;
+    let width = endpoints
+        .iter()
+        .map(|(name, _)| name.chars().count())
+        .max()
+        .unwrap_or(0);
+    for (name, url) in endpoints {
+        writeln!(out, "  {name:width$}  {url}")?;
+    }
+    Ok(())
+}

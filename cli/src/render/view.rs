@@ -1,0 +1,293 @@
+//! A plan as people read it: what is dangerous, what belongs together, and why each thing happens.
+//!
+//! Text and Markdown are two ways of writing this down.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use gabion_engine::address::ResourceAddress;
+use gabion_engine::plan::Plan;
+use gabion_engine::plan::change::{Action, AttributeChange, Cause, Change, Reason, Summary};
+use gabion_engine::provider::Observation;
+use gabion_engine::resource::{DocumentRef, Place};
+use gabion_engine::schema::ReplaceOrder;
+use gabion_engine::value::{AttributePath, Value};
+
+use super::catalogue::Catalogue;
+use super::value::inline;
+use super::words::{self, path_list, plain};
+
+/// What a rendering needs beside the plan.
+#[derive(Clone, Copy)]
+pub(crate) struct PlanContext<'a> {
+    /// What is known about resource types.
+    pub(crate) catalogue: &'a Catalogue,
+    /// The plan's digest; `None` when it is not saved.
+    pub(crate) digest: Option<&'a str>,
+    /// The command that applies the plan; `None` when the reader is about to be asked, or there is nothing to do.
+    pub(crate) next: Option<&'a str>,
+}
+
+/// Changes that come from one document.
+pub(crate) struct Group<'a> {
+    /// The document; `None` for objects that none declares.
+    pub(crate) document: Option<&'a DocumentRef>,
+    /// Its changes, by address.
+    pub(crate) changes: Vec<&'a Change>,
+}
+
+/// Returns whether a change is worth showing.
+pub(crate) fn is_shown(change: &Change) -> bool {
+    change.action != Action::NoOp || change.previous_address.is_some() || change.importing.is_some()
+}
+
+/// Returns the changes worth showing, by document in the order of files, those without a document last.
+pub(crate) fn groups(plan: &Plan) -> Vec<Group<'_>> {
+    type Key<'a> = (bool, Option<(&'a str, u32, &'a str, &'a str)>);
+    let mut groups: BTreeMap<Key<'_>, Group<'_>> = BTreeMap::new();
+    for change in plan.changes.iter().filter(|change| is_shown(change)) {
+        let document = change
+            .declaration
+            .as_ref()
+            .and_then(|declaration| declaration.document.as_ref());
+        let key = document.map(|d| (&*d.place.file, d.place.line, &*d.document_type, &*d.name));
+        groups
+            .entry((key.is_none(), key))
+            .or_insert_with(|| Group {
+                document,
+                changes: Vec::new(),
+            })
+            .changes
+            .push(change);
+    }
+    groups.into_values().collect()
+}
+
+/// Returns what a reviewer must not miss: what goes and what is replaced, data first, then by how much it hurts.
+pub(crate) fn danger<'a>(plan: &'a Plan, catalogue: &Catalogue) -> Vec<&'a Change> {
+    let mut dangerous: Vec<&Change> = plan
+        .changes
+        .iter()
+        .filter(|change| matches!(change.action, Action::Delete | Action::Replace(_)))
+        .collect();
+    dangerous.sort_by_key(|change| {
+        let weight = match change.action {
+            Action::Delete => 0,
+            Action::Replace(ReplaceOrder::DeleteThenCreate) => 1,
+            _ => 2,
+        };
+        (
+            !catalogue.holds_data(&change.address.resource_type),
+            weight,
+            change.deposed,
+        )
+    });
+    dangerous
+}
+
+/// Counts the changes of a plan.
+pub(crate) fn summary(plan: &Plan) -> Summary {
+    let mut summary = Summary::default();
+    for change in &plan.changes {
+        match change.action {
+            Action::NoOp => {}
+            Action::Create => summary.create += 1,
+            Action::Update => summary.update += 1,
+            Action::Replace(_) => summary.replace += 1,
+            Action::Delete => summary.destroy += 1,
+            Action::Forget => summary.forget += 1,
+        }
+        summary.moved += usize::from(change.previous_address.is_some());
+        summary.import += usize::from(change.importing.is_some());
+    }
+    summary
+}
+
+/// Returns the one clause that says why a dangerous change happens.
+pub(crate) fn main_reason(change: &Change) -> Option<String> {
+    change.reasons.iter().find_map(words::reason)
+}
+
+/// One line of a cause chain: how deep it stands, and its text.
+pub(crate) type BecauseLine = (usize, String);
+
+/// Returns why a change happens, from the reason down to the place in the configuration that says so.
+pub(crate) fn because(plan: &Plan, change: &Change) -> Vec<BecauseLine> {
+    let mut lines: Vec<BecauseLine> = change
+        .reasons
+        .iter()
+        .filter_map(words::reason)
+        .map(|clause| (0, format!("because {clause}")))
+        .collect();
+    if matches!(change.action, Action::Create | Action::Delete | Action::Forget) {
+        return lines;
+    }
+    for (cause, paths) in causes(&change.attributes) {
+        let names = path_list(&paths);
+        match cause {
+            Cause::Configuration(Some(place)) => {
+                lines.push((0, format!("because {names} changed at {place}")));
+            }
+            Cause::Configuration(None) => {
+                lines.push((
+                    0,
+                    format!("because the configuration says otherwise about {names}"),
+                ));
+            }
+            Cause::Reference { address, path, place } => {
+                let at = place
+                    .as_ref()
+                    .map(|place| format!(" ({place})"))
+                    .unwrap_or_default();
+                lines.push((0, format!("because {names} follows {address}.{path}{at}")));
+                let mut seen = BTreeSet::from([change.address.clone()]);
+                follow(plan, address, path, 1, &mut seen, &mut lines);
+            }
+            Cause::Drift => {
+                if !change.reasons.contains(&Reason::Drifted) {
+                    lines.push((0, format!("because {names} changed outside gabion")));
+                }
+            }
+            Cause::Computed => {}
+        }
+    }
+    lines
+}
+
+/// Returns each distinct cause with the attributes that it changes, in the order of the attributes.
+fn causes(attributes: &[AttributeChange]) -> Vec<(&Cause, Vec<AttributePath>)> {
+    let mut causes: Vec<(&Cause, Vec<AttributePath>)> = Vec::new();
+    for attribute in attributes {
+        match causes.iter_mut().find(|(cause, _)| **cause == attribute.cause) {
+            Some((_, paths)) => paths.push(attribute.path.clone()),
+            None => causes.push((&attribute.cause, vec![attribute.path.clone()])),
+        }
+    }
+    causes
+}
+
+/// Adds why the attribute of another resource changes, and why that does, until a place in the configuration.
+fn follow(
+    plan: &Plan,
+    address: &ResourceAddress,
+    path: &AttributePath,
+    depth: usize,
+    seen: &mut BTreeSet<ResourceAddress>,
+    lines: &mut Vec<BecauseLine>,
+) {
+    if !seen.insert(address.clone()) {
+        return;
+    }
+    let Some(change) = plan
+        .changes
+        .iter()
+        .find(|change| change.address == *address && !change.deposed)
+    else {
+        return;
+    };
+    match change.action {
+        Action::Create => lines.push((depth, "which is created".into())),
+        Action::Replace(_) => {
+            let why = main_reason(change).map(|clause| format!(": {clause}"));
+            lines.push((depth, format!("which is replaced{}", why.unwrap_or_default())));
+            let forcing = change
+                .attributes
+                .iter()
+                .find(|attribute| attribute.forces_replacement);
+            if let Some(attribute) = forcing {
+                follow_cause(plan, attribute, depth + 1, seen, lines);
+            }
+        }
+        _ => {
+            let attribute = change
+                .attributes
+                .iter()
+                .find(|attribute| attribute.path.contains(path) || path.contains(&attribute.path));
+            if let Some(attribute) = attribute {
+                follow_cause(plan, attribute, depth, seen, lines);
+            }
+        }
+    }
+}
+
+fn follow_cause(
+    plan: &Plan,
+    attribute: &AttributeChange,
+    depth: usize,
+    seen: &mut BTreeSet<ResourceAddress>,
+    lines: &mut Vec<BecauseLine>,
+) {
+    let name = format!("`{}`", attribute.path);
+    match &attribute.cause {
+        Cause::Configuration(Some(place)) => lines.push((depth, format!("where {name} changed at {place}"))),
+        Cause::Configuration(None) => lines.push((depth, format!("where the configuration changed {name}"))),
+        Cause::Drift => lines.push((depth, format!("where {name} changed outside gabion"))),
+        Cause::Computed => lines.push((depth, format!("where {name} is computed"))),
+        Cause::Reference { address, path, .. } => {
+            lines.push((depth, format!("where {name} follows {address}.{path}")));
+            follow(plan, address, path, depth + 1, seen, lines);
+        }
+    }
+}
+
+/// Returns what recovery found, and what it could not find out, a sentence each.
+pub(crate) fn recovery(plan: &Plan) -> Vec<String> {
+    let mut lines = Vec::new();
+    for settlement in &plan.settlements {
+        let found = match &settlement.observation {
+            Observation::Present(state) => format!("it happened: {} is there", plain(state.id.as_str())),
+            Observation::Absent => "it never happened".into(),
+            Observation::Unknown { reason } => plain(reason),
+        };
+        lines.push(format!(
+            "{}: a call whose answer was lost; {found}",
+            settlement.address
+        ));
+    }
+    for unsettled in &plan.unsettled {
+        lines.push(format!(
+            "{}: not touched; {}",
+            unsettled.address,
+            plain(&unsettled.reason)
+        ));
+    }
+    lines
+}
+
+/// Returns outputs that change, each with its old and new value.
+pub(crate) fn output_changes(plan: &Plan) -> Vec<(&Arc<str>, Option<&Value>, Option<&Value>)> {
+    plan.outputs
+        .iter()
+        .filter(|(_, output)| output.before != output.after)
+        .map(|(name, output)| (name, output.before.as_ref(), output.after.as_ref()))
+        .collect()
+}
+
+/// Returns endpoints as name and text.
+pub(crate) fn endpoints(plan: &Plan) -> Vec<(String, String)> {
+    plan.endpoints
+        .iter()
+        .map(|(name, value)| {
+            let text = match value {
+                Value::String(text) => plain(text),
+                other => inline(other),
+            };
+            (plain(name), text)
+        })
+        .collect()
+}
+
+/// Returns whether applying the plan would do anything at all.
+pub(crate) fn has_changes(plan: &Plan) -> bool {
+    !plan.steps.is_empty()
+        || !plan.moves.is_empty()
+        || !plan.vanished.is_empty()
+        || !plan.settlements.is_empty()
+        || plan.changes.iter().any(is_shown)
+        || !output_changes(plan).is_empty()
+}
+
+/// Returns a place as a remark, or nothing.
+pub(crate) fn at_place(place: Option<&Place>) -> String {
+    place.map(|place| format!(" ({place})")).unwrap_or_default()
+}
