@@ -181,6 +181,7 @@ impl<'a> Checker<'a> {
             Target::Environment(name) => (self.inputs.environment)(name),
             Target::Secret(name) => match &self.project.settings.secrets.get(&**name)?.value {
                 SecretSource::Environment(variable) => (self.inputs.environment)(variable),
+                SecretSource::Invalid => None,
             },
             Target::Resource(_) | Target::Scope(_) => None,
         }
@@ -207,8 +208,9 @@ impl<'a> Checker<'a> {
                         .push(self.project.settings.undeclared_secret(name, span));
                 }
                 Some(declared) => {
-                    let SecretSource::Environment(variable) = &declared.value;
-                    if self.lacks(variable) {
+                    if let SecretSource::Environment(variable) = &declared.value
+                        && self.lacks(variable)
+                    {
                         let why = format!("The secret `{name}` comes from it.");
                         self.problems
                             .push(missing_variable(variable, why, Some(declared.span.clone())));
@@ -251,14 +253,8 @@ impl<'a> Checker<'a> {
         let mut hint = "declare it, or write the address of a resource that is declared".to_owned();
         if self.suggested < SUGGESTIONS {
             self.suggested += 1;
-            let all: BTreeMap<String, &Place> = self
-                .declared
-                .iter()
-                .map(|(address, place)| (address.to_string(), place))
-                .collect();
-            let near = did_you_mean(&address.to_string(), all.keys().map(String::as_str));
-            if let Some(near) = near {
-                hint = format!("did you mean `{near}` ({})?", all[near]);
+            if let Some((near, place)) = self.nearest(address) {
+                hint = format!("did you mean `{near}` ({place})?");
             }
         }
         self.problems.push(
@@ -270,6 +266,31 @@ impl<'a> Checker<'a> {
                 .at(span)
                 .hint(hint),
         );
+    }
+
+    /// The declared address that was probably meant: another name of the kind, or the name under another kind.
+    fn nearest(&self, address: &ResourceAddress) -> Option<(&ResourceAddress, &Place)> {
+        let of_kind = || {
+            self.declared
+                .iter()
+                .filter(|(other, _)| other.resource_type == address.resource_type)
+        };
+        let of_name = || {
+            self.declared
+                .iter()
+                .filter(|(other, _)| other.name == address.name)
+        };
+        let name = did_you_mean(
+            address.name.as_str(),
+            of_kind().map(|(other, _)| other.name.as_str()),
+        );
+        let kind = did_you_mean(
+            address.resource_type.as_str(),
+            of_name().map(|(other, _)| other.resource_type.as_str()),
+        );
+        of_kind()
+            .find(|(other, _)| Some(other.name.as_str()) == name)
+            .or_else(|| of_name().find(|(other, _)| Some(other.resource_type.as_str()) == kind))
     }
 
     /// The place of a reference within the text at `place`: found by its own text, which a source holds verbatim.

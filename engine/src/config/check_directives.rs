@@ -26,6 +26,9 @@ impl DirectiveCheck<'_> {
         let (mut first_from, mut first_to) = (BTreeMap::new(), BTreeMap::new());
         for moved in &directives.moved {
             self.moved(moved, &targets, &sources);
+            if moved.from == moved.to {
+                continue;
+            }
             let again = |address: &ResourceAddress| move_problem(format!("`{address}` is moved twice."));
             self.once(&mut first_from, &moved.from, &moved.place, again);
             let again =

@@ -138,6 +138,7 @@ impl Node {
         };
         self.error("wrong-type", "wrong type")
             .detail(format!("Expected {expected}, found {found}."))
+            .hint(format!("write {expected}"))
     }
 }
 

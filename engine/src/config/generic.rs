@@ -69,36 +69,34 @@ impl DocumentFamily for GenericDocuments {
     }
 }
 
+/// What can be read of a resource: with a problem in one key the others are still checked.
 fn resource(document: &Document, problems: &mut Diagnostics) -> Option<Resource> {
     let mut map = MapReader::open(&document.node, "resource", problems)?;
     map.known(&["type"]);
     map.place(document.span().clone());
     let resource_type = map.required::<Spanned<ResourceType>>("kind");
     let name = map.required::<ResourceName>("name");
-    let properties = map.or("properties", PlacedValues::default());
-    let depends_on = map.or("depends_on", Vec::<Spanned<AddressText>>::new());
+    let properties = match map.get("properties").filter(|node| !node.is_null()) {
+        Some(node) => PlacedValues::read(node, map.problems()),
+        None => PlacedValues::default(),
+    };
+    let depends_on = map.each::<Spanned<AddressText>>("depends_on");
     let timeouts = map.or("timeouts", TimeoutOverrides::default());
     let lifecycle = map.or("lifecycle", Lifecycle::default());
     let conditions = map.or("conditions", Conditions::default());
     map.finish();
     let resource_type = resource_type?;
     let mut places = BTreeMap::from([(AttributePath::default(), resource_type.span.place())]);
-    let PlacedValues {
-        values,
-        places: properties,
-    } = properties?;
-    places.extend(properties);
+    places.extend(properties.places);
+    let depends_on = depends_on.into_iter();
     Some(Resource {
         address: ResourceAddress::new(resource_type.value, name?),
-        inputs: values,
+        inputs: properties.values,
         places,
-        depends_on: depends_on?
-            .into_iter()
-            .map(|on| (on.value.0, on.span.place()))
-            .collect(),
-        lifecycle: lifecycle?,
-        timeouts: timeouts?,
-        conditions: conditions?.0,
+        depends_on: depends_on.map(|on| (on.value.0, on.span.place())).collect(),
+        lifecycle: lifecycle.unwrap_or_default(),
+        timeouts: timeouts.unwrap_or_default(),
+        conditions: conditions.unwrap_or_default().0,
         document: document.reference(),
     })
 }
@@ -324,6 +322,7 @@ impl FromNode for RemovedLifecycle {
     }
 }
 
+/// The conditions that can be read; with a problem in one the others are still checked.
 #[derive(Default)]
 struct Conditions(Vec<Condition>);
 
@@ -334,13 +333,16 @@ impl FromNode for Conditions {
 
     fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
         let mut map = MapReader::open(node, "conditions map", problems)?;
-        let before = map.or("before", Vec::<OneCondition>::new());
-        let after = map.or("after", Vec::<OneCondition>::new());
+        let before = map.each::<OneCondition>("before");
+        let after = map.each::<OneCondition>("after");
         map.finish();
         let at = |when| move |one: OneCondition| one.at(when);
-        let before = before?.into_iter().map(at(ConditionTime::Before));
-        let conditions = before.chain(after?.into_iter().map(at(ConditionTime::After)));
-        Some(Self(conditions.collect()))
+        let before = before.into_iter().map(at(ConditionTime::Before));
+        Some(Self(
+            before
+                .chain(after.into_iter().map(at(ConditionTime::After)))
+                .collect(),
+        ))
     }
 }
 

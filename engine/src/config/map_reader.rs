@@ -85,6 +85,40 @@ impl<'a> MapReader<'a> {
         self.optional(key).map(|value| value.unwrap_or(default))
     }
 
+    /// Reads the items of a list that can be read, for checks that go on after a problem; empty when the key is absent.
+    pub fn each<T: FromNode>(&mut self, key: &'static str) -> Vec<T> {
+        match self.find(key) {
+            Some((_, node)) if !node.is_null() => match node.as_list() {
+                Some(items) => items
+                    .iter()
+                    .filter_map(|item| T::from_node(item, self.problems))
+                    .collect(),
+                None => {
+                    self.problems.push(node.wrong_type("a list"));
+                    Vec::new()
+                }
+            },
+            _ => Vec::new(),
+        }
+    }
+
+    /// Reads the entries of a map, `None` for the value of each that cannot be read; empty when the key is absent.
+    pub fn each_entry<T: FromNode>(&mut self, key: &'static str) -> Vec<(Key, Option<T>)> {
+        match self.find(key) {
+            Some((_, node)) if !node.is_null() => match node.as_map() {
+                Some(entries) => {
+                    let read = |(key, node): &(Key, Node)| (key.clone(), T::from_node(node, self.problems));
+                    entries.iter().map(read).collect()
+                }
+                None => {
+                    self.problems.push(node.wrong_type("a map"));
+                    Vec::new()
+                }
+            },
+            _ => Vec::new(),
+        }
+    }
+
     /// Returns a key's node, null included, if it is written.
     pub fn get(&mut self, key: &'static str) -> Option<&'a Node> {
         self.find(key).map(|(_, node)| node)

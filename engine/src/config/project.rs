@@ -42,13 +42,18 @@ pub struct LowerInputs<'a> {
 
 impl Project {
     /// Parses all files. With errors the project can still be lowered, to find more of them.
-    pub fn parse(sources: Sources) -> (Self, Diagnostics) {
+    pub fn parse(mut sources: Sources) -> (Self, Diagnostics) {
         let mut problems = Diagnostics::new();
-        let settings = match sources.settings() {
-            Some(file) => {
-                let (documents, found) = yaml::parse(file);
+        let settings = match sources.settings().cloned() {
+            Some(mut file) => {
+                let (mut documents, mut found) = yaml::parse(&file);
+                if let Some(masked) = Settings::masked(&file, &documents) {
+                    file = masked;
+                    (documents, found) = yaml::parse(&file);
+                    sources.replace_settings(&file);
+                }
                 problems.extend(found);
-                let (settings, found) = Settings::read(file, &documents, sources.default_name());
+                let (settings, found) = Settings::read(&file, &documents, sources.default_name());
                 problems.extend(found);
                 settings
             }

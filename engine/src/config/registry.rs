@@ -47,9 +47,9 @@ pub trait DocumentFamily: Send + Sync {
     /// Turns all documents of these types into resources. Called once for a project, also when there are none.
     ///
     /// The documents are sorted by file and place, have their names checked as [`Naming`] says, and are not otherwise
-    /// validated. The result must be a function of the arguments. A document with an error gives no resources; the
-    /// others still do, so that references between them are checked in the same run. Addresses, references and
-    /// directives are checked by the caller, over all families.
+    /// validated. The result must be a function of the arguments. A document with an error gives what can be made of
+    /// it, or nothing; nothing is planned then, but the rest is still checked in the same run. Addresses, references
+    /// and directives are checked by the caller, over all families.
     fn lower(&self, documents: &[Document], context: &LowerContext<'_>) -> (Lowered, Diagnostics);
 
     /// Returns the JSON Schema of one of its types, for editors.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::decode::{Entries, FromNode, Spanned};
+use super::decode::{FromNode, Spanned};
 use super::expression::Target;
 use super::map_reader::MapReader;
 use super::node::Node;
@@ -49,6 +49,8 @@ pub struct Plugin {
 pub enum SecretSource {
     /// A variable of the environment of whoever runs gabion.
     Environment(String),
+    /// Something that could not be read; there is an error about it.
+    Invalid,
 }
 
 impl Settings {
@@ -93,6 +95,33 @@ impl Settings {
         (settings, problems)
     }
 
+    /// Returns the file with what stands in the place of a secret's source masked, if anything does: people write the
+    /// secret itself there, and a diagnostic shows its line.
+    pub(super) fn masked(file: &Arc<SourceFile>, documents: &[Node]) -> Option<Arc<SourceFile>> {
+        let secrets = documents
+            .iter()
+            .filter_map(|node| node.get("secrets")?.as_map())
+            .flatten();
+        let spans: Vec<&Span> = secrets
+            .filter(|(_, source)| source.text().is_some() && !source.span.text().is_empty())
+            .map(|(_, source)| &source.span)
+            .collect();
+        if spans.is_empty() {
+            return None;
+        }
+        let mut bytes = file.text().as_bytes().to_vec();
+        for span in spans {
+            for byte in &mut bytes[span.start..span.end] {
+                // Quotes and white space hold the YAML together; every byte keeps its place.
+                if !matches!(byte, b'"' | b'\'' | b' ' | b'\t' | b'\r' | b'\n') {
+                    *byte = b'x';
+                }
+            }
+        }
+        let text = String::from_utf8(bytes).unwrap_or_default();
+        Some(SourceFile::new(file.path(), text))
+    }
+
     fn fill(&mut self, node: &Node, problems: &mut Diagnostics) {
         if let (Some((key, _)), Some(_)) = (node.entry("type"), node.entry("name")) {
             problems.push(
@@ -117,14 +146,12 @@ impl Settings {
         }
         self.state = map.optional("state").flatten();
         self.lineage = map.optional::<Spanned<Lineage>>("lineage").flatten();
-        self.backends = map.or("backends", Vec::new()).unwrap_or_default();
-        let secrets = map
-            .or("secrets", Entries(Vec::new()))
-            .unwrap_or(Entries(Vec::new()));
-        let tokens = map
-            .or("tokens", Entries(Vec::new()))
-            .unwrap_or(Entries(Vec::new()));
-        self.outputs = map.or("outputs", PlacedValues::default()).unwrap_or_default();
+        self.backends = map.each("backends");
+        let secrets = map.each_entry::<Spanned<SecretSource>>("secrets");
+        let tokens = map.each_entry::<SpannedTemplate>("tokens");
+        if let Some(outputs) = map.get("outputs").filter(|node| !node.is_null()) {
+            self.outputs = PlacedValues::read(outputs, map.problems());
+        }
         self.required_version = map.optional("required_version").flatten();
         for later in ["vars", "policy", "checks"] {
             map.refuse(
@@ -134,16 +161,15 @@ impl Settings {
             );
         }
         map.finish();
-        self.secrets = secrets
-            .0
+        for (key, source) in secrets {
+            // A secret whose source is wrong is declared all the same.
+            let source = source.unwrap_or_else(|| Spanned::new(SecretSource::Invalid, key.span));
+            self.secrets.insert(key.name, source);
+        }
+        let tokens = tokens
             .into_iter()
-            .map(|(key, source)| (key.name, source))
-            .collect();
-        self.tokens = tokens
-            .0
-            .into_iter()
-            .map(|(key, token)| (key.name, token))
-            .collect();
+            .filter_map(|(key, token)| Some((key.name, token?)));
+        self.tokens = tokens.collect();
         let mut seen: BTreeMap<&str, &Span> = BTreeMap::new();
         for backend in &self.backends {
             let found = &backend.plugin_type;
@@ -229,10 +255,8 @@ impl FromNode for SecretSource {
 
     fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
         if node.as_map().is_none() {
-            // Never repeat the text: it may be the secret itself.
             problems.push(
                 node.error("bad-secret", "secret without a source")
-                    .at(node.span.part(0, 0))
                     .detail("A secret says where its value comes from; the value itself must not be written here.")
                     .hint("write `{env: VARIABLE}`, and set the variable when gabion runs"),
             );

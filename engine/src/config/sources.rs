@@ -112,6 +112,11 @@ impl Sources {
         }
     }
 
+    /// Puts a masked settings file in place of the one that was read.
+    pub(super) fn replace_settings(&mut self, file: &Arc<SourceFile>) {
+        self.settings = Some(file.clone());
+    }
+
     /// Returns the project's directory, absolute; empty when the texts come from elsewhere.
     pub fn directory(&self) -> &Path {
         &self.directory

@@ -97,23 +97,28 @@ impl FromNode for PlacedValues {
     }
 
     fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
+        let mut found = Diagnostics::new();
+        let values = Self::read(node, &mut found);
+        let complete = !found.has_errors();
+        problems.extend(found);
+        complete.then_some(values)
+    }
+}
+
+impl PlacedValues {
+    /// Reads what can be read: a value with a problem is null. For checks that go on after a problem.
+    pub fn read(node: &Node, problems: &mut Diagnostics) -> Self {
+        let mut read = Self::default();
         let Some(entries) = node.as_map() else {
             problems.push(node.wrong_type("a map"));
-            return None;
+            return read;
         };
-        let mut places = BTreeMap::new();
-        let mut values = Attributes::new();
-        let mut complete = true;
         for (key, node) in entries {
             let path = AttributePath::root(&key.name);
-            match value(node, &path, &mut places, problems) {
-                Some(value) => {
-                    values.insert(key.name.as_str().into(), value);
-                }
-                None => complete = false,
-            }
+            let value = value(node, &path, &mut read.places, problems);
+            read.values.insert(key.name.as_str().into(), value);
         }
-        complete.then_some(Self { values, places })
+        read
     }
 }
 
@@ -124,36 +129,41 @@ impl FromNode for Value {
     }
 
     fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
-        value(node, &AttributePath::default(), &mut BTreeMap::new(), problems)
+        let mut found = Diagnostics::new();
+        let value = value(node, &AttributePath::default(), &mut BTreeMap::new(), &mut found);
+        let complete = !found.has_errors();
+        problems.extend(found);
+        complete.then_some(value)
     }
 }
 
+/// Reads a value; null after a problem was reported.
 fn value(
     node: &Node,
     path: &AttributePath,
     places: &mut BTreeMap<AttributePath, Place>,
     problems: &mut Diagnostics,
-) -> Option<Value> {
+) -> Value {
     places.insert(path.clone(), node.span.place());
-    Some(match &node.kind {
+    match &node.kind {
         NodeKind::Null => Value::Null,
         NodeKind::Bool(truth) => Value::Bool(*truth),
         NodeKind::Int(number) => Value::Int(*number),
         NodeKind::Float(number) => Value::Float(*number),
-        NodeKind::String(text) if Template::is_in(text) => Template::read(node, problems)?.to_value(),
+        NodeKind::String(text) if Template::is_in(text) => {
+            Template::read(node, problems).map_or(Value::Null, |template| template.to_value())
+        }
         NodeKind::String(text) => Value::string(text),
         NodeKind::List(items) => {
             let read = |(index, item)| value(item, &path.index(index), places, problems);
-            let items: Vec<Option<Value>> = items.iter().enumerate().map(read).collect();
-            Value::List(items.into_iter().collect::<Option<_>>()?)
+            Value::List(items.iter().enumerate().map(read).collect())
         }
         NodeKind::Map(entries) => {
             let read = |(key, item): &(super::node::Key, Node)| {
                 let value = value(item, &path.key(&key.name), places, problems);
-                value.map(|value| (key.name.as_str().into(), value))
+                (key.name.as_str().into(), value)
             };
-            let entries: Vec<Option<_>> = entries.iter().map(read).collect();
-            Value::Map(entries.into_iter().collect::<Option<_>>()?)
+            Value::Map(entries.iter().map(read).collect())
         }
-    })
+    }
 }

@@ -122,21 +122,21 @@ fn syntax(error: &Error) -> Diagnostic {
         return too_deep();
     }
     let hint = if says("tabs") {
-        Some("indent with spaces: YAML forbids tabs for indentation")
+        "indent with spaces: YAML forbids tabs for indentation"
     } else if says("mapping values are not allowed") {
-        Some("check the indentation; a text that holds `: ` needs quotes")
-    } else if says("unclosed bracket") || says("flow") {
-        Some("close the bracket, or quote the text if the bracket is part of it")
+        "check the indentation; a text that holds `: ` needs quotes"
+    } else if says("bracket") || says("flow") {
+        "close the bracket, or quote the text if the bracket is part of it"
     } else if says("quoted scalar") {
-        Some("close the quotes")
+        "close the quotes"
     } else if says("unexpected character") {
-        Some("quote the text: YAML reserves some characters at the beginning of a value")
+        "quote the text: YAML reserves some characters at the beginning of a value"
     } else if says("block collection") || says("indentation") {
-        Some("check the indentation: entries of one list or map start in the same column")
+        "check the indentation: entries of one list or map start in the same column"
     } else {
-        None
+        "look at this line and the one before it: indentation, quotes and brackets"
     };
     Diagnostic::error("yaml-syntax", "invalid YAML")
         .detail(format!("The file is not valid YAML here: {message}."))
-        .hint(hint.map(str::to_owned))
+        .hint(hint)
 }

@@ -146,6 +146,7 @@ fn all_problems_are_found_at_once_at_their_exact_places() {
     3 | python: [3]
       |         ^^^
        Expected text, found a list.
+    hint: write text
 
     error: unknown word
       --> a.gabion.yml:5:9
@@ -159,12 +160,14 @@ fn all_problems_are_found_at_once_at_their_exact_places() {
     7 | - ports: [80, http, 70000]
       |               ^^^^
        Expected a whole number from 0 to 65535, found text `http`.
+    hint: write a whole number from 0 to 65535
 
     error: wrong type
       --> a.gabion.yml:7:21
     7 | - ports: [80, http, 70000]
       |                     ^^^^^
        Expected a whole number from 0 to 65535, found a number `70000`.
+    hint: write a whole number from 0 to 65535
 
     error: unknown key
       --> a.gabion.yml:8:3
@@ -178,18 +181,21 @@ fn all_problems_are_found_at_once_at_their_exact_places() {
     9 | - 5
       |   ^
        Expected a map with the keys of a rule, found a number `5`.
+    hint: write a map with the keys of a rule
 
     error: wrong type
       --> a.gabion.yml:10:16
     10 | stop_duration: 1h30m
        |                ^^^^^
        Expected a duration such as `90`, `30s`, `5m` or `2h`, found text `1h30m`.
+    hint: write a duration such as `90`, `30s`, `5m` or `2h`
 
     error: wrong type
       --> a.gabion.yml:11:13
     11 | labels: {x: y}
        |             ^
        Expected a whole number, found text `y`.
+    hint: write a whole number
 
     error: unsupported key
       --> a.gabion.yml:12:1
@@ -264,6 +270,7 @@ fn a_problem_in_an_alias_names_both_places() {
       |                        ^^
        Expected a whole number from 0 to 65535, found text `no`.
       --> a.gabion.yml:4:3: used here
+    hint: write a whole number from 0 to 65535
     ");
 }
 

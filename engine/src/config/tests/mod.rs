@@ -2,6 +2,8 @@
 
 mod decode;
 mod expression;
+mod project;
+mod sources;
 mod yaml;
 
 use super::{Node, parse_yaml};

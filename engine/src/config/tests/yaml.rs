@@ -251,6 +251,7 @@ fn broken_syntax_says_where_and_what_to_do() {
     1 | %TAG
       | ^
        The file is not valid YAML here: while scanning a tag, did not find expected '!'.
+    hint: look at this line and the one before it: indentation, quotes and brackets
 
     error: key that is no text
       --> a.gabion.yml:1:3
