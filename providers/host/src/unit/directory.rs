@@ -9,7 +9,7 @@ use super::error::UnitError;
 use super::fence::{self, Fence};
 use super::mark::Mark;
 use super::placeholder::Substitution;
-use super::record::{LaunchRecord, to_bytes};
+use super::record::{LaunchRecord, digest, to_bytes};
 use super::spec::{EnvValue, UnitSpec};
 use crate::durable;
 
@@ -129,6 +129,28 @@ impl UnitDirectory {
                 // The error's words must not quote the content.
                 .map_err(|_| UnitError::damaged(&path, "not a JSON object of strings")),
         }
+    }
+
+    /// Returns the digest of all that the program would read if it were launched now: arguments, environment, files, ports.
+    ///
+    /// When it is not the one in the [`Mark`], the running program was launched with something else. What only people and gabion read (address, role, log settings, stop duration) is not in it.
+    pub fn launch_digest(&self) -> Result<String, UnitError> {
+        let record = self.launch()?;
+        let mut files = BTreeMap::new();
+        for name in record.files.keys() {
+            files.insert(name, self.file(name)?.map(|content| digest(&content)));
+        }
+        let read = (
+            (&record.argv, &record.env, &record.secret_env, self.secret_env()?),
+            (
+                &record.base_env,
+                &record.working_dir,
+                &record.package_dir,
+                &record.ports,
+            ),
+            files,
+        );
+        Ok(digest(&to_bytes(&read)?))
     }
 
     /// Reads one of the unit's files; `None` when it is gone.

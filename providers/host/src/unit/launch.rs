@@ -71,18 +71,23 @@ pub async fn start(request: &StartRequest) -> Result<Launched, UnitError> {
         });
     }
     fence::admit(directory, &fence)?;
-    match inspect(directory)? {
-        UnitStatus::Running { mark } => {
+    match inspect(directory) {
+        Ok(UnitStatus::Running { mark }) => {
             return Ok(Launched {
                 mark,
                 started: false,
                 exit: None,
             });
         }
-        UnitStatus::Exited { left, .. } if !left.is_empty() => {
+        Ok(UnitStatus::Exited { left, .. }) if !left.is_empty() => {
             stop::end(directory, directory.launch()?.stop_duration(), Reach::Session).await?;
         }
-        _ => {}
+        Ok(_) => {}
+        // Whoever runs without a readable mark is found by the lock, and made way for.
+        Err(UnitError::Damaged { .. }) => {
+            stop::end(directory, directory.launch()?.stop_duration(), Reach::Unit).await?;
+        }
+        Err(error) => return Err(error),
     }
     launch(request, directory, &fence).await
 }

@@ -20,6 +20,8 @@ pub struct Mark {
     pub operation: String,
     /// The lease epoch of that operation.
     pub epoch: u64,
+    /// Digest of all that the program could read when it was launched, secret values included: it stays on the machine. See [`UnitDirectory::launch_digest`](super::UnitDirectory::launch_digest).
+    pub launched: String,
     /// The process, which leads the unit's session.
     #[serde(flatten)]
     pub process: ProcessIdentity,
@@ -34,5 +36,13 @@ impl Mark {
         durable::read_optional(path)?
             .map(|bytes| parse(path, &bytes, Self::FORMAT))
             .transpose()
+    }
+
+    /// Reads a mark; one that cannot be understood is as good as none.
+    pub(crate) fn read_intact(path: &Path) -> Result<Option<Self>, UnitError> {
+        match Self::read(path) {
+            Err(UnitError::Damaged { .. }) => Ok(None),
+            other => other,
+        }
     }
 }

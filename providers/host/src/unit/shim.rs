@@ -199,7 +199,7 @@ fn take_lock(directory: &UnitDirectory) -> Result<File, ShimError> {
 
 /// A program that closed every descriptor it inherited runs without the lock.
 fn refuse_second_run(directory: &UnitDirectory) -> Result<(), ShimError> {
-    match directory.mark()? {
+    match Mark::read_intact(&directory.mark_file())? {
         Some(mark) if mark.process.is_alive() => Err(ShimError::Busy {
             holder: Some(mark.process.pid),
         }),
@@ -288,6 +288,7 @@ fn write_mark(
         uid: record.uid.clone(),
         operation: request.operation.clone(),
         epoch: request.epoch,
+        launched: directory.launch_digest()?,
         process: ProcessIdentity::current()?,
     };
     durable::write_atomic(&directory.mark_file(), &to_bytes(&mark)?, 0o600)?;

@@ -152,7 +152,7 @@ pub(crate) fn session(mark: &Mark) -> Result<Vec<ProcessStat>, UnitError> {
 
 /// Returns the running processes that belong to the unit: its session, and whoever holds the lock it inherited though it left the session.
 pub(crate) fn members(directory: &UnitDirectory) -> Result<Vec<ProcessStat>, UnitError> {
-    let mut found = match directory.mark()? {
+    let mut found = match Mark::read_intact(&directory.mark_file())? {
         Some(mark) => session(&mark)?,
         None => Vec::new(),
     };

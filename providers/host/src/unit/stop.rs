@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::directory::UnitDirectory;
 use super::error::UnitError;
 use super::fence::{self, Fence};
+use super::mark::Mark;
 use super::status::{members, session};
 use crate::durable;
 use crate::ports::PortRegistry;
@@ -85,7 +86,9 @@ pub(crate) async fn end(
 ) -> Result<StopReport, UnitError> {
     let members = |directory: &UnitDirectory| match reach {
         Reach::Unit => members(directory),
-        Reach::Session => directory.mark()?.map_or(Ok(Vec::new()), |mark| session(&mark)),
+        Reach::Session => {
+            Mark::read_intact(&directory.mark_file())?.map_or(Ok(Vec::new()), |mark| session(&mark))
+        }
     };
     let mut report = StopReport::default();
     let mut asked = BTreeSet::new();
