@@ -5,14 +5,20 @@
 //! * [`ports`]: which port belongs to whom, for all projects of a user.
 //! * [`package`]: shared, hash-checked environments that programs come from.
 //! * [`probe`]: when a program counts as ready.
+//! * [`provider`]: the provider `host`, which makes the resource type `host_unit` of all that.
 
 pub mod durable;
+mod host_unit;
 pub mod http;
 pub mod package;
 pub mod ports;
 pub mod probe;
 pub mod process;
+pub mod provider;
 pub mod schema;
 pub mod transport;
 pub mod unit;
 pub mod unix_path;
+
+pub use provider::{HostConfig, HostProvider};
+pub use schema::HOST_UNIT;

@@ -16,20 +16,17 @@ use crate::unit::{Exit, UnitDirectory, UnitStatus, inspect, tail};
 const LOG_LINES: usize = 20;
 const LOG_BYTES: u64 = 8 << 10;
 
+/// How long a program without probes must have run: what cannot start at all ends within moments.
+const SETTLE: Duration = Duration::from_millis(500);
+
 /// The longest pause between two tries while a program is not ready yet.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// An HTTP request that a ready program answers with a 2xx status.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a ready program does: it answers a request with a 2xx status, or at least accepts a connection.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Probe {
-    /// Method.
-    pub method: Method,
-    /// Path and query.
-    pub path: String,
-    /// Headers.
-    pub headers: BTreeMap<String, String>,
-    /// Body.
-    pub body: Option<String>,
+    /// The request; `None` when an accepted connection is enough.
+    pub request: Option<ProbeRequest>,
     /// How long one try may take.
     pub timeout: Duration,
     /// Pause between two tries; a program that is not ready is asked again after one second at most.
@@ -38,8 +35,21 @@ pub struct Probe {
     pub ready_after: u32,
 }
 
-impl Probe {
-    /// A GET that must succeed once.
+/// The request of a probe.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ProbeRequest {
+    /// Method.
+    pub method: Method,
+    /// Path and query.
+    pub path: String,
+    /// Headers.
+    pub headers: BTreeMap<String, String>,
+    /// Body.
+    pub body: Option<String>,
+}
+
+impl ProbeRequest {
+    /// A GET without headers.
     #[must_use]
     pub fn get(path: impl Into<String>) -> Self {
         Self {
@@ -47,6 +57,35 @@ impl Probe {
             path: path.into(),
             headers: BTreeMap::new(),
             body: None,
+        }
+    }
+}
+
+impl fmt::Debug for ProbeRequest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Path, headers and body may carry secrets.
+        formatter
+            .debug_struct("ProbeRequest")
+            .field("method", &self.method)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Probe {
+    /// A GET that must succeed once.
+    #[must_use]
+    pub fn get(path: impl Into<String>) -> Self {
+        Self {
+            request: Some(ProbeRequest::get(path)),
+            ..Self::connect()
+        }
+    }
+
+    /// A connection that must be accepted once.
+    #[must_use]
+    pub fn connect() -> Self {
+        Self {
+            request: None,
             timeout: Duration::from_secs(10),
             interval: Duration::from_secs(1),
             ready_after: 1,
@@ -55,12 +94,19 @@ impl Probe {
 
     /// Tries once; says why not when the program is not ready.
     pub async fn attempt(&self, transport: &dyn Transport, endpoint: &Endpoint) -> Result<(), String> {
-        let mut request = HttpRequest::new(self.method.clone(), self.path.clone()).timeout(self.timeout);
+        let Some(wanted) = &self.request else {
+            return match tokio::time::timeout(self.timeout, transport.dial(endpoint)).await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(_) => Err(format!("no connection within {} s", self.timeout.as_secs_f32())),
+            };
+        };
+        let mut request = HttpRequest::new(wanted.method.clone(), wanted.path.clone()).timeout(self.timeout);
         request.max_body = 1 << 20;
-        for (name, value) in &self.headers {
+        for (name, value) in &wanted.headers {
             request = request.header(name, value).map_err(|error| error.to_string())?;
         }
-        if let Some(body) = &self.body {
+        if let Some(body) = &wanted.body {
             request.body = Bytes::from(body.clone());
         }
         match send(transport, endpoint, request).await {
@@ -80,7 +126,10 @@ impl Probe {
 
 impl fmt::Display for Probe {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} {}", self.method, self.path)
+        match &self.request {
+            Some(request) => write!(formatter, "{} {}", request.method, request.path),
+            None => formatter.write_str("connect"),
+        }
     }
 }
 
@@ -129,7 +178,7 @@ fn quoted(log: &str) -> String {
 
 /// Waits until every probe has passed, one after the other.
 ///
-/// Fails as soon as the program has ended. Without probes, a running program is ready.
+/// Fails as soon as the program has ended. Without probes, a program is ready that did not end at once.
 ///
 /// # Cancellation
 /// Safe; nothing is changed.
@@ -182,13 +231,16 @@ pub async fn wait_ready(
             }
         }
     }
+    if probes.is_empty() {
+        sleep_while_alive(end.min(begun + SETTLE), unit).await?;
+    }
     check_alive(unit).await
 }
 
 /// Quick at first, since many programs are up within moments.
 fn retry_pause(elapsed: Duration, interval: Duration) -> Duration {
     (elapsed / 10)
-        .clamp(Duration::from_millis(50), PATIENCE)
+        .clamp(Duration::from_millis(100), PATIENCE)
         .min(interval.max(Duration::from_millis(50)))
 }
 

@@ -94,7 +94,7 @@ fn host_unit() -> ResourceSchema {
             AttributeSchema::optional(
                 map(object(&[("range", String), ("port", Int)])),
                 "The ports it listens on, by name: `{range: 20000-29999}` leases the first free one, `{port: 8000}` \
-                 claims that very one.",
+                 claims that very one. A port that was leased is kept for as long as it fits.",
             )
             .forces_replacement(),
         )
@@ -122,7 +122,8 @@ fn host_unit() -> ResourceSchema {
                     ("socket", String),
                 ])),
                 "What must succeed before it counts as ready: an HTTP request on the port named `port` (default \
-                 `http`) that a 2xx answers, or, with `socket`, a Unix socket in the unit's directory that accepts.",
+                 `http`) or on the Unix socket `socket` in the unit's directory that a 2xx answers; without `path`, \
+                 a connection that is accepted.",
             ),
         )
         .attribute(
@@ -136,6 +137,13 @@ fn host_unit() -> ResourceSchema {
         )
         .attribute("id", AttributeSchema::computed(String, "The unit's uid, which names its directory."))
         .attribute("running", AttributeSchema::computed(Bool, "Whether its process runs. Always meant to be true."))
+        .attribute(
+            "ended",
+            AttributeSchema::computed(
+                String,
+                "Why its process does not run: how it ended, or that the machine was restarted. Absent while it runs.",
+            ),
+        )
         .attribute("port", AttributeSchema::computed(map(Int), "The leased ports, by name."))
         .attribute(
             "url",

@@ -8,6 +8,7 @@
 mod launch;
 mod package;
 mod probe;
+mod provider;
 mod secret;
 mod stop;
 mod support;

@@ -64,13 +64,22 @@ async fn a_program_is_ready_when_its_probe_passed_often_enough() {
 async fn a_probe_that_never_passes_fails_at_the_deadline_with_the_log() {
     let root = Root::new();
     let (directory, endpoint) = serve(&root, 1_000_000).await;
+    wait_ready(
+        &LocalTransport,
+        &endpoint,
+        &[Probe::connect()],
+        &directory,
+        Duration::from_secs(30),
+    )
+    .await
+    .unwrap();
     let begun = Instant::now();
     let error = wait_ready(
         &LocalTransport,
         &endpoint,
         &health(1),
         &directory,
-        Duration::from_secs(3),
+        Duration::from_secs(1),
     )
     .await
     .unwrap_err();

@@ -42,10 +42,14 @@ impl Drop for Root {
             let Ok(Some(mark)) = unit.directory.mark() else {
                 continue;
             };
-            for pid in session(mark.process.pid) {
-                let _ = std::process::Command::new("kill")
-                    .args(["-9", &pid.to_string()])
-                    .status();
+            // Until none is left: a shell may be about to start one more.
+            while let pids @ [_, ..] = session(mark.process.pid).as_slice() {
+                for pid in pids {
+                    let _ = std::process::Command::new("kill")
+                        .args(["-9", &pid.to_string()])
+                        .stderr(std::process::Stdio::null())
+                        .status();
+                }
             }
         }
     }

@@ -1,0 +1,297 @@
+//! A unit as it is on its machine.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gabion_engine::address::ObjectId;
+use gabion_engine::provider::{
+    ImportRequest, ObjectState, ProviderError, ReadOutcome, ReadRequest, RecordedObject,
+};
+use gabion_engine::value::{AttributePath, Attributes, Secret, Value};
+use serde::{Deserialize, Serialize};
+
+use super::error;
+use super::{MAIN_PORT, url};
+use crate::process::ProcessIdentity;
+use crate::provider::HostConfig;
+use crate::unit::{LaunchRecord, Mark, UnitDirectory, UnitError, UnitStatus, inspect};
+
+/// Attributes of which the machine knows nothing.
+const UNREADABLE: [&str; 5] = ["machine", "package", "ports", "probes", "ready_timeout"];
+
+/// What the provider keeps for itself.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Private {
+    /// The leased ports.
+    pub(super) ports: BTreeMap<String, u16>,
+    /// The last launch.
+    pub(super) launch: Option<Launch>,
+}
+
+/// A launch, as it may be recorded: without the digest, in which secret values have a part.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Launch {
+    operation: String,
+    #[serde(flatten)]
+    process: ProcessIdentity,
+}
+
+impl Launch {
+    pub(super) fn of(mark: Mark) -> Self {
+        Self {
+            operation: mark.operation,
+            process: mark.process,
+        }
+    }
+}
+
+impl Private {
+    /// Reads private data; what is not ours is as good as none.
+    pub(super) fn of(value: &serde_json::Value) -> Self {
+        serde_json::from_value(value.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn to_value(&self) -> serde_json::Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
+    /// Returns the attribute `port`.
+    pub(super) fn port_value(&self) -> Value {
+        port_value(&self.ports)
+    }
+}
+
+fn port_value(ports: &BTreeMap<String, u16>) -> Value {
+    if ports.is_empty() {
+        return Value::Null;
+    }
+    Value::map(
+        ports
+            .iter()
+            .map(|(name, port)| (name, Value::Int(i64::from(*port)))),
+    )
+}
+
+/// Reads the units that are recorded.
+pub(crate) fn read(config: &HostConfig, request: &ReadRequest) -> Vec<ReadOutcome> {
+    request
+        .objects
+        .iter()
+        .map(|object| match look(config, object) {
+            Ok(Some(state)) => ReadOutcome::Present(state),
+            Ok(None) => ReadOutcome::Absent,
+            Err(error) => ReadOutcome::CannotTell {
+                reason: error.to_string(),
+            },
+        })
+        .collect()
+}
+
+/// Looks at one recorded unit; `None` when it is not there.
+pub(super) fn look(config: &HostConfig, object: &RecordedObject) -> Result<Option<ObjectState>, UnitError> {
+    let directory = directory(config, object)?;
+    describe(&directory, object)
+}
+
+/// Returns the directory of a recorded unit: its id names it, or its uid as long as the id is not known.
+pub(super) fn directory(config: &HostConfig, object: &RecordedObject) -> Result<UnitDirectory, UnitError> {
+    match &object.id {
+        Some(id) => UnitDirectory::new(&config.data_root, id.as_str()),
+        None => UnitDirectory::new(&config.data_root, &object.uid.to_string()),
+    }
+}
+
+/// Describes a unit in the words of the schema.
+///
+/// What was recorded decides only what cannot be read, and whether an empty map is spelled out.
+fn describe(directory: &UnitDirectory, recorded: &RecordedObject) -> Result<Option<ObjectState>, UnitError> {
+    let status = match inspect(directory) {
+        Ok(status) => Some(status),
+        Err(UnitError::NotFound { .. }) => return Ok(None),
+        // What cannot be understood differs from what should be there, and is put right.
+        Err(UnitError::Damaged { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let launch = match directory.launch() {
+        Ok(launch) => Some(launch),
+        Err(UnitError::NotFound { .. } | UnitError::Damaged { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let mut attributes = Attributes::new();
+    let mut set = |name: &str, value: Value| {
+        if !value.is_null() {
+            attributes.insert(name.into(), value);
+        }
+    };
+    let running = status.as_ref().is_some_and(UnitStatus::is_running);
+    set("id", name(directory));
+    set("unit_dir", Value::string(directory.path().to_string_lossy()));
+    set("running", running.into());
+    set(
+        "ended",
+        status
+            .as_ref()
+            .map_or_else(|| "its mark is damaged".into(), ended),
+    );
+    if let Some(launch) = &launch {
+        set(
+            "argv",
+            Value::List(launch.argv.iter().map(Value::string).collect()),
+        );
+        set("env", env(directory, launch, recorded)?);
+        set(
+            "working_dir",
+            launch.working_dir.as_ref().map_or(Value::Null, Value::string),
+        );
+        set("role", launch.role.as_ref().map_or(Value::Null, Value::string));
+        set("stop_timeout", seconds(launch.stop_milliseconds));
+        set("port", port_value(&launch.ports));
+        set(
+            "url",
+            url(launch
+                .ports
+                .get(MAIN_PORT)
+                .map(|port| Value::Int(i64::from(*port)))
+                .as_ref()),
+        );
+    }
+    set("files", files(directory, launch.as_ref(), recorded)?);
+    let mut private = Private::of(&recorded.private);
+    private.launch = status
+        .as_ref()
+        .and_then(UnitStatus::mark)
+        .cloned()
+        .map(Launch::of);
+    if private.ports.is_empty()
+        && let Some(launch) = &launch
+    {
+        private.ports = launch.ports.clone();
+    }
+    Ok(Some(ObjectState {
+        id: ObjectId::new(name(directory).as_str().unwrap_or_default()),
+        attributes,
+        private: private.to_value(),
+        unreadable: UNREADABLE.iter().map(AttributePath::root).collect(),
+    }))
+}
+
+fn name(directory: &UnitDirectory) -> Value {
+    directory
+        .path()
+        .file_name()
+        .map_or(Value::Null, |name| Value::string(name.to_string_lossy()))
+}
+
+fn ended(status: &UnitStatus) -> Value {
+    match status {
+        UnitStatus::Running { .. } => Value::Null,
+        UnitStatus::NeverStarted => "it was never started".into(),
+        UnitStatus::Rebooted { .. } => "the machine was restarted".into(),
+        UnitStatus::Exited { exit: Some(exit), .. } => Value::string(format!("it ended with {exit}")),
+        UnitStatus::Exited { exit: None, .. } => "it ended; nobody saw how".into(),
+    }
+}
+
+fn seconds(milliseconds: u64) -> Value {
+    if milliseconds.is_multiple_of(1000) {
+        Value::Int(i64::try_from(milliseconds / 1000).unwrap_or(i64::MAX))
+    } else {
+        Value::Float(milliseconds as f64 / 1000.0)
+    }
+}
+
+/// Reads the environment: plain values from the record, secret ones from their own file.
+fn env(
+    directory: &UnitDirectory,
+    launch: &LaunchRecord,
+    recorded: &RecordedObject,
+) -> Result<Value, UnitError> {
+    let secrets = match directory.secret_env() {
+        Ok(secrets) => secrets,
+        Err(UnitError::Damaged { .. }) => BTreeMap::new(),
+        Err(error) => return Err(error),
+    };
+    let mut env = Attributes::new();
+    for (name, value) in &launch.env {
+        env.insert(name.as_str().into(), Value::string(value));
+    }
+    for name in &launch.secret_env {
+        if let Some(value) = secrets.get(name) {
+            env.insert(
+                name.as_str().into(),
+                Value::Secret(Secret::new(None, Value::string(value))),
+            );
+        }
+    }
+    Ok(or_absent(env, recorded, "env"))
+}
+
+/// Reads the unit's files: those it was written with and those that should be there. What the program itself left there is its own.
+fn files(
+    directory: &UnitDirectory,
+    launch: Option<&LaunchRecord>,
+    recorded: &RecordedObject,
+) -> Result<Value, UnitError> {
+    let mut names: BTreeSet<&str> = BTreeSet::new();
+    if let Some(launch) = launch {
+        names.extend(launch.files.keys().map(String::as_str));
+    }
+    if let Some(Value::Map(files)) = recorded.inputs.get("files") {
+        names.extend(files.keys().map(|name| &**name));
+    }
+    let mut files = Attributes::new();
+    for name in names {
+        if let Some(content) = directory.file(name)? {
+            files.insert(name.into(), Value::string(String::from_utf8_lossy(&content)));
+        }
+    }
+    Ok(or_absent(files, recorded, "files"))
+}
+
+/// An empty map is the same as none, unless the configuration spelled it out.
+fn or_absent(entries: Attributes, recorded: &RecordedObject, name: &str) -> Value {
+    let spelled_out = recorded.inputs.get(name).is_some_and(|value| !value.is_null());
+    if entries.is_empty() && !spelled_out {
+        Value::Null
+    } else {
+        Value::Map(entries)
+    }
+}
+
+/// Returns the state after a call, in which what cannot be read is what was asked for, defaults included.
+pub(super) fn achieved(
+    directory: &UnitDirectory,
+    recorded: &RecordedObject,
+    planned: &Attributes,
+) -> Result<ObjectState, ProviderError> {
+    let mut state = describe(directory, recorded)
+        .map_err(|error| error::unit(&error))?
+        .ok_or_else(|| error::vanished(directory))?;
+    for path in std::mem::take(&mut state.unreadable) {
+        let asked = path.first_key().and_then(|name| {
+            let value = recorded.inputs.get(name).filter(|value| !value.is_null());
+            Some((name, value.or_else(|| planned.get(name))?))
+        });
+        if let Some((name, value)) = asked {
+            state.attributes.insert(name.into(), value.clone());
+        }
+    }
+    Ok(state)
+}
+
+/// Reads a unit that is not recorded, by its uid.
+pub(crate) fn import(config: &HostConfig, request: &ImportRequest) -> Result<ObjectState, ProviderError> {
+    let directory =
+        UnitDirectory::new(&config.data_root, request.id.as_str()).map_err(|error| error::unit(&error))?;
+    let nothing = RecordedObject {
+        uid: gabion_engine::address::Uid::from_uuid(uuid::Uuid::nil()),
+        address: request.address.clone(),
+        id: Some(request.id.clone()),
+        inputs: Attributes::new(),
+        attributes: Attributes::new(),
+        private: serde_json::Value::Null,
+    };
+    describe(&directory, &nothing)
+        .map_err(|error| error::unit(&error))?
+        .ok_or_else(|| error::vanished(&directory))
+}

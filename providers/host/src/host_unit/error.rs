@@ -1,0 +1,139 @@
+//! The words of this crate's errors for the engine.
+
+use gabion_engine::provider::{Effect, ErrorClass, ProviderError};
+use gabion_engine::value::AttributePath;
+
+use crate::package::PackageError;
+use crate::ports::PortError;
+use crate::probe::NotReady;
+use crate::unit::{ShimError, UnitDirectory, UnitError};
+
+pub(super) fn unit(error: &UnitError) -> ProviderError {
+    let class = match error {
+        UnitError::NotFound { .. } | UnitError::Launch(ShimError::NotFound { .. }) => ErrorClass::NotFound,
+        UnitError::StaleEpoch { .. }
+        | UnitError::Launch(ShimError::StaleEpoch { .. } | ShimError::Busy { .. }) => ErrorClass::Conflict,
+        UnitError::Invalid { .. }
+        | UnitError::Damaged { .. }
+        | UnitError::Unkillable { .. }
+        | UnitError::Launch(ShimError::Invalid { .. }) => ErrorClass::Invalid,
+        UnitError::Io { source } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            ErrorClass::Denied
+        }
+        UnitError::Io { .. } | UnitError::Launch(ShimError::System { .. }) => ErrorClass::Transient,
+    };
+    let answer = ProviderError::new(class, sentence(&error.to_string()));
+    match error {
+        UnitError::StaleEpoch { .. } | UnitError::Launch(ShimError::StaleEpoch { .. }) => answer.with_hint(
+            "Another run of gabion has taken over. Look at what it did before running this one again.",
+        ),
+        UnitError::Launch(ShimError::Busy { holder: Some(pid) }) => {
+            answer.with_hint(format!("See what that process is: `ps -fp {pid}`."))
+        }
+        _ => answer,
+    }
+}
+
+pub(super) fn vanished(directory: &UnitDirectory) -> ProviderError {
+    ProviderError::new(
+        ErrorClass::NotFound,
+        format!("The unit {} is not there.", directory.path().display()),
+    )
+}
+
+pub(super) fn port(name: &str, error: &PortError) -> ProviderError {
+    let path = AttributePath::root("ports").key(name);
+    let answer = ProviderError::new(
+        match error {
+            PortError::Leased { .. } | PortError::InUse { .. } | PortError::Exhausted { .. } => {
+                ErrorClass::Conflict
+            }
+            PortError::Damaged { .. } => ErrorClass::Invalid,
+            PortError::Io { .. } => ErrorClass::Transient,
+        },
+        sentence(&error.to_string()),
+    )
+    .at(path);
+    match error {
+        PortError::Leased { owner, .. } => answer.with_hint(format!(
+            "Use another port, or remove that unit in its project first. Its directory: {}",
+            owner.directory.display()
+        )),
+        PortError::InUse { port } => answer.with_hint(format!(
+            "Use another port, or see who listens there: `ss -ltnp 'sport = :{port}'`."
+        )),
+        PortError::Exhausted { .. } => answer.with_hint("Widen the range."),
+        _ => answer,
+    }
+}
+
+pub(super) fn package(error: &PackageError) -> ProviderError {
+    let class = match error {
+        PackageError::Io { .. } => ErrorClass::Transient,
+        _ => ErrorClass::Invalid,
+    };
+    let text = error.to_string();
+    let mut lines = text.lines();
+    let answer = ProviderError::new(class, sentence(lines.next().unwrap_or_default()))
+        .with_detail(lines.map(str::to_owned))
+        .at(AttributePath::root("package"));
+    match error {
+        PackageError::Install { .. } | PackageError::Timeout { .. } => {
+            answer.with_hint("Check that this machine reaches its package index, then run the command again.")
+        }
+        _ => answer,
+    }
+}
+
+pub(super) fn not_ready(error: &NotReady) -> ProviderError {
+    let (class, log) = match error {
+        NotReady::Exited { log, .. } | NotReady::Deadline { log, .. } => (ErrorClass::Invalid, log.as_str()),
+        NotReady::Lost { .. } => (ErrorClass::Transient, ""),
+    };
+    let message = match error {
+        NotReady::Exited { exit: Some(exit), .. } => {
+            format!("The program ended before it was ready, with {exit}.")
+        }
+        NotReady::Exited { exit: None, .. } => "The program ended before it was ready.".to_owned(),
+        NotReady::Deadline {
+            waited,
+            probe,
+            reason,
+            ..
+        } => format!(
+            "The program was not ready within {} s: {probe}: {reason}.",
+            waited.as_secs_f32().round()
+        ),
+        NotReady::Lost { reason } => sentence(reason),
+    };
+    let answer = ProviderError::new(class, message)
+        .with_effect(Effect::Partial)
+        .with_detail(log.lines().map(str::to_owned));
+    match error {
+        NotReady::Deadline { .. } => answer.with_hint(
+            "The program goes on running. Give it more time with `ready_timeout: SECONDS`, or correct its probe.",
+        ),
+        _ => answer,
+    }
+}
+
+pub(super) fn interrupted(doing: &str) -> ProviderError {
+    ProviderError::new(
+        ErrorClass::Uncertain,
+        format!("Interrupted while {doing}. What was begun is left as it is."),
+    )
+}
+
+/// Makes a full sentence of an error's words.
+fn sentence(text: &str) -> String {
+    let mut text = text.trim().to_owned();
+    if let Some(first) = text.chars().next()
+        && first.is_ascii_lowercase()
+    {
+        text.replace_range(..1, &first.to_ascii_uppercase().to_string());
+    }
+    if !text.ends_with(['.', '!', '?', ')']) {
+        text.push('.');
+    }
+    text
+}

@@ -1,0 +1,168 @@
+//! What a `host_unit` becomes: kept, repaired in place, or replaced. Pure.
+
+use std::sync::Arc;
+
+use gabion_engine::diff::same;
+use gabion_engine::provider::{Claim, PlanRequest, PlanResponse, PriorObject, ReplaceCause, propose};
+use gabion_engine::schema::{AttributeSchema, ResourceSchema};
+use gabion_engine::value::{AttributePath, Attributes, Comparison, Value};
+
+use super::actual::Private;
+use super::inputs::Inputs;
+use super::reader::Knowledge;
+use super::{MAIN_PORT, url};
+use crate::ports::PortRequest;
+use crate::transport::Machines;
+
+/// Plans a unit.
+///
+/// A replacing attribute replaces the unit when the configuration changed it. When only the machine's side changed (an edited file, a killed program), the same unit is put right in place, on the same ports.
+pub(crate) fn plan(schema: &ResourceSchema, request: &PlanRequest) -> PlanResponse {
+    let mut response = propose(schema, request);
+    response.replace = request
+        .prior
+        .as_ref()
+        .map(|prior| replace_causes(schema, request, prior))
+        .unwrap_or_default();
+    let kept = request.prior.as_ref().filter(|_| response.replace.is_empty());
+    computed(&mut response.planned, &request.desired, kept);
+    response.claims = claims(&request.desired);
+    response
+}
+
+fn replace_causes(schema: &ResourceSchema, request: &PlanRequest, prior: &PriorObject) -> Vec<ReplaceCause> {
+    let mut causes: Vec<ReplaceCause> = schema
+        .attributes
+        .iter()
+        // Ports have their own rule.
+        .filter(|(name, attribute)| attribute.forces_replacement && &***name != "ports")
+        .filter(|(name, attribute)| {
+            let before = effective(&prior.inputs, name, attribute);
+            let after = effective(&request.desired, name, attribute);
+            same(attribute.equality, before, after) == Comparison::Different
+        })
+        .map(|(name, _)| ReplaceCause {
+            path: AttributePath::root(name),
+            why: None,
+        })
+        .collect();
+    causes.extend(port_causes(&request.desired, prior));
+    causes
+}
+
+fn effective<'a>(inputs: &'a Attributes, name: &str, attribute: &'a AttributeSchema) -> &'a Value {
+    inputs
+        .get(name)
+        .filter(|value| !value.is_null())
+        .or(attribute.default.as_ref())
+        .unwrap_or(&Value::Null)
+}
+
+/// A program reads its ports when it starts, so a port that no longer fits takes a new one.
+fn port_causes(desired: &Attributes, prior: &PriorObject) -> Vec<ReplaceCause> {
+    let path = AttributePath::root("ports");
+    let same_request = prior
+        .inputs
+        .get("ports")
+        .unwrap_or(&Value::Null)
+        .compare(desired.get("ports").unwrap_or(&Value::Null));
+    if same_request == Comparison::Equal {
+        return Vec::new();
+    }
+    let leased = Private::of(&prior.private).ports;
+    let (wanted, _) = Inputs::parse(desired, Knowledge::Partial);
+    let mut causes = Vec::new();
+    for (name, request) in &wanted.ports {
+        let why = match (leased.get(name), request) {
+            (None, _) => "A running program is given no further ports.".to_owned(),
+            (Some(port), PortRequest::Range(range)) if !range.contains(port) => {
+                format!(
+                    "It has port {port}, which {}-{} does not hold.",
+                    range.start(),
+                    range.end()
+                )
+            }
+            (Some(port), PortRequest::Exact(exact)) if exact != port => format!("It has port {port}."),
+            _ => continue,
+        };
+        causes.push(ReplaceCause {
+            path: path.key(name),
+            why: Some(why),
+        });
+    }
+    for name in leased.keys().filter(|name| !wanted.ports.contains_key(*name)) {
+        causes.push(ReplaceCause {
+            path: path.key(name),
+            why: Some("A running program cannot give back a port.".to_owned()),
+        });
+    }
+    causes
+}
+
+/// Plans what the configuration does not set.
+fn computed(planned: &mut Attributes, desired: &Attributes, kept: Option<&PriorObject>) {
+    planned.insert("running".into(), true.into());
+    planned.remove("ended");
+    let port = match kept {
+        Some(prior) => Private::of(&prior.private).port_value(),
+        None => {
+            for name in ["id", "unit_dir"] {
+                planned.insert(name.into(), Value::unknown());
+            }
+            future_ports(desired)
+        }
+    };
+    let main = match &port {
+        Value::Map(ports) => url(ports.get(MAIN_PORT)),
+        Value::Unknown(_) => Value::unknown(),
+        _ => Value::Null,
+    };
+    for (name, value) in [("port", port), ("url", main)] {
+        if value.is_null() {
+            planned.remove(name);
+        } else {
+            planned.insert(name.into(), value);
+        }
+    }
+}
+
+/// The ports a unit will have: fixed ones are known, leased ones are not.
+fn future_ports(desired: &Attributes) -> Value {
+    match desired.get("ports") {
+        None | Some(Value::Null) => Value::Null,
+        Some(Value::Map(ports)) => Value::Map(
+            ports
+                .iter()
+                .map(|(name, request)| {
+                    let fixed = request
+                        .as_map()
+                        .and_then(|entries| entries.get("port"))
+                        .and_then(Value::as_int);
+                    (name.clone(), fixed.map_or_else(Value::unknown, Value::Int))
+                })
+                .collect(),
+        ),
+        Some(_) => Value::unknown(),
+    }
+}
+
+/// A fixed port can belong to one unit of a machine only.
+fn claims(desired: &Attributes) -> Vec<Claim> {
+    let (inputs, _) = Inputs::parse(desired, Knowledge::Partial);
+    let machine = match desired.get("machine") {
+        Some(Value::Unknown(_)) => return Vec::new(),
+        Some(Value::String(name)) => name.to_string(),
+        _ => Machines::LOCAL.to_owned(),
+    };
+    inputs
+        .ports
+        .iter()
+        .filter_map(|(name, request)| match request {
+            PortRequest::Exact(port) => Some(Claim {
+                key: Arc::from(format!("tcp/{machine}/{port}")),
+                path: AttributePath::root("ports").key(name).key("port"),
+            }),
+            PortRequest::Range(_) => None,
+        })
+        .collect()
+}

@@ -1,0 +1,138 @@
+//! The provider `host`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use gabion_engine::address::{ObjectId, ResourceType};
+use gabion_engine::provider::{
+    AttributeProblem, Call, CreateRequest, DeleteRequest, ErrorClass, ImportRequest, ListRequest,
+    ListedObject, ObjectState, Observation, ObserveRequest, PlanRequest, PlanResponse, Provider,
+    ProviderError, ReadOutcome, ReadRequest, UpdateRequest, ValidateRequest,
+};
+use gabion_engine::schema::ProviderSchema;
+
+use crate::host_unit;
+use crate::package::{PackageSpec, PackageStore};
+use crate::ports::PortRegistry;
+use crate::schema::provider_schema;
+use crate::transport::Machines;
+use crate::unit;
+
+/// What the provider is told; it reads no environment of its own.
+#[derive(Clone, Debug)]
+pub struct HostConfig {
+    /// Where this project's unit directories are, outside the state directory.
+    pub data_root: PathBuf,
+    /// Where packages are installed, and with what.
+    pub package_store: PackageStore,
+    /// The packages that there is a lock for, by `NAME==VERSION`.
+    pub packages: BTreeMap<String, PackageSpec>,
+    /// The port registry of the user.
+    pub ports: PortRegistry,
+    /// The command that becomes a unit's program, an absolute path first: `/…/gabion agent unit-exec`.
+    pub shim: Vec<String>,
+    /// The user's basic variables that programs get: PATH, HOME and their like. Never secrets.
+    pub base_env: BTreeMap<String, String>,
+    /// The machines of the project.
+    pub machines: Machines,
+    /// The project's name, for people.
+    pub project: String,
+}
+
+/// The provider `host`: programs on machines.
+#[derive(Debug)]
+pub struct HostProvider {
+    config: HostConfig,
+    schema: ProviderSchema,
+}
+
+impl HostProvider {
+    /// Configures the provider. Nothing is touched yet.
+    #[must_use]
+    pub fn new(config: HostConfig) -> Self {
+        Self {
+            config,
+            schema: provider_schema(),
+        }
+    }
+
+    fn host_unit(&self) -> &ResourceType {
+        self.schema
+            .resource_types
+            .keys()
+            .next()
+            .expect("the schema has the one type it was made with")
+    }
+}
+
+#[async_trait]
+impl Provider for HostProvider {
+    fn schema(&self) -> &ProviderSchema {
+        &self.schema
+    }
+
+    fn validate(&self, request: &ValidateRequest) -> Vec<AttributeProblem> {
+        host_unit::validate(&request.inputs, &self.config)
+    }
+
+    fn plan(&self, request: &PlanRequest) -> Result<PlanResponse, ProviderError> {
+        Ok(host_unit::plan(
+            self.resource_schema(&request.resource_type),
+            request,
+        ))
+    }
+
+    async fn read(&self, request: ReadRequest) -> Result<Vec<ReadOutcome>, ProviderError> {
+        let config = self.config.clone();
+        blocking(move || host_unit::read(&config, &request)).await
+    }
+
+    async fn create(&self, request: CreateRequest, call: &Call) -> Result<ObjectState, ProviderError> {
+        host_unit::create(&self.config, request, call).await
+    }
+
+    async fn update(&self, request: UpdateRequest, call: &Call) -> Result<ObjectState, ProviderError> {
+        host_unit::update(&self.config, request, call).await
+    }
+
+    async fn delete(&self, request: DeleteRequest, call: &Call) -> Result<(), ProviderError> {
+        host_unit::delete(&self.config, request, call).await
+    }
+
+    async fn observe(&self, request: ObserveRequest) -> Result<Observation, ProviderError> {
+        let config = self.config.clone();
+        blocking(move || host_unit::observe(&config, &request)).await
+    }
+
+    async fn list(&self, request: ListRequest) -> Result<Vec<ListedObject>, ProviderError> {
+        let config = self.config.clone();
+        let resource_type = self.host_unit().clone();
+        let found = blocking(move || unit::list(&config.data_root)).await?;
+        let units = found.map_err(|error| ProviderError::new(ErrorClass::Transient, error.to_string()))?;
+        let lineage = request.lineage.to_string();
+        Ok(units
+            .into_iter()
+            .filter_map(|unit| {
+                let launch = unit.launch.ok()?;
+                (launch.project == lineage).then(|| ListedObject {
+                    resource_type: resource_type.clone(),
+                    uid: unit.uid.parse().ok(),
+                    address: launch.address.parse().ok(),
+                    id: ObjectId::new(&unit.uid),
+                })
+            })
+            .collect())
+    }
+
+    async fn import(&self, request: ImportRequest) -> Result<ObjectState, ProviderError> {
+        let config = self.config.clone();
+        blocking(move || host_unit::import(&config, &request)).await?
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ProviderError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| ProviderError::new(ErrorClass::Transient, error.to_string()))
+}
