@@ -72,7 +72,7 @@ impl StateStore for Gated {
         self.inner.load().await
     }
     async fn append(&self, request: AppendRequest) -> Result<Head, StoreError> {
-        let _permit = self.gate.acquire().await.unwrap();
+        let _permit = self.gate.acquire().await.expect("the gate is never closed");
         self.appends.fetch_add(1, Ordering::Relaxed);
         let head = self.inner.append(request).await?;
         if self.failing.load(Ordering::Relaxed) {
@@ -247,7 +247,7 @@ async fn a_silent_holder_is_replaced_after_the_lease_and_writes_nothing_more() {
     let late = first.commit(vec![succeeded(1, "id", 1)]).await;
     match late {
         Err(JournalError::Failed(error)) => {
-            assert!(matches!(&*error, StoreError::LostLease { epoch: 1, .. }))
+            assert!(matches!(&*error, StoreError::LostLease { epoch: 1, .. }));
         }
         other => panic!("{other:?}"),
     }

@@ -13,11 +13,14 @@ pub mod memory;
 pub mod process;
 pub mod record;
 pub mod snapshot;
+pub mod sqlite;
 pub mod store;
+pub mod verify;
 
 pub use clock::{Clock, SystemClock};
 pub use fold::{FORMAT_VERSION, FoldError};
 pub use journal::{Journal, JournalError, JournalOptions, OpenError, load_for_reading};
 pub use memory::MemoryStore;
 pub use snapshot::{Head, State};
+pub use sqlite::SqliteStore;
 pub use store::{StateStore, StoreError};

@@ -3,4 +3,6 @@
 
 pub mod conformance;
 pub mod fake;
+pub mod store_conformance;
 pub mod store_events;
+pub mod store_random;

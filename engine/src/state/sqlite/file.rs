@@ -1,0 +1,289 @@
+//! The database file: making it, opening it, and refusing what is not one.
+
+use std::ffi::OsString;
+use std::fs::{File, TryLockError};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::sys::statfs::{NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use crate::state::fold::FORMAT_VERSION;
+use crate::state::store::StoreError;
+
+/// Marks the database as gabion's, in its header: `gabn`.
+const APPLICATION_ID: i32 = 0x6761_626e;
+
+/// How long a commit waits for another process's.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+const SCHEMA: &str = "
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, digest TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE events (sequence INTEGER PRIMARY KEY, hash TEXT NOT NULL, body TEXT NOT NULL) STRICT;
+    CREATE TABLE records (
+        uid TEXT PRIMARY KEY, address TEXT NOT NULL, deposed INTEGER NOT NULL, status TEXT NOT NULL,
+        changed_at INTEGER NOT NULL, body TEXT NOT NULL, digest BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE UNIQUE INDEX current_address ON records (address) WHERE deposed = 0;
+    CREATE TABLE lease (
+        one INTEGER PRIMARY KEY CHECK (one = 1), epoch INTEGER NOT NULL, held INTEGER NOT NULL,
+        holder TEXT NOT NULL, since TEXT NOT NULL, renewed TEXT NOT NULL, beat INTEGER NOT NULL,
+        length_ms INTEGER NOT NULL
+    ) STRICT;
+";
+
+/// Where a database is.
+#[derive(Debug, Clone)]
+pub(super) struct DatabaseFile {
+    pub(super) path: PathBuf,
+}
+
+/// Which file a connection has open: its device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileIdentity(u64, u64);
+
+impl DatabaseFile {
+    pub(super) fn location(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    pub(super) fn unreadable(&self, what: impl Into<String>, why: impl Into<String>) -> StoreError {
+        StoreError::Unreadable {
+            location: self.location(),
+            what: what.into(),
+            why: why.into(),
+        }
+    }
+
+    /// Words what SQLite says.
+    pub(super) fn error(&self, what: &str, error: rusqlite::Error) -> StoreError {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => self.unreadable(
+                "the database file",
+                format!("{error}; it is damaged, and what it holds cannot be trusted"),
+            ),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy {
+                location: self.location(),
+                what: format!(
+                    "{what} waited for another process's write for {} s",
+                    BUSY_TIMEOUT.as_secs()
+                ),
+            },
+            _ => StoreError::Io {
+                location: self.location(),
+                what: what.to_owned(),
+                source: error.into(),
+            },
+        }
+    }
+
+    fn io(&self, what: &str) -> impl FnOnce(std::io::Error) -> StoreError {
+        let (path, what) = (self.path.clone(), what.to_owned());
+        move |source| StoreError::io(path, what, source)
+    }
+
+    fn beside(&self, suffix: &str) -> PathBuf {
+        let mut name = OsString::from(self.path.file_name().unwrap_or_default());
+        name.push(suffix);
+        self.path.with_file_name(name)
+    }
+
+    fn directory(&self) -> &Path {
+        match self.path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        }
+    }
+
+    /// Returns which file is there now.
+    pub(super) fn identity(&self) -> Result<FileIdentity, StoreError> {
+        match std::fs::metadata(&self.path) {
+            Ok(metadata) => Ok(FileIdentity(metadata.dev(), metadata.ino())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(self.missing()),
+            Err(error) => Err(self.io("looking at the file")(error)),
+        }
+    }
+
+    /// Words that there is no database: never created, or half of it left.
+    fn missing(&self) -> StoreError {
+        let log = self.beside("-wal");
+        if std::fs::metadata(&log).is_ok_and(|metadata| metadata.len() > 0) {
+            return self.unreadable(
+                "the database file",
+                format!(
+                    "it is missing, and its write-ahead log {} is still there",
+                    log.display()
+                ),
+            );
+        }
+        StoreError::NotFound {
+            location: self.location(),
+        }
+    }
+
+    /// Opens a database that exists, after checking that it is one of ours.
+    pub(super) fn open(&self) -> Result<(Connection, FileIdentity), StoreError> {
+        self.check_header()?;
+        let identity = self.identity()?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection =
+            Connection::open_with_flags(&self.path, flags).map_err(|error| self.error("opening", error))?;
+        self.configure(&connection)?;
+        let number = |name: &str| -> Result<i64, StoreError> {
+            connection
+                .pragma_query_value(None, name, |row| row.get(0))
+                .map_err(|error| self.error("opening", error))
+        };
+        if number("application_id")? != i64::from(APPLICATION_ID) {
+            return Err(self.unreadable(
+                "the database file",
+                "it is an SQLite database, and not one of gabion's",
+            ));
+        }
+        let format = number("user_version")?;
+        if format > i64::from(FORMAT_VERSION) {
+            return Err(StoreError::NewerFormat {
+                location: self.location(),
+                found: u32::try_from(format).unwrap_or(u32::MAX),
+            });
+        }
+        if format < 1 {
+            return Err(self.unreadable(
+                "the database file",
+                format!("it says that its format is {format}"),
+            ));
+        }
+        Ok((connection, identity))
+    }
+
+    fn configure(&self, connection: &Connection) -> Result<(), StoreError> {
+        let configured = connection
+            .busy_timeout(BUSY_TIMEOUT)
+            .and_then(|()| connection.pragma_update(None, "synchronous", "FULL"));
+        configured.map_err(|error| self.error("opening", error))
+    }
+
+    /// Refuses what SQLite would take for an empty database, or fail on with less to say.
+    fn check_header(&self) -> Result<(), StoreError> {
+        let mut file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.missing()),
+            Err(error) => return Err(self.io("opening")(error)),
+        };
+        let metadata = file.metadata().map_err(self.io("opening"))?;
+        if !metadata.is_file() {
+            return Err(self.unreadable("the database file", "it is not a file"));
+        }
+        let mut header = Vec::new();
+        let read = file.by_ref().take(100).read_to_end(&mut header);
+        read.map_err(self.io("reading"))?;
+        if header.is_empty() {
+            return Err(self.unreadable("the database file", "it is empty; a state is never empty"));
+        }
+        if !header.starts_with(b"SQLite format 3\0") {
+            return Err(self.unreadable("the database file", "it is not an SQLite database"));
+        }
+        if header.len() < 100 {
+            return Err(self.unreadable(
+                "the database file",
+                format!("it ends after {} bytes, within its header", header.len()),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Makes the database with what `fill` puts into it. It appears under its name complete, or not at all.
+    pub(super) fn create(
+        &self,
+        fill: impl FnOnce(&mut Connection) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let directory = self.directory();
+        std::fs::create_dir_all(directory).map_err(self.io("making the directory"))?;
+        self.refuse_network_file_system(directory)?;
+        let _lock = self.lock()?;
+        if std::fs::symlink_metadata(&self.path).is_ok() {
+            return Err(StoreError::Exists {
+                location: self.location(),
+            });
+        }
+        if let error @ StoreError::Unreadable { .. } = self.missing() {
+            return Err(error);
+        }
+        let unfinished = DatabaseFile {
+            path: self.beside(".new"),
+        };
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            match std::fs::remove_file(unfinished.beside(suffix)) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(self.io("removing what an earlier creation left")(error));
+                }
+                _ => {}
+            }
+        }
+        let mut connection =
+            Connection::open(&unfinished.path).map_err(|error| self.error("creating", error))?;
+        self.configure(&connection)?;
+        let prepared = connection
+            .pragma_update(None, "application_id", APPLICATION_ID)
+            .and_then(|()| connection.pragma_update(None, "user_version", FORMAT_VERSION))
+            .and_then(|()| connection.execute_batch(SCHEMA));
+        prepared.map_err(|error| self.error("creating", error))?;
+        fill(&mut connection)?;
+        // Only now, and before anybody else can open it: switching with others there fails at once.
+        let mode: String = connection
+            .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
+            .map_err(|error| self.error("creating", error))?;
+        if mode != "wal" {
+            return Err(self.unreadable("the database file", "its file system allows no write-ahead log"));
+        }
+        connection
+            .close()
+            .map_err(|(_, error)| self.error("creating", error))?;
+        let publish = || {
+            File::open(&unfinished.path)?.sync_all()?;
+            std::fs::rename(&unfinished.path, &self.path)?;
+            File::open(directory)?.sync_all()
+        };
+        publish().map_err(self.io("creating"))
+    }
+
+    /// Locks creation against other processes; the kernel frees it with the file.
+    fn lock(&self) -> Result<File, StoreError> {
+        let path = self.beside(".lock");
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(self.io("opening the lock file"))?;
+        let give_up = Instant::now() + BUSY_TIMEOUT;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return Ok(lock),
+                Err(TryLockError::WouldBlock) if Instant::now() < give_up => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(StoreError::Busy {
+                        location: self.location(),
+                        what: "another process is creating it".to_owned(),
+                    });
+                }
+                Err(TryLockError::Error(error)) => return Err(self.io("locking")(error)),
+            }
+        }
+    }
+
+    fn refuse_network_file_system(&self, directory: &Path) -> Result<(), StoreError> {
+        let kind = statfs(directory).map_err(|errno| self.io("looking at the file system")(errno.into()))?;
+        if [NFS_SUPER_MAGIC, SMB_SUPER_MAGIC].contains(&kind.filesystem_type()) {
+            return Err(self.io("creating")(std::io::Error::new(
+                ErrorKind::Unsupported,
+                "it is on a network file system, where SQLite can lose a state; use a store that is made for sharing",
+            )));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,12 @@
+//! The default store: an SQLite database in the project's `.gabion` directory.
+//!
+//! Events, records and head are written in one transaction, and every part carries a digest, because SQLite itself does
+//! not notice a flipped bit. Write-ahead logging lets readers go on while a writer commits; `synchronous = FULL` makes a
+//! commit durable before it returns. The file appears only when it is complete: it is made under another name and then
+//! renamed.
+
+mod file;
+mod rows;
+mod store;
+
+pub use store::SqliteStore;

@@ -1,0 +1,347 @@
+//! The store over the database.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::state::chain::{self, ChainedEvent};
+use crate::state::snapshot::{Head, State};
+use crate::state::sqlite::file::{DatabaseFile, FileIdentity};
+use crate::state::sqlite::rows::Rows;
+use crate::state::store::{
+    AppendRequest, CreateRequest, LeaseGrant, LeaseRequest, LeaseView, Loaded, StateStore, StoreError,
+};
+
+/// A state in an SQLite database. Copies share one connection; the work is done off the runtime's threads.
+#[derive(Clone)]
+pub struct SqliteStore {
+    file: DatabaseFile,
+    /// What the writer uses.
+    writing: Arc<Mutex<Session>>,
+    /// What the lease uses, so that a heartbeat does not queue behind long reads of its own process.
+    leasing: Arc<Mutex<Session>>,
+}
+
+/// A connection, opened when it is first needed, and the state that it last saw.
+#[derive(Default)]
+struct Session {
+    open: Option<(Connection, FileIdentity)>,
+    state: Option<State>,
+}
+
+impl SqliteStore {
+    /// Names the database of a state; nothing is opened or made yet.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self {
+            file: DatabaseFile { path: path.into() },
+            writing: Arc::default(),
+            leasing: Arc::default(),
+        }
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        session: &Arc<Mutex<Session>>,
+        work: impl FnOnce(&DatabaseFile, &mut Session) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (file, session) = (self.file.clone(), session.clone());
+        let location = self.location();
+        let done = tokio::task::spawn_blocking(move || {
+            let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
+            let done = work(&file, &mut session);
+            if done.as_ref().is_err_and(|error| !error.wrote_nothing()) {
+                // What this connection knows may be wrong; the next use begins anew.
+                *session = Session::default();
+            }
+            done
+        });
+        done.await.unwrap_or_else(|error| {
+            Err(StoreError::Io {
+                location,
+                what: "working on the database".to_owned(),
+                source: error.into(),
+            })
+        })
+    }
+}
+
+impl Session {
+    /// Runs work in a transaction, which is committed if it succeeds.
+    fn transaction<T>(
+        &mut self,
+        file: &DatabaseFile,
+        behavior: TransactionBehavior,
+        work: impl FnOnce(&Rows<'_>, &mut Option<State>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        if let Some((_, identity)) = &self.open
+            && file.identity()? != *identity
+        {
+            *self = Self::default();
+            return Err(file.unreadable(
+                "the database file",
+                "it was replaced by another file while it was in use",
+            ));
+        }
+        if self.open.is_none() {
+            self.open = Some(file.open()?);
+        }
+        let Some((connection, _)) = &mut self.open else {
+            return Err(file.unreadable("the database file", "it is not open"));
+        };
+        let transaction = connection
+            .transaction_with_behavior(behavior)
+            .map_err(|error| file.error("beginning a transaction", error))?;
+        let rows = Rows {
+            connection: &transaction,
+            file,
+        };
+        let done = work(&rows, &mut self.state);
+        match done {
+            Ok(value) => match transaction.commit() {
+                Ok(()) => Ok(value),
+                Err(error) => {
+                    self.state = None;
+                    Err(file.error("committing", error))
+                }
+            },
+            // Dropping the transaction takes back what was written.
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read<T>(
+        &mut self,
+        file: &DatabaseFile,
+        work: impl FnOnce(&Rows<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.transaction(file, TransactionBehavior::Deferred, |rows, _| work(rows))
+    }
+
+    fn write<T>(
+        &mut self,
+        file: &DatabaseFile,
+        work: impl FnOnce(&Rows<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.transaction(file, TransactionBehavior::Immediate, |rows, _| work(rows))
+    }
+
+    fn append(&mut self, file: &DatabaseFile, request: AppendRequest) -> Result<Head, StoreError> {
+        let mut appended = None;
+        let head = self.transaction(file, TransactionBehavior::Immediate, |rows, known| {
+            holds(rows, request.epoch)?;
+            let head = rows.head()?.head;
+            if head.sequence != request.expected_sequence {
+                return Err(StoreError::Moved {
+                    expected: request.expected_sequence,
+                    found: head.sequence,
+                });
+            }
+            // What this connection wrote last is what is there, unless somebody else has written since.
+            let before = match known.take() {
+                Some(state) if state.head().as_ref() == Some(&head) => state,
+                _ => rows.state()?,
+            };
+            *known = Some(before.clone());
+            let mut after = before.clone();
+            let mut touched = BTreeSet::new();
+            for event in request.events {
+                let event = ChainedEvent::new(&after.chain, event);
+                touched.append(&mut after.fold_hashed(&event.event, event.hash.clone())?);
+                rows.put_event(&event)?;
+            }
+            if after.serial > before.serial {
+                rows.put_state(&before, &after, &touched)?;
+            }
+            let head = after.head().unwrap_or(head);
+            appended = Some(after);
+            Ok(head)
+        })?;
+        self.state = appended;
+        Ok(head)
+    }
+
+    fn compact(&mut self, file: &DatabaseFile, epoch: u64, up_to: u64) -> Result<u64, StoreError> {
+        self.write(file, |rows| {
+            holds(rows, epoch)?;
+            let mut base = rows.base()?;
+            let before = base.serial;
+            loop {
+                let left = usize::try_from(up_to.saturating_sub(base.serial)).unwrap_or(usize::MAX);
+                let events = rows.events(base.serial, left.min(1000))?;
+                if events.is_empty() {
+                    break;
+                }
+                for event in events {
+                    let hash = chain::link(&base.chain, &event.encoded);
+                    if hash != event.hash {
+                        return Err(file.unreadable(
+                            format!("event {}", event.event.sequence),
+                            "it was altered after it was written",
+                        ));
+                    }
+                    base.fold_hashed(&event.event, hash)?;
+                }
+            }
+            if base.serial > before {
+                rows.put_base(&base)?;
+            }
+            Ok(base.serial - before)
+        })
+    }
+
+    fn take_lease(&mut self, file: &DatabaseFile, request: LeaseRequest) -> Result<LeaseGrant, StoreError> {
+        let taken = self.write(file, |rows| {
+            let (highest, held) = rows.lease()?;
+            if let Some(view) = held
+                && request.replaces != Some(view.seen())
+            {
+                return Err(StoreError::Locked(Box::new(view)));
+            }
+            let epoch = highest.max(rows.head_epoch()?) + 1;
+            rows.put_lease(&LeaseView {
+                epoch,
+                holder: request.holder,
+                since: request.at,
+                renewed: request.at,
+                beat: 0,
+                length: request.length,
+            })?;
+            Ok(LeaseGrant { epoch })
+        });
+        match taken {
+            // Somebody is stuck within a commit; whoever holds the lease is the one to name.
+            Err(busy @ StoreError::Busy { .. }) => match self.read(file, |rows| rows.lease())? {
+                (_, Some(view)) => Err(StoreError::Locked(Box::new(view))),
+                (_, None) => Err(busy),
+            },
+            other => other,
+        }
+    }
+}
+
+fn holds(rows: &Rows<'_>, epoch: u64) -> Result<LeaseView, StoreError> {
+    match rows.lease()? {
+        (_, Some(view)) if view.epoch == epoch => Ok(view),
+        (_, now) => Err(StoreError::LostLease {
+            epoch,
+            now: now.map(Box::new),
+        }),
+    }
+}
+
+#[async_trait]
+impl StateStore for SqliteStore {
+    async fn create(&self, request: CreateRequest) -> Result<Head, StoreError> {
+        self.run(&self.writing, move |file, _| {
+            let event = ChainedEvent::new("", request.event());
+            let mut state = State::default();
+            let touched = state.fold_hashed(&event.event, event.hash.clone())?;
+            let head = state
+                .head()
+                .ok_or_else(|| file.unreadable("the new state", "it has no head"))?;
+            file.create(|connection| {
+                let transaction = connection
+                    .transaction()
+                    .map_err(|error| file.error("creating", error))?;
+                let rows = Rows {
+                    connection: &transaction,
+                    file,
+                };
+                rows.put_event(&event)?;
+                rows.put_state(&State::default(), &state, &touched)?;
+                transaction
+                    .commit()
+                    .map_err(|error| file.error("creating", error))
+            })?;
+            Ok(head)
+        })
+        .await
+    }
+
+    async fn load(&self) -> Result<Loaded, StoreError> {
+        self.run(&self.writing, |file, session| {
+            let state = session.read(file, |rows| rows.state())?;
+            let head = state
+                .head()
+                .ok_or_else(|| file.unreadable("the state", "it has no head"))?;
+            session.state = Some(state.clone());
+            Ok(Loaded { state, head })
+        })
+        .await
+    }
+
+    async fn append(&self, request: AppendRequest) -> Result<Head, StoreError> {
+        self.run(&self.writing, |file, session| session.append(file, request))
+            .await
+    }
+
+    async fn events(&self, after: u64, limit: usize) -> Result<Vec<ChainedEvent>, StoreError> {
+        self.run(&self.writing, move |file, session| {
+            session.read(file, |rows| rows.events(after, limit))
+        })
+        .await
+    }
+
+    async fn base(&self) -> Result<State, StoreError> {
+        self.run(&self.writing, |file, session| {
+            session.read(file, |rows| rows.base())
+        })
+        .await
+    }
+
+    async fn compact(&self, epoch: u64, up_to: u64) -> Result<u64, StoreError> {
+        self.run(&self.writing, move |file, session| {
+            session.compact(file, epoch, up_to)
+        })
+        .await
+    }
+
+    async fn take_lease(&self, request: LeaseRequest) -> Result<LeaseGrant, StoreError> {
+        self.run(&self.leasing, |file, session| session.take_lease(file, request))
+            .await
+    }
+
+    async fn renew(&self, epoch: u64, length: Duration, at: Timestamp) -> Result<(), StoreError> {
+        self.run(&self.leasing, move |file, session| {
+            session.write(file, |rows| {
+                let mut view = holds(rows, epoch)?;
+                view.beat += 1;
+                view.length = length;
+                view.renewed = at;
+                rows.put_lease(&view)
+            })
+        })
+        .await
+    }
+
+    async fn release(&self, epoch: u64) -> Result<(), StoreError> {
+        self.run(&self.leasing, move |file, session| {
+            session.write(file, |rows| match holds(rows, epoch) {
+                Ok(_) => rows.free_lease(),
+                Err(StoreError::LostLease { .. }) => Ok(()),
+                Err(error) => Err(error),
+            })
+        })
+        .await
+    }
+
+    async fn lease(&self) -> Result<Option<LeaseView>, StoreError> {
+        self.run(&self.leasing, |file, session| {
+            session.read(file, |rows| rows.lease().map(|(_, held)| held))
+        })
+        .await
+    }
+
+    fn is_local(&self) -> bool {
+        true
+    }
+
+    fn location(&self) -> String {
+        self.file.location()
+    }
+}
