@@ -166,7 +166,7 @@ async fn install(
     progress: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<(), PackageError> {
     progress(&format!("making a virtual environment for {label}"));
-    let venv = run(&[&store.python, "-m", "venv", &path.to_string_lossy()]).await?;
+    let venv = run(&[&store.python, "-I", "-m", "venv", &path.to_string_lossy()]).await?;
     if venv.code != Some(0) {
         let output = last_lines(&venv);
         return Err(
@@ -191,6 +191,7 @@ async fn install(
     let python = path.join("bin/python");
     let installed = run(&[
         &python.to_string_lossy(),
+        "-I",
         "-m",
         "pip",
         "install",
@@ -271,7 +272,7 @@ async fn platform(store: &PackageStore, label: &str) -> Result<String, PackageEr
         reason,
     };
     let script = "import sys, sysconfig; assert sys.version_info[0] == 3; print(sys.implementation.cache_tag, sysconfig.get_platform())";
-    let output = match run(&[&store.python, "-c", script]).await {
+    let output = match run(&[&store.python, "-I", "-c", script]).await {
         Ok(output) => output,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing("not found".to_owned())),
         Err(error) => return Err(missing(error.to_string())),

@@ -150,20 +150,12 @@ pub(crate) fn session(mark: &Mark) -> Result<Vec<ProcessStat>, UnitError> {
     Ok(members)
 }
 
-/// Returns the running processes that belong to the unit: its session, and whoever holds the lock it inherited though it left the session.
-pub(crate) fn members(directory: &UnitDirectory) -> Result<Vec<ProcessStat>, UnitError> {
-    let mut found = match Mark::read_intact(&directory.mark_file())? {
-        Some(mark) => session(&mark)?,
-        None => Vec::new(),
-    };
+/// Returns the running processes that hold the unit's lock: its descendants wherever they went, and a shim that has not become the program yet.
+pub(crate) fn holders(directory: &UnitDirectory) -> Result<Vec<ProcessStat>, UnitError> {
     let lock = directory.lock_file();
     // `/proc` shows the path without symbolic links in it.
     let lock = lock.canonicalize().unwrap_or(lock);
-    for stat in process::running_processes()? {
-        if !found.contains(&stat) && process::has_open(stat.pid, &lock) {
-            found.push(stat);
-        }
-    }
-    found.sort_by_key(|stat| stat.pid);
+    let mut found = process::running_processes()?;
+    found.retain(|stat| process::has_open(stat.pid, &lock));
     Ok(found)
 }

@@ -10,16 +10,17 @@ use super::directory::UnitDirectory;
 use super::error::UnitError;
 use super::fence::{self, Fence};
 use super::mark::Mark;
-use super::status::{members, session};
+use super::status::{holders, session};
 use crate::durable;
 use crate::ports::PortRegistry;
-use crate::process;
+use crate::process::{self, ProcessStat};
 
 /// How long a killed process may take to vanish.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How often the session is looked at.
+/// The pause between two looks at the session, at first and at most.
 const LOOK: Duration = Duration::from_millis(20);
+const LONGEST_LOOK: Duration = Duration::from_millis(500);
 
 /// What stopping took.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,51 +85,59 @@ pub(crate) async fn end(
     grace: Duration,
     reach: Reach,
 ) -> Result<StopReport, UnitError> {
-    let members = |directory: &UnitDirectory| match reach {
-        Reach::Unit => members(directory),
-        Reach::Session => {
-            Mark::read_intact(&directory.mark_file())?.map_or(Ok(Vec::new()), |mark| session(&mark))
-        }
-    };
     let mut report = StopReport::default();
     let mut asked = BTreeSet::new();
+    let mut pause = LOOK;
     let patience = Instant::now() + grace;
     loop {
-        let members = members(directory)?;
-        if members.is_empty() {
+        let left = left(directory, reach)?;
+        if left.is_empty() {
             return Ok(report);
         }
         if Instant::now() >= patience {
             break;
         }
-        for member in &members {
-            if asked.insert((member.pid, member.start_time)) {
-                process::signal(member, Signal::SIGTERM)?;
+        for process in &left {
+            if asked.insert((process.pid, process.start_time)) {
+                process::signal(process, Signal::SIGTERM)?;
                 // A stopped process acts on nothing until it is continued.
-                process::signal(member, Signal::SIGCONT)?;
+                process::signal(process, Signal::SIGCONT)?;
                 report.asked += 1;
             }
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep_until((Instant::now() + pause).min(patience)).await;
+        pause = (pause * 5 / 4).min(LONGEST_LOOK);
     }
     let mut killed = BTreeSet::new();
     let deadline = Instant::now() + KILL_DEADLINE;
     loop {
-        let members = members(directory)?;
-        if members.is_empty() {
+        let left = left(directory, reach)?;
+        if left.is_empty() {
             report.killed = killed.len();
             return Ok(report);
         }
         if Instant::now() >= deadline {
             return Err(UnitError::Unkillable {
                 path: directory.path().to_owned(),
-                pids: members.iter().map(|member| member.pid).collect(),
+                pids: left.iter().map(|process| process.pid).collect(),
             });
         }
-        for member in &members {
-            process::signal(member, Signal::SIGKILL)?;
-            killed.insert((member.pid, member.start_time));
+        for process in &left {
+            process::signal(process, Signal::SIGKILL)?;
+            killed.insert((process.pid, process.start_time));
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Returns who is left: the session while it has members, then whoever left it. Looking for the latter is the costly part.
+fn left(directory: &UnitDirectory, reach: Reach) -> Result<Vec<ProcessStat>, UnitError> {
+    let in_session = match Mark::read_intact(&directory.mark_file())? {
+        Some(mark) => session(&mark)?,
+        None => Vec::new(),
+    };
+    if reach == Reach::Session || !in_session.is_empty() {
+        return Ok(in_session);
+    }
+    holders(directory)
 }
