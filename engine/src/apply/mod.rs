@@ -1,3 +1,28 @@
 //! Applying a plan: the calls that its steps name, in the order that they give, each with its intent in the log.
+//!
+//! | module | what it owns |
+//! | --- | --- |
+//! | [`executor`] | the run: one task that starts steps, writes the log and tells the observer |
+//! | [`scheduler`] | which steps may start (pure) |
+//! | `prepare` | from a step to a call, with everything known by now |
+//! | `call` | one call: lease, deadline, retries, cancellation, panics |
+//! | `view` | the present: the recorded state and what this run's calls gave |
+//! | `verify` | what a call gave, against what was planned |
+//! | `preamble`, `resume` | what is recorded before the first step and after the last; going on with the same plan |
 
+mod call;
+mod control;
 pub mod event;
+pub mod executor;
+mod preamble;
+mod prepare;
+mod redact;
+mod report;
+mod resume;
+pub mod scheduler;
+mod verify;
+mod view;
+
+pub use control::ApplyControl;
+pub use executor::apply;
+pub use report::{ApplyError, ApplyOptions, ApplyReport, ApplyRequest, NoSecrets, SecretLookup, StepReport};

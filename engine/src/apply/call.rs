@@ -1,0 +1,294 @@
+//! One call that changes the world, from its durable intent to its end: the lease, the deadline, the retries, the
+//! cancellation, and a provider that panics.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::control::ApplyControl;
+use crate::address::{Lineage, ObjectId, OperationId, ResourceAddress, Uid};
+use crate::panic::panic_message;
+use crate::plan::step::StepId;
+use crate::provider::{
+    Call, CallAction, CallSink, CreateRequest, DeleteRequest, Effect, ErrorClass, ObjectState, Provider,
+    ProviderError, UpdateRequest,
+};
+use crate::retry::RetryPolicy;
+use crate::state::journal::Journal;
+
+/// How much longer than the next deadline the lease is asked to last, so that many calls need one renewal.
+const LEASE_AHEAD: Duration = Duration::from_secs(60);
+
+/// What a call hears or says while it runs.
+pub(super) enum Message {
+    /// Its object has an id, which must be durable before it goes on.
+    Checkpoint {
+        step: StepId,
+        operation: OperationId,
+        id: ObjectId,
+        private: serde_json::Value,
+        reply: oneshot::Sender<Result<(), ProviderError>>,
+    },
+    /// It says what it is doing.
+    Phase { step: StepId, phase: String },
+    /// It failed in a way that may pass.
+    Retried {
+        step: StepId,
+        error: ProviderError,
+        attempt: u32,
+        delay: Duration,
+    },
+    /// It ended.
+    Ended { step: StepId, end: CallEnd },
+}
+
+/// How a call ended.
+pub(super) enum CallEnd {
+    /// It succeeded; a deletion leaves nothing.
+    Succeeded(Option<ObjectState>),
+    /// It failed.
+    Failed(ProviderError),
+    /// It was never sent, because the lease does not last.
+    LeaseLost,
+}
+
+/// What is asked of the provider.
+#[derive(Clone)]
+pub(super) enum CallRequest {
+    Create(CreateRequest),
+    Update(UpdateRequest),
+    Delete(DeleteRequest),
+}
+
+impl CallRequest {
+    pub(super) fn action(&self) -> CallAction {
+        match self {
+            Self::Create(_) => CallAction::Create,
+            Self::Update(_) => CallAction::Update,
+            Self::Delete(_) => CallAction::Delete,
+        }
+    }
+}
+
+/// A call whose intent is durable.
+pub(super) struct Launch {
+    pub(super) step: StepId,
+    pub(super) provider: Arc<dyn Provider>,
+    pub(super) request: CallRequest,
+    pub(super) operation: OperationId,
+    pub(super) uid: Uid,
+    pub(super) address: ResourceAddress,
+    pub(super) lineage: Lineage,
+    pub(super) timeout: Duration,
+    pub(super) journal: Arc<Journal>,
+    pub(super) retry: RetryPolicy,
+    pub(super) grace: Duration,
+    pub(super) control: ApplyControl,
+    pub(super) messages: mpsc::UnboundedSender<Message>,
+}
+
+impl Launch {
+    /// Runs the call as a task of its own; its end is the last message.
+    pub(super) fn spawn(self, calls: &mut JoinSet<()>) {
+        calls.spawn(async move {
+            let (step, messages) = (self.step, self.messages.clone());
+            let end = self.run().await;
+            // Nobody listens any more only when the whole run was dropped.
+            drop(messages.send(Message::Ended { step, end }));
+        });
+    }
+
+    async fn run(self) -> CallEnd {
+        let deadline = Instant::now() + self.timeout;
+        let covered =
+            self.journal.lease_outlives(deadline) || self.journal.cover_until(deadline + LEASE_AHEAD).await;
+        if !covered {
+            return CallEnd::LeaseLost;
+        }
+        let sink = Arc::new(Sink {
+            step: self.step,
+            messages: self.messages.clone(),
+            id: Mutex::default(),
+        });
+        let lease_lost = AtomicBool::new(false);
+        let result = self
+            .retry
+            .run(
+                deadline,
+                &self.control.stop,
+                || self.try_once(deadline, &sink, &lease_lost),
+                |error, attempt, delay| {
+                    drop(self.messages.send(Message::Retried {
+                        step: self.step,
+                        error: error.clone(),
+                        attempt,
+                        delay,
+                    }));
+                },
+            )
+            .await;
+        match result {
+            Ok(state) => CallEnd::Succeeded(state),
+            Err(_) if lease_lost.load(Ordering::Relaxed) => CallEnd::LeaseLost,
+            Err(error) => CallEnd::Failed(error),
+        }
+    }
+
+    async fn try_once(
+        &self,
+        deadline: Instant,
+        sink: &Arc<Sink>,
+        lease_lost: &AtomicBool,
+    ) -> Result<Option<ObjectState>, ProviderError> {
+        if !self.journal.lease_outlives(deadline) {
+            lease_lost.store(true, Ordering::Relaxed);
+            return Err(ProviderError::new(
+                ErrorClass::Conflict,
+                "The lease does not last.",
+            ));
+        }
+        // A provider that keeps to its deadline can say what it waited for; the engine gives up a little later.
+        let reserve = (self.timeout / 10).min(Duration::from_secs(2));
+        let cancel = CancellationToken::new();
+        let call = Call {
+            operation: self.operation,
+            uid: self.uid,
+            address: self.address.clone(),
+            lineage: self.lineage,
+            epoch: self.journal.epoch(),
+            deadline: deadline - reserve,
+            cancel: cancel.clone(),
+            sink: sink.clone(),
+        };
+        let (provider, request) = (self.provider.clone(), self.request.clone());
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            match request {
+                CallRequest::Create(request) => provider.create(request, &call).await.map(Some),
+                CallRequest::Update(request) => provider.update(request, &call).await.map(Some),
+                CallRequest::Delete(request) => provider.delete(request, &call).await.map(|()| None),
+            }
+        });
+        let given_up = async {
+            self.control.cancel.cancelled().await;
+            cancel.cancel();
+            tokio::time::sleep(self.grace).await;
+        };
+        let result = tokio::select! {
+            biased;
+            joined = task.join_next() => match joined {
+                Some(Ok(result)) => result,
+                Some(Err(error)) => Err(self.panicked(error)),
+                None => unreachable!("one task was spawned"),
+            },
+            () = tokio::time::sleep_until(deadline) => Err(ProviderError::new(
+                ErrorClass::Uncertain,
+                format!("It did not end within {}.", seconds(self.timeout)),
+            )
+            .with_hint("give it more time with `timeouts`")),
+            () = given_up => Err(ProviderError::new(
+                ErrorClass::Uncertain,
+                "It was cancelled before its end was known.",
+            )),
+        };
+        result.map_err(|error| sink.judge(error))
+    }
+
+    fn panicked(&self, error: tokio::task::JoinError) -> ProviderError {
+        let why = match error.try_into_panic() {
+            Ok(payload) => panic_message(&*payload),
+            Err(_) => "it was stopped".to_owned(),
+        };
+        ProviderError::new(
+            ErrorClass::Uncertain,
+            format!("Provider `{}` panicked: {why}.", self.provider.schema().name),
+        )
+        .with_hint("this is a bug in the provider; please report it to its authors")
+    }
+}
+
+fn seconds(duration: Duration) -> String {
+    if duration.subsec_millis() == 0 {
+        format!("{} s", duration.as_secs())
+    } else {
+        format!("{:.1} s", duration.as_secs_f64())
+    }
+}
+
+/// Where one call's checkpoints and phases go.
+struct Sink {
+    step: StepId,
+    messages: mpsc::UnboundedSender<Message>,
+    /// The id that was made durable.
+    id: Mutex<Option<ObjectId>>,
+}
+
+impl Sink {
+    fn durable_id(&self) -> Option<ObjectId> {
+        self.id.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Something that has an id exists: such a call had an effect, whatever the provider says.
+    fn judge(&self, error: ProviderError) -> ProviderError {
+        if error.effect == Effect::None && self.durable_id().is_some() {
+            return error.with_effect(Effect::Partial);
+        }
+        error
+    }
+}
+
+#[async_trait]
+impl CallSink for Sink {
+    async fn checkpoint(
+        &self,
+        operation: OperationId,
+        id: ObjectId,
+        private: serde_json::Value,
+    ) -> Result<(), ProviderError> {
+        match self.durable_id() {
+            Some(known) if known != id => {
+                return Err(ProviderError::new(
+                    ErrorClass::Invalid,
+                    format!(
+                        "The provider broke its contract: it called one object `{known}` and then `{id}`."
+                    ),
+                )
+                .with_effect(Effect::Partial)
+                .with_hint("report this to the provider's authors"));
+            }
+            _ => {}
+        }
+        let (reply, answer) = oneshot::channel();
+        let unwritten = || {
+            ProviderError::new(
+                ErrorClass::Uncertain,
+                "The object's id could not be written to the state.",
+            )
+        };
+        self.messages
+            .send(Message::Checkpoint {
+                step: self.step,
+                operation,
+                id: id.clone(),
+                private,
+                reply,
+            })
+            .map_err(|_| unwritten())?;
+        answer.await.map_err(|_| unwritten())??;
+        *self.id.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
+        Ok(())
+    }
+
+    fn phase(&self, _: OperationId, phase: &str) {
+        drop(self.messages.send(Message::Phase {
+            step: self.step,
+            phase: phase.to_owned(),
+        }));
+    }
+}
