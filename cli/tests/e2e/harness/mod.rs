@@ -1,0 +1,20 @@
+//! What the tests stand on: projects, HTTP, load, processes, and waiting for events.
+
+mod chat;
+mod command;
+mod files;
+mod http;
+mod load;
+mod plan;
+mod process;
+mod project;
+mod wait;
+
+pub(crate) use chat::Endpoint;
+pub(crate) use files::{listing, occurrences};
+pub(crate) use http::{Connection, Request, get, send};
+pub(crate) use load::Load;
+pub(crate) use plan::PlanView;
+pub(crate) use process::{alive, kill_process};
+pub(crate) use project::Project;
+pub(crate) use wait::{eventually, within};

@@ -1,0 +1,28 @@
+//! gabion from end to end: the real binary, the real SGLang routers, real processes on this machine.
+//!
+//! Each test is a project of its own, with its own settings, state and units in a temporary directory; only the packages
+//! that routers come from are shared, below `GABION_TEST_PACKAGES` (default: `target/test-packages`). A test ends with
+//! `gabion destroy`, and whatever that leaves is ended by the pids in the units' own marks.
+//!
+//! A project is half a dozen processes. Tests run as many at a time as the machine has cores, as cargo does by itself;
+//! on a slow machine `--test-threads=1` is the way.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::print_stderr, reason = "what a failed test leaves for its reader")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the tests' own settings come from the environment"
+)]
+
+mod access;
+mod drift;
+mod failing_probe;
+mod harness;
+mod keeper;
+mod neighbours;
+mod policy;
+mod policy_change;
+mod quickstart;
+mod saved_plan;
+mod scale;
+mod secrets;
+mod seed_aws;
