@@ -1,6 +1,6 @@
 //! What runs on machines while no gabion command does: the gateway and the keeper, in one process per project and machine.
 //!
-//! * [`protocol`], [`client`]: what can be asked of an agent, and how.
+//! * [`protocol`], [`client`]: what can be asked of an agent, and how; [`access`]: the same for providers.
 //! * [`serve()`]: the agent itself. Its data plane routes requests to replicas and routers; its keeper gives a router that
 //!   was restarted its workers back; its store makes both survive a restart of the agent.
 //! * [`metrics`]: what the data plane counts.
@@ -8,6 +8,7 @@
 //! Every call to the worker API of a router is made here, on the router's machine: apply and keeper share one way of doing
 //! it, and the lease epoch of a writer is checked where the change happens.
 
+pub mod access;
 mod admin;
 mod agent;
 pub mod client;

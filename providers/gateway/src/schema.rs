@@ -98,6 +98,12 @@ fn route() -> ResourceSchema {
     };
     schema
         .attribute(
+            "machine",
+            AttributeSchema::optional(String, "The agent's machine: `local` is the one that runs gabion.")
+                .default_value("local")
+                .forces_replacement(),
+        )
+        .attribute(
             "agent",
             AttributeSchema::required(String, "The id of the agent's unit that serves it.").forces_replacement(),
         )

@@ -2,4 +2,8 @@
 
 pub mod launch;
 pub mod packages;
+mod provider;
 pub mod schema;
+mod worker;
+
+pub use provider::RouterProvider;

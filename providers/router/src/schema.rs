@@ -36,6 +36,15 @@ fn router_worker() -> ResourceSchema {
     };
     schema
         .attribute(
+            "machine",
+            AttributeSchema::optional(
+                String,
+                "The agent's machine: `local` is the one that runs gabion.",
+            )
+            .default_value("local")
+            .forces_replacement(),
+        )
+        .attribute(
             "agent",
             AttributeSchema::required(String, "The id of the agent's unit on the router's machine.")
                 .forces_replacement(),

@@ -124,7 +124,15 @@ pub fn lower(
 
 /// The agent of the machine that runs gabion.
 fn agent(document: &DocumentRef) -> Resource {
-    let argv = ["{gabion}", "agent", "serve", "--dir", "{unit.dir}"];
+    let argv = [
+        "{gabion}",
+        "agent",
+        "serve",
+        "--directory",
+        "{unit.dir}",
+        "--data-root",
+        "{unit.dir}/../..",
+    ];
     let probe = Value::map([
         ("socket", Value::from("agent.sock")),
         ("timeout_seconds", Value::Int(5)),

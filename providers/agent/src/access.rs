@@ -1,0 +1,134 @@
+//! How providers reach agents: the way to one, the proof that a call is allowed, and errors in the engine's classes.
+
+use std::path::PathBuf;
+
+use gabion_engine::provider::{Call, Effect, ErrorClass, ProviderError};
+use gabion_host::transport::Machines;
+
+use crate::client::{AgentClient, ClientError, socket_path};
+use crate::protocol::{AgentError, Fence};
+
+/// The agents of a project's machines.
+#[derive(Clone, Debug)]
+pub struct Agents {
+    machines: Machines,
+    data_root: PathBuf,
+}
+
+impl Agents {
+    /// Names the machines, and where units have their directories on them.
+    #[must_use]
+    pub fn new(machines: Machines, data_root: impl Into<PathBuf>) -> Self {
+        Self {
+            machines,
+            data_root: data_root.into(),
+        }
+    }
+
+    /// Returns the directory of a unit, which exists as long as the unit does.
+    #[must_use]
+    pub fn unit_directory(&self, uid: &str) -> PathBuf {
+        self.data_root.join("units").join(uid)
+    }
+
+    /// Returns the way to an agent by the id of its unit.
+    ///
+    /// # Errors
+    /// When the machine is not known.
+    pub fn client(&self, machine: &str, agent: &str) -> Result<AgentClient, ProviderError> {
+        let transport = self.machines.get(machine).ok_or_else(|| {
+            ProviderError::new(ErrorClass::Invalid, format!("There is no machine `{machine}`."))
+        })?;
+        Ok(AgentClient::new(transport, socket_path(&self.data_root, agent)))
+    }
+
+    /// Returns whether an agent's unit is gone for good: then whatever it held is gone too.
+    ///
+    /// # Errors
+    /// When the machine is not known or does not say.
+    pub async fn is_gone(&self, machine: &str, agent: &str) -> Result<bool, ProviderError> {
+        let transport = self.machines.get(machine).ok_or_else(|| {
+            ProviderError::new(ErrorClass::Invalid, format!("There is no machine `{machine}`."))
+        })?;
+        let directory = self.unit_directory(agent);
+        match transport.list(&directory).await {
+            Ok(entries) => Ok(entries.is_none()),
+            Err(error) => Err(ProviderError::new(
+                ErrorClass::Transient,
+                format!(
+                    "`{}` on machine `{machine}` cannot be looked at: {error}.",
+                    directory.display()
+                ),
+            )),
+        }
+    }
+}
+
+/// Returns what lets a call through at an agent.
+#[must_use]
+pub fn fence(call: &Call) -> Fence {
+    Fence {
+        epoch: call.epoch,
+        operation: call.operation.to_string(),
+        lineage: Some(call.lineage.to_string()),
+    }
+}
+
+/// Returns a number of seconds as the agent's protocol has it, at most what is left of a call.
+#[must_use]
+pub fn seconds_within(call: &Call, wanted: u64) -> u32 {
+    // What the agent and the way to it need beside the wait itself.
+    let left = call.remaining().as_secs().saturating_sub(40);
+    u32::try_from(wanted.min(left)).unwrap_or(u32::MAX)
+}
+
+/// Returns an agent's error in the engine's classes.
+#[must_use]
+pub fn provider_error(error: &ClientError) -> ProviderError {
+    let message = sentence(&error.to_string());
+    match error {
+        ClientError::Unreachable { .. } => ProviderError::new(ErrorClass::Transient, message)
+            .with_hint("look at its log: gabion logs agent/local"),
+        ClientError::Uncertain { .. } => ProviderError::new(ErrorClass::Uncertain, message),
+        ClientError::Mismatch => ProviderError::new(ErrorClass::Uncertain, message),
+        ClientError::Refused(refused) => {
+            let (class, effect) = match refused {
+                AgentError::Bind { .. } | AgentError::InUse { .. } | AgentError::Conflict { .. } => {
+                    (ErrorClass::Conflict, Effect::None)
+                }
+                AgentError::UnknownListener { .. } | AgentError::UnknownRouter { .. } => {
+                    (ErrorClass::NotFound, Effect::None)
+                }
+                AgentError::StaleEpoch { .. } | AgentError::WrongLineage { .. } | AgentError::Unfenced => {
+                    (ErrorClass::Denied, Effect::None)
+                }
+                AgentError::ShuttingDown => (ErrorClass::Transient, Effect::None),
+                // A membership is durable before its router is asked, and stays when the router does not get there.
+                AgentError::RouterDown { .. }
+                | AgentError::RouterUnreachable { .. }
+                | AgentError::RouterRefused { .. }
+                | AgentError::RouterTimedOut { .. } => (ErrorClass::Invalid, Effect::Partial),
+                AgentError::Storage { .. } => (ErrorClass::Invalid, Effect::Unknown),
+                AgentError::Protocol { .. } | AgentError::Invalid { .. } => {
+                    (ErrorClass::Invalid, Effect::None)
+                }
+            };
+            ProviderError::new(class, message).with_effect(effect)
+        }
+    }
+}
+
+/// Errors inside programs are clauses; people read sentences.
+fn sentence(clause: &str) -> String {
+    let mut chars = clause.chars();
+    let first = chars
+        .next()
+        .map(|first| first.to_uppercase().to_string())
+        .unwrap_or_default();
+    let end = if clause.ends_with(['.', '!', '?']) {
+        ""
+    } else {
+        "."
+    };
+    format!("{first}{}{end}", chars.as_str())
+}

@@ -1,0 +1,317 @@
+//! The provider `router`.
+//!
+//! Every call goes to the agent on the router's machine: it writes the membership down, so that a router that restarts
+//! gets its workers back, and asks the router. What an operation id identifies: nothing is needed, since registering a
+//! worker that is there is the same as updating it (`NaturalUpsert`).
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use gabion_agent::access::{Agents, fence, provider_error, seconds_within};
+use gabion_agent::client::{AgentClient, ClientError, Departure};
+use gabion_agent::normal_url;
+use gabion_agent::protocol::{AgentError, DrainBasis, Operation, Router};
+use gabion_engine::address::ObjectId;
+use gabion_engine::provider::{
+    AttributeProblem, Call, CreateRequest, DeleteRequest, ErrorClass, ImportRequest, ObjectState,
+    Observation, ObserveRequest, Provider, ProviderError, ReadOutcome, ReadRequest, RecordedObject,
+    UpdateRequest, ValidateRequest,
+};
+use gabion_engine::schema::ProviderSchema;
+use gabion_engine::value::{AttributePath, Attributes, Value};
+
+use crate::schema::provider_schema;
+use crate::worker::{Wanted, actual, authority, flavour, worker_type};
+
+/// How long a router may take to let go of a worker, in seconds. `smg` drains for 5.
+const REMOVAL_SECONDS: u64 = 30;
+
+/// The provider `router`: the workers of routers.
+#[derive(Debug)]
+pub struct RouterProvider {
+    agents: Agents,
+    schema: ProviderSchema,
+}
+
+impl RouterProvider {
+    /// Configures the provider. Nothing is touched yet.
+    #[must_use]
+    pub fn new(agents: Agents) -> Self {
+        Self {
+            agents,
+            schema: provider_schema(),
+        }
+    }
+
+    async fn register(&self, planned: &Attributes, call: &Call) -> Result<ObjectState, ProviderError> {
+        let wanted = Wanted::read(planned)?;
+        let client = self.agents.client(&wanted.machine, &wanted.agent)?;
+        let id = ObjectId::new(wanted.id());
+        let router = Router {
+            uid: wanted.router.clone(),
+            address: call.address.to_string(),
+            host: wanted.router_host.clone(),
+            port: wanted.router_port,
+            flavour: wanted.flavour,
+            unit_directory: Some(self.agents.unit_directory(&wanted.router)),
+        };
+        let fence = fence(call);
+        client
+            .change(&fence, Operation::PutRouter(router))
+            .await
+            .map_err(|error| provider_error(&error))?;
+        // The agent knows the router now, and next the membership: from here on there is something to find.
+        call.checkpoint(&id, &serde_json::Value::Null).await?;
+        call.phase("register");
+        let timeout = seconds_within(call, wanted.ready_timeout);
+        client
+            .register(&fence, wanted.member.clone(), timeout)
+            .await
+            .map_err(|error| provider_error(&error))?;
+        let mut attributes = planned.clone();
+        attributes.insert("id".into(), id.as_str().into());
+        Ok(ObjectState {
+            id,
+            attributes,
+            private: serde_json::Value::Null,
+            unreadable: Vec::new(),
+        })
+    }
+
+    /// Reads the workers of one router; all objects belong to it.
+    async fn read_router(
+        &self,
+        machine: &str,
+        agent: &str,
+        router: &str,
+        objects: &[&RecordedObject],
+    ) -> Vec<ReadOutcome> {
+        let all = |outcome: ReadOutcome| vec![outcome; objects.len()];
+        let cannot_tell = |reason: String| all(ReadOutcome::CannotTell { reason });
+        let client = match self.agents.client(machine, agent) {
+            Ok(client) => client,
+            Err(error) => return cannot_tell(error.message),
+        };
+        let (members, workers) = match read_both(&client, router).await {
+            Ok(both) => both,
+            Err(ClientError::Refused(AgentError::UnknownRouter { .. } | AgentError::RouterDown { .. })) => {
+                return all(ReadOutcome::Absent);
+            }
+            Err(error) => {
+                return match self.agents.is_gone(machine, agent).await {
+                    Ok(true) => all(ReadOutcome::Absent),
+                    Ok(false) => cannot_tell(provider_error(&error).message),
+                    Err(error) => cannot_tell(error.message),
+                };
+            }
+        };
+        let outcome = |object: &&RecordedObject| {
+            let name = object
+                .attributes
+                .get("name")
+                .or(object.inputs.get("name"))
+                .and_then(Value::as_str)?;
+            let member = members.iter().find(|member| member.object.name == name)?;
+            let url = normal_url(&member.object.url);
+            let worker = workers.iter().find(|worker| normal_url(&worker.url) == url)?;
+            let known = if object.attributes.is_empty() {
+                &object.inputs
+            } else {
+                &object.attributes
+            };
+            Some(ReadOutcome::Present(ObjectState {
+                id: object
+                    .id
+                    .clone()
+                    .unwrap_or_else(|| ObjectId::new(format!("{router}/{name}"))),
+                attributes: actual(known, &member.object, worker),
+                private: serde_json::Value::Null,
+                unreadable: Vec::new(),
+            }))
+        };
+        objects
+            .iter()
+            .map(|object| outcome(object).unwrap_or(ReadOutcome::Absent))
+            .collect()
+    }
+}
+
+type Members = Vec<gabion_agent::protocol::Stored<gabion_agent::protocol::Member>>;
+type Workers = Vec<gabion_agent::protocol::Worker>;
+
+async fn read_both(client: &AgentClient, router: &str) -> Result<(Members, Workers), ClientError> {
+    let workers = client.workers(router).await?;
+    let members = client.members(Some(router)).await?;
+    Ok((members, workers))
+}
+
+/// Where a recorded worker is: machine, agent and router.
+fn location(object: &RecordedObject) -> Option<(String, String, String)> {
+    let text = |name: &str| {
+        let value = object.attributes.get(name).or(object.inputs.get(name));
+        value.and_then(Value::as_str).map(str::to_owned)
+    };
+    Some((
+        text("machine").unwrap_or_else(|| "local".to_owned()),
+        text("agent")?,
+        text("router")?,
+    ))
+}
+
+#[async_trait]
+impl Provider for RouterProvider {
+    fn schema(&self) -> &ProviderSchema {
+        &self.schema
+    }
+
+    fn validate(&self, request: &ValidateRequest) -> Vec<AttributeProblem> {
+        type Check = (&'static str, fn(&str) -> bool, &'static str);
+        let checks: [Check; 4] = [
+            (
+                "worker_type",
+                |text| worker_type(text).is_some(),
+                "write `regular`, `prefill` or `decode`",
+            ),
+            (
+                "router_type",
+                |text| flavour(text).is_some(),
+                "write `smg` or `sglang-router`",
+            ),
+            (
+                "url",
+                |text| authority(text).is_some(),
+                "write `http://HOST:PORT`",
+            ),
+            (
+                "router_url",
+                |text| authority(text).is_some(),
+                "write `http://HOST:PORT`",
+            ),
+        ];
+        let mut problems: Vec<AttributeProblem> = checks
+            .iter()
+            .filter_map(|(name, good, hint)| {
+                let text = request.inputs.get(*name)?.as_str()?;
+                (!good(text)).then(|| AttributeProblem {
+                    path: AttributePath::root(name),
+                    message: format!("`{text}` is not what `{name}` can be."),
+                    hint: Some((*hint).to_owned()),
+                })
+            })
+            .collect();
+        let is_prefill = request.inputs.get("worker_type").and_then(Value::as_str) == Some("prefill");
+        if is_prefill && !request.inputs.contains_key("bootstrap_port") {
+            problems.push(AttributeProblem {
+                path: AttributePath::root("bootstrap_port"),
+                message: "A prefill worker needs the port on which decode workers fetch from it.".to_owned(),
+                hint: Some("set `bootstrap_port`".to_owned()),
+            });
+        }
+        problems
+    }
+
+    async fn read(&self, request: ReadRequest) -> Result<Vec<ReadOutcome>, ProviderError> {
+        let mut outcomes = vec![ReadOutcome::Absent; request.objects.len()];
+        let mut by_router: BTreeMap<(String, String, String), Vec<usize>> = BTreeMap::new();
+        for (position, object) in request.objects.iter().enumerate() {
+            match location(object) {
+                Some(location) => by_router.entry(location).or_default().push(position),
+                None => {
+                    outcomes[position] = ReadOutcome::CannotTell {
+                        reason: "The record does not say which router the worker belongs to.".to_owned(),
+                    };
+                }
+            }
+        }
+        for ((machine, agent, router), positions) in by_router {
+            let objects: Vec<&RecordedObject> = positions.iter().map(|at| &request.objects[*at]).collect();
+            let read = self.read_router(&machine, &agent, &router, &objects).await;
+            for (position, outcome) in positions.into_iter().zip(read) {
+                outcomes[position] = outcome;
+            }
+        }
+        Ok(outcomes)
+    }
+
+    async fn create(&self, request: CreateRequest, call: &Call) -> Result<ObjectState, ProviderError> {
+        self.register(&known(&request.planned, &request.inputs), call)
+            .await
+    }
+
+    async fn update(&self, request: UpdateRequest, call: &Call) -> Result<ObjectState, ProviderError> {
+        self.register(&known(&request.planned, &request.inputs), call)
+            .await
+    }
+
+    async fn delete(&self, request: DeleteRequest, call: &Call) -> Result<(), ProviderError> {
+        let object = &request.object;
+        let Some((machine, agent, router)) = location(object) else {
+            return Ok(());
+        };
+        let attribute = |name: &str| object.attributes.get(name).or(object.inputs.get(name));
+        let name = attribute("name")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
+        let drain = attribute("drain_timeout").and_then(Value::as_int).unwrap_or(300);
+        let client = self.agents.client(&machine, &agent)?;
+        call.phase("drain");
+        let departure = Departure {
+            router,
+            name,
+            url: attribute("url").and_then(Value::as_str).map(str::to_owned),
+            timeout_seconds: seconds_within(call, REMOVAL_SECONDS),
+            drain_seconds: seconds_within(call, u64::try_from(drain).unwrap_or(0)),
+        };
+        match client.deregister(&fence(call), departure).await {
+            Ok(departed) => {
+                if departed.basis == DrainBasis::InFlight {
+                    call.phase("drained by the gateway's count: the worker tells none");
+                }
+                Ok(())
+            }
+            Err(ClientError::Refused(AgentError::UnknownRouter { .. })) => Ok(()),
+            Err(ClientError::Unreachable { .. }) if self.agents.is_gone(&machine, &agent).await? => Ok(()),
+            Err(error) => Err(provider_error(&error)),
+        }
+    }
+
+    async fn observe(&self, request: ObserveRequest) -> Result<Observation, ProviderError> {
+        let mut object = request.object;
+        if object.inputs.is_empty() {
+            object.inputs = request.inputs;
+        }
+        let Some((machine, agent, router)) = location(&object) else {
+            return Ok(Observation::Unknown {
+                reason: "The intent does not say which router the worker belongs to.".to_owned(),
+            });
+        };
+        let outcome = self
+            .read_router(&machine, &agent, &router, &[&object])
+            .await
+            .pop();
+        Ok(match outcome {
+            Some(ReadOutcome::Present(state)) => Observation::Present(state),
+            Some(ReadOutcome::CannotTell { reason }) => Observation::Unknown { reason },
+            Some(ReadOutcome::Absent) | None => Observation::Absent,
+        })
+    }
+
+    async fn import(&self, request: ImportRequest) -> Result<ObjectState, ProviderError> {
+        Err(ProviderError::new(
+            ErrorClass::Invalid,
+            format!(
+                "`{}` cannot be imported: a router's worker is registered again at no cost.",
+                request.address
+            ),
+        )
+        .with_hint("declare it and apply"))
+    }
+}
+
+/// Returns what was planned, with the inputs (whose secrets hold their values) over it.
+fn known(planned: &Attributes, inputs: &Attributes) -> Attributes {
+    let mut known = planned.clone();
+    known.extend(inputs.iter().map(|(name, value)| (name.clone(), value.clone())));
+    known
+}
