@@ -45,23 +45,34 @@ pub fn sync_directory(path: &Path) -> io::Result<()> {
 
 /// Creates a directory and its missing parents, all closed to other users, and makes their names durable.
 pub fn create_private_directory(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = path.parent()
-        && !parent.as_os_str().is_empty()
-    {
-        create_private_directory(parent)?;
-    }
-    match DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => path.parent().map_or(Ok(()), |parent| {
-            if parent.as_os_str().is_empty() {
-                Ok(())
-            } else {
-                sync_directory(parent)
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let mut rounds = 0;
+    loop {
+        match DirBuilder::new().mode(0o700).create(path) {
+            Ok(()) => return parent.map_or(Ok(()), sync_directory),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
+            // Its parent may also be removed as empty by somebody who is done with it, just after it was made.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && rounds < 10 => {
+                rounds += 1;
+                create_private_directory(parent.ok_or(error)?)?;
             }
-        }),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+            Err(error) => return Err(at(path, error)),
+        }
+    }
+}
+
+/// Removes a directory if nothing is in it.
+pub(crate) fn remove_if_empty(path: &Path) -> io::Result<()> {
+    match fs::remove_dir(path) {
+        Ok(()) => path.parent().map_or(Ok(()), sync_directory),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound
+            ) =>
+        {
+            Ok(())
+        }
         Err(error) => Err(at(path, error)),
     }
 }

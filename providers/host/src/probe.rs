@@ -192,42 +192,33 @@ pub async fn wait_ready(
     let begun = Instant::now();
     let end = begun + deadline;
     for probe in probes {
+        let wanted = probe.ready_after.max(1);
         let mut passed = 0;
-        while passed < probe.ready_after.max(1) {
+        let mut reason = "no answer yet".to_owned();
+        loop {
             check_alive(unit).await?;
             let left = end.saturating_duration_since(Instant::now());
-            let attempt = tokio::time::timeout(left, probe.attempt(transport, endpoint)).await;
-            let pause = match attempt {
+            let pause = match tokio::time::timeout(left, probe.attempt(transport, endpoint)).await {
                 Ok(Ok(())) => {
                     passed += 1;
-                    if passed >= probe.ready_after.max(1) {
+                    if passed >= wanted {
                         break;
                     }
+                    reason = format!("passed {passed} times in a row, and should {wanted} times");
                     probe.interval
                 }
-                Ok(Err(reason)) if Instant::now() >= end => return Err(late(begun, probe, reason, unit)),
-                Ok(Err(reason)) => {
+                Ok(Err(refusal)) => {
                     passed = 0;
-                    let pause = retry_pause(begun.elapsed(), probe.interval);
-                    if Instant::now() + pause >= end {
-                        sleep_while_alive(end, unit).await?;
-                        return Err(late(begun, probe, reason, unit));
-                    }
-                    pause
+                    reason = refusal;
+                    retry_pause(begun.elapsed(), probe.interval)
                 }
-                Err(_) => {
-                    check_alive(unit).await?;
-                    return Err(late(begun, probe, "no answer yet".to_owned(), unit));
-                }
+                // Time is up; what the last try said says more than that this one was cut short.
+                Err(_) => Duration::ZERO,
             };
             sleep_while_alive((Instant::now() + pause).min(end), unit).await?;
             if Instant::now() >= end {
-                return Err(late(
-                    begun,
-                    probe,
-                    format!("passed {passed} of {} times", probe.ready_after),
-                    unit,
-                ));
+                check_alive(unit).await?;
+                return Err(late(begun, probe, reason, unit));
             }
         }
     }

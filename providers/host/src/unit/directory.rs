@@ -184,11 +184,17 @@ pub fn write(data_root: &Path, spec: &UnitSpec, fence: &Fence) -> Result<UnitDir
         durable::remove_directory(&leftover)?;
     }
     let draft = UnitDirectory::at(units.join(format!("{prefix}{}", std::process::id())));
-    durable::create_private_directory(draft.path())?;
-    fill(&draft, spec)?;
-    durable::write_atomic(&draft.fence_file(), &fence::file(fence)?, 0o600)?;
-    fs::rename(draft.path(), directory.path()).map_err(|error| durable::at(directory.path(), error))?;
-    durable::sync_directory(&units)?;
+    let made = fill(&draft, spec).and_then(|()| {
+        durable::write_atomic(&draft.fence_file(), &fence::file(fence)?, 0o600)?;
+        fs::rename(draft.path(), directory.path()).map_err(|error| durable::at(directory.path(), error))?;
+        durable::sync_directory(&units)?;
+        Ok(())
+    });
+    if let Err(error) = made {
+        // The error that matters is the first; a draft that stays is removed by the next attempt.
+        let _ = durable::remove_directory(&draft.path);
+        return Err(error);
+    }
     Ok(directory)
 }
 
@@ -266,6 +272,15 @@ fn validate(spec: &UnitSpec, directory: &UnitDirectory) -> Result<(), UnitError>
         if !inside {
             return invalid(format!(
                 "the file {path:?} is not a relative path below the unit's `files`"
+            ));
+        }
+        let above = Path::new(path).ancestors().skip(1);
+        if let Some(file) = above
+            .filter_map(Path::to_str)
+            .find(|above| spec.files.contains_key(*above))
+        {
+            return invalid(format!(
+                "the file {path:?} is inside {file:?}, which is a file itself"
             ));
         }
     }

@@ -53,7 +53,7 @@ pub async fn stop(
     end(directory, grace, Reach::Unit).await
 }
 
-/// Stops a unit, releases its ports and removes its directory; what is gone already is fine.
+/// Stops a unit, releases its ports and removes its directory, and after the last unit the data root unless something else is in it; what is gone already is fine.
 pub async fn remove(
     directory: &UnitDirectory,
     fence: &Fence,
@@ -67,6 +67,13 @@ pub async fn remove(
         })?;
     }
     durable::remove_directory(directory.path())?;
+    // The last one takes the directories with it that were made for the first.
+    if let Some(units) = directory.path().parent() {
+        durable::remove_if_empty(units)?;
+        if let Some(data_root) = units.parent().filter(|_| !units.exists()) {
+            durable::remove_if_empty(data_root)?;
+        }
+    }
     Ok(report)
 }
 

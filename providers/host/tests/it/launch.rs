@@ -290,6 +290,9 @@ async fn bad_specifications_are_refused_before_anything_is_written() {
         cases.push((path, spec.clone()));
     }
     spec = shell("a", "x");
+    spec.files = ["a", "a/b"].map(|name| (name.to_owned(), String::new())).into();
+    cases.push(("inside a file", spec.clone()));
+    spec = shell("a", "x");
     spec.working_dir = Some("relative".to_owned());
     cases.push(("relative", spec.clone()));
     cases.push((

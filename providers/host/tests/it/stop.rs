@@ -112,7 +112,7 @@ async fn removal_leaves_no_process_port_or_file() {
     assert!(directory.exists());
     remove(&directory, &fence(2), None, &registry).await.unwrap();
     assert!(session(leader).is_empty());
-    assert!(!directory.path().exists());
+    assert!(!directory.path().parent().unwrap().exists());
     assert!(registry.leases().unwrap().is_empty());
     remove(&directory, &fence(2), None, &registry).await.unwrap();
     assert!(matches!(
