@@ -1,7 +1,115 @@
 //! Differences between two values of an attribute, under the attribute's own notion of sameness.
 
-use crate::schema::Equality;
-use crate::value::{Comparison, Value};
+use std::collections::BTreeSet;
+
+use crate::schema::{Equality, ResourceSchema};
+use crate::value::{AttributePath, Attributes, Comparison, Value};
+
+/// A leaf that differs between two states of an object.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Difference {
+    /// Which.
+    pub path: AttributePath,
+    /// Its value in the first; `None` when it is absent there.
+    pub before: Option<Value>,
+    /// Its value in the second; `None` when it is absent there.
+    pub after: Option<Value>,
+    /// Whether the schema says that it is secret.
+    pub sensitive: bool,
+}
+
+/// What comparing two states of an object found.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Differences {
+    /// The leaves that differ, sorted by path.
+    pub found: Vec<Difference>,
+    /// The leaves that could not be compared: secrets without fingerprints of one key.
+    pub not_compared: Vec<AttributePath>,
+}
+
+/// Compares two states of an object leaf by leaf, each attribute under its schema's equality.
+///
+/// Null counts as absent. Lists of different lengths, and attributes that are not compared exactly, are one leaf:
+/// positions would mislead.
+pub fn differences(schema: &ResourceSchema, before: &Attributes, after: &Attributes) -> Differences {
+    let mut all = Differences::default();
+    let names: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    for name in names {
+        let attribute = schema.attributes.get(name);
+        let equality = attribute.map(|a| a.equality).unwrap_or_default();
+        let sensitive = attribute.is_some_and(|a| a.sensitive);
+        let (b, a) = (present(before.get(name)), present(after.get(name)));
+        let path = AttributePath::root(name);
+        match same(equality, b.unwrap_or(&Value::Null), a.unwrap_or(&Value::Null)) {
+            Comparison::Equal => {}
+            _ if equality == Equality::Exact => all.descend(&path, b, a, sensitive),
+            _ => all.leaf(&path, equality, b, a, sensitive),
+        }
+    }
+    all.found.sort_by(|x, y| x.path.cmp(&y.path));
+    all.not_compared.sort();
+    all
+}
+
+fn present(value: Option<&Value>) -> Option<&Value> {
+    value.filter(|value| !value.is_null())
+}
+
+impl Differences {
+    fn descend(
+        &mut self,
+        path: &AttributePath,
+        before: Option<&Value>,
+        after: Option<&Value>,
+        sensitive: bool,
+    ) {
+        let empty = Attributes::new();
+        match (before, after) {
+            (Some(Value::List(b)), Some(Value::List(a))) if b.len() == a.len() => {
+                for (index, (b, a)) in b.iter().zip(a).enumerate() {
+                    self.descend(&path.index(index), present(Some(b)), present(Some(a)), sensitive);
+                }
+            }
+            (Some(Value::Map(b)), Some(Value::Map(a))) => self.entries(path, b, a, sensitive),
+            (Some(Value::Map(b)), None) if !b.is_empty() => self.entries(path, b, &empty, sensitive),
+            (None, Some(Value::Map(a))) if !a.is_empty() => self.entries(path, &empty, a, sensitive),
+            _ => self.leaf(path, Equality::Exact, before, after, sensitive),
+        }
+    }
+
+    fn entries(&mut self, path: &AttributePath, before: &Attributes, after: &Attributes, sensitive: bool) {
+        let names: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+        for name in names {
+            let (b, a) = (present(before.get(name)), present(after.get(name)));
+            self.descend(&path.key(name), b, a, sensitive);
+        }
+    }
+
+    fn leaf(
+        &mut self,
+        path: &AttributePath,
+        equality: Equality,
+        before: Option<&Value>,
+        after: Option<&Value>,
+        sensitive: bool,
+    ) {
+        let verdict = match (before, after) {
+            (None, None) => Comparison::Equal,
+            (Some(b), Some(a)) => same(equality, b, a),
+            _ => Comparison::Different,
+        };
+        match verdict {
+            Comparison::Equal => {}
+            Comparison::CannotTell => self.not_compared.push(path.clone()),
+            Comparison::Different => self.found.push(Difference {
+                path: path.clone(),
+                before: before.cloned(),
+                after: after.cloned(),
+                sensitive,
+            }),
+        }
+    }
+}
 
 /// Compares two values of an attribute.
 pub fn same(equality: Equality, a: &Value, b: &Value) -> Comparison {

@@ -9,6 +9,8 @@ pub mod diagnostic;
 pub mod diff;
 pub mod gather;
 mod panic;
+pub mod drift;
+pub mod graph;
 pub mod plan;
 pub mod provider;
 pub mod resource;

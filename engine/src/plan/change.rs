@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::address::{ObjectId, ProviderName, ResourceAddress, Uid};
+use crate::provider::ObjectState;
 use crate::resource::{Condition, Place};
 use crate::schema::ReplaceOrder;
 use crate::state::record::Declaration;
@@ -34,6 +35,9 @@ pub struct Change {
     /// The id under which it is imported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub importing: Option<ObjectId>,
+    /// The object that is imported, as it was read, sealed: what apply writes its record from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<ObjectState>,
     /// What differs, sorted by path.
     pub attributes: Vec<AttributeChange>,
     /// The object as it is: read, or else recorded.
@@ -43,7 +47,8 @@ pub struct Change {
     /// The inputs, evaluated as far as they are known; their unknown and secret leaves carry templates that apply
     /// evaluates. `None` when the object goes.
     pub inputs: Option<Attributes>,
-    /// What the configuration says about it; `None` when the object goes.
+    /// What the configuration says about it; `None` when the object goes, or is left as it is and the record says the
+    /// same already. An object that is otherwise left as it is gets it recorded without a call.
     pub declaration: Option<Declaration>,
     /// What apply must check before and after.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -1,7 +1,33 @@
 //! Plans: what apply will do, and why, as data.
 
+pub mod bindings;
+mod cause;
 pub mod change;
+pub mod check;
+mod claims;
+pub(crate) mod condition;
+mod contract;
+mod decide;
+mod evaluate;
+pub mod file;
+mod finding;
+pub mod glob;
+mod known;
+mod moves;
+pub mod options;
+mod order;
+pub(crate) mod path;
+pub mod planner;
+pub mod problem;
+mod removal;
+mod replacement;
+mod result;
+pub mod resume;
+mod selection;
 pub mod step;
+mod steps;
+mod summary;
+mod validate;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +38,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::{Lineage, OperationId, ResourceAddress, Uid};
 use crate::provider::Observation;
 use crate::state::event::ObjectMove;
-use crate::value::{Fingerprint, Value};
+use crate::value::{Attributes, Fingerprint, Value};
 use crate::world::Refresh;
 
 use change::{Change, Drift, Note};
@@ -40,6 +66,11 @@ pub struct Plan {
     pub vanished: Vec<Uid>,
     /// Renames, which apply records before its steps.
     pub moves: Vec<ObjectMove>,
+    /// Objects that the plan leaves as they are and that differ from their records in what the configuration does not
+    /// ask for: apply records these attributes before its steps.
+    pub accepted: BTreeMap<Uid, Attributes>,
+    /// Objects whose protection forbids what the plan would do to them. Such a plan is shown and never applied.
+    pub blocked: Vec<ResourceAddress>,
     /// What happens to each object, sorted by address, deposed objects after current ones.
     pub changes: Vec<Change>,
     /// The calls that carry the changes out.

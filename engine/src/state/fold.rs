@@ -21,7 +21,7 @@ use crate::address::{ObjectId, OperationId, ResourceAddress, Uid};
 use crate::provider::{CallAction, Effect, ObjectState, Observation};
 use crate::state::chain;
 use crate::state::event::{Created, Event, EventBody, Intent, ObjectMove};
-use crate::state::record::{OpenCall, Record, Status};
+use crate::state::record::{LastCall, OpenCall, Record, Status};
 use crate::state::snapshot::{LastRun, State, Tombstone};
 use crate::value::{AttributePath, Attributes, PathSegment, Value};
 
@@ -144,6 +144,11 @@ impl State {
             state: self.clone(),
             touched: BTreeSet::new(),
             sequence: event.sequence,
+            plan: self
+                .last_run
+                .as_ref()
+                .filter(|last| last.run == event.run)
+                .and_then(|last| last.started.plan.clone()),
         };
         folding.apply(event)?;
         let Folding {
@@ -161,6 +166,8 @@ struct Folding {
     state: State,
     touched: BTreeSet<Uid>,
     sequence: u64,
+    /// The digest of the plan whose run wrote the event.
+    plan: Option<Arc<str>>,
 }
 
 impl Folding {
@@ -262,6 +269,9 @@ impl Folding {
                     record.declaration = declaration.clone();
                 }
                 record.status = Status::Ready;
+                if let Some(call) = &mut record.last_call {
+                    call.done = true;
+                }
                 self.put(record);
                 Ok(())
             }
@@ -365,6 +375,12 @@ impl Folding {
             since: self.sequence,
             epoch,
         };
+        let last_call = LastCall {
+            plan: intent.plan.clone(),
+            step: intent.step,
+            action: intent.action,
+            done: false,
+        };
         if intent.action == CallAction::Create {
             let Some(declaration) = &intent.declaration else {
                 return Err(FoldError::Contradiction {
@@ -398,6 +414,8 @@ impl Folding {
                 open: Some(open),
                 created_at: self.sequence,
                 changed_at: self.sequence,
+                changed_by: None,
+                last_call: Some(last_call),
             });
             return Ok(());
         }
@@ -416,6 +434,7 @@ impl Folding {
             record.status = Status::Deleting;
         }
         record.open = Some(open);
+        record.last_call = Some(last_call);
         self.put(record);
         Ok(())
     }
@@ -578,6 +597,12 @@ impl Folding {
             }
         }
         self.rename_dependencies(&renamed);
+        for from in renamed.keys() {
+            self.state.moved.remove(from);
+        }
+        self.state
+            .moved
+            .extend(renamed.into_iter().map(|(from, to)| (to, from)));
         Ok(())
     }
 
@@ -674,6 +699,7 @@ impl Folding {
     fn put(&mut self, mut record: Record) {
         let uid = record.uid;
         record.changed_at = self.sequence;
+        record.changed_by = self.plan.clone();
         if !record.deposed {
             self.state.current.insert(record.address.clone(), uid);
         } else if self.state.current.get(&record.address) == Some(&uid) {

@@ -41,6 +41,25 @@ pub struct Record {
     pub created_at: u64,
     /// The serial at which it last changed.
     pub changed_at: u64,
+    /// The digest of the plan whose run last changed it; `None` when it was no plan's run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_by: Option<Arc<str>>,
+    /// The last call that was meant for it, whatever became of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_call: Option<LastCall>,
+}
+
+/// A call that was meant for an object: which step of which plan it carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastCall {
+    /// The digest of the plan.
+    pub plan: Option<Arc<str>>,
+    /// The number of the plan's step.
+    pub step: u32,
+    /// What was to be done.
+    pub action: CallAction,
+    /// Whether it succeeded.
+    pub done: bool,
 }
 
 /// How far an object is.

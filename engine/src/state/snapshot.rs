@@ -36,6 +36,9 @@ pub struct State {
     pub(crate) open: SharedMap<OperationId, Uid>,
     /// Creations that were settled as absent, and may still turn up late.
     pub tombstones: BTreeMap<OperationId, Tombstone>,
+    /// For each address, the one from which the object there was moved last: `moved` documents may stay after they were
+    /// carried out, and a swap must not be carried out twice.
+    pub moved: BTreeMap<ResourceAddress, ResourceAddress>,
     /// The project's outputs, sealed.
     pub outputs: BTreeMap<Arc<str>, Value>,
     /// The last run that started, for resuming the same plan.
@@ -88,6 +91,7 @@ impl State {
             chain,
             epoch,
             tombstones,
+            moved,
             outputs,
             last_run,
         } = parts;
@@ -98,6 +102,7 @@ impl State {
             chain,
             epoch,
             tombstones,
+            moved,
             outputs,
             last_run,
             ..Self::default()
@@ -145,6 +150,7 @@ impl State {
             chain: self.chain.clone(),
             epoch: self.epoch,
             tombstones: self.tombstones.clone(),
+            moved: self.moved.clone(),
             outputs: self.outputs.clone(),
             last_run: self.last_run.clone(),
         }
@@ -224,6 +230,9 @@ pub struct StateParts {
     /// See [`State::tombstones`].
     #[serde(default)]
     pub tombstones: BTreeMap<OperationId, Tombstone>,
+    /// See [`State::moved`].
+    #[serde(default)]
+    pub moved: BTreeMap<ResourceAddress, ResourceAddress>,
     /// See [`State::outputs`].
     #[serde(default)]
     pub outputs: BTreeMap<Arc<str>, Value>,

@@ -182,6 +182,8 @@ pub fn imported(object_number: u64, name: &str, id: &str) -> EventBody {
             open: None,
             created_at: 0,
             changed_at: 0,
+            changed_by: None,
+            last_call: None,
         }),
     }
 }

@@ -1,0 +1,101 @@
+//! Where each difference comes from: the configuration, a reference, drift, or the provider.
+
+use crate::diff::{Difference, Differences};
+use crate::graph::DependenceKind;
+use crate::plan::change::{AttributeChange, Cause};
+use crate::plan::decide::{Decider, Existing};
+use crate::plan::known::Actual;
+use crate::plan::path;
+use crate::provider::{PlanResponse, ReplaceCause};
+use crate::resource::Resource;
+use crate::state::record::Record;
+use crate::value::{AttributePath, Comparison, Value};
+
+impl Decider<'_> {
+    /// Says of each difference where it comes from.
+    pub(super) fn causes(
+        &self,
+        position: usize,
+        existing: Option<&Existing<'_>>,
+        response: &PlanResponse,
+        found: &Differences,
+        replace: &[ReplaceCause],
+    ) -> Vec<AttributeChange> {
+        let resource = &self.input.configuration.resources[position];
+        let references = self.references(position);
+        let recorded = existing.and_then(|existing| {
+            let record = existing.record?;
+            matches!(self.known.actual(record.uid), Actual::Read(_)).then_some(record)
+        });
+        let causes = if replace.is_empty() {
+            &response.replace[..]
+        } else {
+            replace
+        };
+        found
+            .found
+            .iter()
+            .map(|difference| AttributeChange {
+                path: difference.path.clone(),
+                before: difference.before.clone(),
+                after: difference.after.clone(),
+                forces_replacement: existing.is_some()
+                    && causes
+                        .iter()
+                        .any(|cause| path::overlap(&cause.path, &difference.path)),
+                sensitive: difference.sensitive,
+                cause: self.cause(resource, &references, existing, recorded, difference),
+            })
+            .collect()
+    }
+
+    fn cause(
+        &self,
+        resource: &Resource,
+        references: &[(AttributePath, usize, AttributePath)],
+        existing: Option<&Existing<'_>>,
+        recorded: Option<&Record>,
+        difference: &Difference,
+    ) -> Cause {
+        let at = &difference.path;
+        for (input, target, attribute) in references {
+            if path::overlap(input, at) && self.outcomes[*target].changes(attribute) {
+                return Cause::Reference {
+                    address: self.graph.address(*target).clone(),
+                    path: attribute.clone(),
+                    place: Some(resource.place_of(input).clone()),
+                };
+            }
+        }
+        if let Some(record) = recorded {
+            let was = path::get(&record.attributes, at).unwrap_or(&Value::Null);
+            let is = difference.before.as_ref().unwrap_or(&Value::Null);
+            let shall = difference.after.as_ref().unwrap_or(&Value::Null);
+            if was.compare(is) == Comparison::Different && was.compare(shall) == Comparison::Equal {
+                return Cause::Drift;
+            }
+        }
+        let root = AttributePath::root(at.first_key().unwrap_or_default());
+        let configured = path::get(&resource.inputs, &root).is_some();
+        let was_configured = existing.is_some_and(|e| path::get(&e.prior.inputs, &root).is_some());
+        if configured || was_configured {
+            Cause::Configuration(Some(resource.place_of(at).clone()))
+        } else {
+            Cause::Computed
+        }
+    }
+
+    /// Returns each input that refers to another resource, with what it refers to.
+    fn references(&self, position: usize) -> Vec<(AttributePath, usize, AttributePath)> {
+        let mut found = Vec::new();
+        for (target, why) in self.graph.dependencies(position) {
+            for dependence in why {
+                if let DependenceKind::Reference { input, attribute } = &dependence.kind {
+                    found.push((input.clone(), target, attribute.clone()));
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+}

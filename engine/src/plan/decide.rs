@@ -1,0 +1,611 @@
+//! Decides what happens to one resource that the configuration declares.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::address::{ResourceAddress, Uid};
+use crate::diagnostic::{Diagnostic, Diagnostics, Severity, suggestion};
+use crate::diff::{Difference, Differences, differences};
+use crate::graph::ResourceGraph;
+use crate::plan::change::{Action, Cause, Change, Reason};
+use crate::plan::condition;
+use crate::plan::contract;
+use crate::plan::evaluate::{Changed, Outcome, PlanScope, protect};
+use crate::plan::known::{Actual, Known};
+use crate::plan::options::PlanInput;
+use crate::plan::order::{Order, Strength};
+use crate::plan::path;
+use crate::plan::problem::Places;
+use crate::plan::validate::validate;
+use crate::provider::{Claim, ObjectState, PlanRequest, PlanResponse, PriorObject, Provider};
+use crate::resource::{ConditionTime, Import, Resource};
+use crate::schema::ResourceSchema;
+use crate::state::record::{Declaration, Dependency, Record, Status};
+use crate::value::{AttributePath, Attributes, Value, seal_attributes};
+
+/// What was decided about a resource.
+#[derive(Debug, Clone)]
+pub(super) struct Decision {
+    /// The resource's position in the configuration.
+    pub(super) position: usize,
+    /// The change; a replacement's order is settled later.
+    pub(super) change: Change,
+    /// The record of the object that stands there, if there is one.
+    pub(super) record: Option<Uid>,
+    /// In which order a replacement should happen, and how firmly.
+    pub(super) order: Order,
+    /// What the object will hold exclusively.
+    pub(super) claims: Vec<Claim>,
+    /// The secrets that could not be compared.
+    pub(super) not_compared: Vec<AttributePath>,
+}
+
+/// What deciding looks at.
+#[derive(Clone, Copy)]
+pub(super) struct Decider<'a> {
+    pub(super) input: PlanInput<'a>,
+    pub(super) graph: &'a ResourceGraph,
+    pub(super) known: &'a Known<'a>,
+    pub(super) places: Places<'a>,
+    pub(super) outcomes: &'a [Outcome],
+    pub(super) imports: &'a BTreeMap<&'a ResourceAddress, &'a Import>,
+}
+
+/// The object that a resource already has, recorded or to be imported.
+pub(super) struct Existing<'a> {
+    pub(super) record: Option<&'a Record>,
+    pub(super) imported: Option<&'a ObjectState>,
+    pub(super) attributes: Attributes,
+    pub(super) prior: PriorObject,
+}
+
+impl<'a> Decider<'a> {
+    /// Decides about the resource at a position; `None` when it has a problem.
+    pub(super) fn decide(&self, position: usize, problems: &mut Diagnostics) -> Option<Decision> {
+        let resource = &self.input.configuration.resources[position];
+        let address = &resource.address;
+        let provider = self.provider(resource, problems)?;
+        let schema = provider.resource_schema(&address.resource_type);
+        let mut inputs = self.evaluate(resource, position, problems)?;
+        protect(schema, &mut inputs, self.input.options.key.as_deref());
+        let found = validate(resource, &inputs, schema, provider, &self.places);
+        let invalid = found.has_errors();
+        problems.extend(found);
+        if invalid {
+            return None;
+        }
+        let existing = self.existing(resource, schema, problems)?;
+        let mut desired = inputs;
+        if let Some(existing) = &existing {
+            ignore_changes(resource, &existing.attributes, &mut desired);
+        }
+        let response = self.ask(resource, provider, &desired, existing.as_ref(), problems)?;
+        match existing {
+            None => self.create(position, resource, provider, desired, response, problems),
+            Some(existing) => self.keep_or_replace(position, provider, desired, existing, response, problems),
+        }
+    }
+
+    fn provider(&self, resource: &Resource, problems: &mut Diagnostics) -> Option<&'a dyn Provider> {
+        let resource_type = &resource.address.resource_type;
+        if let Some(provider) = self.input.providers.provider(resource_type) {
+            return Some(provider.as_ref());
+        }
+        let types = self.input.providers.resource_types();
+        problems.push(
+            Diagnostic::error("unknown-resource-type", "unknown resource type")
+                .detail(format!("No provider of this build manages `{resource_type}`."))
+                .at(self.places.span(resource.place_of(&AttributePath::default())))
+                .hint(suggestion(resource_type.as_str(), types.map(AsRef::as_ref))),
+        );
+        None
+    }
+
+    fn scope(&self) -> PlanScope<'a> {
+        PlanScope {
+            graph: self.graph,
+            outcomes: self.outcomes,
+            providers: self.input.providers,
+            options: self.input.options,
+            itself: None,
+        }
+    }
+
+    fn evaluate(
+        &self,
+        resource: &Resource,
+        position: usize,
+        problems: &mut Diagnostics,
+    ) -> Option<Attributes> {
+        let mut inputs = resource.inputs.clone();
+        let scope = self.scope();
+        let mut failed = false;
+        for input in self.graph.templates(position) {
+            match input.template.evaluate(&scope) {
+                Ok(value) => path::set(&mut inputs, &input.path, value),
+                Err(error) => {
+                    failed = true;
+                    let (why, hint) = scope.explain(&error);
+                    problems.push(
+                        Diagnostic::error("unknown-attribute-reference", "a reference has no value")
+                            .detail(format!("`{}` of `{}`: {why}", input.path, resource.address))
+                            .at(self.places.span(resource.place_of(&input.path)))
+                            .hint(hint),
+                    );
+                }
+            }
+        }
+        (!failed).then_some(inputs)
+    }
+
+    /// Returns the object that stands at the address; the outer `None` is a problem.
+    fn existing(
+        &self,
+        resource: &Resource,
+        schema: &ResourceSchema,
+        problems: &mut Diagnostics,
+    ) -> Option<Option<Existing<'a>>> {
+        let key = self.input.options.key.as_deref();
+        if let Some(record) = self.known.state.current(&resource.address) {
+            let mut attributes = self.known.attributes(record);
+            protect(schema, &mut attributes, key);
+            let private = match self.known.actual(record.uid) {
+                Actual::Read(state) => state.private.clone(),
+                _ => record.private.clone(),
+            };
+            let prior = PriorObject {
+                inputs: record.inputs.clone(),
+                attributes: attributes.clone(),
+                private,
+            };
+            return Some(Some(Existing {
+                record: Some(record),
+                imported: None,
+                attributes,
+                prior,
+            }));
+        }
+        let Some(import) = self.imports.get(&resource.address) else {
+            return Some(None);
+        };
+        let why = match self.input.world.imports.get(&import.to) {
+            Some(Ok(state)) => {
+                let mut attributes = state.attributes.clone();
+                protect(schema, &mut attributes, key);
+                let prior = PriorObject {
+                    inputs: Attributes::new(),
+                    attributes: attributes.clone(),
+                    private: state.private.clone(),
+                };
+                return Some(Some(Existing {
+                    record: None,
+                    imported: Some(state),
+                    attributes,
+                    prior,
+                }));
+            }
+            Some(Err(why)) => why.clone(),
+            None => "It was not read.".to_owned(),
+        };
+        problems.push(
+            Diagnostic::error("import-failed", "the object cannot be imported")
+                .detail(format!("`{}` as `{}`: {why}", import.id, import.to))
+                .at(self.places.span(&import.place)),
+        );
+        None
+    }
+
+    /// Asks the provider and checks its answer.
+    fn ask(
+        &self,
+        resource: &Resource,
+        provider: &dyn Provider,
+        desired: &Attributes,
+        existing: Option<&Existing<'_>>,
+        problems: &mut Diagnostics,
+    ) -> Option<PlanResponse> {
+        let schema = provider.resource_schema(&resource.address.resource_type);
+        let facts = self.input.world.facts.get(&provider.schema().name);
+        let request = PlanRequest {
+            resource_type: resource.address.resource_type.clone(),
+            address: resource.address.clone(),
+            desired: desired.clone(),
+            prior: existing.map(|existing| existing.prior.clone()),
+            facts: facts.cloned().unwrap_or_default(),
+        };
+        let mut response = match provider.plan(&request) {
+            Ok(response) => response,
+            Err(error) => {
+                let path = error.path.clone().unwrap_or_default();
+                let mut detail = format!("`{}`: {}", resource.address, error.message);
+                for line in &error.detail {
+                    detail.push('\n');
+                    detail.push_str(line);
+                }
+                problems.push(
+                    Diagnostic::error("cannot-plan", "this cannot be planned")
+                        .detail(detail)
+                        .at(self.places.span(resource.place_of(&path)))
+                        .hint(error.hint),
+                );
+                return None;
+            }
+        };
+        let breaches = contract::breaches(schema, &request, &response);
+        for breach in &breaches {
+            problems.push(
+                Diagnostic::error("provider-contract", "a provider broke its contract")
+                    .detail(format!(
+                        "The provider `{}` planned `{}` of `{}` wrongly.\nwanted: {}\ngot: {}",
+                        provider.schema().name,
+                        breach.path,
+                        resource.address,
+                        breach.wanted,
+                        breach.got
+                    ))
+                    .at(self.places.span(resource.place_of(&breach.path)))
+                    .hint("this is a bug in the provider: report this to the provider's authors"),
+            );
+        }
+        response.planned.retain(|_, value| !value.is_null());
+        protect(schema, &mut response.planned, self.input.options.key.as_deref());
+        breaches.is_empty().then_some(response)
+    }
+
+    fn create(
+        &self,
+        position: usize,
+        resource: &Resource,
+        provider: &dyn Provider,
+        desired: Attributes,
+        response: PlanResponse,
+        problems: &mut Diagnostics,
+    ) -> Option<Decision> {
+        let schema = provider.resource_schema(&resource.address.resource_type);
+        let found = differences(schema, &Attributes::new(), &response.planned);
+        let reason = if self.known.lost.contains(&resource.address) {
+            Reason::Vanished
+        } else {
+            Reason::New
+        };
+        let mut draft = self.draft(position, provider, desired, None, &response);
+        draft.change.action = Action::Create;
+        draft.change.reasons = vec![reason];
+        draft.change.attributes = self.causes(position, None, &response, &found, &[]);
+        self.conditions(resource, &mut draft, problems);
+        Some(draft)
+    }
+
+    fn keep_or_replace(
+        &self,
+        position: usize,
+        provider: &dyn Provider,
+        desired: Attributes,
+        existing: Existing<'_>,
+        response: PlanResponse,
+        problems: &mut Diagnostics,
+    ) -> Option<Decision> {
+        let resource = &self.input.configuration.resources[position];
+        let schema = provider.resource_schema(&resource.address.resource_type);
+        let unread = self.unread_of_incomplete(resource, schema, &existing);
+        let mut found = differences(schema, &existing.attributes, &response.planned);
+        count_as_different(schema, &existing, &response.planned, &unread, &mut found);
+        let replacements = self.replacement_reasons(position, schema, &existing, &response);
+        if replacements.is_empty() {
+            let mut draft = self.draft(position, provider, desired, Some(&existing), &response);
+            draft.not_compared = found.not_compared.clone();
+            draft.change.attributes = self.causes(position, Some(&existing), &response, &found, &[]);
+            self.act_in_place(&existing, &mut draft.change);
+            self.conditions(resource, &mut draft, problems);
+            return Some(draft);
+        }
+        if existing.imported.is_some() {
+            let paths: Vec<String> = response.replace.iter().map(|c| format!("`{}`", c.path)).collect();
+            problems.push(
+                Diagnostic::error("import-replaces", "importing would replace the object")
+                    .detail(format!(
+                        "`{}` cannot become what the configuration says without being replaced: {}.",
+                        resource.address,
+                        paths.join(", ")
+                    ))
+                    .at(self.places.span(resource.place_of(&AttributePath::default())))
+                    .hint("make the configuration say what the object is, and import it then"),
+            );
+            return None;
+        }
+        let renewed = self.ask(resource, provider, &desired, None, problems)?;
+        let found = differences(schema, &existing.attributes, &renewed.planned);
+        let mut draft = self.draft(position, provider, desired, Some(&existing), &renewed);
+        draft.not_compared = found.not_compared.clone();
+        draft.change.attributes = self.causes(position, Some(&existing), &renewed, &found, &response.replace);
+        for note in response.notes {
+            if !draft.change.notes.contains(&note) {
+                draft.change.notes.push(note);
+            }
+        }
+        draft.order = self.replace_order(resource, schema, &existing, &draft.claims);
+        draft.change.action = Action::Replace(draft.order.order);
+        draft.change.reasons = replacements;
+        if draft.order.strength == Strength::Forced
+            && let Some(why) = &draft.order.why
+        {
+            draft.change.notes.push(why.clone());
+        }
+        self.conditions(resource, &mut draft, problems);
+        Some(draft)
+    }
+
+    /// Fills in what all changes of a declared resource have.
+    fn draft(
+        &self,
+        position: usize,
+        provider: &dyn Provider,
+        desired: Attributes,
+        existing: Option<&Existing<'_>>,
+        response: &PlanResponse,
+    ) -> Decision {
+        let resource = &self.input.configuration.resources[position];
+        let schema = provider.resource_schema(&resource.address.resource_type);
+        let record = existing.and_then(|existing| existing.record);
+        let imported = existing.and_then(|existing| existing.imported);
+        let mut inputs = desired;
+        inputs.retain(|_, value| !value.is_null());
+        let declaration = self.declaration(position, provider, schema, record, &response.claims);
+        Decision {
+            position,
+            change: Change {
+                address: resource.address.clone(),
+                uid: record.map(|record| record.uid),
+                provider: provider.schema().name.clone(),
+                deposed: false,
+                action: Action::NoOp,
+                reasons: Vec::new(),
+                previous_address: record
+                    .and_then(|record| self.known.previous_address(record.uid))
+                    .cloned(),
+                importing: imported.map(|state| state.id.clone()),
+                imported: imported.map(|state| ObjectState {
+                    attributes: seal_attributes(&state.attributes),
+                    ..state.clone()
+                }),
+                attributes: Vec::new(),
+                before: existing.map(|existing| existing.attributes.clone()),
+                after: Some(response.planned.clone()),
+                inputs: Some(inputs),
+                declaration: Some(declaration),
+                conditions: Vec::new(),
+                deleted_with: None,
+                notes: response.notes.clone(),
+            },
+            record: record.map(|record| record.uid),
+            order: Order::default(),
+            claims: response.claims.clone(),
+            not_compared: Vec::new(),
+        }
+    }
+
+    fn declaration(
+        &self,
+        position: usize,
+        provider: &dyn Provider,
+        schema: &ResourceSchema,
+        record: Option<&Record>,
+        claims: &[Claim],
+    ) -> Declaration {
+        let resource = &self.input.configuration.resources[position];
+        let dependencies = self.graph.dependencies(position).into_iter();
+        let mut claims: Vec<_> = claims.iter().map(|claim| claim.key.clone()).collect();
+        claims.sort();
+        claims.dedup();
+        Declaration {
+            provider: provider.schema().name.clone(),
+            schema_version: schema.version,
+            document: Some(resource.document.clone()),
+            dependencies: dependencies
+                .filter(|(to, _)| *to != position)
+                .map(|(to, _)| {
+                    let address = self.graph.address(to).clone();
+                    let uid = self.known.state.current(&address).map(|record| record.uid);
+                    Dependency { address, uid }
+                })
+                .collect(),
+            lifecycle: resource.lifecycle.clone(),
+            timeouts: resource.timeouts.over(schema.timeouts),
+            replace_order: resource.lifecycle.replace_order.unwrap_or(schema.replace_order),
+            claims,
+            pins: record
+                .map(|record| record.declaration.pins.clone())
+                .unwrap_or_default(),
+        }
+    }
+
+    /// Chooses between nothing and an update.
+    fn act_in_place(&self, existing: &Existing<'_>, change: &mut Change) {
+        let drifted = change.attributes.iter().any(|a| a.cause == Cause::Drift);
+        let changed = change.attributes.iter().any(|a| a.cause != Cause::Drift);
+        let mut reasons = Vec::new();
+        if existing.imported.is_some() {
+            reasons.push(Reason::Imported);
+        }
+        if existing
+            .record
+            .is_some_and(|record| record.status == Status::Incomplete)
+        {
+            reasons.push(Reason::Incomplete);
+            change.action = Action::Update;
+        }
+        if changed {
+            reasons.push(Reason::Changed);
+        }
+        if drifted {
+            reasons.push(Reason::Drifted);
+        }
+        if changed || drifted {
+            change.action = Action::Update;
+        }
+        change.reasons = reasons;
+        if change.action != Action::NoOp {
+            return;
+        }
+        // The same declaration again is nothing to record.
+        let recorded = existing.record.map(|record| &record.declaration);
+        if let (Some(recorded), Some(declared)) = (recorded, &change.declaration)
+            && same_declaration(recorded, declared)
+        {
+            change.declaration = None;
+        }
+    }
+
+    /// Returns what could not be read of an object that an earlier run did not finish.
+    fn unread_of_incomplete(
+        &self,
+        resource: &Resource,
+        schema: &ResourceSchema,
+        existing: &Existing<'_>,
+    ) -> Vec<AttributePath> {
+        let Some(record) = existing
+            .record
+            .filter(|record| record.status == Status::Incomplete)
+        else {
+            return Vec::new();
+        };
+        let inputs = || resource.inputs.keys().map(AttributePath::root);
+        let unread: Vec<AttributePath> = match self.known.actual(record.uid) {
+            Actual::Read(state) => state.unreadable.clone(),
+            Actual::CannotTell(_) | Actual::NotRead => inputs().collect(),
+        };
+        // What cannot be changed in place was not touched by the update that failed; a creation set it as recorded.
+        let in_place =
+            |path: &AttributePath| schema.attribute_at(path).is_some_and(|a| !a.forces_replacement);
+        unread.into_iter().filter(in_place).collect()
+    }
+
+    fn conditions(&self, resource: &Resource, draft: &mut Decision, problems: &mut Diagnostics) {
+        if resource.conditions.is_empty() {
+            return;
+        }
+        let change = &draft.change;
+        let acts = change.action != Action::NoOp;
+        let looks = |attributes: &Option<Attributes>| Outcome {
+            attributes: attributes.clone(),
+            ..Outcome::unknown()
+        };
+        let (before, after) = (looks(&change.before), looks(&change.after));
+        let mut check = |when, itself, severity| {
+            let scope = PlanScope {
+                itself: Some((&resource.address, itself)),
+                ..self.scope()
+            };
+            condition::check(resource, when, &scope, severity, &self.places, problems)
+        };
+        let mut open = Vec::new();
+        if acts {
+            open.extend(check(ConditionTime::Before, &before, Severity::Error));
+            check(ConditionTime::After, &after, Severity::Error);
+            let all = resource.conditions.iter();
+            open.extend(all.filter(|c| c.when == ConditionTime::After).cloned());
+        } else {
+            open.extend(check(ConditionTime::After, &after, Severity::Warning));
+        }
+        draft.change.conditions = open;
+    }
+}
+
+/// Puts the values that stand in place of those whose changes are ignored.
+fn ignore_changes(resource: &Resource, actual: &Attributes, desired: &mut Attributes) {
+    for ignored in &resource.lifecycle.ignore_changes {
+        match path::get(actual, ignored) {
+            Some(value) => path::set(desired, ignored, value.clone()),
+            None => path::remove(desired, ignored),
+        }
+    }
+}
+
+/// Adds what could not be read as differences.
+fn count_as_different(
+    schema: &ResourceSchema,
+    existing: &Existing<'_>,
+    planned: &Attributes,
+    unread: &[AttributePath],
+    found: &mut Differences,
+) {
+    for path in unread {
+        if found
+            .found
+            .iter()
+            .any(|difference| path::overlap(&difference.path, path))
+        {
+            continue;
+        }
+        let Some(after) = path::get(planned, path) else {
+            continue;
+        };
+        found.found.push(Difference {
+            path: path.clone(),
+            before: path::get(&existing.attributes, path).cloned(),
+            after: Some(after.clone()),
+            sensitive: schema.attribute_at(path).is_some_and(|a| a.sensitive),
+        });
+    }
+    found.found.sort_by(|a, b| a.path.cmp(&b.path));
+}
+
+/// Returns whether two declarations say the same. Lines may shift, and which object stands at a dependency's address
+/// is not said by the configuration.
+fn same_declaration(a: &Declaration, b: &Declaration) -> bool {
+    let document = |d: &Declaration| {
+        let of = d.document.as_ref();
+        of.map(|of| (of.document_type.clone(), of.name.clone(), of.place.file.clone()))
+    };
+    let edges = |d: &Declaration| -> BTreeSet<ResourceAddress> {
+        d.dependencies.iter().map(|edge| edge.address.clone()).collect()
+    };
+    let claims = |d: &Declaration| d.claims.iter().cloned().collect::<BTreeSet<_>>();
+    a.provider == b.provider
+        && a.schema_version == b.schema_version
+        && document(a) == document(b)
+        && edges(a) == edges(b)
+        && a.lifecycle == b.lifecycle
+        && a.timeouts == b.timeouts
+        && a.replace_order == b.replace_order
+        && claims(a) == claims(b)
+        && a.pins == b.pins
+}
+
+/// Returns what others see of a resource whose change was decided.
+pub(super) fn outcome(decision: &Decision, known: &Known<'_>) -> Outcome {
+    let change = &decision.change;
+    let id = decision
+        .record
+        .and_then(|uid| known.state.record(uid)?.id.clone())
+        .or_else(|| change.importing.clone());
+    let known_id = id.map_or_else(Value::unknown, Value::string);
+    let (id, changed, goes) = match change.action {
+        Action::NoOp => (known_id, Changed::Nothing, false),
+        Action::Update => {
+            let paths = change.attributes.iter().map(|a| a.path.clone()).collect();
+            (known_id, Changed::Some(paths), false)
+        }
+        Action::Create => (Value::unknown(), Changed::Everything, false),
+        Action::Replace(_) => (Value::unknown(), Changed::Everything, true),
+        Action::Delete | Action::Forget => (Value::unknown(), Changed::Everything, true),
+    };
+    Outcome {
+        attributes: change.after.clone(),
+        id,
+        changed,
+        goes,
+    }
+}
+
+/// Returns what others see of a resource that this plan leaves as it is.
+pub(super) fn standing(known: &Known<'_>, address: &ResourceAddress) -> Outcome {
+    match known.state.current(address) {
+        Some(record) => Outcome {
+            attributes: Some(known.attributes(record)),
+            id: record.id.as_ref().map_or_else(Value::unknown, Value::string),
+            changed: Changed::Nothing,
+            goes: false,
+        },
+        None => Outcome::unknown(),
+    }
+}

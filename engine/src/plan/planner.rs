@@ -1,0 +1,521 @@
+//! The planner: a synchronous, pure and deterministic function from configuration, state and world to a plan.
+//!
+//! It goes in this order, and each step is a module beside this one: what is recorded once recovery and moves are
+//! taken into account ([`known`](super::known), [`moves`](super::moves)); what the plan covers
+//! ([`selection`](super::selection)); for each declared resource, dependencies first, what becomes of it
+//! ([`decide`](super::decide)); what goes ([`removal`](super::removal)); the orders of replacements
+//! ([`order`](super::order)); exclusive claims ([`claims`](super::claims)); and the steps ([`steps`](super::steps)).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::address::{ResourceAddress, Uid};
+use crate::diagnostic::{Diagnostic, Diagnostics, did_you_mean};
+use crate::graph::ResourceGraph;
+use crate::plan::change::{Action, Change, Note, Reason};
+use crate::plan::claims::{self, HandOver};
+use crate::plan::decide::{self, Decider, Decision};
+use crate::plan::evaluate::{Outcome, PlanScope};
+use crate::plan::known::Known;
+use crate::plan::options::PlanInput;
+use crate::plan::problem::Places;
+use crate::plan::selection::Selection;
+use crate::plan::{Basis, Mode, PLAN_FORMAT_VERSION, Plan};
+use crate::plan::{bindings, finding, moves, order, removal, replacement, result, steps};
+use crate::resource::Import;
+
+/// The code of the problem that protection makes; a plan comes along with it, to be shown and never applied.
+pub const PREVENT_DESTROY: &str = "prevent-destroy";
+
+/// Makes a plan.
+///
+/// Without errors there is a plan. With errors there is none, except when all of them are [`PREVENT_DESTROY`]: then
+/// the plan is there to be shown, and [`Plan::blocked`] says what blocks it.
+pub fn plan(input: &PlanInput<'_>) -> (Option<Plan>, Diagnostics) {
+    let mut problems = Diagnostics::new();
+    let plan = make(input, &mut problems);
+    let fatal = problems.iter().any(|p| p.is_error() && p.code != PREVENT_DESTROY);
+    let plan = plan.filter(|_| !fatal);
+    if cfg!(debug_assertions)
+        && let Some(plan) = &plan
+    {
+        let faults = super::check::check(plan);
+        debug_assert!(
+            faults.is_empty(),
+            "the planner made a plan with faults: {faults:#?}"
+        );
+    }
+    (plan, problems)
+}
+
+fn make(input: &PlanInput<'_>, problems: &mut Diagnostics) -> Option<Plan> {
+    let places = Places::new(&input.options.sources);
+    let (graph, found) = ResourceGraph::build(&input.configuration.resources, &places);
+    let broken = found.has_errors();
+    problems.extend(found);
+    let known = know(input, &places, problems)?;
+    if broken {
+        return None;
+    }
+    check_requested(input, &graph, problems);
+    let selection = Selection::new(input.configuration, &graph, &known, input.options, problems);
+    let mut planner = Planner {
+        input,
+        places,
+        graph: &graph,
+        known: &known,
+        selection: &selection,
+        outcomes: vec![Outcome::unknown(); graph.len()],
+        decisions: BTreeMap::new(),
+        left_out: BTreeMap::new(),
+    };
+    if input.options.mode == Mode::Apply {
+        planner.decide_all(problems);
+        order::settle(
+            &mut planner.decisions,
+            &graph,
+            input.configuration,
+            &places,
+            problems,
+        );
+    }
+    let removals = removal::plan(input, &graph, &known, &selection, &places, problems);
+    let hand_overs = claims::resolve(
+        &planner.decisions,
+        &removals.changes,
+        &known,
+        &graph,
+        input.configuration,
+        &places,
+        problems,
+    );
+    planner.finish(removals, &hand_overs, problems)
+}
+
+/// Settles calls, drops what vanished, and renames.
+fn know<'a>(input: &PlanInput<'a>, places: &Places<'_>, problems: &mut Diagnostics) -> Option<Known<'a>> {
+    let contradiction = |why: String| {
+        Diagnostic::error("state-contradiction", "state and world contradict each other")
+            .detail(format!("{why}."))
+            .hint("this is a bug in gabion: please report it with the output of `gabion state verify`")
+    };
+    let mut known = match Known::new(input.state, input.world) {
+        Ok(known) => known,
+        Err(why) => {
+            problems.push(contradiction(why));
+            return None;
+        }
+    };
+    if input.options.mode == Mode::Apply {
+        let (moves, found) = moves::resolve(input.configuration, &known.state, places);
+        let wrong = found.has_errors();
+        problems.extend(found);
+        if !wrong && let Err(why) = known.rename(moves) {
+            problems.push(contradiction(why));
+            return None;
+        }
+    }
+    known.index();
+    Some(known)
+}
+
+fn check_requested(input: &PlanInput<'_>, graph: &ResourceGraph, problems: &mut Diagnostics) {
+    for address in &input.options.replace {
+        if graph.position(address).is_some() {
+            continue;
+        }
+        let known: Vec<String> = (0..graph.len()).map(|at| graph.address(at).to_string()).collect();
+        let near = did_you_mean(&address.to_string(), known.iter().map(String::as_str)).map(str::to_owned);
+        problems.push(
+            Diagnostic::error("no-match", "a selection matches nothing")
+                .detail(format!("The configuration declares no `{address}` to replace."))
+                .hint(near.map(|near| format!("did you mean `{near}`?"))),
+        );
+    }
+}
+
+/// A plan in the making.
+pub(super) struct Planner<'a> {
+    pub(super) input: &'a PlanInput<'a>,
+    pub(super) places: Places<'a>,
+    pub(super) graph: &'a ResourceGraph,
+    pub(super) known: &'a Known<'a>,
+    pub(super) selection: &'a Selection,
+    pub(super) outcomes: Vec<Outcome>,
+    /// What was decided about the resources that the plan covers, by position.
+    pub(super) decisions: BTreeMap<usize, Decision>,
+    /// What would have been decided about the others.
+    pub(super) left_out: BTreeMap<usize, Decision>,
+}
+
+impl<'a> Planner<'a> {
+    fn decide_all(&mut self, problems: &mut Diagnostics) {
+        let imports = self.imports(problems);
+        for position in self.graph.order() {
+            let decider = Decider {
+                input: *self.input,
+                graph: self.graph,
+                known: self.known,
+                places: self.places,
+                outcomes: &self.outcomes,
+                imports: &imports,
+            };
+            if self.selection.covers(*position) {
+                self.needs_left_out(*position, problems);
+                if let Some(decision) = decider.decide(*position, problems) {
+                    finding::sealed_secrets(&decider, &decision, problems);
+                    self.outcomes[*position] = decide::outcome(&decision, self.known);
+                    self.decisions.insert(*position, decision);
+                }
+                continue;
+            }
+            // What the plan does not cover is only looked at to say what it leaves out.
+            if !self.selection.held_up.contains_key(position) {
+                let mut unheard = Diagnostics::new();
+                if let Some(decision) = decider.decide(*position, &mut unheard) {
+                    self.left_out.insert(*position, decision);
+                }
+            }
+            self.outcomes[*position] = decide::standing(self.known, self.graph.address(*position));
+        }
+    }
+
+    fn imports(&self, problems: &mut Diagnostics) -> BTreeMap<&'a ResourceAddress, &'a Import> {
+        let mut imports = BTreeMap::new();
+        for import in &self.input.configuration.directives.imports {
+            let wrong = match (
+                self.graph.position(&import.to),
+                self.known.state.current(&import.to),
+            ) {
+                (None, _) => Some((
+                    format!(
+                        "`{}` would be imported as `{}`, which the configuration does not declare.",
+                        import.id, import.to
+                    ),
+                    format!("declare `{}`", import.to),
+                )),
+                (Some(_), Some(record))
+                    if record.id.as_ref().is_some_and(|id| id.as_str() != &*import.id) =>
+                {
+                    Some((
+                        format!("`{}` is another object already, not `{}`.", import.to, import.id),
+                        "import it under another address, or take the import out".to_owned(),
+                    ))
+                }
+                _ => None,
+            };
+            match wrong {
+                Some((detail, hint)) => problems.push(
+                    Diagnostic::error("bad-import", "this import does not fit")
+                        .detail(detail)
+                        .at(self.places.span(&import.place))
+                        .hint(hint),
+                ),
+                None => {
+                    imports.insert(&import.to, import);
+                }
+            }
+        }
+        imports
+    }
+
+    /// Reports a dependency that does not exist and that the plan does not cover.
+    fn needs_left_out(&self, position: usize, problems: &mut Diagnostics) {
+        for (dependency, why) in self.graph.dependencies(position) {
+            let address = self.graph.address(dependency);
+            if self.selection.covers(dependency) || self.known.state.current(address).is_some() {
+                continue;
+            }
+            let place = why.first().map(|dependence| self.places.span(&dependence.place));
+            problems.push(
+                Diagnostic::error("needs-left-out", "something needed is left out")
+                    .detail(format!(
+                        "`{}` depends on `{address}`, which does not exist yet and which this plan leaves out.",
+                        self.graph.address(position)
+                    ))
+                    .at(place)
+                    .hint(format!("take `{address}` into the plan too")),
+            );
+        }
+    }
+
+    pub(super) fn scope(&self) -> PlanScope<'_> {
+        PlanScope {
+            graph: self.graph,
+            outcomes: &self.outcomes,
+            providers: self.input.providers,
+            options: self.input.options,
+            itself: None,
+        }
+    }
+
+    fn finish(
+        self,
+        removals: removal::Removals,
+        hand_overs: &[HandOver],
+        problems: &mut Diagnostics,
+    ) -> Option<Plan> {
+        let mut left_out: BTreeSet<ResourceAddress> = removals.left_out.into_iter().collect();
+        let pending = self.left_out.values().filter(|d| d.change.action != Action::NoOp);
+        left_out.extend(pending.map(|d| d.change.address.clone()));
+        let mut changes: Vec<Change> = self.decisions.values().map(|d| d.change.clone()).collect();
+        changes.extend(self.standing());
+        changes.extend(removals.changes);
+        changes.sort_by(|a, b| (&a.address, a.deposed, a.uid).cmp(&(&b.address, b.deposed, b.uid)));
+        self.delete_together(&mut changes);
+        self.describe_uncompared(&mut changes);
+        let blocked = self.blocked(&changes, problems);
+        let steps = match steps::build(&changes, self.known, self.graph, hand_overs) {
+            Ok(steps) => steps,
+            Err(cycle) => {
+                problems.push(cycle);
+                Vec::new()
+            }
+        };
+        let (drift, accepted) = finding::drift(&self);
+        let (outputs, endpoints) = result::evaluate(&self, problems);
+        let bindings = bindings::fill(
+            self.input.state,
+            self.known,
+            self.graph,
+            &self.decisions,
+            &changes,
+        );
+        let notes = self.notes(&changes, &left_out);
+        let Known {
+            settlements,
+            unsettled,
+            vanished,
+            moves,
+            ..
+        } = self.known;
+        Some(Plan {
+            format_version: PLAN_FORMAT_VERSION,
+            project: self.input.configuration.project.clone(),
+            mode: self.input.options.mode,
+            basis: self.basis(),
+            settlements: settlements.clone(),
+            unsettled: unsettled.clone(),
+            vanished: vanished.keys().copied().collect(),
+            moves: moves.clone(),
+            accepted,
+            blocked,
+            changes,
+            steps,
+            drift,
+            outputs,
+            endpoints,
+            notes,
+            left_out: left_out.into_iter().collect(),
+            bindings,
+        })
+    }
+
+    fn basis(&self) -> Basis {
+        Basis {
+            lineage: self.input.state.lineage,
+            serial: self.input.state.serial,
+            gathered_at: self.input.world.gathered_at,
+            refresh: self.input.world.refresh,
+            commit: self.input.options.commit.clone(),
+            configuration: self.input.configuration.digest.clone(),
+        }
+    }
+
+    /// Returns the objects of declared resources that the plan leaves as they are.
+    fn standing(&self) -> Vec<Change> {
+        if self.input.options.mode == Mode::Destroy {
+            return Vec::new();
+        }
+        let left = (0..self.graph.len()).filter(|position| !self.selection.covers(*position));
+        left.filter_map(|position| {
+            let record = self.known.state.current(self.graph.address(position))?;
+            let attributes = self.outcomes[position].attributes.clone()?;
+            record.id.as_ref()?;
+            Some(Change {
+                address: record.address.clone(),
+                uid: Some(record.uid),
+                provider: record.declaration.provider.clone(),
+                deposed: false,
+                action: Action::NoOp,
+                reasons: Vec::new(),
+                previous_address: self.known.previous_address(record.uid).cloned(),
+                importing: None,
+                imported: None,
+                attributes: Vec::new(),
+                before: Some(attributes.clone()),
+                after: Some(attributes),
+                inputs: None,
+                declaration: None,
+                conditions: Vec::new(),
+                deleted_with: None,
+                notes: Vec::new(),
+            })
+        })
+        .collect()
+    }
+
+    /// Finds objects that go with the one that holds them.
+    fn delete_together(&self, changes: &mut [Change]) {
+        let going: BTreeSet<Uid> = changes
+            .iter()
+            .filter(|change| matches!(change.action, Action::Delete | Action::Replace(_)))
+            .filter_map(|change| change.uid)
+            .collect();
+        for change in changes.iter_mut() {
+            let Some(uid) = change.uid.filter(|uid| going.contains(uid)) else {
+                continue;
+            };
+            let Some(record) = self.known.state.record(uid) else {
+                continue;
+            };
+            let Some(schema) = self.input.providers.schema(&change.address.resource_type) else {
+                continue;
+            };
+            let Some(with) =
+                replacement::holder(self.known, schema, record).filter(|with| going.contains(with))
+            else {
+                continue;
+            };
+            change.deleted_with = Some(with);
+            if let Some(holder) = self.known.state.record(with)
+                && change.action == Action::Delete
+            {
+                change.reasons.push(Reason::DeletedWith(holder.address.clone()));
+            }
+        }
+    }
+
+    fn describe_uncompared(&self, changes: &mut [Change]) {
+        for change in changes.iter_mut().filter(|change| !change.deposed) {
+            let Some(position) = self.graph.position(&change.address) else {
+                continue;
+            };
+            let Some(decision) = self.decisions.get(&position) else {
+                continue;
+            };
+            for at in &decision.not_compared {
+                change.notes.push(match self.input.options.key {
+                    Some(_) => format!(
+                        "`{at}` was not compared: its recorded fingerprint was made with another key."
+                    ),
+                    None => format!("`{at}` was not compared: there is no fingerprint key."),
+                });
+            }
+        }
+    }
+
+    /// Reports protected objects that would go, and returns their addresses.
+    fn blocked(&self, changes: &[Change], problems: &mut Diagnostics) -> Vec<ResourceAddress> {
+        let mut blocked = Vec::new();
+        for change in changes {
+            let goes = matches!(change.action, Action::Delete | Action::Replace(_)) && !change.deposed;
+            let declared = self.graph.position(&change.address);
+            let declared = declared.map(|at| &self.input.configuration.resources[at]);
+            let record = change.uid.and_then(|uid| self.known.state.record(uid));
+            let protected = match (declared, record) {
+                (Some(resource), _) => resource.lifecycle.prevent_destroy,
+                (None, Some(record)) => record.declaration.lifecycle.prevent_destroy,
+                (None, None) => false,
+            };
+            if !goes || !protected {
+                continue;
+            }
+            let what = if change.action == Action::Delete {
+                "delete"
+            } else {
+                "replace"
+            };
+            let at = declared.map(|resource| {
+                let path = crate::value::AttributePath::root("lifecycle").key("prevent_destroy");
+                self.places.span(resource.place_of(&path))
+            });
+            problems.push(
+                Diagnostic::error(PREVENT_DESTROY, "a protected object would be destroyed")
+                    .detail(format!(
+                        "The plan would {what} `{}`, whose lifecycle says `prevent_destroy`.",
+                        change.address
+                    ))
+                    .at(at)
+                    .hint(match declared {
+                        Some(_) => "take `prevent_destroy` away first, or undo what makes it go".to_owned(),
+                        None => format!(
+                            "declare `{}` again with `prevent_destroy: false` and apply that first, or forget it with \
+                             `type: removed` and `destroy: false`",
+                            change.address
+                        ),
+                    }),
+            );
+            blocked.push(change.address.clone());
+        }
+        blocked
+    }
+
+    fn notes(&self, changes: &[Change], left_out: &BTreeSet<ResourceAddress>) -> Vec<Note> {
+        let mut notes: Vec<Note> = self
+            .input
+            .configuration
+            .notes
+            .iter()
+            .map(|(message, place)| Note {
+                message: message.clone(),
+                place: place.clone(),
+            })
+            .collect();
+        let mut note = |message: String, place| {
+            notes.push(Note {
+                message: message.into(),
+                place,
+            });
+        };
+        for (position, because) in &self.selection.held_up {
+            let address = self.graph.address(*position);
+            if address != because {
+                note(
+                    format!("`{address}` is left alone: it depends on `{because}`, whose call is unsettled."),
+                    None,
+                );
+            }
+        }
+        for (uid, because) in &self.selection.held_up_objects {
+            if let Some(record) = self.known.state.record(*uid)
+                && record.address != *because
+            {
+                note(
+                    format!(
+                        "`{}` is kept: `{because}` uses it, whose call is unsettled.",
+                        record.address
+                    ),
+                    None,
+                );
+            }
+        }
+        if self.selection.partial {
+            let count = left_out.len();
+            let what = match count {
+                0 => "Nothing that differs is left out.".to_owned(),
+                1 => "1 change is left out.".to_owned(),
+                _ => format!("{count} changes are left out."),
+            };
+            note(format!("This plan is partial. {what}"), None);
+        }
+        for (operation, tombstone) in &self.input.state.tombstones {
+            use crate::provider::Observation;
+            if let Some(Observation::Present(found)) = self.input.world.observations.get(operation) {
+                note(
+                    format!(
+                        "The creation of `{}` that was given up turned up late: the object `{}` exists and is not \
+                         managed. Import it, or delete it by hand.",
+                        tombstone.address, found.id
+                    ),
+                    None,
+                );
+            }
+        }
+        for (message, place) in finding::likely_moves(changes) {
+            note(message, place);
+        }
+        notes.sort();
+        notes.dedup();
+        notes
+    }
+}

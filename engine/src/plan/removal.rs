@@ -1,0 +1,176 @@
+//! Objects that go: those that nothing declares any more, deposed ones, and all of them when destroying.
+
+use std::collections::BTreeMap;
+
+use crate::address::ResourceAddress;
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::diff::differences;
+use crate::graph::ResourceGraph;
+use crate::plan::Mode;
+use crate::plan::change::{Action, AttributeChange, Cause, Change, Reason};
+use crate::plan::evaluate::protect;
+use crate::plan::known::Known;
+use crate::plan::options::PlanInput;
+use crate::plan::problem::Places;
+use crate::plan::selection::Selection;
+use crate::resource::Removed;
+use crate::state::record::Record;
+use crate::value::Attributes;
+
+/// What becomes of recorded objects that no resource keeps.
+pub(super) struct Removals {
+    /// What happens to each.
+    pub(super) changes: Vec<Change>,
+    /// Those that a selection left out.
+    pub(super) left_out: Vec<ResourceAddress>,
+}
+
+/// Plans the objects that go.
+pub(super) fn plan(
+    input: &PlanInput<'_>,
+    graph: &ResourceGraph,
+    known: &Known<'_>,
+    selection: &Selection,
+    places: &Places<'_>,
+    problems: &mut Diagnostics,
+) -> Removals {
+    let destroy = input.options.mode == Mode::Destroy;
+    let removed = removed_documents(input, graph, places, problems);
+    let mut removals = Removals {
+        changes: Vec::new(),
+        left_out: Vec::new(),
+    };
+    for record in known.state.records() {
+        let declared = graph.position(&record.address);
+        if declared.is_some() && !record.deposed && !destroy {
+            continue;
+        }
+        if known.unsettled_objects.contains(&record.uid) {
+            continue;
+        }
+        if !selection.covers_object(record.uid) {
+            removals.left_out.push(record.address.clone());
+            continue;
+        }
+        let document = removed.get(&record.address).filter(|_| !record.deposed);
+        let forget = document.is_some_and(|document| !document.destroy) && !destroy;
+        let reason = match (record.deposed, destroy) {
+            (true, _) => Reason::Deposed,
+            (false, true) => Reason::Destroy,
+            (false, false) => Reason::Undeclared(document.map(|document| document.place.clone())),
+        };
+        if let Some(change) = goes(input, known, record, reason, forget, problems) {
+            removals.changes.push(change);
+        }
+    }
+    removals
+}
+
+fn removed_documents<'a>(
+    input: &PlanInput<'a>,
+    graph: &ResourceGraph,
+    places: &Places<'_>,
+    problems: &mut Diagnostics,
+) -> BTreeMap<&'a ResourceAddress, &'a Removed> {
+    let mut found = BTreeMap::new();
+    for removed in &input.configuration.directives.removed {
+        if let Some(at) = graph.position(&removed.from) {
+            let resource = &input.configuration.resources[at];
+            problems.push(
+                Diagnostic::error("removed-and-declared", "removed and declared at once")
+                    .detail(format!(
+                        "`{}` is said to be removed, and the configuration declares it.",
+                        removed.from
+                    ))
+                    .at(places.span(&removed.place))
+                    .related(places.span(&resource.document.place), "declared here")
+                    .hint("take one of the two out"),
+            );
+            continue;
+        }
+        found.insert(&removed.from, removed);
+    }
+    found
+}
+
+fn goes(
+    input: &PlanInput<'_>,
+    known: &Known<'_>,
+    record: &Record,
+    reason: Reason,
+    forget: bool,
+    problems: &mut Diagnostics,
+) -> Option<Change> {
+    let Some(provider) = input.providers.provider(&record.address.resource_type) else {
+        if forget {
+            return Some(change(
+                record,
+                reason,
+                Action::Forget,
+                record.attributes.clone(),
+                Vec::new(),
+            ));
+        }
+        problems.push(
+            Diagnostic::error("no-provider", "nothing can delete this object")
+                .detail(format!(
+                    "`{}` is recorded, the configuration no longer declares it, and no provider of this build manages \
+                     `{}`.",
+                    record.address, record.address.resource_type
+                ))
+                .hint(format!(
+                    "use a build with the provider `{}`, or `gabion state rm {}` to forget the object",
+                    record.declaration.provider, record.address
+                )),
+        );
+        return None;
+    };
+    let schema = provider.resource_schema(&record.address.resource_type);
+    let mut before = known.attributes(record);
+    protect(schema, &mut before, input.options.key.as_deref());
+    let attributes = if forget {
+        Vec::new()
+    } else {
+        let found = differences(schema, &before, &Attributes::new()).found.into_iter();
+        found
+            .map(|difference| AttributeChange {
+                path: difference.path,
+                before: difference.before,
+                after: None,
+                forces_replacement: false,
+                sensitive: difference.sensitive,
+                cause: Cause::Configuration(None),
+            })
+            .collect()
+    };
+    let action = if forget { Action::Forget } else { Action::Delete };
+    Some(change(record, reason, action, before, attributes))
+}
+
+fn change(
+    record: &Record,
+    reason: Reason,
+    action: Action,
+    before: Attributes,
+    attributes: Vec<AttributeChange>,
+) -> Change {
+    Change {
+        address: record.address.clone(),
+        uid: Some(record.uid),
+        provider: record.declaration.provider.clone(),
+        deposed: record.deposed,
+        action,
+        reasons: vec![reason],
+        previous_address: None,
+        importing: None,
+        imported: None,
+        attributes,
+        before: Some(before),
+        after: None,
+        inputs: None,
+        declaration: None,
+        conditions: Vec::new(),
+        deleted_with: None,
+        notes: Vec::new(),
+    }
+}

@@ -1,0 +1,434 @@
+//! The steps of a plan and the order between them, so that the executor chooses nothing.
+//!
+//! Every change has a node for what makes or updates its object and one for what removes an object. Nodes without a
+//! call only carry order from dependencies to dependants; they are dropped at the end, except where keeping one as a
+//! check saves many edges.
+
+use std::cmp::Reverse;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+
+use petgraph::graph::{DiGraph, NodeIndex};
+
+use crate::address::Uid;
+use crate::diagnostic::Diagnostic;
+use crate::graph::ResourceGraph;
+use crate::plan::change::{Action, Change};
+use crate::plan::claims::HandOver;
+use crate::plan::known::Known;
+use crate::plan::step::{Step, StepId, StepOperation};
+use crate::schema::ReplaceOrder;
+
+/// Why one node waits for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    Depends,
+    Replaces,
+    StopsUsing,
+    GoesWith,
+    HandsOver(usize),
+}
+
+struct Node {
+    change: Option<usize>,
+    operation: Option<StepOperation>,
+    label: String,
+    after: Vec<(usize, Why)>,
+}
+
+struct Builder<'a> {
+    changes: &'a [Change],
+    known: &'a Known<'a>,
+    graph: &'a ResourceGraph,
+    hand_overs: &'a [HandOver],
+    nodes: Vec<Node>,
+    /// The node that makes or updates each declared resource.
+    apply: Vec<usize>,
+    /// The node that removes each object that goes.
+    remove: BTreeMap<Uid, usize>,
+    /// The change that each object's removal belongs to.
+    removing: BTreeMap<Uid, usize>,
+}
+
+/// Makes the steps of sorted changes, or explains why no order satisfies all of them.
+pub(super) fn build(
+    changes: &[Change],
+    known: &Known<'_>,
+    graph: &ResourceGraph,
+    hand_overs: &[HandOver],
+) -> Result<Vec<Step>, Diagnostic> {
+    let mut builder = Builder {
+        changes,
+        known,
+        graph,
+        hand_overs,
+        nodes: Vec::new(),
+        apply: Vec::new(),
+        remove: BTreeMap::new(),
+        removing: BTreeMap::new(),
+    };
+    builder.add_nodes();
+    builder.order_by_configuration();
+    builder.order_by_records();
+    builder.order_hand_overs();
+    builder.finish()
+}
+
+impl Builder<'_> {
+    fn add_nodes(&mut self) {
+        let mut apply: Vec<Option<usize>> = vec![None; self.graph.len()];
+        for (index, change) in self.changes.iter().enumerate() {
+            let address = &change.address;
+            let declared = self.graph.position(address).filter(|_| change.after.is_some());
+            let operation = match change.action {
+                Action::Create => Some(StepOperation::Create { deposes: None }),
+                Action::Update => Some(StepOperation::Update),
+                Action::Replace(ReplaceOrder::CreateThenDelete) => {
+                    Some(StepOperation::Create { deposes: change.uid })
+                }
+                Action::Replace(ReplaceOrder::DeleteThenCreate) => {
+                    Some(StepOperation::Create { deposes: None })
+                }
+                Action::NoOp if !change.conditions.is_empty() => Some(StepOperation::Check),
+                Action::NoOp | Action::Delete | Action::Forget => None,
+            };
+            if let Some(position) = declared {
+                let verb = match change.action {
+                    Action::Update => "update of",
+                    Action::NoOp => "check of",
+                    _ => "creation of",
+                };
+                apply[position] = Some(self.node(Some(index), operation, format!("{verb} `{address}`")));
+            }
+            if matches!(change.action, Action::Delete | Action::Replace(_))
+                && let Some(uid) = change.uid
+            {
+                let operation = match change.deleted_with {
+                    Some(with) => StepOperation::DeleteWith { uid, with },
+                    None => StepOperation::Delete { uid },
+                };
+                let old = if change.action == Action::Delete {
+                    ""
+                } else {
+                    "old "
+                };
+                let label = format!("deletion of the {old}`{address}`");
+                let node = self.node(Some(index), Some(operation), label);
+                self.remove.insert(uid, node);
+                self.removing.insert(uid, index);
+            }
+        }
+        self.apply = apply
+            .into_iter()
+            .enumerate()
+            .map(|(position, node)| {
+                node.unwrap_or_else(|| {
+                    self.node(
+                        None,
+                        None,
+                        format!("`{}`, left as it is", self.graph.address(position)),
+                    )
+                })
+            })
+            .collect();
+    }
+
+    fn node(&mut self, change: Option<usize>, operation: Option<StepOperation>, label: String) -> usize {
+        self.nodes.push(Node {
+            change,
+            operation,
+            label,
+            after: Vec::new(),
+        });
+        self.nodes.len() - 1
+    }
+
+    fn edge(&mut self, first: usize, then: usize, why: Why) {
+        if first != then {
+            self.nodes[then].after.push((first, why));
+        }
+    }
+
+    fn order_by_configuration(&mut self) {
+        for position in 0..self.graph.len() {
+            for (dependency, _) in self.graph.dependencies(position) {
+                self.edge(self.apply[dependency], self.apply[position], Why::Depends);
+            }
+        }
+    }
+
+    fn order_by_records(&mut self) {
+        let removals: Vec<(Uid, usize)> = self.remove.iter().map(|(uid, node)| (*uid, *node)).collect();
+        for (uid, removal) in removals {
+            let change = &self.changes[self.removing[&uid]];
+            let deletes_first = change.action == Action::Replace(ReplaceOrder::DeleteThenCreate);
+            if let Action::Replace(_) = change.action
+                && let Some(position) = self.graph.position(&change.address)
+            {
+                let apply = self.apply[position];
+                if deletes_first {
+                    self.edge(removal, apply, Why::Replaces);
+                } else {
+                    self.edge(apply, removal, Why::Replaces);
+                }
+            }
+            let holder = change
+                .deleted_with
+                .and_then(|with| self.remove.get(&with))
+                .copied();
+            if let Some(holder) = holder {
+                self.edge(holder, removal, Why::GoesWith);
+            }
+            // What waits for an object that goes with its holder waits for the holder.
+            let until = holder.unwrap_or(removal);
+            for dependant in self.known.dependants(uid).to_vec() {
+                self.order_dependant(dependant, uid, removal, deletes_first);
+                if until != removal {
+                    self.order_dependant(dependant, uid, until, deletes_first);
+                }
+            }
+        }
+    }
+
+    /// Makes the removal of an object wait for one that depended on it.
+    fn order_dependant(&mut self, dependant: Uid, uid: Uid, removal: usize, deletes_first: bool) {
+        if let Some(node) = self.remove.get(&dependant).copied() {
+            let with = self.changes[self.removing[&dependant]].deleted_with;
+            if with == Some(uid) {
+                return;
+            }
+            self.edge(node, removal, Why::StopsUsing);
+        }
+        let Some(record) = self
+            .known
+            .state
+            .record(dependant)
+            .filter(|record| !record.deposed)
+        else {
+            return;
+        };
+        if let Some(position) = self.graph.position(&record.address) {
+            // An object that comes back at the same address is there again before what still depends on it is updated.
+            if deletes_first && self.needs(position, uid) {
+                return;
+            }
+            self.edge(self.apply[position], removal, Why::StopsUsing);
+        }
+    }
+
+    /// Returns whether a resource depends, by the configuration, on the one that has an object.
+    fn needs(&self, position: usize, uid: Uid) -> bool {
+        let address = &self.changes[self.removing[&uid]].address;
+        let Some(target) = self.graph.position(address) else {
+            return false;
+        };
+        let direct = self.graph.dependencies(position);
+        if direct.iter().any(|(to, _)| *to == target) {
+            return true;
+        }
+        let mut open: Vec<usize> = direct.into_iter().map(|(to, _)| to).collect();
+        let mut seen: BTreeSet<usize> = open.iter().copied().collect();
+        while let Some(at) = open.pop() {
+            for (to, _) in self.graph.dependencies(at) {
+                if to == target {
+                    return true;
+                }
+                if seen.insert(to) {
+                    open.push(to);
+                }
+            }
+        }
+        false
+    }
+
+    fn order_hand_overs(&mut self) {
+        for (index, hand_over) in self.hand_overs.iter().enumerate() {
+            let Some(position) = self.graph.position(&hand_over.to) else {
+                continue;
+            };
+            let released = self.remove.get(&hand_over.from).copied().or_else(|| {
+                let record = self.known.state.record(hand_over.from)?;
+                self.graph.position(&record.address).map(|at| self.apply[at])
+            });
+            if let Some(released) = released {
+                self.edge(released, self.apply[position], Why::HandsOver(index));
+            }
+        }
+    }
+
+    fn finish(mut self) -> Result<Vec<Step>, Diagnostic> {
+        for node in &mut self.nodes {
+            node.after.sort_by_key(|(first, _)| *first);
+            node.after.dedup_by_key(|(first, _)| *first);
+        }
+        let Some(order) = self.sort() else {
+            return Err(self.cycle());
+        };
+        let mut waiting: Vec<usize> = vec![0; self.nodes.len()];
+        for node in &self.nodes {
+            for (first, _) in &node.after {
+                waiting[*first] += 1;
+            }
+        }
+        // For each node, the steps that being after it means being after.
+        let mut reach: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); self.nodes.len()];
+        let mut kept: Vec<(usize, BTreeSet<usize>)> = Vec::new();
+        for at in order {
+            let mut before = BTreeSet::new();
+            for (first, _) in &self.nodes[at].after {
+                before.extend(reach[*first].iter().copied());
+            }
+            let (many_in, many_out) = (before.len(), waiting[at]);
+            let node = &mut self.nodes[at];
+            let joins = many_in > 8 && many_out > 8 && node.change.is_some();
+            if node.operation.is_none() && joins {
+                node.operation = Some(StepOperation::Check);
+            }
+            if node.operation.is_some() {
+                kept.push((at, before));
+                reach[at] = BTreeSet::from([at]);
+            } else {
+                reach[at] = before;
+            }
+        }
+        Ok(self.number(kept))
+    }
+
+    fn number(&self, kept: Vec<(usize, BTreeSet<usize>)>) -> Vec<Step> {
+        let id = |index: usize| StepId(u32::try_from(index).expect("a plan has fewer than 2^32 steps"));
+        let ids: BTreeMap<usize, StepId> = kept
+            .iter()
+            .enumerate()
+            .map(|(index, (node, _))| (*node, id(index)))
+            .collect();
+        kept.into_iter()
+            .filter_map(|(node, before)| {
+                let Node {
+                    change, operation, ..
+                } = &self.nodes[node];
+                let mut after: Vec<StepId> = before.iter().map(|first| ids[first]).collect();
+                after.sort_unstable();
+                Some(Step {
+                    id: ids[&node],
+                    change: (*change)?,
+                    operation: (*operation)?,
+                    after,
+                })
+            })
+            .collect()
+    }
+
+    /// Kahn's algorithm, earlier changes first among those that are ready.
+    fn sort(&self) -> Option<Vec<usize>> {
+        let mut left: Vec<usize> = self.nodes.iter().map(|node| node.after.len()).collect();
+        let mut followers: Vec<Vec<usize>> = vec![Vec::new(); self.nodes.len()];
+        for (index, node) in self.nodes.iter().enumerate() {
+            for (first, _) in &node.after {
+                followers[*first].push(index);
+            }
+        }
+        let mut ready: BinaryHeap<Reverse<usize>> = (0..self.nodes.len())
+            .filter(|at| left[*at] == 0)
+            .map(Reverse)
+            .collect();
+        let mut order = Vec::with_capacity(self.nodes.len());
+        while let Some(Reverse(at)) = ready.pop() {
+            order.push(at);
+            for follower in &followers[at] {
+                left[*follower] -= 1;
+                if left[*follower] == 0 {
+                    ready.push(Reverse(*follower));
+                }
+            }
+        }
+        (order.len() == self.nodes.len()).then_some(order)
+    }
+
+    /// Words a cycle of steps, and which edge to cut.
+    fn cycle(&self) -> Diagnostic {
+        let mut graph: DiGraph<(), ()> = DiGraph::with_capacity(self.nodes.len(), self.nodes.len());
+        for _ in &self.nodes {
+            graph.add_node(());
+        }
+        for (index, node) in self.nodes.iter().enumerate() {
+            for (first, _) in &node.after {
+                graph.add_edge(NodeIndex::new(index), NodeIndex::new(*first), ());
+            }
+        }
+        let mut components = petgraph::algo::kosaraju_scc(&graph);
+        for component in &mut components {
+            component.sort_unstable();
+        }
+        components.sort();
+        let component: BTreeSet<usize> = components
+            .into_iter()
+            .find(|component| component.len() > 1)
+            .into_iter()
+            .flatten()
+            .map(NodeIndex::index)
+            .collect();
+        let path = self.walk(&component);
+        let mut lines = Vec::new();
+        let mut hint =
+            "plan in two runs: first without the replacement (`--exclude`), then with it".to_owned();
+        for (index, at) in path.iter().enumerate() {
+            let next = path[(index + 1) % path.len()];
+            let why = self.nodes[*at]
+                .after
+                .iter()
+                .find(|(first, _)| *first == next)
+                .map(|(_, why)| *why);
+            let clause = match why {
+                Some(Why::Depends) | None => "depends on it".to_owned(),
+                Some(Why::Replaces) => "replaces it in that order".to_owned(),
+                Some(Why::StopsUsing) => "is used by it until then".to_owned(),
+                Some(Why::GoesWith) => "goes with it".to_owned(),
+                Some(Why::HandsOver(claim)) => {
+                    let claim = &self.hand_overs[claim];
+                    hint = format!(
+                        "the edge to cut is the hand-over of `{}` to `{}`: give that another one, or apply in two runs",
+                        claim.key, claim.to
+                    );
+                    format!("takes over `{}`", claim.key)
+                }
+            };
+            lines.push(format!(
+                "{} waits for the {}: {clause}",
+                self.nodes[*at].label, self.nodes[next].label
+            ));
+        }
+        Diagnostic::error("step-cycle", "no order of the changes works")
+            .detail(lines.join("\n"))
+            .hint(hint)
+    }
+
+    /// Returns a shortest cycle through the first node of a component.
+    fn walk(&self, component: &BTreeSet<usize>) -> Vec<usize> {
+        let Some(start) = component.first().copied() else {
+            return Vec::new();
+        };
+        let mut came_from: BTreeMap<usize, usize> = BTreeMap::new();
+        let mut queue = std::collections::VecDeque::from([start]);
+        while let Some(at) = queue.pop_front() {
+            for (next, _) in self.nodes[at]
+                .after
+                .iter()
+                .filter(|(next, _)| component.contains(next))
+            {
+                if *next == start {
+                    let mut path = vec![at];
+                    while let Some(before) = path.last().and_then(|last| came_from.get(last)) {
+                        path.push(*before);
+                    }
+                    path.reverse();
+                    return path;
+                }
+                if let Entry::Vacant(unseen) = came_from.entry(*next) {
+                    unseen.insert(at);
+                    queue.push_back(*next);
+                }
+            }
+        }
+        vec![start]
+    }
+}

@@ -1,0 +1,175 @@
+//! Inputs against the schema of their type.
+
+use crate::diagnostic::{Diagnostic, Diagnostics, suggestion};
+use crate::plan::problem::Places;
+use crate::provider::{Provider, ValidateRequest};
+use crate::resource::Resource;
+use crate::schema::{AttributeKind, ResourceSchema};
+use crate::value::{AttributePath, Attributes, Value};
+
+/// Checks a resource's evaluated inputs; reports every problem.
+pub(super) fn validate(
+    resource: &Resource,
+    inputs: &Attributes,
+    schema: &ResourceSchema,
+    provider: &dyn Provider,
+    places: &Places<'_>,
+) -> Diagnostics {
+    let mut problems = Diagnostics::new();
+    let names = || {
+        let attributes = schema.attributes.iter();
+        attributes
+            .filter(|(_, a)| a.configurable)
+            .map(|(name, _)| &**name)
+    };
+    for (name, value) in inputs {
+        let path = AttributePath::root(name);
+        let at = places.span(resource.place_of(&path));
+        let Some(attribute) = schema.attributes.get(name) else {
+            problems.push(
+                Diagnostic::error("unknown-attribute", "unknown attribute")
+                    .detail(format!("`{}` has no attribute `{name}`.", schema.resource_type))
+                    .at(at)
+                    .hint(suggestion(name, names()).or_else(|| {
+                        let all: Vec<&str> = names().collect();
+                        Some(format!("it has: {}", all.join(", ")))
+                    })),
+            );
+            continue;
+        };
+        if !attribute.configurable {
+            if !value.is_null() {
+                problems.push(
+                    Diagnostic::error("computed-attribute", "this attribute cannot be set")
+                        .detail(format!(
+                            "`{name}` of `{}` is computed by the provider.",
+                            schema.resource_type
+                        ))
+                        .at(at)
+                        .hint("remove it"),
+                );
+            }
+            continue;
+        }
+        let mut wrong = Vec::new();
+        mismatches(&attribute.kind, value, &path, &mut wrong);
+        for (path, message, hint) in wrong {
+            problems.push(
+                Diagnostic::error("wrong-type", "wrong type")
+                    .detail(format!("`{path}` of `{}` {message}", resource.address))
+                    .at(places.span(resource.place_of(&path)))
+                    .hint(hint),
+            );
+        }
+    }
+    for (name, attribute) in &schema.attributes {
+        let missing = inputs.get(name).is_none_or(Value::is_null);
+        if attribute.required && missing {
+            problems.push(
+                Diagnostic::error("missing-attribute", "missing attribute")
+                    .detail(format!(
+                        "`{}` needs `{name}`: {}",
+                        resource.address, attribute.description
+                    ))
+                    .at(places.span(resource.place_of(&AttributePath::root(name))))
+                    .hint(format!("set `{name}`")),
+            );
+        }
+    }
+    if problems.is_empty() {
+        let request = ValidateRequest {
+            resource_type: resource.address.resource_type.clone(),
+            address: resource.address.clone(),
+            inputs: inputs.clone(),
+        };
+        for problem in provider.validate(&request) {
+            problems.push(
+                Diagnostic::error("invalid-attribute", "invalid attribute")
+                    .detail(format!(
+                        "`{}` of `{}`: {}",
+                        problem.path, resource.address, problem.message
+                    ))
+                    .at(places.span(resource.place_of(&problem.path)))
+                    .hint(problem.hint),
+            );
+        }
+    }
+    problems
+}
+
+type Mismatch = (AttributePath, String, Option<String>);
+
+/// Finds the values that are not of a kind. Null, unknown and sealed values are of every kind.
+pub(super) fn mismatches(kind: &AttributeKind, value: &Value, path: &AttributePath, out: &mut Vec<Mismatch>) {
+    use AttributeKind as Kind;
+    match (kind, value) {
+        (_, Value::Null | Value::Unknown(_)) | (Kind::Any, _) => {}
+        (kind, Value::Secret(secret)) => {
+            if let Some(value) = secret.expose() {
+                mismatches(kind, value, path, out);
+            }
+        }
+        (Kind::Bool, Value::Bool(_))
+        | (Kind::Int, Value::Int(_))
+        | (Kind::Float, Value::Int(_) | Value::Float(_))
+        | (Kind::String, Value::String(_)) => {}
+        (Kind::List(inner), Value::List(items)) => {
+            for (index, item) in items.iter().enumerate() {
+                mismatches(inner, item, &path.index(index), out);
+            }
+        }
+        (Kind::Map(inner), Value::Map(entries)) => {
+            for (name, item) in entries {
+                mismatches(inner, item, &path.key(name), out);
+            }
+        }
+        (Kind::Object(kinds), Value::Map(entries)) => {
+            for (name, item) in entries {
+                match kinds.get(name) {
+                    Some(inner) => mismatches(inner, item, &path.key(name), out),
+                    None => out.push((
+                        path.key(name),
+                        format!("is unknown: `{path}` has no entry `{name}`."),
+                        suggestion(name, kinds.keys().map(AsRef::as_ref)),
+                    )),
+                }
+            }
+        }
+        (kind, value) => {
+            let quote = matches!(kind, Kind::String)
+                && matches!(value, Value::Int(_) | Value::Float(_) | Value::Bool(_));
+            out.push((
+                path.clone(),
+                format!("must be {}, and is {}.", kind_name(kind), value_name(value)),
+                quote.then(|| "put it in quotes".to_owned()),
+            ));
+        }
+    }
+}
+
+/// Names a kind with its article.
+pub(super) fn kind_name(kind: &AttributeKind) -> &'static str {
+    match kind {
+        AttributeKind::Any => "any value",
+        AttributeKind::Bool => "true or false",
+        AttributeKind::Int => "a whole number",
+        AttributeKind::Float => "a number",
+        AttributeKind::String => "a text",
+        AttributeKind::List(_) => "a list",
+        AttributeKind::Map(_) | AttributeKind::Object(_) => "a map",
+    }
+}
+
+fn value_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "true or false",
+        Value::Int(_) => "a whole number",
+        Value::Float(_) => "a number",
+        Value::String(_) => "a text",
+        Value::List(_) => "a list",
+        Value::Map(_) => "a map",
+        Value::Unknown(_) => "not known yet",
+        Value::Secret(_) => "a secret",
+    }
+}
