@@ -1,5 +1,7 @@
 //! The stores of the engine keep what the store contract promises.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::PathBuf;
 use std::sync::Arc;
 

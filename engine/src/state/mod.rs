@@ -6,6 +6,7 @@ pub mod event;
 pub mod fingerprint;
 pub mod fold;
 pub mod head;
+pub mod history;
 pub mod journal;
 pub mod lease;
 pub mod map;
@@ -15,6 +16,7 @@ pub mod record;
 pub mod snapshot;
 pub mod sqlite;
 pub mod store;
+pub mod surgery;
 pub mod verify;
 
 pub use clock::{Clock, SystemClock};

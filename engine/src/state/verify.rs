@@ -85,7 +85,7 @@ fn differences(folded: &State, loaded: &State) -> Vec<String> {
     for uid in uids {
         match (folded.record(uid), loaded.record(uid)) {
             (Some(record), None) => {
-                found.push(format!("The record of `{}` ({uid}) is missing.", record.address))
+                found.push(format!("The record of `{}` ({uid}) is missing.", record.address));
             }
             (None, Some(record)) => found.push(format!(
                 "There is a record of `{}` ({uid}), and the log has no such object.",

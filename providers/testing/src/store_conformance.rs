@@ -185,7 +185,7 @@ async fn a_log_that_moved_refuses(place: &dyn StorePlace) {
     for wrong in [before.serial - 1, before.serial + 1] {
         match append(&*store, epoch, wrong, vec![create(1, 1, "a")]).await {
             Err(StoreError::Moved { expected, found }) => {
-                assert_eq!((expected, found), (wrong, before.serial))
+                assert_eq!((expected, found), (wrong, before.serial));
             }
             other => panic!("{other:?}"),
         }

@@ -191,7 +191,23 @@ impl DatabaseFile {
                 format!("it ends after {} bytes, within its header", header.len()),
             ));
         }
+        // Bytes 16 and 17: the page size, where 1 stands for 65536.
+        let page = match u64::from(u16::from_be_bytes([header[16], header[17]])) {
+            1 => 65536,
+            page => page.max(1),
+        };
+        // SQLite reads what is missing of the last page as zeros. While there is a log to recover from, that is mended.
+        if metadata.len() % page != 0 && !self.has_log() {
+            return Err(self.unreadable(
+                "the database file",
+                format!("it ends after {} bytes, within a page", metadata.len()),
+            ));
+        }
         Ok(())
+    }
+
+    fn has_log(&self) -> bool {
+        std::fs::metadata(self.beside("-wal")).is_ok_and(|metadata| metadata.len() > 0)
     }
 
     /// Makes the database with what `fill` puts into it. It appears under its name complete, or not at all.
