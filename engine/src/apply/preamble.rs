@@ -147,6 +147,8 @@ async fn import(
         private: state.private,
         declaration: view.with_dependencies(declaration),
         open: None,
+        last_call: None,
+        changed_by: None,
         created_at: 0,
         changed_at: 0,
     })
