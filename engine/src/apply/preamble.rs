@@ -151,8 +151,6 @@ async fn import(
         changed_by: None,
         created_at: 0,
         changed_at: 0,
-        changed_by: None,
-        last_call: None,
     })
 }
 
