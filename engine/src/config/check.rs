@@ -1,11 +1,10 @@
 //! Checks across all documents: addresses, references, directives, secrets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::check_directives::DirectiveCheck;
 use super::condition::ConditionExpression;
-use super::document::Document;
 use super::expression::{Reference, Resolved, Target, Template};
 use super::project::{LowerInputs, Project};
 use super::registry::Purpose;
@@ -16,14 +15,16 @@ use crate::resource::{Configuration, Directives, Place, Resource};
 use crate::value::{AttributePath, Attributes, Unknown, Value};
 
 /// Unknown references beyond this many get no suggestion: each costs a look at every address.
-const SUGGESTIONS: usize = 200;
+const SUGGESTIONS: usize = 20;
+/// How many problems of one text are reported; a text with more is broken as a whole.
+const PROBLEMS_PER_TEXT: usize = 20;
 
 /// Checks a configuration and opens its secrets.
 pub(super) struct Checker<'a> {
     project: &'a Project,
     inputs: LowerInputs<'a>,
     incomplete: bool,
-    failed: Vec<&'a Document>,
+    failed: BTreeSet<&'a str>,
     /// Where each address is declared.
     declared: BTreeMap<ResourceAddress, Place>,
     suggested: usize,
@@ -35,7 +36,7 @@ impl<'a> Checker<'a> {
         project: &'a Project,
         inputs: LowerInputs<'a>,
         incomplete: bool,
-        failed: Vec<&'a Document>,
+        failed: BTreeSet<&'a str>,
     ) -> Self {
         let (declared, problems) = (BTreeMap::new(), Diagnostics::new());
         Self {
@@ -158,10 +159,13 @@ impl<'a> Checker<'a> {
 
     /// Checks a template's references; a template that needs nothing but secrets becomes the secret itself.
     fn template(&mut self, template: &Template, user: &str, place: Option<&Place>) -> Value {
-        let mut only_secrets = true;
+        let whole = place.and_then(|place| self.span(place));
+        let (mut only_secrets, before) = (true, self.problems.len());
         for reference in template.references() {
             only_secrets &= matches!(reference.target, Target::Environment(_) | Target::Secret(_));
-            self.reference(reference, user, place);
+            if self.problems.len() < before + PROBLEMS_PER_TEXT {
+                self.reference(reference, user, whole.as_ref());
+            }
         }
         if !only_secrets || template.literal().is_some() {
             return template.to_value();
@@ -192,18 +196,18 @@ impl<'a> Checker<'a> {
         self.inputs.purpose == Purpose::Plan && (self.inputs.environment)(variable).is_none()
     }
 
-    fn reference(&mut self, reference: &Reference, user: &str, place: Option<&Place>) {
+    fn reference(&mut self, reference: &Reference, user: &str, whole: Option<&Span>) {
         match &reference.target {
             Target::Environment(name) => {
                 if self.lacks(name) {
-                    let span = self.reference_span(reference, place);
+                    let span = reference_span(reference, whole);
                     self.problems
                         .push(missing_variable(name, format!("{user} needs it."), span));
                 }
             }
             Target::Secret(name) => match self.project.settings.secrets.get(&**name) {
                 None => {
-                    let span = self.reference_span(reference, place);
+                    let span = reference_span(reference, whole);
                     self.problems
                         .push(self.project.settings.undeclared_secret(name, span));
                 }
@@ -219,12 +223,12 @@ impl<'a> Checker<'a> {
             },
             Target::Resource(address) => {
                 if !self.exists(address) {
-                    let span = self.reference_span(reference, place);
+                    let span = reference_span(reference, whole);
                     self.unknown_reference(address, user, span);
                 }
             }
             Target::Scope(name) => {
-                let span = self.reference_span(reference, place);
+                let span = reference_span(reference, whole);
                 self.problems.push(
                     Diagnostic::error("unknown-reference", "unknown reference")
                         .detail(format!(
@@ -242,9 +246,7 @@ impl<'a> Checker<'a> {
         let of_failed = || {
             let head = address.name.as_str().split('/').next().unwrap_or_default();
             let machine = address.name.as_str().rsplit('/').next().unwrap_or_default();
-            self.failed
-                .iter()
-                .any(|document| [head, machine].contains(&document.name()))
+            self.failed.contains(head) || self.failed.contains(machine)
         };
         self.incomplete || self.declared.contains_key(address) || of_failed()
     }
@@ -293,23 +295,6 @@ impl<'a> Checker<'a> {
             .or_else(|| of_name().find(|(other, _)| Some(other.resource_type.as_str()) == kind))
     }
 
-    /// The place of a reference within the text at `place`: found by its own text, which a source holds verbatim.
-    fn reference_span(&self, reference: &Reference, place: Option<&Place>) -> Option<Span> {
-        /// A block scalar's expression stands below its place; further away it is another one.
-        const WITHIN: usize = 64 * 1024;
-        let whole = self.span(place?)?;
-        let text = reference.to_string();
-        let mut end = (whole.start + WITHIN).min(whole.file.text().len());
-        while !whole.file.text().is_char_boundary(end) {
-            end -= 1;
-        }
-        let found = whole.file.text()[whole.start..end].find(&text);
-        match found.map(|at| whole.start + at) {
-            Some(at) => Some(Span::new(&whole.file, at, at + text.len())),
-            None => Some(whole),
-        }
-    }
-
     /// Checks what a resource says beside its inputs.
     fn declarations(&mut self, resource: &Resource) {
         let user = format!("`{}`", resource.address);
@@ -319,22 +304,20 @@ impl<'a> Checker<'a> {
                 self.unknown_reference(address, &user, span);
             }
         }
-        let root = resource.place_of(&AttributePath::default());
+        let root = self.span(resource.place_of(&AttributePath::default()));
         for trigger in &resource.lifecycle.replace_triggered_by {
             if let Ok(template) = trigger.as_str().parse::<Template>() {
                 for reference in template.references() {
-                    self.reference(reference, &user, Some(root));
+                    self.reference(reference, &user, root.as_ref());
                 }
             }
         }
         for condition in &resource.conditions {
             if let Ok(parsed) = condition.condition.as_str().parse::<ConditionExpression>() {
+                let whole = self.span(&condition.place);
+                let user = format!("a condition of {user}");
                 for (reference, _) in parsed.references() {
-                    self.reference(
-                        &reference,
-                        &format!("a condition of {user}"),
-                        Some(&condition.place),
-                    );
+                    self.reference(&reference, &user, whole.as_ref());
                 }
             }
         }
@@ -372,6 +355,26 @@ impl<'a> Checker<'a> {
             self.unknown_reference(&address, "this document", span);
         }
     }
+}
+
+/// The place of a reference within the text that starts at `whole`: found by its own text, which a source holds
+/// verbatim.
+fn reference_span(reference: &Reference, whole: Option<&Span>) -> Option<Span> {
+    /// A block scalar's expression stands below its first line; further away it is another one.
+    const WITHIN: usize = 64 * 1024;
+    let whole = whole?;
+    let source = whole.file.text();
+    let mut end = (whole.start + WITHIN).min(source.len());
+    while !source.is_char_boundary(end) {
+        end -= 1;
+    }
+    let text = reference.to_string();
+    Some(
+        match source[whole.start..end].find(&text).map(|at| whole.start + at) {
+            Some(at) => Span::new(&whole.file, at, at + text.len()),
+            None => whole.clone(),
+        },
+    )
 }
 
 fn missing_variable(name: &str, why: String, span: Option<Span>) -> Diagnostic {

@@ -178,7 +178,7 @@ impl<T: Keyword> FromNode for T {
                     T::WHAT,
                     all.join(", ")
                 ))
-                .hint(suggestion(word, words())),
+                .hint(suggestion(word, words()).unwrap_or_else(|| "write one of these words".to_owned())),
         );
         None
     }

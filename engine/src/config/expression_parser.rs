@@ -7,6 +7,7 @@ use super::expression::{ExpressionError, Part, Reference, Target};
 use crate::address::{ResourceAddress, ResourceName, ResourceType};
 use crate::value::{AttributePath, PathSegment};
 
+const FORMS: &str = "write `${{ env.NAME }}`, `${{ secrets.NAME }}` or `${{ type.name.attribute }}`";
 const OPEN: &str = "${{";
 const CLOSE: &str = "}}";
 
@@ -94,7 +95,7 @@ impl<'a> Parser<'a> {
         Err(error(
             self.at..self.boundary(end),
             "Expected `}}`: an expression is one reference.",
-            Some("write `${{ env.NAME }}`, `${{ secrets.NAME }}` or `${{ type.name.attribute }}`"),
+            None,
         ))
     }
 
@@ -311,7 +312,7 @@ fn unclosed(open: usize) -> ExpressionError {
 fn error(range: Range<usize>, message: impl Into<String>, hint: Option<&str>) -> ExpressionError {
     ExpressionError {
         message: message.into(),
-        hint: hint.map(str::to_owned),
+        hint: Some(hint.unwrap_or(FORMS).to_owned()),
         range,
     }
 }

@@ -1,6 +1,6 @@
 //! From sources to a [`Configuration`]: parse, lower, check.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::check::Checker;
@@ -140,21 +140,28 @@ impl Project {
             .directives
             .imports
             .sort_by(|a, b| a.place.cmp(&b.place));
-        // A document in which something is wrong gives no resources: what refers to them is not wrong.
-        let failed = |document: &&Document| {
-            before.iter().chain(&problems).any(|problem| {
-                problem.is_error()
-                    && problem
-                        .primary
-                        .as_ref()
-                        .is_some_and(|span| document.contains(span))
-            })
-        };
-        let failed: Vec<&Document> = self.documents.iter().filter(failed).collect();
+        let failed = self.failed(before.iter().chain(&problems));
         let incomplete = self.incomplete;
         let found = Checker::new(self, inputs, incomplete, failed).check(&mut configuration);
         problems.extend(found);
         (configuration, problems)
+    }
+
+    /// The names of the documents with an error: what refers to their resources is not wrong.
+    fn failed<'p>(&self, problems: impl Iterator<Item = &'p Diagnostic>) -> BTreeSet<&str> {
+        let mut by_start = BTreeMap::new();
+        for document in &self.documents {
+            by_start.insert((document.file.path(), document.range.start), document);
+        }
+        let spans = problems
+            .filter(|problem| problem.is_error())
+            .filter_map(|problem| problem.primary.as_ref());
+        let documents = spans.filter_map(|span| {
+            let file = span.file.path();
+            let (_, document) = by_start.range((file, 0)..=(file, span.start)).next_back()?;
+            document.contains(span).then(|| document.name())
+        });
+        documents.filter(|name| !name.is_empty()).collect()
     }
 
     /// Hands each family its documents; those of unknown types, or badly named, are reported and left out.

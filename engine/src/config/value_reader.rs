@@ -37,7 +37,8 @@ impl Template {
         match Self::parse(text) {
             Ok(template) => Some(template),
             Err(errors) => {
-                for error in errors {
+                // A text with more errors is broken as a whole.
+                for error in errors.into_iter().take(20) {
                     let span = node.part(error.range.start, error.range.end);
                     let problem = node.error("bad-expression", "invalid expression").at(span);
                     problems.push(problem.detail(error.message).hint(error.hint));

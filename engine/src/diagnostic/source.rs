@@ -15,23 +15,34 @@ pub struct SourceFile {
     text: String,
     /// Byte offset at which each line starts; never empty.
     line_starts: Vec<usize>,
+    /// How many characters of its line stand before every [`STRIDE`]-th byte: lines can be as long as files.
+    columns: Vec<usize>,
 }
+
+/// How many bytes are counted at most to find a column.
+const STRIDE: usize = 1024;
 
 impl SourceFile {
     /// Wraps a text read from `path` (relative to the project directory, as shown to users).
     pub fn new(path: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
         let text = text.into();
-        let mut line_starts = vec![0];
-        line_starts.extend(
-            text.bytes()
-                .enumerate()
-                .filter(|(_, byte)| *byte == b'\n')
-                .map(|(at, _)| at + 1),
-        );
+        let (mut line_starts, mut columns, mut column) = (vec![0], Vec::new(), 0);
+        for (at, byte) in text.bytes().enumerate() {
+            if at % STRIDE == 0 {
+                columns.push(column);
+            }
+            if byte == b'\n' {
+                line_starts.push(at + 1);
+                column = 0;
+            } else if is_first_byte(byte) {
+                column += 1;
+            }
+        }
         Arc::new(Self {
             path: path.into(),
             text,
             line_starts,
+            columns,
         })
     }
 
@@ -52,15 +63,20 @@ impl SourceFile {
         let offset = offset.min(self.text.len());
         let line = self.line_starts.partition_point(|start| *start <= offset);
         let start = self.line_starts[line - 1];
-        let column = self.text[start..]
-            .char_indices()
-            .take_while(|(at, _)| start + at < offset)
-            .count()
-            + 1;
-        let inside = !self.text.is_char_boundary(offset);
+        let known = offset / STRIDE * STRIDE;
+        let (from, before) = match self.columns.get(offset / STRIDE) {
+            Some(before) if known > start => (known, *before),
+            _ => (start, 0),
+        };
+        // Every first byte before the offset is a character; inside of one, its own is among them.
+        let whole = self.text.as_bytes()[from..offset]
+            .iter()
+            .filter(|byte| is_first_byte(**byte))
+            .count();
+        let inside = usize::from(!self.text.is_char_boundary(offset));
         Position {
             line,
-            column: if inside { column - 1 } else { column },
+            column: before + whole + 1 - inside,
         }
     }
 
@@ -82,12 +98,27 @@ impl SourceFile {
     /// Returns the byte offset of a 1-based line and column, the inverse of [`SourceFile::position`].
     pub fn offset(&self, position: Position) -> usize {
         let start = self.line_start(position.line);
-        let line = self.line(position.line).unwrap_or_default();
-        let within = line
-            .char_indices()
-            .nth(position.column.saturating_sub(1))
-            .map_or(line.len(), |(at, _)| at);
-        start + within
+        let end = start + self.line(position.line).unwrap_or_default().len();
+        let wanted = position.column.saturating_sub(1);
+        // The last known column of this line that is not too far.
+        let within = start / STRIDE + 1..(end / STRIDE + 1).max(start / STRIDE + 1);
+        let known = &self.columns[within.start.min(self.columns.len())..within.end.min(self.columns.len())];
+        let (mut at, mut column) = match known.partition_point(|column| *column <= wanted) {
+            0 => (start, 0),
+            found => ((within.start + found - 1) * STRIDE, known[found - 1]),
+        };
+        // A known column may lie inside a character, which counts as passed.
+        while !self.text.is_char_boundary(at) {
+            at += 1;
+        }
+        for c in self.text[at..end].chars() {
+            if column == wanted {
+                return at;
+            }
+            column += 1;
+            at += c.len_utf8();
+        }
+        at
     }
 
     /// Returns the part of the source that a snippet of `span` shows, with the span moved into it.
@@ -120,6 +151,11 @@ impl SourceFile {
             cropped_end: crop_end < line.len(),
         }
     }
+}
+
+/// Whether a byte of UTF-8 starts a character.
+fn is_first_byte(byte: u8) -> bool {
+    byte & 0xc0 != 0x80
 }
 
 impl fmt::Debug for SourceFile {
@@ -241,7 +277,9 @@ impl Span {
             line: place.line as usize,
             column: place.column as usize,
         });
-        let shown = file.text[start..].lines().next().unwrap_or_default();
+        let end =
+            file.line_start(place.line as usize) + file.line(place.line as usize).unwrap_or_default().len();
+        let shown = &file.text[start..end.max(start)];
         let length = shown
             .char_indices()
             .nth(place.length as usize)
@@ -325,6 +363,22 @@ mod tests {
         for offset in [0, 2, 7, 10] {
             assert_eq!(file.offset(file.position(offset)), offset);
         }
+    }
+
+    #[test]
+    fn columns_of_long_lines_are_right_at_every_offset() {
+        let text = format!("{}\n{}\n", "éx".repeat(1500), "y€".repeat(700));
+        let file = SourceFile::new("a.yml", text.as_str());
+        for (at, _) in text.char_indices() {
+            let start = text[..at].rfind('\n').map_or(0, |end| end + 1);
+            assert_eq!(
+                file.position(at).column,
+                text[start..at].chars().count() + 1,
+                "{at}"
+            );
+            assert_eq!(file.offset(file.position(at)), at);
+        }
+        assert_eq!(file.position(1), Position { line: 1, column: 1 });
     }
 
     #[test]

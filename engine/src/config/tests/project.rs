@@ -730,7 +730,7 @@ proptest! {
         let text = parts.concat();
         for purpose in [Purpose::Plan, Purpose::Validate] {
             for problem in &lower(&[("a.gabion.yml", &text), ("gabion.yml", &text)], purpose).1 {
-                prop_assert!(problem.primary.is_some(), "{problem}");
+                prop_assert!(problem.primary.is_some() && problem.hint.is_some(), "{problem}");
                 prop_assert!(!problem.to_string().is_empty());
             }
         }
