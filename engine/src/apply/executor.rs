@@ -22,6 +22,8 @@ use super::scheduler::Schedule;
 use super::view::View;
 use super::{preamble, resume, verify};
 use crate::address::{Lineage, ObjectId, OperationId, ResourceAddress, Uid};
+use crate::plan;
+use crate::plan::resume::Progress;
 use crate::plan::step::{StepId, StepOperation};
 use crate::provider::{Effect, ErrorClass, ObjectState, ProviderError};
 use crate::resource::ConditionTime;
@@ -44,6 +46,11 @@ pub async fn apply(
     observer: &mut dyn ApplyObserver,
 ) -> Result<ApplyReport, ApplyError> {
     let plan = request.plan;
+    if !plan.blocked.is_empty() {
+        return Err(ApplyError::Blocked {
+            addresses: plan.blocked.clone(),
+        });
+    }
     let schedule = Schedule::new(&plan.steps)?;
     let lineage = check_lineage(&request, journal)?;
     check_providers(&request)?;
@@ -53,27 +60,33 @@ pub async fn apply(
         request.secrets,
         request.fingerprints.clone(),
     );
-    let resumes_after = resume::resumes_after(&request, &view.state);
-    let mut events = preamble::opening(&request, options, &view, &control.stop).await?;
-    let mut resumed = 0;
-    if let Some(after) = resumes_after {
-        resumed = resume::already_done(&request, &view.state, after);
-        events.extend(resume::look(&request, &view.state, after).await);
+    let resumes = resume::resumes(&request, &view.state);
+    let mut events = preamble::opening(&request, options, &view)?;
+    if resumes {
+        events.extend(resume::look(&request, &view.state).await);
     }
     view.state = journal.commit(events).await.map_err(|source| ApplyError::Log {
         source,
         report: Box::default(),
     })?;
+    let progress = if resumes {
+        plan::resume::progress(plan, &request.digest, &view.state)
+    } else {
+        BTreeMap::new()
+    };
     observer.observe(&ApplyEvent::RunStarted {
         steps: plan.steps.len(),
-        resumed,
+        resumed: progress
+            .values()
+            .filter(|progress| **progress == Progress::Done)
+            .count(),
     });
     let (messages, heard) = mpsc::unbounded_channel();
     let run = Run {
         preparer: Preparer {
             plan,
             facts: request.facts,
-            resumes_after,
+            progress,
             replacements: BTreeMap::new(),
         },
         outcomes: vec![None; plan.steps.len()],
@@ -614,7 +627,7 @@ impl Run<'_> {
         let mut report = self.report();
         report.endpoints = endpoints;
         if !matches!(self.stopped, Some(Stopped::Lease | Stopped::Log(_))) {
-            let mut events = preamble::declarations(&self.request, &self.view);
+            let mut events = Vec::new();
             let sealed = crate::seal::Sealer::new(self.request.fingerprints.as_deref()).attributes(&outputs);
             if sealed != self.view.state.outputs {
                 events.push(EventBody::OutputsSet { outputs });

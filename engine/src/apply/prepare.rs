@@ -14,7 +14,8 @@ use crate::diff::same;
 use crate::panic::panic_message;
 use crate::plan::Plan;
 use crate::plan::change::{Action, Cause, Change, Reason};
-use crate::plan::step::{Step, StepOperation};
+use crate::plan::resume::Progress;
+use crate::plan::step::{Step, StepId, StepOperation};
 use crate::provider::{
     CreateRequest, DeleteRequest, ErrorClass, PlanRequest, PlanResponse, PriorObject, Provider,
     ProviderError, UpdateRequest, ValidateRequest,
@@ -56,8 +57,8 @@ pub(super) struct PreparedCall {
 pub(super) struct Preparer<'a> {
     pub(super) plan: &'a Plan,
     pub(super) facts: &'a BTreeMap<ProviderName, BTreeMap<String, Value>>,
-    /// The serial that the plan was made at, when an earlier run of the same plan did a part of it.
-    pub(super) resumes_after: Option<u64>,
+    /// How far an earlier run of the same plan came.
+    pub(super) progress: BTreeMap<StepId, Progress>,
     /// Replacements that were decided upon, by the position of their change.
     pub(super) replacements: BTreeMap<usize, Replacement>,
 }
@@ -87,6 +88,16 @@ impl Preparer<'_> {
     /// When it cannot be done as planned; nothing was changed then.
     pub(super) fn prepare(&mut self, view: &View<'_>, step: &Step) -> Result<Prepared> {
         let change = &self.plan.changes[step.change];
+        match self.progress.get(&step.id) {
+            Some(Progress::Done) => return Ok(unneeded(Vec::new())),
+            Some(Progress::Unfinished { uid }) => {
+                return match view.record(*uid) {
+                    Some(record) => self.update(view, change, record),
+                    None => Err(stale(format!("`{}` is not recorded any more.", change.address))),
+                };
+            }
+            Some(Progress::Pending) | None => {}
+        }
         match step.operation {
             StepOperation::Check => {
                 view.check(&change.conditions, ConditionTime::Before)?;
@@ -175,16 +186,6 @@ impl Preparer<'_> {
         deposes: Option<Uid>,
     ) -> Result<Prepared> {
         let current = view.current(&change.address);
-        if let (Some(serial), Some(record)) = (self.resumes_after, current)
-            && record.created_at > serial
-            && Some(record.uid) != change.uid
-        {
-            // An earlier run of this plan made it.
-            return match record.status {
-                Status::Ready => Ok(unneeded(Vec::new())),
-                _ => self.update(view, change, record),
-            };
-        }
         view.check(&change.conditions, ConditionTime::Before)?;
         let evaluated = view.evaluate_inputs(required(change.inputs.as_ref(), change)?)?;
         if let Some(record) = current
@@ -243,18 +244,6 @@ impl Preparer<'_> {
     fn update(&mut self, view: &View<'_>, change: &Change, record: &Record) -> Result<Prepared> {
         view.check(&change.conditions, ConditionTime::Before)?;
         let evaluated = view.evaluate_inputs(required(change.inputs.as_ref(), change)?)?;
-        if let Some(serial) = self.resumes_after
-            && record.changed_at > serial
-            && record.status == Status::Ready
-            && record.inputs.len() == evaluated.inputs.len()
-            && record.inputs.iter().all(|(name, recorded)| {
-                let wanted = evaluated.inputs.get(name).unwrap_or(&Value::Null);
-                recorded.compare(wanted) == Comparison::Equal
-            })
-        {
-            // An earlier run of this plan did it.
-            return Ok(unneeded(declared(view, change, record)));
-        }
         self.update_with(view, change, record, evaluated)
     }
 

@@ -158,6 +158,12 @@ pub enum ApplyError {
         /// The address.
         address: ResourceAddress,
     },
+    /// The plan would do what protection forbids; nothing was done.
+    #[error("the plan would delete what is protected: {}", addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    Blocked {
+        /// The protected objects.
+        addresses: Vec<ResourceAddress>,
+    },
     /// What the plan records before its first step could not be prepared; nothing was done.
     #[error("`{address}`: {reason}")]
     Unprepared {

@@ -6,8 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::report::ApplyRequest;
-use crate::address::{ResourceAddress, Uid};
-use crate::plan::step::StepOperation;
+use crate::address::Uid;
 use crate::provider::{Observation, ObserveRequest, ReadOutcome, ReadRequest};
 use crate::seal::mark_secrets;
 use crate::state::State;
@@ -19,47 +18,25 @@ use crate::value::Value;
 /// How long one look at the world may take, beside the consistency window.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Returns the serial that the plan was made at, when an earlier run of the same plan did a part of it.
-pub(super) fn resumes_after(request: &ApplyRequest<'_>, state: &State) -> Option<u64> {
-    let last = state.last_run.as_ref()?;
-    (last.started.plan.as_ref() == Some(&request.digest) && state.serial > request.plan.basis.serial)
-        .then_some(request.plan.basis.serial)
-}
-
-/// Returns how many steps an earlier run did, as far as the records alone tell.
-pub(super) fn already_done(request: &ApplyRequest<'_>, state: &State, after: u64) -> usize {
-    let plan = request.plan;
-    plan.steps
-        .iter()
-        .filter(|step| match step.operation {
-            StepOperation::Create { .. } => {
-                let change = &plan.changes[step.change];
-                state.current(&change.address).is_some_and(|record| {
-                    record.created_at > after
-                        && Some(record.uid) != change.uid
-                        && record.status == Status::Ready
-                })
-            }
-            StepOperation::Delete { uid } | StepOperation::DeleteWith { uid, .. } => {
-                state.record(uid).is_none()
-            }
-            StepOperation::Update | StepOperation::Check => false,
-        })
-        .count()
+/// Returns whether the last run carried out this very plan.
+pub(super) fn resumes(request: &ApplyRequest<'_>, state: &State) -> bool {
+    let last = state.last_run.as_ref();
+    last.is_some_and(|last| last.started.plan.as_ref() == Some(&request.digest))
 }
 
 /// Looks at what the earlier run left: calls without a result, and objects that it did not finish. Returns what to
 /// record of it; what cannot be found out is left as it is, and the steps that need it fail.
-pub(super) async fn look(request: &ApplyRequest<'_>, state: &State, after: u64) -> Vec<EventBody> {
+pub(super) async fn look(request: &ApplyRequest<'_>, state: &State) -> Vec<EventBody> {
     let plan = request.plan;
-    let addresses: BTreeSet<&ResourceAddress> = plan.changes.iter().map(|change| &change.address).collect();
-    let uids: BTreeSet<Uid> = plan.changes.iter().filter_map(|change| change.uid).collect();
     let settled: BTreeSet<_> = plan
         .settlements
         .iter()
         .map(|settlement| settlement.operation)
         .collect();
-    let own = |record: &&Record| addresses.contains(&record.address) || uids.contains(&record.uid);
+    let own = |record: &&Record| {
+        let last = record.last_call.as_ref();
+        last.is_some_and(|call| call.plan.as_ref() == Some(&request.digest))
+    };
     let mut looks = JoinSet::new();
     for record in state.records().filter(own) {
         let Some(provider) = request.providers.provider(&record.address.resource_type).cloned() else {
@@ -72,7 +49,7 @@ pub(super) async fn look(request: &ApplyRequest<'_>, state: &State, after: u64) 
         let window = provider.resource_schema(&resource_type).consistency_window;
         let uid = record.uid;
         match &record.open {
-            Some(open) if open.since > after && !settled.contains(&open.operation) => {
+            Some(open) if !settled.contains(&open.operation) => {
                 let (operation, inputs) = (open.operation, open.inputs.clone());
                 let observe = ObserveRequest {
                     action: open.action,
@@ -101,7 +78,7 @@ pub(super) async fn look(request: &ApplyRequest<'_>, state: &State, after: u64) 
                     ))
                 });
             }
-            None if record.status == Status::Incomplete && record.changed_at > after => {
+            None if record.status == Status::Incomplete => {
                 let inputs = record.inputs.clone();
                 let recorded = record.attributes.clone();
                 looks.spawn(async move {
