@@ -10,13 +10,14 @@ use gabion_engine::value::{AttributePath, Attributes, Secret, Value};
 use serde::{Deserialize, Serialize};
 
 use super::error;
+use super::reader::words;
 use super::{MAIN_PORT, url};
 use crate::process::ProcessIdentity;
 use crate::provider::HostConfig;
 use crate::unit::{LaunchRecord, Mark, UnitDirectory, UnitError, UnitStatus, inspect};
 
 /// Attributes of which the machine knows nothing.
-const UNREADABLE: [&str; 5] = ["machine", "package", "ports", "probes", "ready_timeout"];
+pub(super) const UNREADABLE: [&str; 5] = ["machine", "package", "ports", "probes", "ready_timeout"];
 
 /// What the provider keeps for itself.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -117,6 +118,7 @@ fn describe(directory: &UnitDirectory, recorded: &RecordedObject) -> Result<Opti
         Err(UnitError::NotFound { .. } | UnitError::Damaged { .. }) => None,
         Err(error) => return Err(error),
     };
+    let asked = |name: &str| recorded.inputs.get(name);
     let mut attributes = Attributes::new();
     let mut set = |name: &str, value: Value| {
         if !value.is_null() {
@@ -136,7 +138,21 @@ fn describe(directory: &UnitDirectory, recorded: &RecordedObject) -> Result<Opti
     if let Some(launch) = &launch {
         set(
             "argv",
-            Value::List(launch.argv.iter().map(Value::string).collect()),
+            Value::List(
+                launch
+                    .argv
+                    .iter()
+                    .enumerate()
+                    .map(|(index, text)| {
+                        as_asked(
+                            text,
+                            asked("argv")
+                                .and_then(Value::as_list)
+                                .and_then(|argv| argv.get(index)),
+                        )
+                    })
+                    .collect(),
+            ),
         );
         set("env", env(directory, launch, recorded)?);
         set(
@@ -200,6 +216,16 @@ fn seconds(milliseconds: u64) -> Value {
     }
 }
 
+/// Returns a text in the type in which it was asked for: a reference to a port is a number, and the program gets its digits.
+fn as_asked(text: &str, asked: Option<&Value>) -> Value {
+    match asked {
+        Some(value @ (Value::Int(_) | Value::Float(_) | Value::Bool(_))) if words(value) == text => {
+            value.clone()
+        }
+        _ => Value::string(text),
+    }
+}
+
 /// Reads the environment: plain values from the record, secret ones from their own file.
 fn env(
     directory: &UnitDirectory,
@@ -213,7 +239,12 @@ fn env(
     };
     let mut env = Attributes::new();
     for (name, value) in &launch.env {
-        env.insert(name.as_str().into(), Value::string(value));
+        let asked = recorded
+            .inputs
+            .get("env")
+            .and_then(Value::as_map)
+            .and_then(|env| env.get(name.as_str()));
+        env.insert(name.as_str().into(), as_asked(value, asked));
     }
     for name in &launch.secret_env {
         if let Some(value) = secrets.get(name) {

@@ -7,7 +7,7 @@ use gabion_engine::provider::{Claim, PlanRequest, PlanResponse, PriorObject, Rep
 use gabion_engine::schema::{AttributeSchema, ResourceSchema};
 use gabion_engine::value::{AttributePath, Attributes, Comparison, Value};
 
-use super::actual::Private;
+use super::actual::{Private, UNREADABLE};
 use super::inputs::Inputs;
 use super::reader::Knowledge;
 use super::{MAIN_PORT, url};
@@ -31,15 +31,20 @@ pub(crate) fn plan(schema: &ResourceSchema, request: &PlanRequest) -> PlanRespon
 }
 
 fn replace_causes(schema: &ResourceSchema, request: &PlanRequest, prior: &PriorObject) -> Vec<ReplaceCause> {
+    let imported = prior.inputs.is_empty();
     let mut causes: Vec<ReplaceCause> = schema
         .attributes
         .iter()
         // Ports have their own rule.
         .filter(|(name, attribute)| attribute.forces_replacement && &***name != "ports")
         .filter(|(name, attribute)| {
-            let before = effective(&prior.inputs, name, attribute);
             let after = effective(&request.desired, name, attribute);
-            same(attribute.equality, before, after) == Comparison::Different
+            let differs = |before| same(attribute.equality, before, after) == Comparison::Different;
+            // Not what was asked for before, and not what is there either: an ignored difference, or an object that is
+            // imported, needs no replacement.
+            differs(effective(&prior.inputs, name, attribute))
+                && differs(effective(&prior.attributes, name, attribute))
+                && !(imported && UNREADABLE.contains(&&***name))
         })
         .map(|(name, _)| ReplaceCause {
             path: AttributePath::root(name),

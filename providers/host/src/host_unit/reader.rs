@@ -63,10 +63,7 @@ impl Reader {
     /// Reads a text; numbers and truths are taken by their words.
     pub(super) fn text(&mut self, path: &AttributePath, value: &Value) -> String {
         match value {
-            Value::String(text) => text.to_string(),
-            Value::Int(number) => number.to_string(),
-            Value::Float(number) => number.to_string(),
-            Value::Bool(truth) => truth.to_string(),
+            Value::String(_) | Value::Int(_) | Value::Float(_) | Value::Bool(_) => words(value),
             other => {
                 self.wrong(path, other, "a text");
                 NOT_HERE.to_owned()
@@ -201,6 +198,17 @@ impl Reader {
                 "Set it and run the command again.",
             );
         }
+    }
+}
+
+/// Returns a scalar in words; nothing for anything else.
+pub(super) fn words(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.to_string(),
+        Value::Int(number) => number.to_string(),
+        Value::Float(number) => number.to_string(),
+        Value::Bool(truth) => truth.to_string(),
+        _ => String::new(),
     }
 }
 

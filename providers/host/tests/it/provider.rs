@@ -808,9 +808,50 @@ async fn a_unit_is_imported_by_its_uid() {
         .unwrap();
     assert_eq!(state.attributes["port"], unit.state.attributes["port"]);
     assert_eq!(state.attributes["argv"], unit.state.attributes["argv"]);
+    let prior = PriorObject {
+        inputs: Attributes::new(),
+        attributes: state.attributes,
+        private: state.private,
+    };
+    assert_eq!(scene.plan(&unit.inputs, Some(prior.clone())).replace, []);
+    let mut other = unit.inputs.clone();
+    other.insert("argv".into(), Value::List(vec!["other".into()]));
+    assert_eq!(scene.plan(&other, Some(prior)).replace.len(), 1);
     for id in ["no-such-unit", "../x"] {
         assert!(scene.provider.import(import(id)).await.is_err());
     }
+}
+
+#[tokio::test]
+async fn numbers_that_references_gave_read_back_as_numbers() {
+    let scene = Scene::new();
+    let mut inputs = sleeper();
+    inputs["env"] = json!({"UPSTREAM_PORT": 20001, "FLAG": true});
+    inputs["argv"] = json!(["sleep", 600]);
+    let mut unit = scene.create(inputs).await;
+    assert!(scene.drift(&unit).await.is_empty());
+    let launch = unit.directory().path().join("launch.json");
+    let edited = std::fs::read_to_string(&launch)
+        .unwrap()
+        .replace("20001", "20002");
+    std::fs::write(&launch, edited).unwrap();
+    assert_eq!(scene.drift(&unit).await, ["env"]);
+    scene.repair(&mut unit).await;
+}
+
+#[tokio::test]
+async fn an_ignored_difference_replaces_nothing() {
+    let scene = Scene::new();
+    let unit = scene.create(sleeper()).await;
+    let launch = unit.directory().path().join("launch.json");
+    let edited = std::fs::read_to_string(&launch)
+        .unwrap()
+        .replace("echo up", "echo edited");
+    std::fs::write(&launch, edited).unwrap();
+    // With `ignore_changes: [argv]` the engine asks for what is there.
+    let mut desired = unit.inputs.clone();
+    desired.insert("argv".into(), scene.prior(&unit).await.attributes["argv"].clone());
+    assert_eq!(scene.differences(&unit, &desired).await, (Vec::new(), Vec::new()));
 }
 
 #[test]
