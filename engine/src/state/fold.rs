@@ -60,7 +60,7 @@ pub enum FoldError {
         known: u32,
     },
     /// The event was written under a lease that is not the newest one.
-    #[error("the event was written under lease epoch {found}, and the log is at epoch {current}")]
+    #[error("the event's lease epoch, {found}, does not follow the log's, {current}")]
     Epoch {
         /// The log's.
         current: u64,

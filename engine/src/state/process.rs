@@ -92,6 +92,26 @@ impl Processes {
         }
     }
 
+    /// Returns this process as a lease's holder.
+    ///
+    /// `who` is the user's name or the CI run's URL, `operation` the command.
+    ///
+    /// # Errors
+    /// When `/proc` cannot be read.
+    pub fn own_holder(
+        &self,
+        who: impl Into<String>,
+        operation: impl Into<String>,
+    ) -> std::io::Result<Holder> {
+        let host = std::fs::read_to_string(self.proc.join("sys/kernel/hostname"))?;
+        Ok(Holder {
+            who: who.into(),
+            host: host.trim().to_owned(),
+            process: Some(self.own()?),
+            operation: operation.into(),
+        })
+    }
+
     fn boot_id(&self) -> std::io::Result<String> {
         let text = std::fs::read_to_string(self.proc.join("sys/kernel/random/boot_id"))?;
         Ok(text.trim().to_owned())
@@ -228,7 +248,8 @@ mod tests {
     #[test]
     fn this_process_is_alive() {
         let processes = Processes::default();
-        let own = processes.own().unwrap();
-        assert_eq!(processes.liveness(&own, true), Liveness::Alive);
+        let own = processes.own_holder("ada", "apply").unwrap();
+        assert!(!own.host.is_empty());
+        assert_eq!(processes.holder_liveness(&own, true), Liveness::Alive);
     }
 }

@@ -63,7 +63,7 @@ fn forget_record(state: &State, record: &Record) -> Result<Surgery, SurgeryError
     if !dependants.is_empty() {
         dependants.sort();
         notes.push(format!(
-            "{} depend on it; gabion no longer knows that they must be deleted before it.",
+            "Gabion no longer knows what must be deleted before it: {}.",
             dependants.join(", ")
         ));
     }
@@ -73,7 +73,7 @@ fn forget_record(state: &State, record: &Record) -> Result<Surgery, SurgeryError
         .count();
     if deposed > 0 && !record.deposed {
         notes.push(format!(
-            "{deposed} older object(s) of this address still await deletion; the next apply deletes them."
+            "Older objects of this address still await deletion, which the next apply does: {deposed}."
         ));
     }
     if let Some(id) = &record.id {
@@ -142,7 +142,7 @@ pub fn rename(
     Ok(Surgery {
         event: EventBody::Moved { moves },
         notes: vec![
-            "Give the resource its new name in the configuration too, or the next plan replaces it."
+            "Give the resource its new name in the configuration too, or the next plan deletes it and makes another."
                 .to_owned(),
         ],
     })

@@ -29,6 +29,22 @@ pub(super) struct HeadRow {
     digest: String,
 }
 
+/// What a state has beside its records and its head: written only when it changes.
+#[derive(PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Beside {
+    parts: StateParts,
+}
+
+impl Beside {
+    fn of(state: &State) -> Self {
+        let mut parts = state.parts();
+        // Every event changes these, and the head has them.
+        (parts.serial, parts.epoch, parts.chain) = (0, 0, Arc::default());
+        Self { parts }
+    }
+}
+
 /// A database that is being read or written, with what its errors need.
 pub(super) struct Rows<'a> {
     pub(super) connection: &'a Connection,
@@ -109,12 +125,18 @@ impl Rows<'_> {
     pub(super) fn state(&self) -> Result<State, StoreError> {
         let head = self.head()?;
         self.check_last_event(&head.head)?;
-        let mut parts: StateParts = self.meta("beside")?.unwrap_or_default();
-        parts.lineage = Some(head.head.lineage);
-        parts.project = head.project;
-        parts.serial = head.head.sequence;
-        parts.chain = head.head.chain;
-        parts.epoch = head.epoch;
+        let parts = match self.meta::<Beside>("beside")? {
+            Some(beside) => beside.parts,
+            None => return Err(self.file.unreadable("`beside` in table meta", "it is missing")),
+        };
+        let parts = StateParts {
+            lineage: Some(head.head.lineage),
+            project: head.project,
+            serial: head.head.sequence,
+            chain: head.head.chain,
+            epoch: head.epoch,
+            ..parts
+        };
 
         let mut sum = RecordDigest::default();
         let mut records = Vec::new();
@@ -231,13 +253,9 @@ impl Rows<'_> {
                 })
                 .map_err(self.error("writing"))?;
         }
-        let (old, new) = (before.parts(), after.parts());
-        if before.lineage.is_none()
-            || old.tombstones != new.tombstones
-            || old.outputs != new.outputs
-            || old.last_run != new.last_run
-        {
-            self.put_meta("beside", &new)?;
+        let beside = Beside::of(after);
+        if before.lineage.is_none() || beside != Beside::of(before) {
+            self.put_meta("beside", &beside)?;
         }
         let head = after
             .head()
