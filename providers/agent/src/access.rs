@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use gabion_engine::provider::{Call, Effect, ErrorClass, ProviderError};
 use gabion_host::transport::Machines;
+use gabion_host::unit::{UnitDirectory, inspect};
 
 use crate::client::{AgentClient, ClientError, socket_path};
+use crate::offline::{self, Deletion, OfflineError};
 use crate::protocol::{AgentError, Fence};
 
 /// The agents of a project's machines.
@@ -59,6 +61,40 @@ impl Agents {
                     "`{}` on machine `{machine}` cannot be looked at: {error}.",
                     directory.display()
                 ),
+            )),
+        }
+    }
+
+    /// Returns whether an agent's process is proved not to run. That can be told on the machine that runs gabion.
+    #[must_use]
+    pub fn is_stopped(&self, machine: &str, agent: &str) -> bool {
+        let unit = UnitDirectory::at(self.unit_directory(agent));
+        machine == Machines::LOCAL && inspect(&unit).is_ok_and(|status| !status.is_running())
+    }
+
+    /// Deletes something from the files of an agent that [is stopped](Self::is_stopped): to destroy a project must not
+    /// need a living agent.
+    ///
+    /// # Errors
+    /// As [`offline::delete`], in the engine's classes.
+    pub async fn delete_offline(
+        &self,
+        agent: &str,
+        fence: Fence,
+        deletion: Deletion,
+    ) -> Result<(), ProviderError> {
+        let directory = self.unit_directory(agent);
+        let deleting = move || offline::delete(&directory, &fence, &deletion);
+        match tokio::task::spawn_blocking(deleting).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(OfflineError::Refused(error))) => Err(provider_error(&ClientError::Refused(error))),
+            Ok(Err(OfflineError::Io(error))) => Err(ProviderError::new(
+                ErrorClass::Transient,
+                sentence(&error.to_string()),
+            )),
+            Err(error) => Err(ProviderError::new(
+                ErrorClass::Uncertain,
+                sentence(&error.to_string()),
             )),
         }
     }

@@ -236,6 +236,23 @@ impl Agent {
         .await
     }
 
+    /// Forgets a router with its members, unless a route uses it; says whether it did.
+    pub(crate) async fn forget_router(self: &Arc<Self>, uid: &str) -> bool {
+        let uid = uid.to_owned();
+        let forgotten = self.change(move |contents| {
+            let by = contents.users_of_router(&uid);
+            if !by.is_empty() {
+                return Err(AgentError::InUse {
+                    what: format!("router {uid}"),
+                    by,
+                });
+            }
+            contents.remove_router(&uid);
+            Ok(())
+        });
+        forgotten.await.is_ok()
+    }
+
     /// Binds a listener, replacing one of that name at another address.
     pub(crate) async fn listen(&self, listener: &Listener) -> Result<(), AgentError> {
         let mut listeners = self.listeners.lock().await;

@@ -96,9 +96,13 @@ impl RouterHealth {
         }
     }
 
-    /// Returns whether this is about the router as it is described now.
+    /// Returns whether this is about the router as it is described now. What it is called does not matter.
     pub(crate) fn watches(&self, router: &Router) -> bool {
-        self.router == *router
+        let address = router.address.clone();
+        Router {
+            address,
+            ..self.router.clone()
+        } == *router
     }
 
     /// Returns whether requests may go through the router.
@@ -153,6 +157,14 @@ pub(crate) fn router_process(router: &Router) -> Result<Option<ProcessIdentity>,
     }
 }
 
+/// Returns whether a router's unit was removed from the machine; then it never comes back.
+fn unit_is_gone(router: &Router) -> bool {
+    let Some(directory) = &router.unit_directory else {
+        return false;
+    };
+    directory.parent().is_some_and(Path::is_dir) && !directory.exists()
+}
+
 /// Looks after all routers until cancelled.
 pub(crate) async fn keep(agent: Arc<Agent>) {
     loop {
@@ -176,6 +188,9 @@ pub(crate) async fn look(agent: &Arc<Agent>, uid: &str) {
     let Some((router, filled)) = agent.router(uid) else {
         return;
     };
+    if unit_is_gone(&router) && agent.forget_router(uid).await {
+        return;
+    }
     let stamp = Stamp::of(health.mark.as_deref());
     let Ok(process) = router_process(&router) else {
         return health.set(RouterState::Down, stamp);

@@ -1,6 +1,7 @@
 //! What runs on machines while no gabion command does: the gateway and the keeper, in one process per project and machine.
 //!
-//! * [`protocol`], [`client`]: what can be asked of an agent, and how; [`access`]: the same for providers.
+//! * [`protocol`], [`client`]: what can be asked of an agent, and how; [`access`]: the same for providers; [`offline`]: what
+//!   can be taken from an agent that does not run.
 //! * [`serve()`]: the agent itself. Its data plane routes requests to replicas and routers; its keeper gives a router that
 //!   was restarted its workers back; its store makes both survive a restart of the agent.
 //! * [`metrics`]: what the data plane counts.
@@ -12,10 +13,12 @@ pub mod access;
 mod admin;
 mod agent;
 pub mod client;
+mod error;
 mod gateway;
 mod keeper;
 mod membership;
 pub mod metrics;
+pub mod offline;
 mod operations;
 pub mod protocol;
 mod router_api;

@@ -11,7 +11,7 @@ use crate::keeper::router_process;
 use crate::membership::{await_drained, ensure_registered, ensure_removed};
 use crate::protocol::{
     AdminRequest, AdminResponse, AgentError, Deregistration, DrainBasis, Fence, Listener, Member, Operation,
-    PROTOCOL_VERSION, Route, Router, RouterDeparture, Stored, Upstream, Worker, WorkerType,
+    PROTOCOL_VERSION, Route, Router, RouterDeparture, Upstream, Worker, WorkerType,
 };
 use crate::router_api::{RouterApi, split_url};
 use crate::store::{RouterRecord, stored};
@@ -343,21 +343,14 @@ async fn put_router(agent: &Arc<Agent>, router: Router, fence: Fence) -> Result<
 async fn delete_router(agent: &Arc<Agent>, uid: String, fence: Fence) -> Result<AdminResponse, AgentError> {
     agent
         .change_as(&fence, move |contents| {
-            let users =
-                |route: &&Stored<Route>| route.object.upstream == Upstream::Router { uid: uid.clone() };
-            let by: Vec<String> = contents
-                .all_routes()
-                .filter(users)
-                .map(|stored| format!("route {}/{}", stored.object.gateway, stored.object.service))
-                .collect();
+            let by = contents.users_of_router(&uid);
             if !by.is_empty() {
                 return Err(AgentError::InUse {
                     what: format!("router {uid}"),
                     by,
                 });
             }
-            contents.routers.remove(&uid);
-            contents.members.remove(&uid);
+            contents.remove_router(&uid);
             Ok(AdminResponse::Done)
         })
         .await

@@ -1,11 +1,12 @@
 //! Puts the agent together and runs it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use gabion_host::durable::create_private_directory;
+use gabion_host::unit::UnitDirectory;
 use nix::fcntl::{Flock, FlockArg};
 use tokio::time::Instant;
 
@@ -22,7 +23,7 @@ pub struct ServeOptions {
     pub directory: PathBuf,
     /// The machine's data root, below which units have their logs; `None` rotates none.
     pub data_root: Option<PathBuf>,
-    /// The lineage it belongs to; without one it takes that of its first writer.
+    /// The lineage it belongs to; without one it takes that of its unit, or else of its first writer.
     pub lineage: Option<String>,
     /// Limits of the data plane.
     pub limits: Limits,
@@ -31,15 +32,19 @@ pub struct ServeOptions {
 }
 
 impl ServeOptions {
-    /// Returns the defaults for an agent in a directory.
+    /// Returns the defaults for an agent in a directory; that of a unit tells the data root as well.
     #[must_use]
     pub fn new(directory: impl Into<PathBuf>) -> Self {
+        let directory = directory.into();
+        let units = directory
+            .parent()
+            .filter(|units| units.file_name().is_some_and(|name| name == "units"));
         Self {
-            directory: directory.into(),
-            data_root: None,
+            data_root: units.and_then(Path::parent).map(Path::to_owned),
+            directory,
             lineage: None,
             limits: Limits::default(),
-            grace: Duration::from_secs(30),
+            grace: Duration::from_secs(50),
         }
     }
 }
@@ -49,9 +54,14 @@ impl ServeOptions {
 /// # Errors
 /// Another agent in the same directory, unreadable or newer files, a socket that cannot be made. A listener that cannot be
 /// bound is not among them: it is tried again, and the status says so.
-pub async fn serve(options: ServeOptions, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+pub async fn serve(mut options: ServeOptions, shutdown: impl Future<Output = ()>) -> io::Result<()> {
     create_private_directory(&options.directory)?;
     let _lock = lock(&options.directory)?;
+    if options.lineage.is_none() {
+        // An agent that is no unit has no record; that is how it is run by hand.
+        let launch = UnitDirectory::at(&options.directory).launch();
+        options.lineage = launch.ok().map(|launch| launch.project);
+    }
     let socket_path = options.directory.join(SOCKET_NAME);
     let grace = options.grace;
     let data_root = options.data_root.clone();
@@ -78,7 +88,8 @@ pub async fn serve(options: ServeOptions, shutdown: impl Future<Output = ()>) ->
     Ok(())
 }
 
-fn lock(directory: &std::path::Path) -> io::Result<Flock<std::fs::File>> {
+/// Makes sure that no agent runs in a directory, for as long as the returned value lives.
+pub(crate) fn lock(directory: &Path) -> io::Result<Flock<std::fs::File>> {
     let path = directory.join("agent.lock");
     let file = std::fs::OpenOptions::new()
         .create(true)

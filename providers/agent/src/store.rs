@@ -10,7 +10,7 @@ use gabion_host::durable;
 use gabion_host::process::ProcessIdentity;
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::{AgentError, Fence, Listener, Member, Route, Router, Stored};
+use crate::protocol::{AgentError, Fence, Listener, Member, Route, Router, Stored, Upstream};
 
 /// The format this build writes, and the newest it reads.
 const FORMAT: u32 = 1;
@@ -91,6 +91,22 @@ impl Contents {
             self.routes.remove(gateway);
         }
         removed
+    }
+
+    /// Removes a router with its members.
+    pub(crate) fn remove_router(&mut self, uid: &str) {
+        self.routers.remove(uid);
+        self.members.remove(uid);
+    }
+
+    /// Returns the routes that go through a router, in words.
+    pub(crate) fn users_of_router(&self, uid: &str) -> Vec<String> {
+        let through = |upstream: &Upstream| matches!(upstream, Upstream::Router { uid: used } if used == uid);
+        let routes = self.all_routes().map(|stored| &stored.object);
+        routes
+            .filter(|route| through(&route.upstream))
+            .map(|route| format!("route {}/{}", route.gateway, route.service))
+            .collect()
     }
 
     /// Returns all routes.

@@ -9,7 +9,7 @@ use gabion_host::unit::{ShimRequest, StartRequest, UnitDirectory, start, unit_ex
 use tokio::signal::unix::{SignalKind, signal};
 
 const USAGE: &str = "\
-gabion-agent serve --directory DIR [--data-root DIR] [--lineage ID] [--grace SECONDS]
+gabion-agent serve --dir DIR [--data-root DIR] [--lineage ID] [--grace SECONDS]
 gabion-agent unit-exec DIR --operation ID --epoch N
 gabion-agent start-unit DIR";
 
@@ -80,7 +80,7 @@ fn run_agent(options: &[&str]) -> Result<(), Failure> {
     let mut grace = None;
     for pair in options.chunks(2) {
         match pair {
-            ["--directory", value] => directory = Some(PathBuf::from(value)),
+            ["--dir", value] => directory = Some(PathBuf::from(value)),
             ["--data-root", value] => data_root = Some(PathBuf::from(value)),
             ["--lineage", value] => lineage = Some((*value).to_owned()),
             ["--grace", value] => {
@@ -90,7 +90,7 @@ fn run_agent(options: &[&str]) -> Result<(), Failure> {
         }
     }
     let mut options = ServeOptions::new(directory.ok_or(Failure::Usage)?);
-    options.data_root = data_root;
+    options.data_root = data_root.or(options.data_root);
     options.lineage = lineage;
     options.grace = grace.unwrap_or(options.grace);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

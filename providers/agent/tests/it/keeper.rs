@@ -81,7 +81,7 @@ impl FakeRouter {
         self.generation += 1;
         let mark = json!({
             "format": 1, "uid": "r", "operation": "op", "epoch": 1, "pid": stat.pid, "start_time": stat.start_time,
-            "boot_id": gabion_host::process::boot_id().unwrap(),
+            "boot_id": gabion_host::process::boot_id().unwrap(), "launched": "",
         });
         gabion_host::durable::write_atomic(&self.unit.join("mark.json"), mark.to_string().as_bytes(), 0o600)
             .unwrap();
