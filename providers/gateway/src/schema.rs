@@ -48,7 +48,7 @@ fn start(name: &str, description: &str) -> ResourceSchema {
 }
 
 fn listener() -> ResourceSchema {
-    use AttributeKind::{Int, String};
+    use AttributeKind::{Bool, Int, String};
     let mut schema = start(GATEWAY_LISTENER, "A place where a gateway accepts requests.");
     schema.replace_order = ReplaceOrder::DeleteThenCreate;
     schema
@@ -83,6 +83,10 @@ fn listener() -> ResourceSchema {
             ),
         )
         .attribute("id", AttributeSchema::computed(String, "Agent and name."))
+        .attribute(
+            "listening",
+            AttributeSchema::computed(Bool, "Whether it accepts requests. Always meant to be true."),
+        )
         .attribute("port", AttributeSchema::computed(Int, "The port it listens on."))
         .attribute("url", AttributeSchema::computed(String, "`http://ADDRESS:PORT`."))
 }
@@ -140,8 +144,8 @@ fn route() -> ResourceSchema {
             "router",
             AttributeSchema::optional(
                 object(&[("id", String), ("url", String), ("type", String)]),
-                "The router that requests go through: its unit's id, its URL, and `smg` or `sglang-router`. Once a \
-                 route leaves a router and nothing is in flight on it, the agent forgets router and members.",
+                "The router that requests go through: its unit's id, its URL, and `smg` or `sglang-router`. The \
+                 agent forgets a router and its members once its unit is gone and no route uses it.",
             ),
         )
         .attribute(

@@ -1,0 +1,375 @@
+//! `gateway_listener`: read, create, update, delete.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use gabion_agent::access::{Agents, fence, provider_error};
+use gabion_agent::client::{AgentClient, ClientError};
+use gabion_agent::offline::Deletion;
+use gabion_agent::protocol::{AgentError, Listener, Operation, Status, Stored};
+use gabion_engine::address::ObjectId;
+use gabion_engine::provider::{
+    AttributeProblem, Call, Claim, CreateRequest, Effect, ErrorClass, ObjectState, PlanRequest, PlanResponse,
+    ProviderError, ReadOutcome, RecordedObject, UpdateRequest, propose,
+};
+use gabion_engine::schema::ResourceSchema;
+use gabion_engine::value::{AttributePath, Attributes, Value};
+use gabion_host::ports::{PortError, PortOwner, PortRequest, parse_range};
+
+use crate::place::Place;
+use crate::provider::GatewayConfig;
+use crate::values::{Reader, invalid, set};
+
+/// The name of the lease in the port registry.
+const LEASE: &str = "http";
+
+/// How often another port of a range is tried when somebody was quicker to bind the one that was leased.
+const TRIES: u32 = 5;
+
+/// Seconds that requests may take to finish when a listener goes; its routes are gone by then.
+const DRAIN_SECONDS: u32 = 10;
+
+/// Attributes of which the agent knows nothing.
+const UNREADABLE: [&str; 2] = ["machine", "ports"];
+
+/// Returns the id of a listener.
+pub(crate) fn id(agent: &str, name: &str) -> String {
+    format!("{agent}/{name}")
+}
+
+/// Returns the inputs that an id tells.
+pub(crate) fn inputs_of_id(id: &str) -> Option<Attributes> {
+    let (agent, name) = id.split_once('/')?;
+    let inputs = [("agent", agent), ("name", name), ("machine", "local")];
+    let known = inputs.iter().all(|(_, value)| !value.is_empty()) && !name.contains('/');
+    known.then(|| {
+        inputs
+            .into_iter()
+            .map(|(key, value)| (Arc::from(key), Value::from(value)))
+            .collect()
+    })
+}
+
+pub(crate) fn validate(inputs: &Attributes) -> Vec<AttributeProblem> {
+    let mut problems = Vec::new();
+    let reader = Reader(inputs);
+    if let Some(ports) = reader.get("ports").filter(|ports| ports.is_wholly_known())
+        && let Err(error) = port_request(ports)
+    {
+        problems.push(AttributeProblem {
+            path: AttributePath::root("ports"),
+            message: error.message,
+            hint: Some(
+                "`{range: 8080-8999}` leases the first free port, `{port: 8080}` claims that very one"
+                    .to_owned(),
+            ),
+        });
+    }
+    if let Some(address) = reader.text("address")
+        && address.parse::<IpAddr>().is_err()
+    {
+        problems.push(AttributeProblem {
+            path: AttributePath::root("address"),
+            message: format!("`{address}` is not an IP address."),
+            hint: None,
+        });
+    }
+    problems
+}
+
+pub(crate) fn plan(schema: &ResourceSchema, request: &PlanRequest) -> PlanResponse {
+    let mut response = propose(schema, request);
+    // It is always meant to listen; when it does not, that is a difference.
+    response.planned.insert("listening".into(), true.into());
+    let planned = Reader(&response.planned);
+    let replaced = !response.replace.is_empty();
+    let own_port = request
+        .prior
+        .as_ref()
+        .filter(|_| !replaced)
+        .and_then(|prior| prior.attributes.get("port"));
+    let fixed = planned
+        .get("ports")
+        .and_then(Value::as_map)
+        .and_then(|ports| ports.get("port"));
+    let machine = planned.text("machine").unwrap_or_default();
+    let claims = [own_port, fixed]
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_int)
+        .map(|port| Claim {
+            key: format!("tcp/{machine}/{port}").into(),
+            path: AttributePath::root("ports"),
+        });
+    let mut claims: Vec<Claim> = claims.collect();
+    claims.dedup();
+    if let (Some(agent), Some(name)) = (planned.text("agent"), planned.text("name")) {
+        claims.push(Claim {
+            key: format!("gateway/{}", id(agent, name)).into(),
+            path: AttributePath::root("name"),
+        });
+    }
+    response.claims = claims;
+    if replaced {
+        for name in ["id", "port", "url"] {
+            response.planned.insert(name.into(), Value::unknown());
+        }
+    }
+    response
+}
+
+fn port_request(ports: &Value) -> Result<PortRequest, ProviderError> {
+    let wrong = || invalid("ports", "holds either `range: FIRST-LAST` or `port: NUMBER`");
+    let entries = ports.as_map().ok_or_else(wrong)?;
+    let entry = |name: &str| entries.get(name).filter(|value| !value.is_null());
+    match (entry("range"), entry("port")) {
+        (Some(range), None) => range
+            .as_str()
+            .and_then(parse_range)
+            .map(PortRequest::Range)
+            .ok_or_else(wrong),
+        (None, Some(port)) => {
+            let port = port
+                .as_int()
+                .and_then(|port| u16::try_from(port).ok())
+                .filter(|port| *port > 0);
+            port.map(PortRequest::Exact).ok_or_else(wrong)
+        }
+        _ => Err(wrong()),
+    }
+}
+
+/// What one agent says of its listeners.
+struct AgentView {
+    status: Status,
+    listeners: Vec<Stored<Listener>>,
+}
+
+/// Reads listeners, asking each agent once.
+pub(crate) async fn read(agents: &Agents, objects: &[RecordedObject]) -> Vec<ReadOutcome> {
+    let mut views = BTreeMap::new();
+    let mut outcomes = Vec::with_capacity(objects.len());
+    for object in objects {
+        let reader = Reader(&object.inputs);
+        let (Some(place), Some(name)) = (Place::of(agents, reader), reader.text("name")) else {
+            // Its inputs were never known, so it was never made.
+            outcomes.push(ReadOutcome::Absent);
+            continue;
+        };
+        if let Entry::Vacant(entry) = views.entry(place.key()) {
+            entry.insert(place.ask(view).await);
+        }
+        outcomes.push(match &views[&place.key()] {
+            Err(reason) => ReadOutcome::CannotTell {
+                reason: reason.clone(),
+            },
+            Ok(None) => ReadOutcome::Absent,
+            Ok(Some(view)) => match view.listeners.iter().find(|stored| stored.object.name == name) {
+                None => ReadOutcome::Absent,
+                Some(stored) => {
+                    let listening = !view.status.not_listening.contains_key(name);
+                    ReadOutcome::Present(describe(place.agent(), &stored.object, listening))
+                }
+            },
+        });
+    }
+    outcomes
+}
+
+async fn view(client: AgentClient) -> Result<AgentView, ClientError> {
+    Ok(AgentView {
+        status: client.status().await?,
+        listeners: client.listeners().await?,
+    })
+}
+
+fn describe(agent: &str, listener: &Listener, listening: bool) -> ObjectState {
+    let mut attributes = Attributes::new();
+    let id = id(agent, &listener.name);
+    let host = match listener.address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    };
+    set(&mut attributes, "id", Value::string(&id));
+    set(&mut attributes, "agent", agent.into());
+    set(&mut attributes, "name", Value::string(&listener.name));
+    set(&mut attributes, "address", listener.address.to_string().into());
+    set(
+        &mut attributes,
+        "domain",
+        listener.domain.as_ref().map_or(Value::Null, Value::string),
+    );
+    set(&mut attributes, "port", Value::Int(i64::from(listener.port)));
+    set(
+        &mut attributes,
+        "url",
+        format!("http://{host}:{}", listener.port).into(),
+    );
+    set(&mut attributes, "listening", listening.into());
+    ObjectState {
+        id: ObjectId::new(id),
+        attributes,
+        private: serde_json::json!({"port": listener.port}),
+        unreadable: UNREADABLE.iter().map(AttributePath::root).collect(),
+    }
+}
+
+/// Returns the state after a call, in which what cannot be read is what was planned.
+fn achieved(agent: &str, listener: &Listener, planned: &Attributes, inputs: &Attributes) -> ObjectState {
+    let mut state = describe(agent, listener, true);
+    for path in std::mem::take(&mut state.unreadable) {
+        let Some(name) = path.first_key() else { continue };
+        if let Some(value) = inputs.get(name).or_else(|| planned.get(name)) {
+            set(&mut state.attributes, name, value.clone());
+        }
+    }
+    state
+}
+
+pub(crate) async fn create(
+    config: &GatewayConfig,
+    agents: &Agents,
+    request: CreateRequest,
+    call: &Call,
+) -> Result<ObjectState, ProviderError> {
+    put(config, agents, &request.inputs, &request.planned, call).await
+}
+
+pub(crate) async fn update(
+    config: &GatewayConfig,
+    agents: &Agents,
+    request: UpdateRequest,
+    call: &Call,
+) -> Result<ObjectState, ProviderError> {
+    put(config, agents, &request.inputs, &request.planned, call).await
+}
+
+/// Leases a port and has the agent listen there; both are the same when done again.
+async fn put(
+    config: &GatewayConfig,
+    agents: &Agents,
+    inputs: &Attributes,
+    planned: &Attributes,
+    call: &Call,
+) -> Result<ObjectState, ProviderError> {
+    let reader = Reader(inputs);
+    let (agent_id, name) = (reader.need("agent")?, reader.need("name")?);
+    let place = Place::of(agents, reader).ok_or_else(|| invalid("agent", "must be a text"))?;
+    let client = place.client()?;
+    let address = reader.text("address").unwrap_or("127.0.0.1");
+    let address: IpAddr = address
+        .parse()
+        .map_err(|_| invalid("address", "must be an IP address"))?;
+    let wanted = port_request(reader.get("ports").unwrap_or(&Value::Null))?;
+    let domain = reader.text("domain").map(str::to_ascii_lowercase);
+    let object = ObjectId::new(id(agent_id, name));
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let port = lease(config, agents, agent_id, &wanted, call).await?;
+        call.checkpoint(&object, &serde_json::json!({"port": port}))
+            .await?;
+        let listener = Listener {
+            name: name.to_owned(),
+            address,
+            port,
+            domain: domain.clone(),
+        };
+        let put = client
+            .change(&fence(call), Operation::PutListener(listener.clone()))
+            .await;
+        match put {
+            Ok(()) => return Ok(achieved(agent_id, &listener, planned, inputs)),
+            // A program without a lease was quicker: the next lease passes its port over.
+            Err(ClientError::Refused(AgentError::Bind { .. }))
+                if matches!(wanted, PortRequest::Range(_)) && tries < TRIES =>
+            {
+                release(config, call.uid.to_string()).await?;
+            }
+            Err(error) => {
+                let words = provider_error(&error);
+                if words.effect == Effect::None {
+                    release_unless_held(config, &client, name, call).await?;
+                }
+                return Err(words);
+            }
+        }
+    }
+}
+
+async fn lease(
+    config: &GatewayConfig,
+    agents: &Agents,
+    agent: &str,
+    wanted: &PortRequest,
+    call: &Call,
+) -> Result<u16, ProviderError> {
+    let owner = PortOwner {
+        uid: call.uid.to_string(),
+        label: format!("{} of project {}", call.address, config.project),
+        directory: agents.unit_directory(agent),
+    };
+    let (ports, wanted) = (config.ports.clone(), wanted.clone());
+    blocking(move || ports.lease(&owner, LEASE, &wanted)).await
+}
+
+async fn release(config: &GatewayConfig, uid: String) -> Result<(), ProviderError> {
+    let ports = config.ports.clone();
+    blocking(move || ports.release(&uid).map(|_| ())).await
+}
+
+/// Releases the port of a listener that was not made, unless the agent has one from an earlier call.
+async fn release_unless_held(
+    config: &GatewayConfig,
+    client: &AgentClient,
+    name: &str,
+    call: &Call,
+) -> Result<(), ProviderError> {
+    let listeners = client.listeners().await;
+    let held = listeners.is_ok_and(|listeners| listeners.iter().any(|stored| stored.object.name == name));
+    if held {
+        Ok(())
+    } else {
+        release(config, call.uid.to_string()).await
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, PortError> + Send + 'static,
+) -> Result<T, ProviderError> {
+    let failed = |class, message: String| {
+        ProviderError::new(class, format!("{message}.")).at(AttributePath::root("ports"))
+    };
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(
+            error @ (PortError::Leased { .. } | PortError::InUse { .. } | PortError::Exhausted { .. }),
+        )) => Err(failed(ErrorClass::Conflict, error.to_string())),
+        Ok(Err(error)) => Err(failed(ErrorClass::Transient, error.to_string())),
+        Err(error) => Err(failed(ErrorClass::Transient, error.to_string())),
+    }
+}
+
+pub(crate) async fn delete(
+    config: &GatewayConfig,
+    agents: &Agents,
+    object: &RecordedObject,
+    call: &Call,
+) -> Result<(), ProviderError> {
+    let reader = Reader(&object.inputs);
+    if let (Some(place), Some(name)) = (Place::of(agents, reader), reader.text("name")) {
+        call.phase("drain");
+        let name = name.to_owned();
+        let operation = Operation::DeleteListener {
+            name: name.clone(),
+            drain_seconds: DRAIN_SECONDS,
+        };
+        if let Err(error) = place.client()?.change(&fence(call), operation).await {
+            let deletion = Deletion::Listener { name };
+            place.delete_without_agent(error, fence(call), deletion).await?;
+        }
+    }
+    release(config, object.uid.to_string()).await
+}

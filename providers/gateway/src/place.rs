@@ -1,0 +1,82 @@
+//! Which agent an object lives in.
+
+use gabion_agent::access::{Agents, provider_error};
+use gabion_agent::client::{AgentClient, ClientError};
+use gabion_agent::offline::Deletion;
+use gabion_agent::protocol::Fence;
+use gabion_engine::provider::ProviderError;
+use gabion_host::transport::Machines;
+
+use crate::values::Reader;
+
+/// The agent that holds an object, as the object's inputs name it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    agents: &'a Agents,
+    machine: &'a str,
+    agent: &'a str,
+}
+
+impl<'a> Place<'a> {
+    /// Reads machine and agent; `None` as long as the agent is not known, and then there is no object either.
+    pub(crate) fn of(agents: &'a Agents, inputs: Reader<'a>) -> Option<Self> {
+        let agent = inputs.text("agent")?;
+        let machine = inputs.text("machine").unwrap_or(Machines::LOCAL);
+        Some(Self {
+            agents,
+            machine,
+            agent,
+        })
+    }
+
+    /// Returns the id of the agent's unit.
+    pub(crate) fn agent(self) -> &'a str {
+        self.agent
+    }
+
+    /// Returns what tells two places apart.
+    pub(crate) fn key(self) -> (&'a str, &'a str) {
+        (self.machine, self.agent)
+    }
+
+    /// Returns the way to the agent.
+    pub(crate) fn client(self) -> Result<AgentClient, ProviderError> {
+        self.agents.client(self.machine, self.agent)
+    }
+
+    /// Asks the agent something for a read: `None` when its unit is gone, and why when it does not say.
+    pub(crate) async fn ask<T, F>(self, ask: impl FnOnce(AgentClient) -> F) -> Result<Option<T>, String>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        let client = self.client().map_err(|error| error.message)?;
+        match ask(client).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) => match self.agents.is_gone(self.machine, self.agent).await {
+                Ok(true) => Ok(None),
+                Ok(false) => Err(provider_error(&error).message),
+                Err(error) => Err(error.message),
+            },
+        }
+    }
+
+    /// Settles a deletion that the agent did not confirm: done when its unit is gone, and from its files when its process
+    /// is.
+    pub(crate) async fn delete_without_agent(
+        self,
+        error: ClientError,
+        fence: Fence,
+        deletion: Deletion,
+    ) -> Result<(), ProviderError> {
+        if !matches!(error, ClientError::Unreachable { .. }) {
+            return Err(provider_error(&error));
+        }
+        if self.agents.is_gone(self.machine, self.agent).await? {
+            return Ok(());
+        }
+        if self.agents.is_stopped(self.machine, self.agent) {
+            return self.agents.delete_offline(self.agent, fence, deletion).await;
+        }
+        Err(provider_error(&error))
+    }
+}

@@ -1,0 +1,7 @@
+//! The provider with a real agent behind a real socket.
+
+#![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
+mod harness;
+mod listener;
+mod route;
