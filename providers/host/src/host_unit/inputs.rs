@@ -14,7 +14,7 @@ use crate::ports::{PortRequest, parse_range};
 use crate::probe::{Probe, ProbeRequest};
 use crate::provider::HostConfig;
 use crate::transport::Machines;
-use crate::unit::{EnvValue, Substitution};
+use crate::unit::{EnvValue, PlaceholderError, Substitution};
 
 /// What a `host_unit` should be.
 #[derive(Clone, Debug)]
@@ -80,6 +80,7 @@ impl Inputs {
     pub(super) fn parse(inputs: &Attributes, knowledge: Knowledge) -> (Self, Vec<AttributeProblem>) {
         let mut reader = Reader::new(knowledge);
         let ports = ports(&mut reader, inputs);
+        let ports_are_known = !matches!(given(inputs, "ports"), Some(Value::Unknown(_)));
         let parsed = Self {
             machine: text(&mut reader, inputs, "machine", "a machine's name")
                 .unwrap_or_else(|| Machines::LOCAL.to_owned()),
@@ -88,18 +89,18 @@ impl Inputs {
             working_dir: text(&mut reader, inputs, "working_dir", "a path"),
             files: files(&mut reader, inputs),
             package: text(&mut reader, inputs, "package", "a package's name"),
-            probes: probes(&mut reader, inputs, &ports),
+            probes: probes(&mut reader, inputs, ports_are_known.then_some(&ports)),
             ports,
             stop_timeout: seconds(&mut reader, inputs, "stop_timeout", STOP_SECONDS),
             ready_timeout: seconds(&mut reader, inputs, "ready_timeout", READY_SECONDS),
             role: text(&mut reader, inputs, "role", "a role"),
         };
-        parsed.check_placeholders(&mut reader);
+        parsed.check_placeholders(&mut reader, ports_are_known);
         (parsed, reader.problems)
     }
 
     /// Checks that every placeholder stands for something.
-    fn check_placeholders(&self, reader: &mut Reader) {
+    fn check_placeholders(&self, reader: &mut Reader, ports_are_known: bool) {
         let ports = self.ports.keys().map(|name| (name.clone(), 0)).collect();
         let substitution = Substitution {
             ports: &ports,
@@ -121,7 +122,11 @@ impl Inputs {
         });
         let directory = self.working_dir.iter().map(|text| (working_dir.clone(), text));
         for (path, text) in arguments.chain(variables).chain(directory) {
-            if let Err(error) = substitution.apply(text) {
+            let result = substitution.apply(text);
+            if !ports_are_known && matches!(result, Err(PlaceholderError::UnknownPort { .. })) {
+                continue;
+            }
+            if let Err(error) = result {
                 reader.problem(
                     &path,
                     format!("{error}."),
@@ -295,7 +300,7 @@ fn port_request(reader: &mut Reader, at: &AttributePath, entries: &Attributes) -
 fn probes(
     reader: &mut Reader,
     inputs: &Attributes,
-    ports: &BTreeMap<String, PortRequest>,
+    ports: Option<&BTreeMap<String, PortRequest>>,
 ) -> Vec<(ProbeTarget, Probe)> {
     let path = AttributePath::root("probes");
     let mut probes = Vec::new();
@@ -315,7 +320,7 @@ fn probe_target(
     reader: &mut Reader,
     at: &AttributePath,
     entries: &Attributes,
-    ports: &BTreeMap<String, PortRequest>,
+    ports: Option<&BTreeMap<String, PortRequest>>,
 ) -> ProbeTarget {
     match (given(entries, "socket"), given(entries, "port")) {
         (Some(_), Some(_)) => {
@@ -338,7 +343,10 @@ fn probe_target(
                 || MAIN_PORT.to_owned(),
                 |port| reader.plain(&at_port, port, "a port's name"),
             );
-            if name != NOT_HERE && !ports.contains_key(&name) {
+            if let Some(ports) = ports
+                && name != NOT_HERE
+                && !ports.contains_key(&name)
+            {
                 let known: Vec<&str> = ports.keys().map(String::as_str).collect();
                 let known = if known.is_empty() {
                     "none".to_owned()

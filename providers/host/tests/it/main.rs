@@ -5,6 +5,7 @@
     reason = "a test that cannot set up its scene has failed"
 )]
 
+mod conformance;
 mod launch;
 mod package;
 mod probe;

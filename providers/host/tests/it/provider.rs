@@ -924,7 +924,6 @@ fn what_is_not_known_yet_is_not_a_problem() {
         inputs.insert(name.into(), Value::template("${{ a.b.c }}"));
     }
     inputs.insert("argv".into(), Value::List(vec![Value::template("${{ a.b.c }}")]));
-    inputs.remove("probes");
     let request = ValidateRequest {
         resource_type: host_unit(),
         address: address(),
