@@ -307,3 +307,37 @@ async fn the_head_mark_shows_a_store_that_lost_something() {
         "{other:?}"
     );
 }
+
+#[tokio::test]
+async fn nothing_is_written_when_its_loss_could_not_be_seen() {
+    let directory = tempfile::tempdir().unwrap();
+    let mark = HeadMark::new(directory.path(), std::path::Path::new("/project"), "");
+    let with_mark = || {
+        let mut options = options();
+        options.head_mark = Some(mark.clone());
+        options
+    };
+    let store = MemoryStore::new();
+    std::fs::write(directory.path().join("heads"), b"in the way").unwrap();
+    let refused = Journal::open(Arc::new(store.clone()), with_mark()).await;
+    assert!(matches!(refused, Err(OpenError::Head(_))), "{:?}", refused.err());
+
+    std::fs::remove_file(directory.path().join("heads")).unwrap();
+    let journal = Journal::open(Arc::new(store), with_mark()).await.unwrap();
+    std::fs::remove_dir_all(directory.path().join("heads")).unwrap();
+    std::fs::write(directory.path().join("heads"), b"in the way").unwrap();
+    journal.commit(vec![create(1, 1, "a")]).await.unwrap();
+    // The mark is written behind the commits, so a few more may still get through.
+    let mut number = 1;
+    let error = loop {
+        number += 1;
+        assert!(number < 10_000, "the failure is never noticed");
+        let body = create(number, number, &format!("r{number}"));
+        match journal.commit(vec![body]).await {
+            Ok(_) => tokio::task::yield_now().await,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, JournalError::HeadMark(_)), "{error}");
+    assert!(matches!(journal.close().await, Err(JournalError::HeadMark(_))));
+}

@@ -131,7 +131,8 @@ impl HeadError {
             | Self::Behind { path, .. }
             | Self::OtherLineage { path, .. }
             | Self::OtherHistory { path, .. } => path,
-            Self::Unreadable { .. } | Self::Write { .. } | Self::Store(_) => return None,
+            Self::Store(error) => return error.hint(),
+            Self::Unreadable { .. } | Self::Write { .. } => return None,
         };
         Some(format!(
             "restore the state from a copy; only if what is lost does not matter, remove {}",

@@ -67,6 +67,17 @@ pub enum OpenError {
     Heartbeat(std::io::Error),
 }
 
+impl OpenError {
+    /// Returns what to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Store(error) => error.hint(),
+            Self::Head(error) => error.hint(),
+            Self::Heartbeat(_) => None,
+        }
+    }
+}
+
 /// Why a commit did not succeed. Nothing of it is in the log, except where it says otherwise.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum JournalError {

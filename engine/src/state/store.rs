@@ -281,6 +281,24 @@ impl StoreError {
         }
     }
 
+    /// Returns what to do about it.
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Locked(view) => format!(
+                "wait for it with `--lock-timeout 10m`; only if nothing runs any more, after looking at {}:\n    gabion state unlock",
+                view.holder.host
+            ),
+            Self::LostLease { .. } | Self::Moved { .. } => {
+                "what was sent is found out by the next run:\n    gabion apply".to_owned()
+            }
+            Self::Unreadable { .. } => "restore it from a copy; what is there is left as it is".to_owned(),
+            Self::NewerFormat { .. } => "use the version of gabion that wrote it, or a later one".to_owned(),
+            Self::Busy { .. } => "try again; if it stays so, find the process that keeps it busy".to_owned(),
+            Self::NotFound { .. } | Self::Exists { .. } | Self::Illegal(_) | Self::Io { .. } => return None,
+        };
+        Some(text)
+    }
+
     /// Returns whether it is certain that the failed operation wrote nothing.
     pub fn wrote_nothing(&self) -> bool {
         !matches!(self, Self::Io { .. } | Self::Unreadable { .. })

@@ -1,16 +1,4 @@
-//! Folding: what each event does to the records. Pure, and the only code that changes a record.
-//!
-//! An event that contradicts the state is refused and changes nothing; a log therefore cannot hold one. What each
-//! outcome of a call means:
-//!
-//! | call | no effect | partial | unknown | found present | found absent |
-//! | --- | --- | --- | --- | --- | --- |
-//! | create | removed, un-deposed | incomplete | open | incomplete | removed, un-deposed, tombstone |
-//! | update | as before | incomplete | open | incomplete | removed |
-//! | delete | as before | deleting | open | incomplete | removed |
-//!
-//! A creation that was checkpointed is never removed by an error: it is *incomplete*. One that failed half-way without
-//! an id stays open, because only an observation by its operation id can still find what it left.
+//! Applying one event to a copy of the state.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,112 +6,18 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::address::{ObjectId, OperationId, ResourceAddress, Uid};
-use crate::provider::{CallAction, Effect, ObjectState, Observation};
+use crate::provider::{CallAction, Effect, Observation};
 use crate::state::chain;
 use crate::state::event::{Created, Event, EventBody, Intent, ObjectMove};
+use crate::state::fold::FORMAT_VERSION;
+use crate::state::fold::attributes::{accept, adopt};
+use crate::state::fold::error::{FoldError, contradiction, same_id};
 use crate::state::record::{LastCall, OpenCall, Record, Status};
 use crate::state::snapshot::{LastRun, State, Tombstone};
-use crate::value::{AttributePath, Attributes, PathSegment, Value};
-
-/// The version of the log's format that this build writes, and the newest that it reads.
-pub const FORMAT_VERSION: u32 = 1;
+use crate::value::Attributes;
 
 /// How long a creation that was settled as absent is remembered; later runs look for it for 24 hours.
 const TOMBSTONE_LIFE: SignedDuration = SignedDuration::from_hours(48);
-
-/// Why an event cannot follow the state that it should change.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FoldError {
-    /// An event is missing or was written twice.
-    #[error("event {found} cannot come after event {last}: {} was expected", last + 1)]
-    Sequence {
-        /// The last event folded.
-        last: u64,
-        /// The event that came.
-        found: u64,
-    },
-    /// The log does not begin with its creation.
-    #[error("the log does not begin with its creation")]
-    NotCreated,
-    /// The log was created already.
-    #[error("the log was created a second time, by event {sequence}")]
-    CreatedTwice {
-        /// The second creation.
-        sequence: u64,
-    },
-    /// The log's format is newer than this build of gabion.
-    #[error("the log has format {found}, and this gabion knows formats up to {known}")]
-    NewerFormat {
-        /// The log's.
-        found: u32,
-        /// The newest known.
-        known: u32,
-    },
-    /// The event was written under a lease that is not the newest one.
-    #[error("the event's lease epoch, {found}, does not follow the log's, {current}")]
-    Epoch {
-        /// The log's.
-        current: u64,
-        /// The event's.
-        found: u64,
-    },
-    /// The event names an object that is not recorded.
-    #[error("no object has the uid {uid}")]
-    UnknownObject {
-        /// The uid.
-        uid: Uid,
-    },
-    /// The event brings an object whose uid another one has or had.
-    #[error("the uid {uid} of `{address}` is in use already")]
-    UidTaken {
-        /// The uid.
-        uid: Uid,
-        /// The new object's address.
-        address: ResourceAddress,
-    },
-    /// The event would give an address to two objects.
-    #[error("`{address}` is the address of another object, {uid}")]
-    AddressTaken {
-        /// The address.
-        address: ResourceAddress,
-        /// The object that has it.
-        uid: Uid,
-    },
-    /// The object has a call whose result is not recorded.
-    #[error("`{address}` has a call whose result is not recorded: {operation}")]
-    CallOpen {
-        /// The object's address.
-        address: ResourceAddress,
-        /// The call.
-        operation: OperationId,
-    },
-    /// No call with this operation id is waiting for a result.
-    #[error("no call {operation} is waiting for a result")]
-    UnknownOperation {
-        /// The operation id.
-        operation: OperationId,
-    },
-    /// The operation id was used already.
-    #[error("the operation id {operation} is in use already")]
-    OperationTaken {
-        /// The operation id.
-        operation: OperationId,
-    },
-    /// The event does not fit the object or the call that it names.
-    #[error("`{address}`: {reason}")]
-    Contradiction {
-        /// The object's address.
-        address: ResourceAddress,
-        /// Why, as the rest of a sentence.
-        reason: String,
-    },
-    /// The event does not fit the state.
-    #[error("{reason}")]
-    Unfit {
-        /// Why, as a sentence.
-        reason: &'static str,
-    },
-}
 
 impl State {
     /// Applies one event. On an error nothing has changed.
@@ -728,100 +622,5 @@ impl Folding {
         record.deposed = false;
         record.address = address.clone();
         self.put(record);
-    }
-}
-
-fn contradiction(record: &Record, reason: impl Into<String>) -> FoldError {
-    FoldError::Contradiction {
-        address: record.address.clone(),
-        reason: reason.into(),
-    }
-}
-
-fn same_id(record: &Record, id: &ObjectId) -> Result<(), FoldError> {
-    match &record.id {
-        Some(known) if known != id => Err(contradiction(
-            record,
-            format!("its id is `{known}`, and now it is said to be `{id}`"),
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// Takes over what a provider says is there.
-fn adopt(
-    record: &mut Record,
-    state: &ObjectState,
-    inputs: &Attributes,
-    prior: &Attributes,
-) -> Result<(), FoldError> {
-    same_id(record, &state.id)?;
-    record.id = Some(state.id.clone());
-    record.private = state.private.clone();
-    record.attributes = state.attributes.clone();
-    for path in &state.unreadable {
-        if let Some(value) = lookup(inputs, path).or_else(|| lookup(prior, path)) {
-            restore(&mut record.attributes, path, value);
-        }
-    }
-    Ok(())
-}
-
-/// Makes the record say what the world says; inputs that the world has follow.
-fn accept(record: &mut Record, attributes: &Attributes) {
-    let before = std::mem::replace(&mut record.attributes, attributes.clone());
-    record.inputs.retain(|name, value| match attributes.get(name) {
-        Some(actual) => {
-            *value = actual.clone();
-            true
-        }
-        None => !before.contains_key(name),
-    });
-}
-
-fn lookup(attributes: &Attributes, path: &AttributePath) -> Option<Value> {
-    let mut segments = path.0.iter();
-    let Some(PathSegment::Key(name)) = segments.next() else {
-        return None;
-    };
-    segments
-        .try_fold(attributes.get(name)?, |value, segment| match (segment, value) {
-            (PathSegment::Key(name), Value::Map(entries)) => entries.get(name),
-            (PathSegment::Index(index), Value::List(items)) => items.get(*index),
-            _ => None,
-        })
-        .cloned()
-}
-
-/// Sets the value at a path that the world does not tell; a path into something that is not there is left alone.
-fn restore(attributes: &mut Attributes, path: &AttributePath, value: Value) {
-    fn set(entries: &mut Attributes, name: &Arc<str>, rest: &[PathSegment], value: Value) {
-        match rest.split_first() {
-            None => {
-                entries.insert(name.clone(), value);
-            }
-            Some((next, rest)) => {
-                if let Some(inner) = entries.get_mut(name) {
-                    descend(inner, next, rest, value);
-                }
-            }
-        }
-    }
-    fn descend(at: &mut Value, next: &PathSegment, rest: &[PathSegment], value: Value) {
-        match (next, at) {
-            (PathSegment::Key(name), Value::Map(entries)) => set(entries, name, rest, value),
-            (PathSegment::Index(index), Value::List(items)) => {
-                if let Some(item) = items.get_mut(*index) {
-                    match rest.split_first() {
-                        None => *item = value,
-                        Some((next, rest)) => descend(item, next, rest, value),
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    if let Some((PathSegment::Key(name), rest)) = path.0.split_first() {
-        set(attributes, name, rest, value);
     }
 }

@@ -1,0 +1,22 @@
+//! Folding: what each event does to the records. Pure, and the only code that changes a record.
+//!
+//! An event that contradicts the state is refused and changes nothing; a log therefore cannot hold one. What each
+//! outcome of a call means:
+//!
+//! | call | no effect | partial | unknown | found present | found absent |
+//! | --- | --- | --- | --- | --- | --- |
+//! | create | removed, un-deposed | incomplete, or open | open | incomplete | removed, un-deposed, tombstone |
+//! | update | as before | incomplete | open | incomplete | removed |
+//! | delete | as before | deleting | open | incomplete | removed |
+//!
+//! A creation that was checkpointed is never removed by an error: it is *incomplete*. One that failed half-way without
+//! an id stays open, because only an observation by its operation id can still find what it left.
+
+mod attributes;
+mod error;
+mod folding;
+
+pub use error::FoldError;
+
+/// The version of the log's format that this build writes, and the newest that it reads.
+pub const FORMAT_VERSION: u32 = 1;
