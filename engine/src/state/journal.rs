@@ -188,7 +188,8 @@ impl Journal {
         if let (Some(mark), Some(head)) = (&options.head_mark, state.head()) {
             mark.write(&head)?;
         }
-        heartbeat.cover(Instant::now() + options.lease_length / 2).await;
+        // Without a renewal the lease covers no call, and each call finds that out for itself.
+        let _renewed = tokio::time::timeout(options.lease_length, heartbeat.first_beat()).await;
         let latest = Arc::new(RwLock::new(Arc::new(state.clone())));
         let (commits, requests) = mpsc::unbounded_channel();
         let writer = Writer {

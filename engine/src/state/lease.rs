@@ -171,7 +171,7 @@ impl Moment {
 impl Heartbeat {
     /// Starts to renew a lease that was just taken.
     ///
-    /// Until the first renewal the lease counts as outliving nothing; [`Heartbeat::cover`] waits for it.
+    /// Until the [first renewal](Heartbeat::first_beat) the lease counts as outliving nothing.
     ///
     /// # Errors
     /// When no thread can be started.
@@ -217,6 +217,16 @@ impl Heartbeat {
             }
         }
         Ok(Self { shared, done })
+    }
+
+    /// Waits for the first renewal, or for the news that there will be none.
+    pub async fn first_beat(&self) {
+        let mut renewals = self.shared.renewals.subscribe();
+        let mut done = self.done.clone();
+        tokio::select! {
+            _ = renewals.wait_for(|count| *count > 0) => {}
+            _ = done.wait_for(|done| *done) => {}
+        }
     }
 
     /// Returns whether the lease surely lasts until then, unless it is renewed before anyway.
