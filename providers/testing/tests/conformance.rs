@@ -26,7 +26,7 @@ fn attributes<const N: usize>(entries: [(&str, Value); N]) -> Attributes {
 
 impl Fake {
     async fn prepare(&self, resource_type: &str, fields: serde_json::Value) -> Value {
-        let fields: Fields = serde_json::from_value(fields).unwrap();
+        let fields: Fields = serde_json::from_value(fields).expect("fields are a map");
         let answer = self
             .cloud
             .send(ApiRequest::Create {

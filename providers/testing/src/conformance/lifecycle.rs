@@ -326,7 +326,7 @@ impl Trial<'_> {
         if let Ok(planned) = planned {
             match self.update(made, &made.inputs, planned, Vec::new()).await {
                 Ok(state) => {
-                    self.same_attributes("an update without a difference changes nothing", made, &state)
+                    self.same_attributes("an update without a difference changes nothing", made, &state);
                 }
                 Err(error) => self.violation("an update without a difference succeeds", error),
             }

@@ -16,7 +16,7 @@ pub(super) fn check(schema: &ProviderSchema) -> Vec<String> {
             ));
         }
         check_resource(resource, &mut |detail| {
-            found.push(format!("{resource_type}: {detail}"))
+            found.push(format!("{resource_type}: {detail}"));
         });
     }
     found

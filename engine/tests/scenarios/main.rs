@@ -1,0 +1,25 @@
+//! The engine's specification: what planning and applying do to a cloud and a state, a file for each behaviour.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod cancel;
+mod conditions;
+mod create;
+mod destroy;
+mod drift;
+mod failure;
+mod import;
+mod incomplete;
+mod lease;
+mod lost_answer;
+mod moved;
+mod replace;
+mod resume;
+mod retry;
+mod secrets;
+mod selection;
+mod store;
+mod support;
+mod taint;
+mod unknown;
+mod update;

@@ -1,0 +1,78 @@
+//! The same saved plan again: it goes on where it stopped.
+
+use gabion_engine::plan::bindings::moved;
+use gabion_testing::fake::api::Verb;
+use gabion_testing::fake::fault::{Fault, FaultRule};
+
+use crate::support::{Scenario, machine, resource, same};
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_whose_run_was_cut_off_goes_on() {
+    let text = |cidr: &str, image: &str| {
+        resource("fake_network", "n", &format!("name: n, cidr: {cidr}"))
+            + &machine("a", image)
+            + &resource(
+                "fake_record",
+                "r",
+                "name: r.example, values: ['${{ fake_machine.a.ip }}']",
+            )
+            + &resource("fake_disk", "d", &format!("name: d, size: {}", cidr.len()))
+    };
+    for milliseconds in (0..14_000).step_by(400) {
+        let scenario = Scenario::new();
+        scenario.settle(&text("10.0.0.0/16", "one")).await;
+        let new = text("10.11.0.0/16", "two");
+        let plan = scenario.plan(&new).await;
+        let journal = scenario.open().await;
+        let control = gabion_engine::apply::ApplyControl::new();
+        let mut notes = crate::support::Notes::default();
+        let run = scenario.carry_out(&plan, &journal, &control, &mut notes);
+        drop(tokio::time::timeout(std::time::Duration::from_millis(milliseconds), run).await);
+        drop(journal);
+        let state = scenario.state().await;
+        let stale = moved(&plan, &plan.digest(), &state, &Default::default());
+        assert!(stale.is_empty(), "after {milliseconds} ms: {stale:?}");
+        let applied = scenario.apply_plan(&plan).await;
+        assert!(
+            applied.report.is_complete(),
+            "after {milliseconds} ms: {}",
+            applied.outcomes()
+        );
+        scenario.expect_empty(&new).await;
+        assert_eq!(scenario.cloud.dump().objects.len(), 4, "after {milliseconds} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn steps_that_failed_are_tried_again() {
+    let scenario = Scenario::new();
+    let text = crate::create::CHAIN;
+    let plan = scenario.plan(text).await;
+    scenario
+        .cloud
+        .fault(FaultRule::next(Verb::Create, Fault::Deny).of_type("fake_machine"));
+    assert_eq!(scenario.apply_plan(&plan).await.report.failed, 1);
+    let applied = scenario.apply_plan(&plan).await;
+    same(
+        &applied.outcomes(),
+        "create fake_network.net: unneeded
+         create fake_machine.a: done
+         create fake_record.a: done",
+    );
+    scenario.expect_empty(text).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_made_half_is_finished() {
+    let scenario = Scenario::new();
+    scenario
+        .cloud
+        .configure(|settings| settings.boot = std::time::Duration::from_secs(60));
+    let text = machine("a", "one") + "timeouts: {create: 20s}\n";
+    let plan = scenario.plan(&text).await;
+    assert_eq!(scenario.apply_plan(&plan).await.report.failed, 1);
+    let applied = scenario.apply_plan(&plan).await;
+    same(&applied.outcomes(), "create fake_machine.a: done");
+    scenario.expect_empty(&text).await;
+    assert_eq!(scenario.cloud.objects("fake_machine").len(), 1);
+}
