@@ -89,20 +89,17 @@ pub(crate) fn plan(schema: &ResourceSchema, request: &PlanRequest) -> PlanRespon
         .prior
         .as_ref()
         .filter(|_| !replaced)
-        .and_then(|prior| prior.attributes.get("port"));
-    let fixed = planned
+        .and_then(|prior| prior.attributes.get("port")?.as_int());
+    let fixed_port = planned
         .get("ports")
         .and_then(Value::as_map)
-        .and_then(|ports| ports.get("port"));
+        .and_then(|ports| ports.get("port"))
+        .and_then(Value::as_int);
     let machine = planned.text("machine").unwrap_or_default();
-    let claims = [own_port, fixed]
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_int)
-        .map(|port| Claim {
-            key: format!("tcp/{machine}/{port}").into(),
-            path: AttributePath::root("ports"),
-        });
+    let claims = [own_port, fixed_port].into_iter().flatten().map(|port| Claim {
+        key: format!("tcp/{machine}/{port}").into(),
+        path: AttributePath::root("ports"),
+    });
     let mut claims: Vec<Claim> = claims.collect();
     claims.dedup();
     if let (Some(agent), Some(name)) = (planned.text("agent"), planned.text("name")) {
@@ -112,10 +109,16 @@ pub(crate) fn plan(schema: &ResourceSchema, request: &PlanRequest) -> PlanRespon
         });
     }
     response.claims = claims;
-    if replaced {
-        for name in ["id", "port", "url"] {
-            response.planned.insert(name.into(), Value::unknown());
+    let fresh: &[&str] = match &request.prior {
+        _ if replaced => &["id", "port", "url"],
+        // Somebody took its port: the range may give it another one.
+        Some(prior) if fixed_port.is_none() && !Reader(&prior.attributes).truth("listening", true) => {
+            &["port", "url"]
         }
+        _ => &[],
+    };
+    for name in fresh {
+        response.planned.insert(Arc::from(*name), Value::unknown());
     }
     response
 }
@@ -170,7 +173,7 @@ pub(crate) async fn read(agents: &Agents, objects: &[RecordedObject]) -> Vec<Rea
                 None => ReadOutcome::Absent,
                 Some(stored) => {
                     let listening = !view.status.not_listening.contains_key(name);
-                    ReadOutcome::Present(describe(place.agent(), &stored.object, listening))
+                    ReadOutcome::Present(describe(place.agent(), &stored.object, listening, reader))
                 }
             },
         });
@@ -185,7 +188,8 @@ async fn view(client: AgentClient) -> Result<AgentView, ClientError> {
     })
 }
 
-fn describe(agent: &str, listener: &Listener, listening: bool) -> ObjectState {
+/// Describes a listener in the words of the schema, spelled as the inputs spell it.
+fn describe(agent: &str, listener: &Listener, listening: bool, inputs: Reader<'_>) -> ObjectState {
     let mut attributes = Attributes::new();
     let id = id(agent, &listener.name);
     let host = match listener.address {
@@ -195,12 +199,16 @@ fn describe(agent: &str, listener: &Listener, listening: bool) -> ObjectState {
     set(&mut attributes, "id", Value::string(&id));
     set(&mut attributes, "agent", agent.into());
     set(&mut attributes, "name", Value::string(&listener.name));
-    set(&mut attributes, "address", listener.address.to_string().into());
-    set(
-        &mut attributes,
-        "domain",
-        listener.domain.as_ref().map_or(Value::Null, Value::string),
-    );
+    let address = match inputs.text("address") {
+        Some(own) if own.parse() == Ok(listener.address) => own.into(),
+        _ => listener.address.to_string().into(),
+    };
+    set(&mut attributes, "address", address);
+    let domain = match (&listener.domain, inputs.text("domain")) {
+        (Some(domain), Some(own)) if own.eq_ignore_ascii_case(domain) => own.into(),
+        (domain, _) => domain.as_ref().map_or(Value::Null, Value::string),
+    };
+    set(&mut attributes, "domain", domain);
     set(&mut attributes, "port", Value::Int(i64::from(listener.port)));
     set(
         &mut attributes,
@@ -218,7 +226,7 @@ fn describe(agent: &str, listener: &Listener, listening: bool) -> ObjectState {
 
 /// Returns the state after a call, in which what cannot be read is what was planned.
 fn achieved(agent: &str, listener: &Listener, planned: &Attributes, inputs: &Attributes) -> ObjectState {
-    let mut state = describe(agent, listener, true);
+    let mut state = describe(agent, listener, true, Reader(inputs));
     for path in std::mem::take(&mut state.unreadable) {
         let Some(name) = path.first_key() else { continue };
         if let Some(value) = inputs.get(name).or_else(|| planned.get(name)) {
@@ -268,7 +276,11 @@ async fn put(
     let mut tries = 0;
     loop {
         tries += 1;
-        let port = lease(config, agents, agent_id, &wanted, call).await?;
+        // What it listens on already it keeps, also when the registry has forgotten that.
+        let port = match held_port(&client, name, address, &wanted).await {
+            Some(port) => port,
+            None => lease(config, agents, agent_id, &wanted, call).await?,
+        };
         call.checkpoint(&object, &serde_json::json!({"port": port}))
             .await?;
         let listener = Listener {
@@ -297,6 +309,22 @@ async fn put(
             }
         }
     }
+}
+
+/// Returns the port on which the agent serves the listener now, if that is one of those wanted.
+async fn held_port(client: &AgentClient, name: &str, address: IpAddr, wanted: &PortRequest) -> Option<u16> {
+    let view = view(client.clone()).await.ok()?;
+    let held = view
+        .listeners
+        .iter()
+        .map(|stored| &stored.object)
+        .find(|held| held.name == name)?;
+    let fits = match wanted {
+        PortRequest::Range(range) => range.contains(&held.port),
+        PortRequest::Exact(port) => *port == held.port,
+    };
+    let listens = !view.status.not_listening.contains_key(name);
+    (fits && listens && held.address == address).then_some(held.port)
 }
 
 async fn lease(

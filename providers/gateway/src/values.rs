@@ -86,10 +86,16 @@ pub(crate) fn set(attributes: &mut Attributes, name: &str, value: Value) {
     }
 }
 
-/// Returns a list of texts, absent when it is empty and was not spelled out.
+/// Returns a list of texts, absent when it is empty and was not spelled out, and in the recorded spelling when only case
+/// differs.
 pub(crate) fn text_list(items: &[String], recorded: Option<&Value>) -> Value {
     if items.is_empty() && recorded.is_none_or(Value::is_null) {
         return Value::Null;
+    }
+    let own = recorded.and_then(Value::as_list).unwrap_or_default();
+    let alike = |own: &Value, item: &String| own.as_str().is_some_and(|own| own.eq_ignore_ascii_case(item));
+    if own.len() == items.len() && own.iter().zip(items).all(|(own, item)| alike(own, item)) {
+        return Value::List(own.to_vec());
     }
     Value::List(items.iter().map(Value::string).collect())
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, UPGRADE};
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -129,6 +129,8 @@ pub(crate) async fn forward(
         Meter::new(Arc::clone(&stats), received)
     });
     rewrite_response_headers(&mut parts.headers);
+    // The version is one connection's matter as well.
+    parts.version = Version::HTTP_11;
     let idle_limit = plane.limits.response_idle;
     let body = UpstreamBody::new(
         body,

@@ -31,7 +31,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            header_timeout: Duration::from_secs(30),
+            header_timeout: Duration::from_secs(60),
             header_bytes: 64 * 1024,
             headers: 100,
             buffered_body: 32 * 1024 * 1024,

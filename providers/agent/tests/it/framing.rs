@@ -136,3 +136,53 @@ async fn hop_by_hop_headers_end_here_in_both_directions() {
         (vec!["1"], vec!["x"])
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_asks_first_is_told_to_go_on_or_not() {
+    let agent = TestAgent::start().await;
+    let upstream = TestUpstream::start("u", Behaviour::Name).await;
+    agent.put(plain_route("web", &[&upstream])).await;
+    let head = |path: &str| {
+        format!("POST {path} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
+    };
+    let mut client = agent.connect().await;
+    client.send(head("/services/web/")).await;
+    client.read_until("HTTP/1.1 100 Continue\r\n\r\n").await;
+    client.send("abc").await;
+    client.read_until("\r\n\r\nu").await;
+    assert_eq!(upstream.seen()[0].body, "abc");
+    assert!(upstream.seen()[0].header("expect").is_empty());
+    let mut client = agent.connect().await;
+    client.send(head("/services/none/")).await;
+    let answer = client.read_to_end().await;
+    assert_eq!(status_of(&answer), 404, "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_without_a_body_keep_their_headers() {
+    let agent = TestAgent::start().await;
+    for (answer, status) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 77\r\n\r\n", 200),
+        ("HTTP/1.1 204 No Content\r\n\r\n", 204),
+        ("HTTP/1.1 304 Not Modified\r\nETag: x\r\n\r\n", 304),
+    ] {
+        let upstream = TestUpstream::start("u", Behaviour::Raw(answer)).await;
+        agent.put(plain_route("web", &[&upstream])).await;
+        let method = if status == 200 { "HEAD" } else { "GET" };
+        let request = format!("{method} /services/web/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let got = agent.exchange(request).await.to_lowercase();
+        assert_eq!(status_of(&got), status);
+        assert!(got.ends_with("\r\n\r\n"), "{got}");
+        assert_eq!(got.contains("content-length: 77"), status == 200, "{got}");
+    }
+    let old = "HTTP/1.0 200 OK\r\n\r\nuntil the end";
+    let upstream = TestUpstream::start("u", Behaviour::Raw(old)).await;
+    agent.put(plain_route("web", &[&upstream])).await;
+    let got = agent
+        .exchange("GET /services/web/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .await;
+    assert!(
+        got.contains("until the end") && got.ends_with("0\r\n\r\n"),
+        "{got}"
+    );
+}

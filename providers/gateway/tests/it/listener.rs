@@ -33,8 +33,9 @@ async fn a_listener_lives_from_its_lease_to_its_release() {
     assert_eq!(again.attributes, listener.attributes);
     let mut inputs = listener_inputs();
     inputs.insert("domain".into(), "Example.com".into());
-    let updated = project.update(1, &listener, inputs).await.unwrap();
-    assert_eq!(updated.attributes["domain"], Value::from("example.com"));
+    let updated = project.update(1, &listener, inputs.clone()).await.unwrap();
+    project.assert_settled(&updated, &inputs).await;
+    assert_eq!(updated.attributes["port"], listener.attributes["port"]);
     assert_eq!(project.ports.leases().unwrap().len(), 1);
     project.delete(1, &updated).await.unwrap();
     project.delete(1, &updated).await.unwrap();
@@ -91,9 +92,22 @@ async fn a_silent_agent_is_not_an_absent_listener() {
         }
         assert!(tokio::time::Instant::now() < deadline);
     }
-    drop(thief);
-    project.update(1, &listener, listener_inputs()).await.unwrap();
+    let ReadOutcome::Present(state) = project.read(&listener).await else {
+        panic!()
+    };
+    let mut stolen = listener.clone();
+    stolen.attributes = state.attributes;
+    let planned = project
+        .plan(&listener.address, &listener_inputs(), Some(&stolen))
+        .planned;
+    assert_eq!(
+        (&planned["port"], &planned["listening"]),
+        (&Value::unknown(), &Value::Bool(true))
+    );
+    let listener = project.update(1, &stolen, listener_inputs()).await.unwrap();
+    assert_ne!(listener.attributes["port"], stolen.attributes["port"]);
     project.assert_settled(&listener, &listener_inputs()).await;
+    drop(thief);
     // A dead agent does not keep a project from being destroyed.
     project.stop_agent().await;
     project.delete(1, &listener).await.unwrap();
