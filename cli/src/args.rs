@@ -36,7 +36,6 @@ pub(crate) struct Common {
     /// Project directory
     #[arg(
         short = 'C',
-        long = "directory",
         value_name = "DIR",
         global = true,
         help_heading = "Common options"
@@ -422,15 +421,30 @@ pub(crate) struct Completion {
 pub(crate) enum Agent {
     /// Serve gateways and keep routers filled
     Serve {
-        /// The agent's configuration directory
-        #[arg(value_name = "DIR")]
+        /// The agent's own directory, which is that of its unit
+        #[arg(long, value_name = "DIR")]
         directory: PathBuf,
+        /// The directory below which the machine has its units
+        #[arg(long, value_name = "DIR")]
+        data_root: Option<PathBuf>,
+        /// The lineage that it belongs to
+        #[arg(long, value_name = "ID")]
+        lineage: Option<String>,
+        /// How long running requests may finish when it stops, in seconds
+        #[arg(long, value_name = "SECONDS")]
+        grace: Option<u64>,
     },
     /// Become the program of a unit
     UnitExec {
         /// The unit's directory
         #[arg(value_name = "DIR")]
         directory: PathBuf,
+        /// The operation that launches it
+        #[arg(long, value_name = "ID")]
+        operation: String,
+        /// The lease epoch of that operation
+        #[arg(long, value_name = "N")]
+        epoch: u64,
     },
     /// Start a unit again from its recorded launch, as a restart policy would
     StartUnit {

@@ -75,6 +75,17 @@ impl Failure {
         self.exit
     }
 
+    /// Returns what it says first, for a message that is about something larger.
+    pub(crate) fn summary(&self) -> String {
+        match &self.what {
+            What::Message { summary, detail, .. } if detail.is_empty() => summary.clone(),
+            What::Message { summary, detail, .. } => {
+                format!("{summary}: {}", detail.lines().next().unwrap_or_default())
+            }
+            What::Diagnostics(diagnostics) => diagnostic::tally(diagnostics),
+        }
+    }
+
     /// Prints it where errors go: as text, or as JSON when that was asked for.
     pub(crate) fn print(&self, printer: &Printer, json: bool) {
         match &self.what {

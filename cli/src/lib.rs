@@ -1,16 +1,116 @@
 //! The command line of gabion.
+//!
+//! [`run`] reads the arguments and the environment, runs one command and returns its exit code. Commands are thin: they
+//! load a project, call the engine and hand what it gives to a renderer. Everything that is printed goes through one
+//! printer, data to stdout and everything else to stderr.
 
-#![allow(dead_code)]
+mod applying;
 mod args;
+mod commands;
 mod exit;
 mod failure;
+mod interrupt;
 mod options;
 mod output;
+mod planning;
+mod project;
+mod recorded;
 mod render;
+mod show;
+mod state_access;
+mod wiring;
+
+use std::ffi::OsString;
+
+use clap::Parser;
+
+use crate::args::{Agent, Cli, Command, Format};
+use crate::commands::Context;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::options::{Environment, Options};
+use crate::output::Printer;
 
 /// The forms of what gabion prints as JSON.
 pub mod wire {
+    pub use crate::commands::{DriftReportJson, UnmanagedJson};
     pub use crate::render::diagnostic::{DiagnosticsJson, PlaceJson, ProblemJson, RelatedJson};
     pub use crate::render::event_json_types::*;
     pub use crate::render::plan_json_types::*;
+}
+
+/// Runs the command that the arguments ask for, and returns the exit code of the process.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // The reader may have gone away; the code says what happened.
+            let _ = error.print();
+            return if error.use_stderr() {
+                Exit::Error.code()
+            } else {
+                Exit::Done.code()
+            };
+        }
+    };
+    let environment = Environment::of_process();
+    let printer = Printer::of_process(
+        Options::colour(&cli.common, &environment),
+        Options::verbosity(&cli.common),
+    );
+    let json = cli.common.format == Some(Format::Json);
+    let outcome = start(cli, environment, &printer);
+    let exit = outcome.unwrap_or_else(|failure| {
+        failure.print(&printer, json);
+        failure.code()
+    });
+    let exit = match printer.take_failure() {
+        None => exit,
+        Some(error) => {
+            Failure::new("cannot write the output")
+                .detail(format!("{error}."))
+                .print(&printer, json);
+            exit.and(Exit::Error)
+        }
+    };
+    exit.code()
+}
+
+/// Runs a command with what it needs, and no more: a unit's shim has neither a runtime nor the user's directories.
+fn start(cli: Cli, environment: Environment, printer: &Printer) -> Outcome {
+    match cli.command {
+        Command::Agent(Agent::UnitExec {
+            directory,
+            operation,
+            epoch,
+        }) => Ok(match wiring::unit_exec(directory, operation, epoch) {
+            0 => Exit::Done,
+            _ => Exit::Error,
+        }),
+        Command::Agent(Agent::Serve {
+            directory,
+            data_root,
+            lineage,
+            grace,
+        }) => with_runtime(commands::serve_agent(directory, data_root, lineage, grace)),
+        command => {
+            let context = Context {
+                options: Options::resolve(&cli.common, environment)?,
+                printer: printer.clone(),
+            };
+            with_runtime(commands::run(command, &context))
+        }
+    }
+}
+
+fn with_runtime(command: impl Future<Output = Outcome>) -> Outcome {
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| {
+        Failure::new("cannot start").detail(format!(
+            "The operating system refused what gabion needs to run: {error}."
+        ))
+    })?;
+    let outcome = runtime.block_on(command);
+    // A call that was given up on may still wait for its answer; nobody needs it any more.
+    runtime.shutdown_background();
+    outcome
 }

@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! The program `gabion`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(gabion::run(std::env::args_os()))
+}

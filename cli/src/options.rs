@@ -158,13 +158,22 @@ impl Options {
             .or(set("BUILD_URL"))
             .or(set("USER"))
             .or(set("LOGNAME"))
-            .map_or_else(|| format!("uid {}", nix::unistd::getuid()), str::to_owned)
+            .map_or_else(user_name, str::to_owned)
     }
 
     /// Returns this machine's name.
     pub(crate) fn host(&self) -> String {
         nix::unistd::gethostname()
             .map_or_else(|_| "localhost".into(), |name| name.to_string_lossy().into_owned())
+    }
+}
+
+/// Returns the user's name as the system has it.
+fn user_name() -> String {
+    let uid = nix::unistd::getuid();
+    match nix::unistd::User::from_uid(uid) {
+        Ok(Some(user)) => user.name,
+        _ => format!("uid {uid}"),
     }
 }
 

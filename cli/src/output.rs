@@ -97,12 +97,18 @@ impl Printer {
     pub(crate) fn data(&self, text: &str) {
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-        if let Err(error) = written
-            && error.kind() != io::ErrorKind::BrokenPipe
-        {
+        if let Err(error) = written {
             let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
             failed.get_or_insert(error);
         }
+    }
+
+    /// Returns whether whoever reads the data went away.
+    pub(crate) fn reader_is_gone(&self) -> bool {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed
+            .as_ref()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     }
 
     /// Prints a line of status, unless only problems are wanted.
@@ -140,7 +146,8 @@ impl Printer {
 
     /// Returns why data could not be written, if it could not; a reader that went away is no problem.
     pub(crate) fn take_failure(&self) -> Option<io::Error> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        failed.filter(|error| error.kind() != io::ErrorKind::BrokenPipe)
     }
 }
 

@@ -179,7 +179,7 @@ pub(crate) fn message(
     for (position, line) in hint.into_iter().flat_map(str::lines).enumerate() {
         let heading = match position {
             0 => format!("{hint_style}hint{hint_style:#}: "),
-            _ => "      ".to_owned(),
+            _ => String::new(),
         };
         lines.push(format!("{heading}{}", plain(line)));
     }

@@ -6,6 +6,7 @@ pub(crate) mod drift_markdown;
 pub(crate) mod drift_text;
 pub(crate) mod event_json_types;
 pub(crate) mod events;
+pub(crate) mod gather;
 pub(crate) mod markdown;
 pub(crate) mod plan_json;
 pub(crate) mod plan_json_types;

@@ -50,7 +50,7 @@ pub(crate) fn to_wire(plan: &Plan, context: PlanContext<'_>) -> PlanJson {
         }),
         configuration: configuration(plan, catalogue),
         timestamp: basis.gathered_at.to_string(),
-        applyable: view::has_changes(plan),
+        applyable: plan.has_changes(),
         complete,
         errored: false,
         gabion: gabion(plan, context),
@@ -358,7 +358,7 @@ fn collect_references(value: &Value, references: &mut Vec<String>) {
 
 fn gabion(plan: &Plan, context: PlanContext<'_>) -> GabionJson {
     let basis = &plan.basis;
-    let summary = view::summary(plan);
+    let summary = plan.summary();
     let text = |address: &ResourceAddress| address.to_string();
     GabionJson {
         format_version: 1,

@@ -15,7 +15,7 @@ use super::words::{self, count};
 pub(crate) fn write_plan(out: &mut dyn Write, plan: &Plan, context: PlanContext<'_>) -> fmt::Result {
     write_verdict(out, plan, context)?;
     write_danger(out, plan, context)?;
-    if view::has_changes(plan) {
+    if plan.has_changes() {
         write_table(out, plan)?;
         write_details(out, plan)?;
         write_outputs(out, plan)?;
@@ -62,13 +62,13 @@ fn write_verdict(out: &mut dyn Write, plan: &Plan, context: PlanContext<'_>) -> 
     };
     let mark = if !view::danger(plan, context.catalogue).is_empty() {
         "⚠️ "
-    } else if view::has_changes(plan) {
+    } else if plan.has_changes() {
         ""
     } else {
         "✅ "
     };
-    let verdict = if view::has_changes(plan) {
-        let parts: Vec<String> = words::summary_parts(&view::summary(plan))
+    let verdict = if plan.has_changes() {
+        let parts: Vec<String> = words::summary_parts(&plan.summary())
             .into_iter()
             .filter(|(number, _)| *number > 0)
             .map(|(number, word)| format!("{number} {word}"))

@@ -21,7 +21,7 @@ pub(crate) fn write_plan(
     theme: &Theme,
 ) -> fmt::Result {
     write_heading(out, plan, theme)?;
-    if !view::has_changes(plan) {
+    if !plan.has_changes() {
         writeln!(out)?;
         write_nothing(out, plan, theme)?;
     } else {
@@ -61,12 +61,12 @@ pub(crate) fn write_plan(
     }
     write_section(out, "Recovered", &view::recovery(plan), theme)?;
     write_notes(out, plan, theme)?;
-    if view::has_changes(plan) {
+    if plan.has_changes() {
         let what = match plan.mode {
             Mode::Apply => "Plan",
             Mode::Destroy => "Destroy plan",
         };
-        let line = words::summary_line(&view::summary(plan));
+        let line = words::summary_line(&plan.summary());
         writeln!(out, "\n{0}{what}:{0:#} {line}.", theme.strong)?;
     }
     write_left_out(out, plan, theme)?;

@@ -16,6 +16,7 @@ use gabion_engine::resource::Place;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::words::{count, plain};
+use crate::failure::Failure;
 use crate::output::{Printer, Verbosity};
 
 /// How long nothing may be printed while something runs, where there is no live table.
@@ -116,19 +117,41 @@ impl Progress {
     }
 
     /// Ends the display: failed steps with their errors, then the summary, always last.
-    pub(crate) fn finish(self) -> Tally {
-        if let Some((stop, thread)) = self.heartbeat {
+    pub(crate) fn finish(mut self) {
+        self.take_down();
+        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.printer.error(shared.ending().trim_end());
+    }
+
+    /// Ends the display of a run that did not go on: also says why, before the summary.
+    pub(crate) fn end_with(mut self, failure: &Failure, json: bool) {
+        self.take_down();
+        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.printer.error("");
+        failure.print(&shared.printer, json);
+        shared.printer.error(shared.ending().trim_end());
+    }
+
+    /// Ends the display of a run that did nothing worth telling.
+    pub(crate) fn discard(mut self) {
+        self.take_down();
+    }
+
+    fn take_down(&mut self) {
+        if let Some((stop, thread)) = self.heartbeat.take() {
             drop(stop);
             // The heartbeat only prints; if it panicked the run still has its result.
             let _ = thread.join();
         }
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(live) = shared.live.take() {
+        let live = self
+            .shared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .live
+            .take();
+        if let Some(live) = live {
             live.end();
         }
-        let text = shared.ending();
-        shared.printer.error(text.trim_end());
-        shared.tally
     }
 }
 
@@ -185,7 +208,8 @@ impl Live {
     }
 }
 
-fn style(template: &str) -> ProgressStyle {
+/// Reads a style; one that cannot be read is plain.
+pub(crate) fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 

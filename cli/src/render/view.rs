@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::plan::Plan;
-use gabion_engine::plan::change::{Action, AttributeChange, Cause, Change, Reason, Summary};
+use gabion_engine::plan::change::{Action, AttributeChange, Cause, Change, Reason};
 use gabion_engine::provider::Observation;
 use gabion_engine::resource::{DocumentRef, Place};
 use gabion_engine::schema::ReplaceOrder;
@@ -36,16 +36,11 @@ pub(crate) struct Group<'a> {
     pub(crate) changes: Vec<&'a Change>,
 }
 
-/// Returns whether a change is worth showing.
-pub(crate) fn is_shown(change: &Change) -> bool {
-    change.action != Action::NoOp || change.previous_address.is_some() || change.importing.is_some()
-}
-
 /// Returns the changes worth showing, by document in the order of files, those without a document last.
 pub(crate) fn groups(plan: &Plan) -> Vec<Group<'_>> {
     type Key<'a> = (bool, Option<(&'a str, u32, &'a str, &'a str)>);
     let mut groups: BTreeMap<Key<'_>, Group<'_>> = BTreeMap::new();
-    for change in plan.changes.iter().filter(|change| is_shown(change)) {
+    for change in plan.effective_changes() {
         let document = change
             .declaration
             .as_ref()
@@ -83,24 +78,6 @@ pub(crate) fn danger<'a>(plan: &'a Plan, catalogue: &Catalogue) -> Vec<&'a Chang
         )
     });
     dangerous
-}
-
-/// Counts the changes of a plan.
-pub(crate) fn summary(plan: &Plan) -> Summary {
-    let mut summary = Summary::default();
-    for change in &plan.changes {
-        match change.action {
-            Action::NoOp => {}
-            Action::Create => summary.create += 1,
-            Action::Update => summary.update += 1,
-            Action::Replace(_) => summary.replace += 1,
-            Action::Delete => summary.destroy += 1,
-            Action::Forget => summary.forget += 1,
-        }
-        summary.moved += usize::from(change.previous_address.is_some());
-        summary.import += usize::from(change.importing.is_some());
-    }
-    summary
 }
 
 /// Returns the one clause that says why a dangerous change happens.
@@ -258,7 +235,7 @@ pub(crate) fn recovery(plan: &Plan) -> Vec<String> {
 pub(crate) fn output_changes(plan: &Plan) -> Vec<(&Arc<str>, Option<&Value>, Option<&Value>)> {
     plan.outputs
         .iter()
-        .filter(|(_, output)| output.before != output.after)
+        .filter(|(_, output)| output.changes())
         .map(|(name, output)| (name, output.before.as_ref(), output.after.as_ref()))
         .collect()
 }
@@ -275,16 +252,6 @@ pub(crate) fn endpoints(plan: &Plan) -> Vec<(String, String)> {
             (plain(name), text)
         })
         .collect()
-}
-
-/// Returns whether applying the plan would do anything at all.
-pub(crate) fn has_changes(plan: &Plan) -> bool {
-    !plan.steps.is_empty()
-        || !plan.moves.is_empty()
-        || !plan.vanished.is_empty()
-        || !plan.settlements.is_empty()
-        || plan.changes.iter().any(is_shown)
-        || !output_changes(plan).is_empty()
 }
 
 /// Returns a place as a remark, or nothing.

@@ -40,18 +40,6 @@ pub(crate) fn verb(change: &Change) -> String {
     words.join(", ")
 }
 
-/// Returns the single word for an action, for tables and events.
-pub(crate) fn noun(action: Action) -> &'static str {
-    match action {
-        Action::NoOp => "no change",
-        Action::Create => "create",
-        Action::Update => "update",
-        Action::Replace(_) => "replace",
-        Action::Delete => "destroy",
-        Action::Forget => "forget",
-    }
-}
-
 /// Returns a reason as a clause that follows "because"; `None` when the action says it already.
 pub(crate) fn reason(reason: &Reason) -> Option<String> {
     Some(match reason {

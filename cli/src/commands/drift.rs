@@ -1,0 +1,302 @@
+//! `gabion drift`: what was changed outside gabion.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use gabion_engine::address::ResourceAddress;
+use gabion_engine::plan::Mode;
+use gabion_engine::plan::change::{Drift, DriftKind, DriftVerdict};
+use gabion_engine::provider::{ListedObject, ReadOutcome};
+use gabion_engine::state::State;
+use gabion_engine::state::event::EventBody;
+use gabion_engine::world::{Refresh, World};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Context;
+use crate::args::{Drift as DriftArgs, Format, Selection};
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::interrupt::Interrupts;
+use crate::planning::{self, PlanRequest, Planned};
+use crate::project::LoadedProject;
+use crate::render::markdown::{cell_code, code};
+use crate::render::plan_json::drift_json;
+use crate::render::plan_json_types::DriftJson;
+use crate::render::words::{count, plain};
+use crate::render::{drift_markdown, drift_text};
+use crate::state_access::{StateAccess, existing_key, journal_failure};
+
+/// The answer of `gabion drift --format json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DriftReportJson {
+    /// The version of this form: `1.0`.
+    pub format_version: String,
+    /// The project's name.
+    pub project: String,
+    /// The state's serial.
+    pub serial: u64,
+    /// When the world was read.
+    pub timestamp: String,
+    /// Whether anything was changed outside gabion.
+    pub drifted: bool,
+    /// The objects that differ from their records, or could not be read.
+    pub drift: Vec<DriftJson>,
+    /// Objects that carry the project's mark and are in no record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unmanaged: Vec<UnmanagedJson>,
+}
+
+/// An object that carries the project's mark and is in no record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UnmanagedJson {
+    /// Its resource type.
+    #[serde(rename = "type")]
+    pub resource_type: String,
+    /// Its id.
+    pub id: String,
+    /// The address on its mark.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+}
+
+/// Compares records and world. With `--accept` it records what is there, and reports what is left.
+pub(crate) async fn run(args: &DriftArgs, context: &Context) -> Outcome {
+    let Context { options, printer } = context;
+    let interrupts = Interrupts::listen(printer)?;
+    let project = LoadedProject::read(options);
+    let access = StateAccess::of(&project, options)?;
+    if args.accept.is_empty() {
+        let state = access.load().await?;
+        let in_flight = access.live_holder().await?;
+        let planned = interrupts
+            .unless(look(context, &project, &state, in_flight))
+            .await??;
+        return Ok(report(context, &planned, &BTreeSet::new()));
+    }
+    access.load_existing().await?;
+    let key = existing_key(options)?;
+    let opening = access.journal(options, "drift --accept", args.locking.lock_timeout, key);
+    let journal = interrupts.unless(opening).await??;
+    let written = async {
+        let state = journal.state();
+        let planned = interrupts.unless(look(context, &project, &state, None)).await??;
+        let events = accepting(&args.accept, &state, &planned)?;
+        let number = events.len();
+        journal
+            .commit(events)
+            .await
+            .map_err(|error| journal_failure(&error))?;
+        printer.status(&format!(
+            "Recorded {} as {} now.",
+            count(number, "object"),
+            if number == 1 { "it is" } else { "they are" }
+        ));
+        Ok(report(context, &planned, &args.accept.iter().cloned().collect()))
+    }
+    .await;
+    crate::applying::close(&journal, written, printer).await
+}
+
+async fn look(
+    context: &Context,
+    project: &LoadedProject,
+    state: &State,
+    in_flight: Option<gabion_engine::state::event::Holder>,
+) -> Result<Planned, Failure> {
+    let request = PlanRequest {
+        mode: Mode::Apply,
+        selection: &Selection::default(),
+        refresh: Refresh::Full,
+        unmanaged: true,
+        import: None,
+        in_flight,
+        key: existing_key(&context.options)?,
+    };
+    planning::make(context, project, state, request).await
+}
+
+/// Returns the events that record objects as they are.
+fn accepting(
+    addresses: &[ResourceAddress],
+    state: &State,
+    planned: &Planned,
+) -> Result<Vec<EventBody>, Failure> {
+    let wanted: BTreeSet<&ResourceAddress> = addresses.iter().collect();
+    wanted
+        .into_iter()
+        .map(|address| {
+            let record = super::state::find(state, address)?;
+            let drift = planned.plan.drift.iter().find(|drift| drift.uid == record.uid);
+            let nothing = || {
+                Failure::new("nothing to accept")
+                    .detail(format!("{address} is as it was recorded; nothing was written."))
+                    .hint("see what was changed:\n    gabion drift")
+            };
+            match &drift.ok_or_else(nothing)?.kind {
+                DriftKind::Vanished => Ok(EventBody::Vanished { uid: record.uid }),
+                DriftKind::CannotTell { reason } => Err(Failure::new("cannot be accepted").detail(format!(
+                    "{address} could not be read: {} Nothing was written.",
+                    plain(reason)
+                ))),
+                DriftKind::Changed(_) => match planned.world.objects.get(&record.uid) {
+                    Some(ReadOutcome::Present(found)) => {
+                        // What the world does not tell stays as it was recorded.
+                        let mut attributes = found.attributes.clone();
+                        for path in &found.unreadable {
+                            if let Some((name, value)) = path
+                                .first_key()
+                                .and_then(|name| record.attributes.get_key_value(name))
+                            {
+                                attributes.insert(name.clone(), value.clone());
+                            }
+                        }
+                        Ok(EventBody::Accepted {
+                            uid: record.uid,
+                            attributes,
+                        })
+                    }
+                    _ => Err(nothing()),
+                },
+            }
+        })
+        .collect()
+}
+
+/// Returns whether a difference is one that somebody should look at.
+fn counts(drift: &Drift) -> bool {
+    match &drift.kind {
+        DriftKind::Vanished | DriftKind::CannotTell { .. } => true,
+        DriftKind::Changed(attributes) => attributes
+            .iter()
+            .any(|attribute| matches!(attribute.verdict, DriftVerdict::Reverted | DriftVerdict::Accepted)),
+    }
+}
+
+/// Prints what differs, without what was just accepted, and returns the exit.
+fn report(context: &Context, planned: &Planned, accepted: &BTreeSet<ResourceAddress>) -> Exit {
+    let Context { options, printer } = context;
+    let plan = &planned.plan;
+    let drift: Vec<Drift> = plan
+        .drift
+        .iter()
+        .filter(|drift| !accepted.contains(&drift.address))
+        .cloned()
+        .collect();
+    let unmanaged = unmanaged(&planned.world);
+    let drifted = drift.iter().any(counts) || !unmanaged.is_empty();
+    let mut text = String::new();
+    match options.format {
+        Format::Json => {
+            let report = DriftReportJson {
+                format_version: "1.0".into(),
+                project: plan.project.to_string(),
+                serial: plan.basis.serial,
+                timestamp: plan.basis.gathered_at.to_string(),
+                drifted,
+                drift: drift.iter().map(drift_json).collect(),
+                unmanaged: unmanaged
+                    .iter()
+                    .map(|object| UnmanagedJson {
+                        resource_type: object.resource_type.to_string(),
+                        id: object.id.to_string(),
+                        address: object.address.as_ref().map(ToString::to_string),
+                    })
+                    .collect(),
+            };
+            text = serde_json::to_string_pretty(&report).unwrap_or_default();
+            text.push('\n');
+        }
+        Format::Markdown => {
+            // Writing to a string cannot fail.
+            let _ = drift_markdown::write_drift(&mut text, &plan.project, &drift);
+            if !unmanaged.is_empty() {
+                let _ = writeln!(text, "\n| in no record | id |\n| --- | --- |");
+                for object in &unmanaged {
+                    let name = unmanaged_name(object);
+                    let _ = writeln!(text, "| {} | {} |", cell_code(&name), code(object.id.as_str()));
+                }
+            }
+        }
+        Format::Text => write_text(&mut text, context, planned, &drift, &unmanaged, drifted),
+    }
+    printer.data(&text);
+    if drifted { Exit::Changes } else { Exit::Done }
+}
+
+fn write_text(
+    text: &mut String,
+    context: &Context,
+    planned: &Planned,
+    drift: &[Drift],
+    unmanaged: &[&ListedObject],
+    drifted: bool,
+) {
+    let theme = context.printer.data_theme();
+    let basis = &planned.plan.basis;
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        text,
+        "{strong}gabion drift{strong:#} {} {dim}(state serial {}, {:.0}){dim:#}\n",
+        plain(&planned.plan.project),
+        basis.serial,
+        basis.gathered_at,
+        strong = theme.strong,
+        dim = theme.dim
+    );
+    if !drift.is_empty() {
+        let shown: Vec<&Drift> = drift.iter().collect();
+        let _ = drift_text::write_section(text, &shown, &theme);
+        text.push('\n');
+    }
+    if !unmanaged.is_empty() {
+        let _ = writeln!(
+            text,
+            "{0}In no record, with this project's mark{0:#}",
+            theme.strong
+        );
+        for object in unmanaged {
+            let _ = writeln!(
+                text,
+                "    ? {}  {}",
+                unmanaged_name(object),
+                plain(object.id.as_str())
+            );
+        }
+        text.push('\n');
+    }
+    let program = &context.options.program;
+    if !drifted {
+        let objects = planned.world.objects.len();
+        let are = if objects == 1 { "is" } else { "are" };
+        let _ = writeln!(
+            text,
+            "{0}No drift.{0:#} {1} {are} as recorded.",
+            theme.good,
+            count(objects, "object")
+        );
+        return;
+    }
+    let mut parts = Vec::new();
+    if !drift.is_empty() {
+        parts.push(drift_text::summary_line(drift));
+    }
+    if !unmanaged.is_empty() {
+        parts.push(format!("{} in no record", count(unmanaged.len(), "object")));
+    }
+    let _ = writeln!(text, "{0}Drift:{0:#} {1}.", theme.strong, parts.join(", "));
+    let _ = writeln!(text, "\n{0}Next:{0:#} {program} plan", theme.strong);
+}
+
+fn unmanaged_name(object: &ListedObject) -> String {
+    match &object.address {
+        Some(address) => address.to_string(),
+        None => object.resource_type.to_string(),
+    }
+}
+
+fn unmanaged(world: &World) -> Vec<&ListedObject> {
+    world.unmanaged.iter().collect()
+}

@@ -1,0 +1,169 @@
+//! `gabion init`: a project to start from.
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::Context;
+use crate::args::Init;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+
+/// `gabion.yml`.
+#[derive(Serialize)]
+struct Settings {
+    project: String,
+    backends: [&'static str; 1],
+}
+
+/// A gateway on this machine.
+#[derive(Serialize)]
+struct Gateway {
+    r#type: &'static str,
+    name: &'static str,
+    backend: &'static str,
+}
+
+/// A service that needs nothing but Python.
+#[derive(Serialize)]
+struct Service {
+    r#type: &'static str,
+    name: &'static str,
+    commands: [&'static str; 1],
+    port: u16,
+    auth: bool,
+    replicas: u8,
+    probes: [Probe; 1],
+}
+
+#[derive(Serialize)]
+struct Probe {
+    r#type: &'static str,
+    url: &'static str,
+}
+
+/// Writes a project into the directory; what is there already stays as it is.
+pub(crate) fn run(args: &Init, context: &Context) -> Outcome {
+    let Context { options, printer } = context;
+    let directory = &options.directory;
+    std::fs::create_dir_all(directory).map_err(|error| unwritable(directory, &error))?;
+    let name = match &args.name {
+        Some(name) => {
+            gabion_engine::config::check_name(name).map_err(|why| {
+                Failure::new("not a project's name")
+                    .detail(format!("`{name}` cannot name a project: {why}."))
+                    .hint("run: gabion init --name NAME")
+            })?;
+            name.clone()
+        }
+        None => name_of(directory),
+    };
+    let settings = Settings {
+        project: name,
+        backends: ["local"],
+    };
+    let gateway = Gateway {
+        r#type: "gateway",
+        name: "my-gateway",
+        backend: "local",
+    };
+    let service = Service {
+        r#type: "service",
+        name: "hello",
+        commands: ["exec python3 -m http.server --bind 127.0.0.1 $PORT"],
+        port: 8000,
+        auth: false,
+        replicas: 1,
+        probes: [Probe {
+            r#type: "http",
+            url: "/",
+        }],
+    };
+    let files = [
+        (
+            "gabion.yml",
+            yaml("# What holds for the whole project.\n", &settings)?,
+        ),
+        (
+            "gateway.dstack.yml",
+            yaml("# Where requests come in: a gateway on this machine.\n", &gateway)?,
+        ),
+        (
+            "hello.dstack.yml",
+            yaml(
+                "# A service behind the gateway. Replace the command with your engine, for example:\n\
+                 #   python3 -m sglang.launch_server --model-path qwen/qwen2.5-0.5b-instruct --port $PORT\n\
+                 # and set `model:` to serve it at the gateway's /v1. `auth: false` lets anyone on this machine call it.\n",
+                &service,
+            )?,
+        ),
+        (".gitignore", "/.gabion/\n*.gabion.plan\nplan.gabion\n".to_owned()),
+    ];
+    let already = files
+        .iter()
+        .any(|(name, _)| *name != ".gitignore" && directory.join(name).exists());
+    if already || has_documents(directory) {
+        return Err(Failure::new("there is a project already")
+            .detail(format!(
+                "`{}` has configuration files; nothing was written.",
+                directory.display()
+            ))
+            .hint("see what it would do:\n    gabion plan"));
+    }
+    for (name, text) in &files {
+        let path = directory.join(name);
+        match OpenOptions::new().write(true).create_new(true).open(&path) {
+            Ok(mut file) => {
+                file.write_all(text.as_bytes())
+                    .map_err(|error| unwritable(&path, &error))?;
+                printer.status(&format!("wrote {name}"));
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                printer.status(&format!("kept {name}"));
+            }
+            Err(error) => return Err(unwritable(&path, &error)),
+        }
+    }
+    printer.status(&format!("\nNext: {} plan", options.program));
+    Ok(Exit::Done)
+}
+
+fn yaml(comment: &str, document: &impl Serialize) -> Result<String, Failure> {
+    let text = serde_yaml::to_string(document).map_err(|error| Failure::bug(error.to_string()))?;
+    Ok(format!("{comment}{text}"))
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new("cannot write the project").detail(format!("{}: {error}.", path.display()))
+}
+
+/// Returns the directory's name, if it can name a project.
+fn name_of(directory: &Path) -> String {
+    let name = std::fs::canonicalize(directory)
+        .ok()
+        .and_then(|path| Some(path.file_name()?.to_str()?.to_lowercase()))
+        .unwrap_or_default();
+    let name: String = name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .collect();
+    let name = name.trim_matches('-').to_owned();
+    if gabion_engine::config::check_name(&name).is_ok() {
+        name
+    } else {
+        "my-project".to_owned()
+    }
+}
+
+fn has_documents(directory: &Path) -> bool {
+    let endings = [".gabion.yml", ".gabion.yaml", ".dstack.yml", ".dstack.yaml"];
+    std::fs::read_dir(directory).is_ok_and(|entries| {
+        entries.flatten().any(|entry| {
+            endings
+                .iter()
+                .any(|ending| entry.file_name().to_string_lossy().ends_with(ending))
+        })
+    })
+}

@@ -1,0 +1,65 @@
+//! The commands: each takes its arguments and says how it ended.
+
+mod agent;
+mod apply;
+mod completion;
+mod doctor;
+mod drift;
+mod graph;
+mod import;
+mod init;
+mod logs;
+mod output;
+mod plan;
+mod ps;
+mod reflex;
+mod schema;
+mod show;
+mod state;
+mod validate;
+
+use crate::args::Command;
+use crate::failure::Outcome;
+use crate::options::Options;
+use crate::output::Printer;
+
+pub(crate) use agent::serve as serve_agent;
+pub use drift::{DriftReportJson, UnmanagedJson};
+
+/// What every command gets.
+pub(crate) struct Context {
+    /// What the command line and the environment mean.
+    pub(crate) options: Options,
+    /// Where everything is printed.
+    pub(crate) printer: Printer,
+}
+
+/// Runs a command.
+pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
+    match command {
+        Command::Init(args) => init::run(&args, context),
+        Command::Validate(args) => validate::run(&args, context),
+        Command::Completion(args) => Ok(completion::run(&args, context)),
+        Command::Plan(args) => plan::run(&args, context).await,
+        Command::Show(args) => show::run(&args, context),
+        Command::Apply(args) => apply::run(&args, context).await,
+        Command::Destroy(args) => apply::destroy(&args, context).await,
+        Command::Drift(args) => drift::run(&args, context).await,
+        Command::Import(args) => import::run(&args, context).await,
+        Command::Graph(args) => graph::run(&args, context).await,
+        Command::Schema(args) => schema::run(&args, context),
+        Command::Agent(command) => agent::run(command, context).await,
+        Command::Output(args) => output::run(&args, context).await,
+        Command::Ps(args) => ps::run(&args, context).await,
+        Command::Logs(args) => logs::run(&args, context).await,
+        Command::State(command) => state::run(&command, context).await,
+        Command::Doctor => doctor::run(context).await,
+        Command::Refresh(_) => reflex::refresh(),
+        Command::Taint(args) => reflex::moved_to("taint", "gabion state taint", &args),
+        Command::Untaint(args) => reflex::moved_to("untaint", "gabion state untaint", &args),
+        Command::Workspace(_) => reflex::workspace(),
+        Command::ForceUnlock(_) => reflex::force_unlock(),
+        Command::Delete(_) => reflex::delete(),
+        Command::Stop(_) => reflex::stop(),
+    }
+}

@@ -1,0 +1,124 @@
+//! `gabion plan`: what apply would do, and why.
+
+use std::io::Write;
+use std::path::Path;
+
+use gabion_engine::plan::{Mode, Plan};
+
+use super::Context;
+use crate::args::{Plan as PlanArgs, Selection};
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::interrupt::Interrupts;
+use crate::options::{Options, shell_word};
+use crate::planning::{self, PlanRequest};
+use crate::project::LoadedProject;
+use crate::show::print_plan;
+use crate::state_access::{StateAccess, existing_key, sentence};
+
+/// Shows a plan, and saves it if asked to. Writes nothing else and takes no lease.
+pub(crate) async fn run(args: &PlanArgs, context: &Context) -> Outcome {
+    let Context { options, printer } = context;
+    let interrupts = Interrupts::listen(printer)?;
+    let project = LoadedProject::read(options);
+    let access = StateAccess::of(&project, options)?;
+    let mode = if args.destroy { Mode::Destroy } else { Mode::Apply };
+    let planned = interrupts
+        .unless(async {
+            let state = access.load().await?;
+            let request = PlanRequest {
+                mode,
+                selection: &args.selection,
+                refresh: planning::refresh(args.refresh),
+                unmanaged: false,
+                import: None,
+                in_flight: access.live_holder().await?,
+                key: existing_key(options)?,
+            };
+            planning::make(context, &project, &state, request).await
+        })
+        .await??;
+    let plan = &planned.plan;
+    if let (Some(path), None) = (&args.out, &planned.blocked) {
+        save(plan, path)?;
+    }
+    let next = next_command(args, options, plan).filter(|_| planned.blocked.is_none());
+    print_plan(
+        context,
+        plan,
+        &planned.providers,
+        args.out.is_some(),
+        next.as_deref(),
+    );
+    if let Some(blocked) = planned.blocked {
+        return Err(Failure::from(blocked).exit(Exit::Blocked));
+    }
+    if let Some(path) = &args.out {
+        printer.status(&format!("Saved to {}.", path.display()));
+    }
+    let changes = args.detailed_exitcode && plan.has_changes();
+    Ok(if changes { Exit::Changes } else { Exit::Done })
+}
+
+/// Returns the command that carries the plan out.
+fn next_command(args: &PlanArgs, options: &Options, plan: &Plan) -> Option<String> {
+    if !plan.has_changes() {
+        return None;
+    }
+    Some(match &args.out {
+        Some(path) => format!(
+            "{} apply {}",
+            options.program,
+            shell_word(&path.to_string_lossy())
+        ),
+        None => {
+            let command = if args.destroy { "destroy" } else { "apply" };
+            format!(
+                "{} {command}{}",
+                options.program,
+                selection_flags(&args.selection)
+            )
+        }
+    })
+}
+
+/// Returns the flags of a selection as a person types them.
+fn selection_flags(selection: &Selection) -> String {
+    let files = selection
+        .files
+        .iter()
+        .map(|file| ("-f", file.to_string_lossy().into_owned()));
+    let targets = selection.target.iter().map(|glob| ("--target", glob.clone()));
+    let excludes = selection.exclude.iter().map(|glob| ("--exclude", glob.clone()));
+    let replaced = selection
+        .replace
+        .iter()
+        .map(|address| ("--replace", address.to_string()));
+    files
+        .chain(targets)
+        .chain(excludes)
+        .chain(replaced)
+        .map(|(flag, value)| format!(" {flag} {}", shell_word(&value)))
+        .collect()
+}
+
+/// Writes a plan to a file, all or nothing.
+fn save(plan: &Plan, path: &Path) -> Result<(), Failure> {
+    let bytes = plan.to_file().map_err(|error| {
+        Failure::new("the plan cannot be saved").detail(format!("{}.", sentence(&error.to_string())))
+    })?;
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let written = (|| {
+        let mut file = tempfile::NamedTempFile::new_in(directory)?;
+        file.write_all(&bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        Ok(())
+    })();
+    written.map_err(|error: std::io::Error| {
+        Failure::new("the plan cannot be saved").detail(format!("{}: {error}.", path.display()))
+    })
+}

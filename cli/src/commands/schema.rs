@@ -1,0 +1,145 @@
+//! `gabion schema`: JSON Schemas, for editors and for programs that read what gabion prints.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use gabion_engine::config::settings_json_schema;
+use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
+use serde_json::{Value, json};
+
+use super::Context;
+use super::drift::DriftReportJson;
+use crate::args::Schema;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::wire::{DiagnosticsJson, EventLineJson, PlanJson};
+use crate::wiring;
+
+/// Prints one schema, or the names of all; or writes all into a directory.
+pub(crate) fn run(args: &Schema, context: &Context) -> Outcome {
+    let printer = &context.printer;
+    let schemas = all();
+    if let Some(directory) = &args.write {
+        for (name, schema) in &schemas {
+            write(directory, name, schema)?;
+        }
+        printer.status(&format!(
+            "Wrote {} schemas to {}.",
+            schemas.len(),
+            directory.display()
+        ));
+        return Ok(Exit::Done);
+    }
+    match &args.name {
+        None => {
+            let names: Vec<&str> = schemas.keys().map(String::as_str).collect();
+            printer.data(&format!("{}\n", names.join("\n")));
+        }
+        Some(name) => {
+            let schema = schemas.get(name).ok_or_else(|| unknown(name, &schemas))?;
+            printer.data(&text(schema));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn write(directory: &Path, name: &str, schema: &Value) -> Result<(), Failure> {
+    let path = directory.join(file_name(name));
+    std::fs::create_dir_all(directory)
+        .and_then(|()| std::fs::write(&path, text(schema)))
+        .map_err(|error| {
+            Failure::new("a schema cannot be written").detail(format!("{}: {error}.", path.display()))
+        })
+}
+
+fn unknown(name: &str, schemas: &BTreeMap<String, Value>) -> Failure {
+    let names: Vec<&str> = schemas.keys().map(String::as_str).collect();
+    let hint = match gabion_engine::diagnostic::did_you_mean(name, names.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("there are: {}", names.join(", ")),
+    };
+    Failure::new("unknown schema")
+        .detail(format!("There is no schema `{name}`."))
+        .hint(hint)
+}
+
+/// Returns the name of a schema's file.
+pub(crate) fn file_name(name: &str) -> String {
+    format!("{name}.schema.json")
+}
+
+/// Returns a schema as it is written.
+pub(crate) fn text(schema: &Value) -> String {
+    format!("{schema:#}\n")
+}
+
+/// Returns every schema by its name.
+pub(crate) fn all() -> BTreeMap<String, Value> {
+    let registry = wiring::documents();
+    let mut schemas = BTreeMap::from([
+        ("gabion".to_owned(), settings_json_schema()),
+        ("plan".to_owned(), schema_of::<PlanJson>()),
+        ("events".to_owned(), schema_of::<EventLineJson>()),
+        ("diagnostics".to_owned(), schema_of::<DiagnosticsJson>()),
+        ("drift".to_owned(), schema_of::<DriftReportJson>()),
+    ]);
+    let mut cases = Vec::new();
+    let mut types = Vec::new();
+    for document_type in registry.types() {
+        let name = document_type.name;
+        types.push(json!({ "const": name, "description": document_type.summary }));
+        let found = registry.families().find_map(|family| family.json_schema(name));
+        let Some(schema) = found else { continue };
+        cases.push(json!({
+            "if": { "properties": { "type": { "const": name } }, "required": ["type"] },
+            "then": { "$ref": file_name(name) },
+        }));
+        schemas.insert(name.to_owned(), schema);
+    }
+    schemas.insert(
+        "document".to_owned(),
+        json!({
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "title": "A document of a gabion project",
+            "description": "What a `*.dstack.yml` or `*.gabion.yml` file holds, several of them between `---` lines.",
+            "type": "object",
+            "required": ["type"],
+            "properties": { "type": { "oneOf": types } },
+            "allOf": cases,
+        }),
+    );
+    schemas
+}
+
+fn schema_of<T: JsonSchema>() -> Value {
+    let generator = SchemaGenerator::new(SchemaSettings::draft2020_12());
+    generator.into_root_schema_for::<T>().to_value()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Run `cargo run -p gabion -- schema --write schemas` to write them again.
+    #[test]
+    fn committed_schemas_are_those_of_the_code() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas");
+        let schemas = all();
+        for (name, schema) in &schemas {
+            let path = directory.join(file_name(name));
+            let committed = std::fs::read_to_string(&path).unwrap_or_default();
+            assert!(
+                committed == text(schema),
+                "{} is out of date; run: cargo run -p gabion -- schema --write schemas",
+                path.display()
+            );
+        }
+        let committed = std::fs::read_dir(&directory).unwrap().count();
+        assert_eq!(
+            committed,
+            schemas.len(),
+            "a schema is left over in {}",
+            directory.display()
+        );
+    }
+}

@@ -1,0 +1,43 @@
+//! `gabion validate`: every problem of the configuration at once.
+
+use gabion_engine::config::{NothingRecorded, Purpose};
+
+use super::Context;
+use crate::args::{Format, Validate};
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::project::{LoadedProject, print_warnings};
+use crate::render::diagnostic;
+use crate::render::words::count;
+
+/// Checks the configuration; reads no state and no infrastructure.
+pub(crate) fn run(_: &Validate, context: &Context) -> Outcome {
+    let Context { options, printer } = context;
+    let project = LoadedProject::read(options);
+    let (configuration, problems) = project.lower_with_problems(options, Purpose::Validate, &NothingRecorded);
+    if options.format == Format::Json {
+        let wire = diagnostic::to_wire(&problems);
+        let text = serde_json::to_string_pretty(&wire).map_err(|error| Failure::bug(error.to_string()))?;
+        printer.data(&format!("{text}\n"));
+        return Ok(if problems.has_errors() {
+            Exit::Error
+        } else {
+            Exit::Done
+        });
+    }
+    if problems.has_errors() {
+        return Err(problems.into());
+    }
+    print_warnings(printer, &problems);
+    let documents = project.project.documents.len();
+    let resources = configuration.resources.len();
+    let good = printer.data_theme().good;
+    printer.data(&format!(
+        "{good}The configuration is valid:{good:#} {} in {} {} {}.\n",
+        count(documents, "document"),
+        count(project.project.sources.files().count(), "file"),
+        if documents == 1 { "makes" } else { "make" },
+        count(resources, "resource"),
+    ));
+    Ok(Exit::Done)
+}

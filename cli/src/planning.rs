@@ -1,0 +1,246 @@
+//! From a project to a plan: load, gather, plan. Changes nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use gabion_engine::address::ResourceAddress;
+use gabion_engine::config::{Purpose, Reference, Resolved, Scope, Target, Template};
+use gabion_engine::diagnostic::Diagnostics;
+use gabion_engine::gather::{GatherError, GatherLimits, GatherRequest, gather};
+use gabion_engine::plan::glob::AddressGlob;
+use gabion_engine::plan::options::{PlanInput, PlanOptions};
+use gabion_engine::plan::planner::{PREVENT_DESTROY, plan};
+use gabion_engine::plan::{Mode, Plan};
+use gabion_engine::provider::ProviderRegistry;
+use gabion_engine::resource::{Configuration, Import};
+use gabion_engine::state::event::Holder;
+use gabion_engine::state::fingerprint::FingerprintKey;
+use gabion_engine::state::{Clock, State, SystemClock};
+use gabion_engine::value::{Fingerprint, Secret, TemplateText, Value};
+use gabion_engine::world::{Refresh, World};
+
+use crate::args::{RefreshArg, Selection};
+use crate::commands::Context;
+use crate::failure::Failure;
+use crate::options::Options;
+use crate::project::{LoadedProject, commit, print_warnings};
+use crate::render::gather::GatherDisplay;
+use crate::state_access::sentence;
+use crate::wiring;
+
+/// What to plan.
+pub(crate) struct PlanRequest<'a> {
+    /// What the plan is for.
+    pub(crate) mode: Mode,
+    /// What it covers.
+    pub(crate) selection: &'a Selection,
+    /// How much of the world is read.
+    pub(crate) refresh: Refresh,
+    /// Whether objects are looked for that carry the project's mark and are in no record.
+    pub(crate) unmanaged: bool,
+    /// An object to import beside those that documents name: its address and id.
+    pub(crate) import: Option<(&'a ResourceAddress, &'a str)>,
+    /// Somebody else who is writing the state.
+    pub(crate) in_flight: Option<Holder>,
+    /// The key that makes secrets comparable.
+    pub(crate) key: Option<Arc<FingerprintKey>>,
+}
+
+/// A plan and everything that it was made from.
+pub(crate) struct Planned {
+    /// The plan.
+    pub(crate) plan: Plan,
+    /// What blocks it, if anything does; then it is shown and never applied.
+    pub(crate) blocked: Option<Diagnostics>,
+    /// What was found in the world.
+    pub(crate) world: World,
+    /// What it is applied with.
+    pub(crate) providers: ProviderRegistry,
+}
+
+/// Makes a plan.
+pub(crate) async fn make(
+    context: &Context,
+    project: &LoadedProject,
+    state: &State,
+    request: PlanRequest<'_>,
+) -> Result<Planned, Failure> {
+    let Context { options, printer } = context;
+    let directory = project.directory()?.to_owned();
+    let mut configuration = match request.mode {
+        Mode::Apply => project.lower(options, printer, Purpose::Plan, state)?,
+        // What it takes to delete an object is in its record, also when the configuration is broken or gone.
+        Mode::Destroy => Configuration {
+            project: project.project.settings.project.value.as_str().into(),
+            digest: project.project.sources.digest().into(),
+            ..Configuration::default()
+        },
+    };
+    if let Some((address, id)) = request.import {
+        add_import(&mut configuration, address, id)?;
+    }
+    let plan_options = plan_options(&request, project, options, commit(&directory))?;
+    let providers = wiring::providers(options, &configuration.project)?;
+    let gather_request = GatherRequest {
+        state,
+        configuration: &configuration,
+        providers: &providers,
+        refresh: request.refresh,
+        unmanaged: request.unmanaged,
+        lease: request.in_flight,
+        fingerprints: request.key.as_deref(),
+        now: SystemClock.now(),
+    };
+    let mut display = GatherDisplay::new(printer);
+    let world = gather(gather_request, &GatherLimits::default(), &mut display).await;
+    display.end();
+    let world = world.map_err(|error| gather_failure(&error))?;
+    let input = PlanInput {
+        configuration: &configuration,
+        state,
+        world: &world,
+        providers: &providers,
+        options: &plan_options,
+    };
+    let (plan, problems) = plan(&input);
+    let Some(plan) = plan else {
+        return Err(problems.into());
+    };
+    let (blocking, others): (Vec<_>, Vec<_>) = problems
+        .into_iter()
+        .partition(|problem| problem.code == PREVENT_DESTROY);
+    print_warnings(printer, &others.into_iter().collect());
+    Ok(Planned {
+        plan,
+        blocked: (!blocking.is_empty()).then(|| blocking.into_iter().collect()),
+        world,
+        providers,
+    })
+}
+
+fn add_import(configuration: &mut Configuration, address: &ResourceAddress, id: &str) -> Result<(), Failure> {
+    let declared = configuration
+        .resources
+        .iter()
+        .find(|resource| resource.address == *address);
+    let Some(resource) = declared else {
+        let known: Vec<String> = configuration
+            .resources
+            .iter()
+            .map(|resource| resource.address.to_string())
+            .collect();
+        let near =
+            gabion_engine::diagnostic::did_you_mean(&address.to_string(), known.iter().map(String::as_str));
+        let hint = match near {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!(
+                "declare it first:\n    type: resource\n    kind: {}\n    name: {}\n    properties: {{}}",
+                address.resource_type, address.name
+            ),
+        };
+        return Err(Failure::new("the address is not declared")
+            .detail(format!(
+                "The configuration declares no {address}, so the next apply would delete what is imported."
+            ))
+            .hint(hint));
+    };
+    let place = resource.document.place.clone();
+    configuration.directives.imports.push(Import {
+        to: address.clone(),
+        id: id.into(),
+        place,
+    });
+    Ok(())
+}
+
+fn plan_options(
+    request: &PlanRequest<'_>,
+    project: &LoadedProject,
+    options: &Options,
+    commit: Option<Arc<str>>,
+) -> Result<PlanOptions, Failure> {
+    let selection = request.selection;
+    let secrets = project.secrets(&options.environment);
+    Ok(PlanOptions {
+        mode: request.mode,
+        targets: globs("--target", &selection.target)?,
+        excludes: globs("--exclude", &selection.exclude)?,
+        replace: selection.replace.clone(),
+        files: project.select(&selection.files)?,
+        commit,
+        sources: project.project.sources.clone(),
+        secrets: secrets
+            .into_iter()
+            .map(|(name, value)| {
+                let template = TemplateText::new(format!("${{{{ {name} }}}}"));
+                (name.into(), Secret::new(Some(template), value))
+            })
+            .collect(),
+        key: request.key.clone(),
+    })
+}
+
+fn globs(flag: &str, texts: &[String]) -> Result<Vec<AddressGlob>, Failure> {
+    texts
+        .iter()
+        .map(|text| {
+            text.parse::<AddressGlob>().map_err(|error| {
+                Failure::new(format!("not a pattern for {flag}"))
+                    .detail(format!("{}.", sentence(&error.to_string())))
+            })
+        })
+        .collect()
+}
+
+/// Returns how much of the world is read.
+pub(crate) fn refresh(arg: RefreshArg) -> Refresh {
+    match arg {
+        RefreshArg::Full => Refresh::Full,
+        RefreshArg::Minimal => Refresh::Minimal,
+        RefreshArg::None => Refresh::None,
+    }
+}
+
+fn gather_failure(error: &GatherError) -> Failure {
+    let failure = Failure::new("the world cannot be read")
+        .detail(format!("{}.\nNothing was changed.", sentence(&error.to_string())));
+    match error {
+        GatherError::Facts { error, .. } | GatherError::List { error, .. } => match &error.hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        },
+        GatherError::NoProvider { .. } => failure.hint("use a build of gabion that has its provider"),
+    }
+}
+
+/// Returns the present fingerprints of the secrets that a plan relied on.
+pub(crate) fn secret_fingerprints(
+    plan: &Plan,
+    secrets: &BTreeMap<String, Value>,
+    key: Option<&FingerprintKey>,
+) -> BTreeMap<Arc<str>, Option<Fingerprint>> {
+    plan.bindings
+        .secrets
+        .keys()
+        .map(|template| {
+            let value = evaluate_secret(template, secrets);
+            let fingerprint = key.zip(value).map(|(key, value)| key.fingerprint(&value));
+            (template.clone(), fingerprint)
+        })
+        .collect()
+}
+
+fn evaluate_secret(template: &str, secrets: &BTreeMap<String, Value>) -> Option<Value> {
+    let scope = |reference: &Reference| match &reference.target {
+        Target::Environment(_) | Target::Secret(_) => secrets
+            .get(&reference.target.to_string())
+            .cloned()
+            .map_or(Resolved::Missing, Resolved::Known),
+        _ => Resolved::Unknown,
+    };
+    let scope: &dyn Scope = &scope;
+    match Template::parse(template).ok()?.evaluate(scope).ok()? {
+        Value::Secret(secret) => secret.expose().cloned(),
+        _ => None,
+    }
+}

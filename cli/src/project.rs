@@ -1,0 +1,217 @@
+//! The project that a command works on: its files, its secrets, where its state is.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use gabion_engine::config::{LowerInputs, Project, Purpose, RecordedView, SecretSource, Sources};
+use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Severity};
+use gabion_engine::resource::Configuration;
+use gabion_engine::value::Value;
+
+use crate::failure::Failure;
+use crate::options::{Environment, Options};
+use crate::output::Printer;
+use crate::render::diagnostic;
+use crate::wiring;
+
+/// A project whose files were read and parsed; its documents have no meaning yet.
+pub(crate) struct LoadedProject {
+    /// The parsed files.
+    pub(crate) project: Project,
+    /// What reading and parsing found.
+    pub(crate) problems: Diagnostics,
+}
+
+impl LoadedProject {
+    /// Reads and parses the files of the project directory. Problems are kept, to be reported with those of lowering.
+    pub(crate) fn read(options: &Options) -> Self {
+        let (sources, mut problems) = Sources::load(&options.directory);
+        let unread = problems.has_errors();
+        let (project, found) = Project::parse(sources);
+        problems.extend(found);
+        Self {
+            project: project.incomplete(unread),
+            problems,
+        }
+    }
+
+    /// Returns the project's directory, absolute, or why there is none.
+    pub(crate) fn directory(&self) -> Result<&Path, Failure> {
+        let directory = self.project.sources.directory();
+        if directory.as_os_str().is_empty() {
+            return Err(self.problems.clone().into());
+        }
+        Ok(directory)
+    }
+
+    /// Gives the documents their meaning.
+    ///
+    /// # Errors
+    /// All problems of the configuration at once, when one of them is an error. Warnings are printed.
+    pub(crate) fn lower(
+        &self,
+        options: &Options,
+        printer: &Printer,
+        purpose: Purpose,
+        recorded: &dyn RecordedView,
+    ) -> Result<Configuration, Failure> {
+        let (configuration, problems) = self.lower_with_problems(options, purpose, recorded);
+        if problems.has_errors() {
+            return Err(problems.into());
+        }
+        print_warnings(printer, &problems);
+        Ok(configuration)
+    }
+
+    /// Gives the documents their meaning, and returns every problem of the configuration.
+    pub(crate) fn lower_with_problems(
+        &self,
+        options: &Options,
+        purpose: Purpose,
+        recorded: &dyn RecordedView,
+    ) -> (Configuration, Diagnostics) {
+        let registry = wiring::documents();
+        let environment = |name: &str| options.environment.get(name).map(str::to_owned);
+        let inputs = LowerInputs {
+            purpose,
+            registry: &registry,
+            recorded,
+            environment: &environment,
+            version: env!("CARGO_PKG_VERSION"),
+        };
+        let (configuration, found) = self.project.lower(inputs, &self.problems);
+        let mut problems = self.problems.clone();
+        problems.extend(found);
+        (configuration, problems)
+    }
+
+    /// Returns what `-f FILE…` selects, as paths relative to the project directory; `None` without any.
+    ///
+    /// # Errors
+    /// When one is no file of the project.
+    pub(crate) fn select(
+        &self,
+        files: &[PathBuf],
+    ) -> Result<Option<std::collections::BTreeSet<Arc<str>>>, Failure> {
+        if files.is_empty() {
+            return Ok(None);
+        }
+        let mut problems = Diagnostics::new();
+        let mut selected = std::collections::BTreeSet::new();
+        for file in files {
+            match self.project.sources.select(file) {
+                Ok(path) => {
+                    selected.insert(path.into());
+                }
+                Err(problem) => problems.push(problem),
+            }
+        }
+        if problems.has_errors() {
+            Err(problems.into())
+        } else {
+            Ok(Some(selected))
+        }
+    }
+
+    /// Returns the values of secrets and of the environment, as expressions name them. Never printed or written.
+    pub(crate) fn secrets(&self, environment: &Environment) -> BTreeMap<String, Value> {
+        let variables = environment
+            .variables()
+            .iter()
+            .map(|(name, value)| (format!("env.{name}"), Value::string(value)));
+        let secrets = self.project.settings.secrets.iter().filter_map(|(name, source)| {
+            let SecretSource::Environment(variable) = &source.value else {
+                return None;
+            };
+            Some((
+                format!("secrets.{name}"),
+                Value::string(environment.get(variable)?),
+            ))
+        });
+        variables.chain(secrets).collect()
+    }
+}
+
+/// Prints warnings and notes of a configuration without errors.
+pub(crate) fn print_warnings(printer: &Printer, problems: &Diagnostics) {
+    let shown: Diagnostics = problems
+        .iter()
+        .filter(|problem: &&Diagnostic| problem.severity != Severity::Error)
+        .cloned()
+        .collect();
+    if shown.is_empty() {
+        return;
+    }
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = diagnostic::write_diagnostics(&mut text, &shown, &printer.status_theme());
+    printer.status(text.trim_end_matches('\n'));
+    printer.status("");
+}
+
+/// Returns the commit of the checkout that a directory is in, and whether it is known to be clean is not asked.
+///
+/// Shown in plans and history, never relied on; without git there is none.
+pub(crate) fn commit(directory: &Path) -> Option<Arc<str>> {
+    let git = directory
+        .ancestors()
+        .map(|above| above.join(".git"))
+        .find(|git| git.exists())?;
+    let git = match std::fs::read_to_string(&git) {
+        // In a work tree `.git` is a file that names the directory.
+        Ok(text) => git.parent()?.join(text.strip_prefix("gitdir:")?.trim()),
+        Err(_) => git,
+    };
+    let head = std::fs::read_to_string(git.join("HEAD")).ok()?;
+    let head = head.trim();
+    let Some(reference) = head.strip_prefix("ref: ") else {
+        return is_hash(head).then(|| head.into());
+    };
+    let common = match std::fs::read_to_string(git.join("commondir")) {
+        Ok(text) => git.join(text.trim()),
+        Err(_) => git.clone(),
+    };
+    for place in [&git, &common] {
+        if let Ok(text) = std::fs::read_to_string(place.join(reference))
+            && is_hash(text.trim())
+        {
+            return Some(text.trim().into());
+        }
+    }
+    let packed = std::fs::read_to_string(common.join("packed-refs")).ok()?;
+    packed.lines().find_map(|line| {
+        let (hash, name) = line.split_once(' ')?;
+        (name == reference && is_hash(hash)).then(|| hash.into())
+    })
+}
+
+fn is_hash(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commit_is_read_without_git() {
+        let directory = tempfile::tempdir().unwrap();
+        let git = directory.path().join(".git");
+        let inner = directory.path().join("deploy");
+        std::fs::create_dir_all(git.join("refs/heads")).unwrap();
+        std::fs::create_dir_all(&inner).unwrap();
+        assert_eq!(commit(&inner), None);
+        std::fs::write(git.join("HEAD"), "ref: refs/heads/main\n").unwrap();
+        assert_eq!(commit(&inner), None);
+        let hash = "0123456789abcdef0123456789abcdef01234567";
+        std::fs::write(
+            git.join("packed-refs"),
+            format!("# packed\n{hash} refs/heads/main\n"),
+        )
+        .unwrap();
+        assert_eq!(commit(&inner).as_deref(), Some(hash));
+        std::fs::write(git.join("HEAD"), hash.to_uppercase()).unwrap();
+        assert_eq!(commit(&inner), Some(hash.to_uppercase().into()));
+    }
+}

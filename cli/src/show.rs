@@ -1,0 +1,37 @@
+//! Printing a plan in the format that was asked for.
+
+use gabion_engine::plan::Plan;
+use gabion_engine::provider::ProviderRegistry;
+
+use crate::args::Format;
+use crate::commands::Context;
+use crate::render::catalogue::Catalogue;
+use crate::render::view::PlanContext;
+use crate::render::{plan_json, plan_markdown, plan_text};
+
+/// Prints a plan as data.
+pub(crate) fn print_plan(
+    context: &Context,
+    plan: &Plan,
+    providers: &ProviderRegistry,
+    saved: bool,
+    next: Option<&str>,
+) {
+    let catalogue = Catalogue::of(providers);
+    let digest = plan.digest();
+    let format = context.options.format;
+    let view = PlanContext {
+        catalogue: &catalogue,
+        digest: (saved || format == Format::Json).then_some(&*digest),
+        next,
+    };
+    let mut text = String::new();
+    let written = match format {
+        Format::Text => plan_text::write_plan(&mut text, plan, view, &context.printer.data_theme()),
+        Format::Markdown => plan_markdown::write_plan(&mut text, plan, view),
+        Format::Json => plan_json::write_plan(&mut text, plan, view),
+    };
+    // Writing to a string fails only where a plan cannot be JSON, which it always can.
+    debug_assert!(written.is_ok());
+    context.printer.data(&text);
+}

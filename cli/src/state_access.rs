@@ -1,0 +1,248 @@
+//! Where a project's state is, and how a command gets at it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gabion_engine::address::{IdSource, RandomIds, RunId};
+use gabion_engine::config::Settings;
+use gabion_engine::diagnostic::Diagnostic;
+use gabion_engine::state::event::Holder;
+use gabion_engine::state::fingerprint::{FingerprintKey, KeyError, read_key_file, read_or_create_key_file};
+use gabion_engine::state::head::HeadMark;
+use gabion_engine::state::lease::{DEFAULT_LEASE_LENGTH, HeartbeatMode};
+use gabion_engine::state::load_for_reading;
+use gabion_engine::state::process::{Liveness, Processes};
+use gabion_engine::state::store::{LeaseView, StoreError, describe_holder};
+use gabion_engine::state::{
+    Journal, JournalError, JournalOptions, OpenError, State, StateStore, SystemClock,
+};
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::options::Options;
+use crate::project::LoadedProject;
+use crate::wiring;
+
+/// The variable that holds the fingerprint key instead of the file.
+const KEY_VARIABLE: &str = "GABION_KEY";
+
+/// A project's store, and what shows that it lost nothing.
+pub(crate) struct StateAccess {
+    /// The store.
+    pub(crate) store: Arc<dyn StateStore>,
+    mark: HeadMark,
+    project: Arc<str>,
+    settings: Settings,
+}
+
+impl StateAccess {
+    /// Finds the state of a project. Nothing is opened or made yet.
+    pub(crate) fn of(project: &LoadedProject, options: &Options) -> Result<Self, Failure> {
+        let directory = project.directory()?;
+        let settings = &project.project.settings;
+        let local = directory.join(".gabion");
+        let path = match &options.stack {
+            None => local.join("state.db"),
+            Some(stack) => local.join("stacks").join(format!("{stack}.db")),
+        };
+        let store = wiring::store(settings, path)?;
+        let mark = HeadMark::new(
+            &options.dirs.state,
+            directory,
+            options.stack.as_deref().unwrap_or_default(),
+        );
+        Ok(Self {
+            store,
+            mark,
+            project: settings.project.value.as_str().into(),
+            settings: settings.clone(),
+        })
+    }
+
+    /// Loads the state, for a command that only reads. A new project's is empty.
+    pub(crate) async fn load(&self) -> Result<State, Failure> {
+        let state = load_for_reading(&*self.store, Some(&self.mark))
+            .await
+            .map_err(open_failure)?;
+        self.check_lineage(&state)?;
+        Ok(state)
+    }
+
+    /// Loads the state of a project that has one.
+    pub(crate) async fn load_existing(&self) -> Result<State, Failure> {
+        let state = self.load().await?;
+        if state.lineage.is_none() {
+            return Err(Failure::new("nothing is recorded yet")
+                .detail(format!("There is no state at {}.", self.store.location()))
+                .hint("the first apply makes it:\n    gabion apply"));
+        }
+        Ok(state)
+    }
+
+    /// Takes the lease and opens the log for writing; a new project's log is created.
+    pub(crate) async fn journal(
+        &self,
+        options: &Options,
+        operation: &str,
+        lock_timeout: Duration,
+        key: Option<Arc<FingerprintKey>>,
+    ) -> Result<Journal, Failure> {
+        let processes = Processes::default();
+        let ids = RandomIds;
+        let journal = Journal::open(
+            self.store.clone(),
+            JournalOptions {
+                project: self.project.clone(),
+                holder: Holder {
+                    who: options.who(),
+                    host: options.host(),
+                    // Without /proc the holder's life cannot be looked at, and its heartbeat decides.
+                    process: processes.own().ok(),
+                    operation: operation.to_owned(),
+                },
+                run: RunId::from_uuid(ids.next()),
+                lease_length: DEFAULT_LEASE_LENGTH,
+                lock_timeout,
+                heartbeat: HeartbeatMode::Thread,
+                processes,
+                key,
+                head_mark: Some(self.mark.clone()),
+                clock: Arc::new(SystemClock),
+                ids: Arc::new(ids),
+            },
+        )
+        .await
+        .map_err(open_failure)?;
+        if let Err(failure) = self.check_lineage(&journal.state()) {
+            // What is wrong is the lineage; the lease would run out by itself.
+            let _ = journal.close().await;
+            return Err(failure);
+        }
+        Ok(journal)
+    }
+
+    /// Returns who holds the lease, unless it is a process of this machine that is gone.
+    pub(crate) async fn live_holder(&self) -> Result<Option<Holder>, Failure> {
+        let view = match self.store.lease().await {
+            Ok(view) => view,
+            Err(StoreError::NotFound { .. }) => None,
+            Err(error) => return Err(store_failure(&error)),
+        };
+        let alive = |view: &LeaseView| {
+            Processes::default().holder_liveness(&view.holder, self.store.is_local()) != Liveness::Gone
+        };
+        Ok(view.filter(alive).map(|view| view.holder))
+    }
+
+    fn check_lineage(&self, state: &State) -> Result<(), Failure> {
+        let (Some(pinned), Some(found)) = (&self.settings.lineage, state.lineage) else {
+            return Ok(());
+        };
+        if pinned.value == found {
+            return Ok(());
+        }
+        Err(
+            Diagnostic::error("other-lineage", "this is another project's state")
+                .detail(format!(
+                    "The project pins the lineage {}, and the state at {} has the lineage {found}.",
+                    pinned.value,
+                    self.store.location()
+                ))
+                .at(pinned.span.clone())
+                .hint("name the right store under `state`, or take the pinned lineage out")
+                .into(),
+        )
+    }
+}
+
+/// Returns where the user's fingerprint key is.
+pub(crate) fn key_path(options: &Options) -> PathBuf {
+    options.dirs.config.join("fingerprint.key")
+}
+
+/// Returns the key that secrets are fingerprinted with, if the user has one.
+pub(crate) fn existing_key(options: &Options) -> Result<Option<Arc<FingerprintKey>>, Failure> {
+    match options.environment.set(KEY_VARIABLE) {
+        Some(text) => FingerprintKey::parse(text, KEY_VARIABLE).map(Some),
+        None => read_key_file(&key_path(options)),
+    }
+    .map(|key| key.map(Arc::new))
+    .map_err(|error| key_failure(&error))
+}
+
+/// Returns the key that secrets are fingerprinted with, made now if the user has none.
+pub(crate) fn key_for_writing(options: &Options) -> Result<Arc<FingerprintKey>, Failure> {
+    match options.environment.set(KEY_VARIABLE) {
+        Some(text) => FingerprintKey::parse(text, KEY_VARIABLE),
+        None => read_or_create_key_file(&key_path(options)),
+    }
+    .map(Arc::new)
+    .map_err(|error| key_failure(&error))
+}
+
+fn key_failure(error: &KeyError) -> Failure {
+    let failure = Failure::new("the fingerprint key cannot be used")
+        .detail(format!("{}.", sentence(&error.to_string())));
+    match error.hint() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+/// Words why a state could not be opened.
+pub(crate) fn open_failure(error: OpenError) -> Failure {
+    match error {
+        OpenError::Store(error) => store_failure(&error),
+        OpenError::Head(error) => {
+            let failure =
+                Failure::new("the state lost something").detail(format!("{}.", sentence(&error.to_string())));
+            match error.hint() {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            }
+        }
+        OpenError::Heartbeat(error) => {
+            Failure::new("cannot start").detail(format!("{}.", sentence(&error.to_string())))
+        }
+    }
+}
+
+/// Words why a store could not do what was asked.
+pub(crate) fn store_failure(error: &StoreError) -> Failure {
+    match error {
+        StoreError::Locked(view) => Failure::new("the state is locked")
+            .detail(format!(
+                "{} has held it since {:.0}.\nIts last sign of life was at {:.0}. A holder that is gone is replaced at \
+                 once; one on another machine when it gives no sign of life for {} seconds.",
+                describe_holder(&view.holder),
+                view.since,
+                view.renewed,
+                view.length.as_secs()
+            ))
+            .hint("wait for it with --lock-timeout, for example: --lock-timeout 5m")
+            .exit(Exit::Locked),
+        StoreError::NewerFormat { .. } => Failure::new("the state was written by a newer gabion")
+            .detail(format!("{}.", sentence(&error.to_string())))
+            .hint("install that version of gabion; nothing was changed"),
+        StoreError::Unreadable { .. } => Failure::new("the state cannot be read")
+            .detail(format!("{}.", sentence(&error.to_string())))
+            .hint("nothing was changed; restore the state from a copy"),
+        other => Failure::new("the state cannot be used").detail(format!("{}.", sentence(&other.to_string()))),
+    }
+}
+
+/// Words why the log could not be written.
+pub(crate) fn journal_failure(error: &JournalError) -> Failure {
+    Failure::new("the state could not be written").detail(format!("{}.", sentence(&error.to_string())))
+}
+
+/// Returns a message with a capital letter and without a full stop.
+pub(crate) fn sentence(message: &str) -> String {
+    let message = message.trim_end_matches('.');
+    let mut chars = message.chars();
+    match chars.next() {
+        Some(first) => first.to_uppercase().chain(chars).collect(),
+        None => String::new(),
+    }
+}

@@ -1,0 +1,70 @@
+//! What gabion runs on machines: the agent, and the start of units.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use gabion_agent::{ServeOptions, serve};
+use gabion_host::unit::{self, ShimRequest, StartRequest};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::machines::{data_root, shim, unit_by_uid};
+use crate::failure::Failure;
+use crate::options::Options;
+use crate::state_access::sentence;
+
+/// Becomes the program of a unit; returns only when that failed, which it has said where its starter reads it.
+pub(crate) fn unit_exec(directory: PathBuf, operation: String, epoch: u64) -> u8 {
+    let request = ShimRequest {
+        directory,
+        operation,
+        epoch,
+    };
+    match unit::unit_exec(&request) {
+        Ok(never) => match never {},
+        Err(_) => 1,
+    }
+}
+
+/// Starts a unit again from its recorded launch.
+pub(crate) async fn start_unit(options: &Options, uid: &str) -> Result<(), Failure> {
+    let request = StartRequest {
+        directory: unit_by_uid(&data_root(options), uid)?,
+        shim: shim()?,
+        fence: None,
+    };
+    let launched = unit::start(&request).await.map_err(|error| {
+        Failure::new("the unit does not start").detail(format!("{}.", sentence(&error.to_string())))
+    })?;
+    drop(launched);
+    Ok(())
+}
+
+/// Serves gateways and keeps routers filled until the process is told to end.
+pub(crate) async fn serve_agent(
+    directory: PathBuf,
+    data_root: Option<PathBuf>,
+    lineage: Option<String>,
+    grace: Option<u64>,
+) -> Result<(), Failure> {
+    let ended = |error: std::io::Error| {
+        Failure::new("the agent ended").detail(format!("{}.", sentence(&error.to_string())))
+    };
+    // A unit's directory is `units/UID` below the machine's data root.
+    let above = directory
+        .parent()
+        .and_then(|units| units.parent())
+        .map(PathBuf::from);
+    let mut options = ServeOptions::new(directory);
+    options.data_root = data_root.or(above);
+    options.lineage = lineage;
+    options.grace = grace.map_or(options.grace, Duration::from_secs);
+    let mut terminate = signal(SignalKind::terminate()).map_err(ended)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(ended)?;
+    let shutdown = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    serve(options, shutdown).await.map_err(ended)
+}

@@ -1,0 +1,223 @@
+//! Programs on machines: the providers that run them, and what `ps` and `logs` want to know about them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use gabion_agent::access::Agents;
+use gabion_engine::provider::ProviderRegistry;
+use gabion_engine::state::record::Record;
+use gabion_host::package::{Ecosystem, PackageSpec, PackageStore};
+use gabion_host::ports::PortRegistry;
+use gabion_host::transport::Machines;
+use gabion_host::unit::{self, LogFollower, LogPosition, UnitDirectory, UnitStatus};
+use gabion_host::{HOST_UNIT, HostConfig, HostProvider};
+use gabion_router::RouterProvider;
+use gabion_router::packages::Package;
+
+use crate::failure::Failure;
+use crate::options::{Environment, Options};
+
+/// The user's variables that programs get below their own: what a program needs to start, and never a secret.
+const BASE_VARIABLES: [&str; 11] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "XDG_CACHE_HOME",
+];
+
+/// Adds the providers of what runs on machines.
+pub(super) fn register(
+    registry: &mut ProviderRegistry,
+    options: &Options,
+    project: &str,
+) -> Result<(), Failure> {
+    let machines = Machines::local();
+    let agents = Agents::new(machines.clone(), data_root(options));
+    let config = HostConfig {
+        data_root: data_root(options),
+        package_store: PackageStore {
+            cache_root: options.dirs.cache.clone(),
+            python: options
+                .environment
+                .set("GABION_PYTHON")
+                .unwrap_or("python3")
+                .to_owned(),
+            timeout: Duration::from_secs(600),
+        },
+        packages: packages(),
+        ports: PortRegistry::new(options.dirs.state.join("ports.json")),
+        shim: shim()?,
+        base_env: base_environment(&options.environment),
+        machines: machines.clone(),
+        project: project.to_owned(),
+    };
+    registry.register(Arc::new(HostProvider::new(config)));
+    registry.register(Arc::new(RouterProvider::new(agents)));
+    Ok(())
+}
+
+/// Returns where the units of all projects of the user are.
+pub(super) fn data_root(options: &Options) -> PathBuf {
+    options.dirs.data.clone()
+}
+
+fn packages() -> BTreeMap<String, PackageSpec> {
+    Package::ALL
+        .into_iter()
+        .map(|package| {
+            let spec = PackageSpec {
+                ecosystem: Ecosystem::Pypi,
+                name: package.name().to_owned(),
+                version: package.version().to_owned(),
+                requirements: package.lock().to_owned(),
+            };
+            (package.pin(), spec)
+        })
+        .collect()
+}
+
+fn base_environment(environment: &Environment) -> BTreeMap<String, String> {
+    BASE_VARIABLES
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), environment.get(name)?.to_owned())))
+        .collect()
+}
+
+/// Returns the command that becomes a unit's program.
+pub(super) fn shim() -> Result<Vec<String>, Failure> {
+    Ok(vec![own_program()?, "agent".into(), "unit-exec".into()])
+}
+
+/// Returns the path of this program.
+fn own_program() -> Result<String, Failure> {
+    let unknown = |why: String| Failure::new("cannot find gabion's own program").detail(why);
+    std::env::current_exe()
+        .map_err(|error| unknown(format!("{error}.")))?
+        .into_os_string()
+        .into_string()
+        .map_err(|path| unknown(format!("Its path is no text: {}.", PathBuf::from(path).display())))
+}
+
+/// What a program on a machine is doing.
+pub(crate) struct UnitReport {
+    /// What it is for: `replica`, `router`, `agent`.
+    pub(crate) role: String,
+    /// The machine.
+    pub(crate) machine: String,
+    /// `running`, `exited`, `never started`, `gone` and the like.
+    pub(crate) status: String,
+    /// Whether it runs.
+    pub(crate) running: bool,
+    /// Its process.
+    pub(crate) pid: Option<i32>,
+    /// How long it has run.
+    pub(crate) uptime: Option<Duration>,
+    /// Its ports.
+    pub(crate) ports: Vec<i64>,
+    /// Where it serves.
+    pub(crate) url: Option<String>,
+}
+
+/// Returns what the program behind a record is doing; `None` when the record is of no program.
+pub(crate) fn unit_report(record: &Record) -> Option<UnitReport> {
+    let directory = unit_directory(record)?;
+    let text = |name: &str| {
+        record
+            .attributes
+            .get(name)
+            .and_then(|value| value.as_str())
+            .map(str::to_owned)
+    };
+    let (status, running, pid, uptime) = match unit::inspect(&directory) {
+        _ if !directory.exists() => ("gone".to_owned(), false, None, None),
+        Err(error) => (format!("unreadable: {error}"), false, None, None),
+        Ok(UnitStatus::NeverStarted) => ("never started".to_owned(), false, None, None),
+        Ok(UnitStatus::Running { mark }) => {
+            let uptime = uptime(mark.process.start_time);
+            ("running".to_owned(), true, Some(mark.process.pid), uptime)
+        }
+        Ok(UnitStatus::Exited { exit, .. }) => {
+            let how = exit.map(|exit| format!(" ({exit})")).unwrap_or_default();
+            (format!("exited{how}"), false, None, None)
+        }
+        Ok(UnitStatus::Rebooted { .. }) => ("ended with a reboot".to_owned(), false, None, None),
+    };
+    let ports = record.attributes.get("port").and_then(|ports| ports.as_map());
+    Some(UnitReport {
+        role: text("role").unwrap_or_else(|| "program".into()),
+        machine: text("machine").unwrap_or_else(|| "local".into()),
+        status,
+        running,
+        pid,
+        uptime,
+        ports: ports
+            .into_iter()
+            .flat_map(|ports| ports.values())
+            .filter_map(|port| port.as_int())
+            .collect(),
+        url: text("url"),
+    })
+}
+
+fn unit_directory(record: &Record) -> Option<UnitDirectory> {
+    if record.address.resource_type.as_str() != HOST_UNIT {
+        return None;
+    }
+    let path = record.attributes.get("unit_dir")?.as_str()?;
+    Some(UnitDirectory::at(path))
+}
+
+/// Returns how long ago a process started, by the kernel's clocks.
+fn uptime(start_ticks: u64) -> Option<Duration> {
+    let ticks_per_second =
+        u64::try_from(nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??).ok()?;
+    let text = std::fs::read_to_string("/proc/uptime").ok()?;
+    let up: f64 = text.split_whitespace().next()?.parse().ok()?;
+    let started = start_ticks as f64 / ticks_per_second as f64;
+    Duration::try_from_secs_f64((up - started).max(0.0)).ok()
+}
+
+/// The log of one program.
+pub(crate) struct LogPart {
+    directory: UnitDirectory,
+}
+
+/// Returns the last lines of a program's log; `None` when the record is of no program.
+pub(crate) fn log_tail(record: &Record, lines: usize) -> Option<(LogPart, std::io::Result<String>)> {
+    const MOST: u64 = 16 << 20;
+    let directory = unit_directory(record)?;
+    let text = unit::tail(&directory, lines, MOST);
+    Some((LogPart { directory }, text))
+}
+
+/// Follows a log from its present end.
+pub(crate) fn follow_log(part: &LogPart) -> LogFollower {
+    unit::follow(&part.directory, LogPosition::End)
+}
+
+/// Returns the directory of a unit of the user by its uid.
+pub(super) fn unit_by_uid(data_root: &Path, uid: &str) -> Result<UnitDirectory, Failure> {
+    let wrong = |why: String| {
+        Failure::new("no such unit")
+            .detail(why)
+            .hint("list them: gabion ps")
+    };
+    let directory = UnitDirectory::new(data_root, uid).map_err(|error| wrong(format!("{error}.")))?;
+    if directory.exists() {
+        Ok(directory)
+    } else {
+        Err(wrong(format!(
+            "There is no unit at {}.",
+            directory.path().display()
+        )))
+    }
+}
