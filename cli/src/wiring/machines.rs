@@ -8,6 +8,7 @@ use std::time::Duration;
 use gabion_agent::access::Agents;
 use gabion_engine::provider::ProviderRegistry;
 use gabion_engine::state::record::Record;
+use gabion_gateway::{GatewayConfig, GatewayProvider};
 use gabion_host::package::{Ecosystem, PackageSpec, PackageStore};
 use gabion_host::ports::PortRegistry;
 use gabion_host::transport::Machines;
@@ -42,6 +43,13 @@ pub(super) fn register(
 ) -> Result<(), Failure> {
     let machines = Machines::local();
     let agents = Agents::new(machines.clone(), data_root(options));
+    let ports = PortRegistry::new(options.dirs.state.join("ports.json"));
+    let gateway = GatewayConfig {
+        data_root: data_root(options),
+        ports: ports.clone(),
+        machines: machines.clone(),
+        project: project.to_owned(),
+    };
     let config = HostConfig {
         data_root: data_root(options),
         package_store: PackageStore {
@@ -54,14 +62,15 @@ pub(super) fn register(
             timeout: Duration::from_secs(600),
         },
         packages: packages(),
-        ports: PortRegistry::new(options.dirs.state.join("ports.json")),
+        ports,
         shim: shim()?,
         base_env: base_environment(&options.environment),
-        machines: machines.clone(),
+        machines,
         project: project.to_owned(),
     };
     registry.register(Arc::new(HostProvider::new(config)));
     registry.register(Arc::new(RouterProvider::new(agents)));
+    registry.register(Arc::new(GatewayProvider::new(gateway)));
     Ok(())
 }
 
