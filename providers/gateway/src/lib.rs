@@ -8,6 +8,7 @@ mod place;
 mod provider;
 mod route;
 pub mod schema;
+mod urls;
 mod values;
 
 pub use provider::{GatewayConfig, GatewayProvider};

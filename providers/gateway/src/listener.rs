@@ -18,7 +18,7 @@ use gabion_engine::schema::ResourceSchema;
 use gabion_engine::value::{AttributePath, Attributes, Value};
 use gabion_host::ports::{PortError, PortOwner, PortRequest, parse_range};
 
-use crate::place::Place;
+use crate::place::{Place, parts_of};
 use crate::provider::GatewayConfig;
 use crate::values::{Reader, invalid, set};
 
@@ -156,11 +156,11 @@ pub(crate) async fn read(agents: &Agents, objects: &[RecordedObject]) -> Vec<Rea
     let mut outcomes = Vec::with_capacity(objects.len());
     for object in objects {
         let reader = Reader(&object.inputs);
-        let (Some(place), Some(name)) = (Place::of(agents, reader), reader.text("name")) else {
-            // Its inputs were never known, so it was never made.
+        let Some([agent, name]) = parts_of(object, ["agent", "name"]) else {
             outcomes.push(ReadOutcome::Absent);
             continue;
         };
+        let place = Place::new(agents, reader, agent);
         if let Entry::Vacant(entry) = views.entry(place.key()) {
             entry.insert(place.ask(view).await);
         }
@@ -264,8 +264,7 @@ async fn put(
 ) -> Result<ObjectState, ProviderError> {
     let reader = Reader(inputs);
     let (agent_id, name) = (reader.need("agent")?, reader.need("name")?);
-    let place = Place::of(agents, reader).ok_or_else(|| invalid("agent", "must be a text"))?;
-    let client = place.client()?;
+    let client = Place::new(agents, reader, agent_id).client()?;
     let address = reader.text("address").unwrap_or("127.0.0.1");
     let address: IpAddr = address
         .parse()
@@ -386,8 +385,8 @@ pub(crate) async fn delete(
     object: &RecordedObject,
     call: &Call,
 ) -> Result<(), ProviderError> {
-    let reader = Reader(&object.inputs);
-    if let (Some(place), Some(name)) = (Place::of(agents, reader), reader.text("name")) {
+    if let Some([agent, name]) = parts_of(object, ["agent", "name"]) {
+        let place = Place::new(agents, Reader(&object.inputs), agent);
         call.phase("drain");
         let name = name.to_owned();
         let operation = Operation::DeleteListener {

@@ -4,10 +4,29 @@ use gabion_agent::access::{Agents, provider_error};
 use gabion_agent::client::{AgentClient, ClientError};
 use gabion_agent::offline::Deletion;
 use gabion_agent::protocol::Fence;
-use gabion_engine::provider::ProviderError;
+use gabion_engine::provider::{ProviderError, RecordedObject};
 use gabion_host::transport::Machines;
 
 use crate::values::Reader;
+
+/// Returns the parts of an object's id; as long as it has none, the inputs of these names.
+///
+/// `None` when neither tells: then the object was never made.
+pub(crate) fn parts_of<'a, const N: usize>(
+    object: &'a RecordedObject,
+    names: [&str; N],
+) -> Option<[&'a str; N]> {
+    let parts: Vec<&str> = match &object.id {
+        Some(id) => id.as_str().split('/').collect(),
+        None => {
+            let inputs = Reader(&object.inputs);
+            names.iter().filter_map(|name| inputs.text(name)).collect()
+        }
+    };
+    <[&str; N]>::try_from(parts)
+        .ok()
+        .filter(|parts| parts.iter().all(|part| !part.is_empty()))
+}
 
 /// The agent that holds an object, as the object's inputs name it.
 #[derive(Clone, Copy, Debug)]
@@ -18,15 +37,14 @@ pub(crate) struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    /// Reads machine and agent; `None` as long as the agent is not known, and then there is no object either.
-    pub(crate) fn of(agents: &'a Agents, inputs: Reader<'a>) -> Option<Self> {
-        let agent = inputs.text("agent")?;
+    /// Names the agent, on the machine that the inputs say.
+    pub(crate) fn new(agents: &'a Agents, inputs: Reader<'a>, agent: &'a str) -> Self {
         let machine = inputs.text("machine").unwrap_or(Machines::LOCAL);
-        Some(Self {
+        Self {
             agents,
             machine,
             agent,
-        })
+        }
     }
 
     /// Returns the id of the agent's unit.

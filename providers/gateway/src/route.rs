@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use gabion_agent::access::{Agents, fence, provider_error, seconds_within};
 use gabion_agent::client::{AgentClient, ClientError};
-use gabion_agent::normal_url;
 use gabion_agent::offline::Deletion;
 use gabion_agent::protocol::{
     Auth, Flavour, Operation, Paths, Replica, Route, Router, Stored, Upstream, default_model_prefix,
@@ -21,7 +20,8 @@ use gabion_engine::value::{AttributePath, Attributes, Secret, Value};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::place::Place;
+use crate::place::{Place, parts_of};
+use crate::urls::{addresses, host_and_port, spelled, url_of};
 use crate::values::{Reader, invalid, set, text_list};
 
 /// Attributes of which the agent knows nothing.
@@ -116,78 +116,6 @@ pub(crate) fn plan(schema: &ResourceSchema, request: &PlanRequest) -> PlanRespon
         }
     }
     response
-}
-
-/// Returns where the service and its model answer, unknown as long as the gateway's URL is.
-fn addresses(reader: Reader<'_>) -> [(&'static str, Value); 2] {
-    let has_model = reader.get("model").is_some();
-    let inputs_known = ["gateway_url", "hosts", "path_prefix", "service"]
-        .iter()
-        .all(|name| reader.get(name).is_none_or(Value::is_wholly_known));
-    let gateway_url = match reader.text("gateway_url").filter(|_| inputs_known) {
-        Some(url) => url.trim_end_matches('/'),
-        None => {
-            let model_url = if has_model { Value::unknown() } else { Value::Null };
-            return [("url", Value::unknown()), ("model_url", model_url)];
-        }
-    };
-    let prefix = reader.text("path_prefix").unwrap_or("/");
-    let host = reader
-        .get("hosts")
-        .and_then(Value::as_list)
-        .and_then(|hosts| hosts.first()?.as_str());
-    let (service_base, model_base) = match host {
-        None => (gateway_url.to_owned(), gateway_url.to_owned()),
-        Some(host) => {
-            let domain = host.split_once('.').map_or(host, |(_, domain)| domain);
-            (
-                with_host(gateway_url, host),
-                with_host(gateway_url, &format!("gateway.{domain}")),
-            )
-        }
-    };
-    let model_url = if has_model {
-        format!("{model_base}/v1").into()
-    } else {
-        Value::Null
-    };
-    let reachable = host.is_some() || reader.get("path_prefix").is_some();
-    let url = if reachable {
-        format!("{service_base}{prefix}").into()
-    } else {
-        Value::Null
-    };
-    [("url", url), ("model_url", model_url)]
-}
-
-/// Returns a URL with another host and the same port.
-fn with_host(url: &str, host: &str) -> String {
-    let (scheme, authority) = url.split_once("://").unwrap_or(("http", url));
-    match authority.rsplit_once(':') {
-        Some((_, port)) if !port.contains(']') => format!("{scheme}://{host}:{port}"),
-        _ => format!("{scheme}://{host}"),
-    }
-}
-
-/// Returns host and port of a URL.
-fn host_and_port(url: &str, name: &str) -> Result<(String, u16), ProviderError> {
-    let normal = normal_url(url);
-    let authority = normal.split_once("://").map_or(normal.as_str(), |(_, rest)| rest);
-    let authority = authority.split('/').next().unwrap_or_default();
-    let parts = authority.rsplit_once(':').and_then(|(host, port)| {
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        Some((host.to_owned(), port.parse().ok()?))
-    });
-    parts.ok_or_else(|| invalid(name, "needs URLs with a host and a port"))
-}
-
-/// Returns the URL of a host and port.
-fn url_of(host: &str, port: u16) -> String {
-    if host.contains(':') {
-        format!("http://[{host}]:{port}")
-    } else {
-        format!("http://{host}:{port}")
-    }
 }
 
 /// What a route needs of its router.
@@ -297,15 +225,11 @@ pub(crate) async fn read(agents: &Agents, objects: &[RecordedObject]) -> Vec<Rea
     let mut outcomes = Vec::with_capacity(objects.len());
     for object in objects {
         let reader = Reader(&object.inputs);
-        let (Some(place), Some(gateway), Some(service)) = (
-            Place::of(agents, reader),
-            reader.text("gateway"),
-            reader.text("service"),
-        ) else {
-            // Its inputs were never known, so it was never made.
+        let Some([agent, gateway, service]) = parts_of(object, ["agent", "gateway", "service"]) else {
             outcomes.push(ReadOutcome::Absent);
             continue;
         };
+        let place = Place::new(agents, reader, agent);
         if let Entry::Vacant(entry) = views.entry(place.key()) {
             entry.insert(place.ask(view).await);
         }
@@ -407,14 +331,6 @@ fn describe(
     }
 }
 
-/// Returns the way a URL is spelled in the inputs, if that leads to the same place.
-fn spelled(recorded: Option<&Value>, url: String) -> Value {
-    match recorded.and_then(Value::as_str) {
-        Some(own) if normal_url(own) == normal_url(&url) => own.into(),
-        _ => url.into(),
-    }
-}
-
 fn describe_router(uid: &str, routers: &[Stored<Router>], inputs: Reader<'_>) -> Value {
     let recorded = inputs.get("router").and_then(Value::as_map);
     let Some(router) = routers
@@ -491,8 +407,7 @@ async fn put(
 ) -> Result<ObjectState, ProviderError> {
     let reader = Reader(&recorded.inputs);
     let agent_id = reader.need("agent")?;
-    let place = Place::of(agents, reader).ok_or_else(|| invalid("agent", "must be a text"))?;
-    let client = place.client()?;
+    let client = Place::new(agents, reader, agent_id).client()?;
     let fence = fence(call);
     let router = wanted_router(reader)?;
     let route = wanted_route(reader, router.as_ref())?;
@@ -583,13 +498,10 @@ pub(crate) async fn delete(
     call: &Call,
 ) -> Result<(), ProviderError> {
     let reader = Reader(&object.inputs);
-    let (Some(place), Some(gateway), Some(service)) = (
-        Place::of(agents, reader),
-        reader.text("gateway"),
-        reader.text("service"),
-    ) else {
+    let Some([agent, gateway, service]) = parts_of(object, ["agent", "gateway", "service"]) else {
         return Ok(());
     };
+    let place = Place::new(agents, reader, agent);
     call.phase("drain");
     let drain = drain_seconds(reader, call);
     let deleted = place

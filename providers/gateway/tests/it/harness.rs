@@ -44,7 +44,7 @@ impl CallSink for Sink {
 }
 
 pub(crate) struct Project {
-    pub(crate) provider: GatewayProvider,
+    pub(crate) provider: Arc<GatewayProvider>,
     pub(crate) ports: PortRegistry,
     pub(crate) sink: Arc<Sink>,
     root: tempfile::TempDir,
@@ -69,7 +69,7 @@ impl Project {
         });
         let sink = Arc::default();
         let mut project = Self {
-            provider,
+            provider: Arc::new(provider),
             ports,
             sink,
             root,

@@ -1,0 +1,104 @@
+//! The suite that every provider runs. Each case has an agent of its own: an agent belongs to the first lineage it meets.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use gabion_agent::client::{AgentClient, SOCKET_NAME};
+use gabion_agent::protocol::{Fence, Listener, Operation};
+use gabion_engine::provider::Provider;
+use gabion_engine::value::{Attributes, Secret, Value};
+use gabion_gateway::schema::{GATEWAY_LISTENER, GATEWAY_ROUTE};
+use gabion_host::transport::LocalTransport;
+use gabion_testing::conformance::{Case, Subject, check};
+
+use crate::harness::{Project, attributes, listener_inputs};
+
+const SECRET: &str = "correct-horse-battery-staple-4471";
+
+struct Gateway {
+    project: Project,
+    other: Project,
+}
+
+impl Gateway {
+    fn route(&self) -> Attributes {
+        let token = Value::Secret(Secret::new(None, SECRET.into()));
+        attributes([
+            ("agent", "second-unit".into()),
+            ("gateway", "my-gateway".into()),
+            ("gateway_url", "http://127.0.0.1:18079".into()),
+            ("service", "qwen".into()),
+            ("path_prefix", "/services/qwen/".into()),
+            ("model", "m".into()),
+            ("auth", true.into()),
+            ("tokens", Value::map([("ci", token)])),
+            ("restricted", true.into()),
+            (
+                "replicas",
+                Value::List(vec![Value::map([
+                    ("name", Value::from("qwen/default/0")),
+                    ("url", Value::from("http://127.0.0.1:20001")),
+                ])]),
+            ),
+        ])
+    }
+}
+
+fn with(mut inputs: Attributes, name: &str, value: Value) -> Attributes {
+    inputs.insert(name.into(), value);
+    inputs
+}
+
+#[async_trait]
+impl Subject for Gateway {
+    fn provider(&self) -> Arc<dyn Provider> {
+        self.project.provider.clone()
+    }
+
+    async fn cases(&self) -> Vec<Case> {
+        // The second agent is another process as far as anybody can see; its directory is the first one's neighbour.
+        std::os::unix::fs::symlink(self.other.unit("agent-unit"), self.project.unit("second-unit")).unwrap();
+        let client = AgentClient::new(
+            Arc::new(LocalTransport),
+            self.project.unit("second-unit").join(SOCKET_NAME),
+        );
+        let fence = Fence {
+            epoch: 1,
+            operation: "prepare".to_owned(),
+            lineage: None,
+        };
+        for name in ["my-gateway", "other-gateway"] {
+            let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = socket.local_addr().unwrap();
+            drop(socket);
+            let listener = Listener {
+                name: name.to_owned(),
+                address: address.ip(),
+                port: address.port(),
+                domain: None,
+            };
+            client
+                .change(&fence, Operation::PutListener(listener))
+                .await
+                .unwrap();
+        }
+        vec![
+            Case::new(GATEWAY_LISTENER, "my-gateway", listener_inputs())
+                .update(with(listener_inputs(), "domain", "Example.com".into()))
+                .replace(with(listener_inputs(), "name", "other".into())),
+            Case::new(GATEWAY_ROUTE, "qwen", self.route())
+                .update(with(self.route(), "model", "other".into()))
+                .replace(with(self.route(), "gateway", "other-gateway".into()))
+                .secret(SECRET),
+        ]
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_provider_keeps_its_contract() {
+    let subject = Gateway {
+        project: Project::start().await,
+        other: Project::start().await,
+    };
+    check(&subject).await;
+}
