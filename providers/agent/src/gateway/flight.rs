@@ -74,11 +74,20 @@ impl FlightDeck {
 
     /// Returns how many requests match that were taken up before a [`FlightDeck::horizon`].
     pub(crate) fn count_before(&self, horizon: u64, matches: impl Fn(&FlightKey) -> bool) -> u64 {
+        let matching = self.matching(matches);
         let entries = self.lock();
-        let matching = entries.iter().filter(|(key, _)| matches(key));
         matching
-            .map(|(_, entry)| entry.flights.range(..horizon).count() as u64)
+            .iter()
+            .filter_map(|key| entries.get(key))
+            .map(|entry| entry.flights.range(..horizon).count() as u64)
             .sum()
+    }
+
+    /// Returns the keys that match. They are judged without the deck's lock: what judges them may wait for the routing
+    /// table, whose readers wait for the deck.
+    fn matching(&self, matches: impl Fn(&FlightKey) -> bool) -> Vec<FlightKey> {
+        let keys: Vec<FlightKey> = self.lock().keys().cloned().collect();
+        keys.into_iter().filter(|key| matches(key)).collect()
     }
 
     /// Waits until no request matches; at the deadline cuts those that are left.
@@ -87,15 +96,13 @@ impl FlightDeck {
         if self.settle(&matches, deadline).await {
             return Drain { waited_for, cut: 0 };
         }
+        let matching = self.matching(&matches);
         let mut cut = 0;
-        self.lock().retain(|key, entry| {
-            if !matches(key) {
-                return true;
-            }
+        let mut entries = self.lock();
+        for entry in matching.iter().filter_map(|key| entries.remove(key)) {
             entry.cut.cancel();
             cut += entry.flights.len() as u64;
-            false
-        });
+        }
         Drain { waited_for, cut }
     }
 
