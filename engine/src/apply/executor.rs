@@ -245,6 +245,12 @@ impl Run<'_> {
                     self.settle(id, outcome, None, batch);
                 }
                 Err(error) => {
+                    // It may quote what it was given, and no intent has told of those inputs.
+                    let inputs = self.request.plan.changes[step.change].inputs.as_ref();
+                    if let Some(evaluated) = inputs.and_then(|inputs| self.view.evaluate_inputs(inputs).ok())
+                    {
+                        self.redactor.learn(&evaluated.inputs);
+                    }
                     let error = self.redactor.error(error);
                     self.settle(id, StepOutcome::Failed(error), None, batch);
                 }
