@@ -229,7 +229,8 @@ impl Draft {
             self.put(&ports).map_err(|problem| {
                 let effect = match problem {
                     UnitError::StaleEpoch { .. } | UnitError::Invalid { .. } => Effect::None,
-                    _ if existed => Effect::Unknown,
+                    // It may be in its place although the last step of putting it there failed.
+                    _ if existed || self.directory.exists() => Effect::Unknown,
                     _ => Effect::None,
                 };
                 error::unit(&problem).with_effect(effect)
