@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -55,6 +55,8 @@ pub struct ProcessStat {
     pub parent: i32,
     /// The pid of the session's leader.
     pub session: i32,
+    /// How many threads it has.
+    pub threads: u32,
     /// Clock ticks between boot and the process's start.
     pub start_time: u64,
 }
@@ -66,10 +68,11 @@ impl ProcessStat {
         Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
     }
 
-    /// Whether the process can still do anything.
+    /// Whether the process can still do anything. A zombie whose other threads have not ended can: it still holds its
+    /// ports and devices.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        !matches!(self.state, 'Z' | 'X' | 'x')
+        !matches!(self.state, 'Z' | 'X' | 'x') || self.threads > 1
     }
 
     /// Parses one line; the command name, in parentheses, may hold blanks and parentheses itself.
@@ -83,6 +86,7 @@ impl ProcessStat {
             state: field(3)?.chars().next()?,
             parent: field(4)?.parse().ok()?,
             session: field(6)?.parse().ok()?,
+            threads: field(20)?.parse().ok()?,
             start_time: field(22)?.parse().ok()?,
         })
     }
@@ -121,6 +125,26 @@ pub(crate) fn has_open(pid: i32, path: &Path) -> bool {
         .any(|entry| fs::read_link(entry.path()).is_ok_and(|target| target == path))
 }
 
+/// Whether a process has something in this directory open, its output for example, or works in it. Processes of other
+/// users count as no.
+pub(crate) fn uses_directory(pid: i32, directory: &Path) -> bool {
+    let leads_in = |link: PathBuf| fs::read_link(link).is_ok_and(|target| target.starts_with(directory));
+    let process = Path::new("/proc").join(pid.to_string());
+    leads_in(process.join("cwd"))
+        || fs::read_dir(process.join("fd"))
+            .is_ok_and(|entries| entries.flatten().any(|entry| leads_in(entry.path())))
+}
+
+/// Whether a process was started with this environment variable. Processes of other users count as no.
+pub(crate) fn was_given(pid: i32, name: &str, value: &str) -> bool {
+    let wanted = format!("{name}={value}");
+    fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| {
+        environment
+            .split(|byte| *byte == 0)
+            .any(|entry| entry == wanted.as_bytes())
+    })
+}
+
 /// Sends a signal to that very process; one that is gone, or whose pid is somebody else's by now, is left alone.
 pub(crate) fn signal(process: &ProcessStat, signal: Signal) -> io::Result<()> {
     let same = ProcessStat::read(process.pid).is_some_and(|now| now.start_time == process.start_time);
@@ -139,17 +163,25 @@ mod tests {
 
     #[test]
     fn a_name_with_blanks_and_parentheses_is_parsed() {
-        let line = "42 (a) b (c) S 1 42 41 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 777 1 2";
+        let line = "42 (a) b (c) S 1 42 41 0 -1 0 0 0 0 0 0 0 0 0 20 0 3 0 777 1 2";
+        let stat = ProcessStat::parse(line).unwrap();
         assert_eq!(
-            ProcessStat::parse(line),
-            Some(ProcessStat {
+            stat,
+            ProcessStat {
                 pid: 42,
                 state: 'S',
                 parent: 1,
                 session: 41,
+                threads: 3,
                 start_time: 777
-            })
+            }
         );
+        let zombie = |threads| ProcessStat {
+            state: 'Z',
+            threads,
+            ..stat.clone()
+        };
+        assert!(zombie(2).is_running() && !zombie(1).is_running());
         assert_eq!(ProcessStat::parse("42 (a"), None);
         assert_eq!(ProcessStat::parse("42 (a) S 1"), None);
     }

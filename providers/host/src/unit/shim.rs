@@ -26,6 +26,9 @@ use super::record::{LaunchRecord, to_bytes};
 use crate::durable;
 use crate::process::ProcessIdentity;
 
+/// The environment variable that tells a program, and whoever looks for its descendants, which unit it belongs to.
+pub(crate) const UNIT_VARIABLE: &str = "GABION_UNIT";
+
 /// What the shim is asked to run.
 #[derive(Clone, Debug)]
 pub struct ShimRequest {
@@ -243,7 +246,7 @@ fn program(directory: &UnitDirectory, record: &LaunchRecord, gabion: &Path) -> R
         })?;
         environment.insert(name.clone(), value);
     }
-    environment.insert("GABION_UNIT".to_owned(), record.uid.clone());
+    environment.insert(UNIT_VARIABLE.to_owned(), record.uid.clone());
 
     let working_dir = match &record.working_dir {
         Some(path) => PathBuf::from(fill(path)?),

@@ -1,6 +1,7 @@
 //! How a unit is: by its mark and the kernel, never by command lines.
 
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::ExitStatus;
 
 use nix::sys::signal::Signal;
@@ -10,6 +11,7 @@ use super::directory::UnitDirectory;
 use super::error::UnitError;
 use super::mark::Mark;
 use super::record::parse;
+use super::shim::UNIT_VARIABLE;
 use crate::durable;
 use crate::process::{self, ProcessIdentity, ProcessStat};
 
@@ -120,7 +122,7 @@ pub fn inspect(directory: &UnitDirectory) -> Result<UnitStatus, UnitError> {
     if mark.process.is_alive() {
         return Ok(UnitStatus::Running { mark });
     }
-    let left = session(&mark)?.iter().map(|stat| stat.pid).collect();
+    let left = session(directory, &mark)?.iter().map(|stat| stat.pid).collect();
     let exit = last_exit(directory, &mark)?;
     Ok(UnitStatus::Exited { mark, exit, left })
 }
@@ -136,25 +138,37 @@ fn last_exit(directory: &UnitDirectory, mark: &Mark) -> Result<Option<Exit>, Uni
 
 /// Returns the running processes of a mark's session.
 ///
-/// The kernel gives a session's number to nobody else while the session has a member. Should the number lead another session by now, that session's leader started at another time.
-pub(crate) fn session(mark: &Mark) -> Result<Vec<ProcessStat>, UnitError> {
+/// The kernel gives a session's number to nobody else while the session has a member. Should the number lead another session by now, that session's leader started at another time; once that leader is gone as well, its members are told from the unit's by what they carry: the log as their output, the lock, the working directory, the environment.
+pub(crate) fn session(directory: &UnitDirectory, mark: &Mark) -> Result<Vec<ProcessStat>, UnitError> {
     if mark.process.boot_id != process::boot_id()? {
         return Ok(Vec::new());
     }
     let leader = ProcessStat::read(mark.process.pid);
-    if leader.is_some_and(|leader| leader.start_time != mark.process.start_time) {
+    if leader
+        .as_ref()
+        .is_some_and(|leader| leader.start_time != mark.process.start_time)
+    {
         return Ok(Vec::new());
     }
     let mut members = process::running_processes()?;
     members.retain(|stat| stat.session == mark.process.pid && stat.start_time >= mark.process.start_time);
+    if leader.is_none() {
+        let home = as_proc_shows(directory.path().to_owned());
+        members.retain(|stat| {
+            process::uses_directory(stat.pid, &home) || process::was_given(stat.pid, UNIT_VARIABLE, &mark.uid)
+        });
+    }
     Ok(members)
+}
+
+/// Returns a path without symbolic links in it, which is how `/proc` shows it.
+fn as_proc_shows(path: PathBuf) -> PathBuf {
+    path.canonicalize().unwrap_or(path)
 }
 
 /// Returns the running processes that hold the unit's lock: its descendants wherever they went, and a shim that has not become the program yet.
 pub(crate) fn holders(directory: &UnitDirectory) -> Result<Vec<ProcessStat>, UnitError> {
-    let lock = directory.lock_file();
-    // `/proc` shows the path without symbolic links in it.
-    let lock = lock.canonicalize().unwrap_or(lock);
+    let lock = as_proc_shows(directory.lock_file());
     let mut found = process::running_processes()?;
     found.retain(|stat| process::has_open(stat.pid, &lock));
     Ok(found)

@@ -140,7 +140,7 @@ pub(crate) async fn end(
 /// Returns who is left: the session while it has members, then whoever left it. Looking for the latter is the costly part.
 fn left(directory: &UnitDirectory, reach: Reach) -> Result<Vec<ProcessStat>, UnitError> {
     let in_session = match Mark::read_intact(&directory.mark_file())? {
-        Some(mark) => session(&mark)?,
+        Some(mark) => session(directory, &mark)?,
         None => Vec::new(),
     };
     if reach == Reach::Session || !in_session.is_empty() {
