@@ -256,6 +256,14 @@ impl Agent {
     /// Binds a listener, replacing one of that name at another address.
     pub(crate) async fn listen(&self, listener: &Listener) -> Result<(), AgentError> {
         let mut listeners = self.listeners.lock().await;
+        self.bind(&mut listeners, listener).await
+    }
+
+    async fn bind(
+        &self,
+        listeners: &mut BTreeMap<String, RunningListener>,
+        listener: &Listener,
+    ) -> Result<(), AgentError> {
         let address = SocketAddr::new(listener.address, listener.port);
         if listeners
             .get(&listener.name)
@@ -308,16 +316,14 @@ impl Agent {
     /// Binds the listeners that should listen and do not, again and again: the port may have been in use at the start.
     pub(crate) async fn keep_listening(self: Arc<Self>) {
         loop {
-            let wanted: Vec<Listener> = self.read(|contents| {
-                contents
-                    .listeners
-                    .values()
-                    .map(|stored| stored.object.clone())
-                    .collect()
-            });
-            for listener in wanted {
-                // The reason is kept for the status.
-                drop(self.listen(&listener).await);
+            for name in self.read(|contents| contents.listeners.keys().cloned().collect::<Vec<_>>()) {
+                let mut listeners = self.listeners.lock().await;
+                // Looked up under the lock: one that was deleted meanwhile is not bound again.
+                let wanted = self.read(|contents| contents.listeners.get(&name).cloned());
+                if let Some(wanted) = wanted {
+                    // The reason is kept for the status.
+                    drop(self.bind(&mut listeners, &wanted.object).await);
+                }
             }
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
