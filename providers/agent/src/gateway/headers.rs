@@ -103,14 +103,23 @@ pub(crate) fn rewrite_response_headers(headers: &mut HeaderMap) {
     remove_hop_by_hop(headers);
 }
 
-/// Returns the token of an `Authorization: Bearer …` header, if there is exactly one.
+/// Returns the token of an `Authorization: Bearer …` header, if there is exactly one such header.
 pub(crate) fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let value = values.next()?.to_str().ok()?;
-    if values.next().is_some() {
-        return None;
+    let value = values.next()?;
+    match values.next() {
+        None => bearer(value),
+        Some(_) => None,
     }
-    let (scheme, token) = value.split_once(' ')?;
+}
+
+/// Returns the tokens of all `Authorization: Bearer …` headers, for whoever must not let one through.
+pub(crate) fn bearer_tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers.get_all(header::AUTHORIZATION).iter().filter_map(bearer)
+}
+
+fn bearer(value: &HeaderValue) -> Option<&str> {
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
     let token = token.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
@@ -160,6 +169,7 @@ mod tests {
         assert_eq!(bearer_token(&headers), Some("abc"));
         headers.append(header::AUTHORIZATION, HeaderValue::from_static("Bearer def"));
         assert_eq!(bearer_token(&headers), None);
+        assert_eq!(bearer_tokens(&headers).collect::<Vec<_>>(), ["abc", "def"]);
         headers.insert(header::AUTHORIZATION, HeaderValue::from_static("Basic abc"));
         assert_eq!(bearer_token(&headers), None);
     }

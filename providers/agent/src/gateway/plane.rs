@@ -275,6 +275,13 @@ impl Plane {
             .collect()
     }
 
+    /// Returns whether any service of a gateway takes this token.
+    pub(crate) fn is_token(&self, gateway: &str, token: &str) -> bool {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let mut routes = table.routes.values().filter(|entry| entry.key.gateway == gateway);
+        routes.any(|entry| entry.accepts(token))
+    }
+
     /// Picks the next upstream of a route, leaving out what was tried. The pick and the count of what is in flight are
     /// one step with respect to [`Plane::swap`]: a drain that began after a swap misses no request.
     pub(crate) fn pick(&self, key: &RouteKey, tried: &[Target]) -> Option<Pick> {

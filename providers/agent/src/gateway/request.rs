@@ -17,7 +17,7 @@ use super::body::{AnswerBody, BodyLimits, ClientBody};
 use super::error::{Refusal, json_response};
 use super::forward::{Outbound, Tunnels, Upgrade, forward};
 use super::framing::LengthLines;
-use super::headers::{Origin, bearer_token};
+use super::headers::{Origin, bearer_token, bearer_tokens};
 use super::path::{canonical_path, passes_restriction};
 use super::plane::{Plane, Resolution, RouteEntry};
 use crate::metrics::ServiceStats;
@@ -123,7 +123,7 @@ impl Connection {
         let outbound = Outbound {
             uri: upstream_uri(upstream_path, inbound.query.as_deref())?,
             method: inbound.method,
-            headers: without_token(inbound.headers, &entry),
+            headers: without_token(inbound.headers, &self.plane, &entry),
             body: body.boxed_unsync(),
             progress,
             origin: inbound.origin,
@@ -168,11 +168,17 @@ impl Connection {
             });
         };
         let rest = path.strip_prefix("/v1").unwrap_or(path);
-        let upstream_path = format!("{}{rest}", entry.route.model_prefix.trim_end_matches('/'));
+        let prefix = entry.route.model_prefix.trim_end_matches('/');
+        let upstream_path = format!("{prefix}{rest}");
+        // Below the root there is more than the model.
+        let paths = &entry.route.paths;
+        if paths.restricted && prefix.is_empty() && !passes_restriction(&upstream_path, &paths.extra) {
+            return Err(Refusal::ForbiddenPath);
+        }
         let outbound = Outbound {
             uri: upstream_uri(&upstream_path, inbound.query.as_deref())?,
             method: inbound.method,
-            headers: without_token(inbound.headers, &entry),
+            headers: without_token(inbound.headers, &self.plane, &entry),
             body: boxed(Response::new(Full::new(body))).into_body(),
             progress,
             origin: inbound.origin,
@@ -276,10 +282,11 @@ fn upstream_uri(path: &str, query: Option<&str>) -> Result<Uri, Refusal> {
         .map_err(|_| Refusal::BadRequest("the request target is not valid"))
 }
 
-/// Takes out a token that was meant for the gateway; a service's own credentials pass.
-fn without_token(mut headers: HeaderMap, entry: &RouteEntry) -> HeaderMap {
-    let known = bearer_token(&headers).is_some_and(|token| entry.accepts(token));
-    if entry.route.auth.required || known {
+/// Takes out a token that was meant for the gateway, whichever of its services takes it; a service's own credentials
+/// pass.
+fn without_token(mut headers: HeaderMap, plane: &Plane, entry: &RouteEntry) -> HeaderMap {
+    let gateway = &entry.key.gateway;
+    if entry.route.auth.required || bearer_tokens(&headers).any(|token| plane.is_token(gateway, token)) {
         headers.remove(AUTHORIZATION);
     }
     headers
