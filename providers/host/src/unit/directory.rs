@@ -12,6 +12,10 @@ use super::placeholder::Substitution;
 use super::record::{LaunchRecord, digest, to_bytes};
 use super::spec::{EnvValue, UnitSpec};
 use crate::durable;
+use crate::process::ProcessStat;
+
+/// How the name of a directory begins that is not in its place yet; its writer's pid ends it.
+const DRAFT: &str = ".new-";
 
 /// A unit's directory and the places in it. Having one says nothing about whether it exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,7 +183,8 @@ pub fn write(data_root: &Path, spec: &UnitSpec, fence: &Fence) -> Result<UnitDir
     }
     let units = data_root.join("units");
     durable::create_private_directory(&units)?;
-    let prefix = format!(".new-{}-", spec.uid);
+    remove_abandoned_drafts(&units)?;
+    let prefix = format!("{DRAFT}{}-", spec.uid);
     for leftover in names_beginning_with(&units, &prefix)? {
         durable::remove_directory(&leftover)?;
     }
@@ -196,6 +201,19 @@ pub fn write(data_root: &Path, spec: &UnitSpec, fence: &Fence) -> Result<UnitDir
         return Err(error);
     }
     Ok(directory)
+}
+
+/// Removes the drafts of processes that ended before they had put their units in place: secret values may be in them.
+pub(crate) fn remove_abandoned_drafts(units: &Path) -> io::Result<()> {
+    for draft in names_beginning_with(units, DRAFT)? {
+        let writer = draft
+            .file_name()
+            .and_then(|name| name.to_str()?.rsplit_once('-')?.1.parse().ok());
+        if writer.is_some_and(|pid| ProcessStat::read(pid).is_none()) {
+            durable::remove_directory(&draft)?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes everything but the fence; the record last, since it names the rest.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use tokio::time::Instant;
 
-use super::directory::UnitDirectory;
+use super::directory::{UnitDirectory, remove_abandoned_drafts};
 use super::error::UnitError;
 use super::fence::{self, Fence};
 use super::mark::Mark;
@@ -69,6 +69,7 @@ pub async fn remove(
     durable::remove_directory(directory.path())?;
     // The last one takes the directories with it that were made for the first.
     if let Some(units) = directory.path().parent() {
+        remove_abandoned_drafts(units)?;
         durable::remove_if_empty(units)?;
         if let Some(data_root) = units.parent().filter(|_| !units.exists()) {
             durable::remove_if_empty(data_root)?;
