@@ -280,10 +280,13 @@ fn take(request: &GatherRequest<'_>, world: &mut World, part: Part) -> Result<()
         }
         Part::Facts(provider, Err(error)) => return Err(GatherError::Facts { provider, error }),
         Part::Listed(_, Ok(listed)) => {
-            world.unmanaged.extend(outside::unmanaged(request, listed));
-            world
-                .unmanaged
-                .sort_by(|a, b| (&a.resource_type, &a.id).cmp(&(&b.resource_type, &b.id)));
+            world.observations.extend(outside::late(request, &listed));
+            if request.unmanaged {
+                world.unmanaged.extend(outside::unmanaged(request, listed));
+                world
+                    .unmanaged
+                    .sort_by(|a, b| (&a.resource_type, &a.id).cmp(&(&b.resource_type, &b.id)));
+            }
         }
         Part::Listed(provider, Err(error)) => return Err(GatherError::List { provider, error }),
     }

@@ -22,7 +22,8 @@ pub struct World {
     pub refresh: Refresh,
     /// What reading each recorded object gave; those not read are missing.
     pub objects: BTreeMap<Uid, ReadOutcome>,
-    /// What observing each call without a recorded result gave.
+    /// What observing each call without a recorded result gave; also creations that had been given up as absent and
+    /// whose object turned up after all.
     pub observations: BTreeMap<OperationId, Observation>,
     /// The objects that are to be imported, by the address they get; an error is a sentence for people.
     pub imports: BTreeMap<ResourceAddress, Result<ObjectState, String>>,

@@ -83,12 +83,7 @@ pub async fn apply(
     });
     let (messages, heard) = mpsc::unbounded_channel();
     let run = Run {
-        preparer: Preparer {
-            plan,
-            facts: request.facts,
-            progress,
-            replacements: BTreeMap::new(),
-        },
+        preparer: Preparer::new(plan, request.facts, progress),
         outcomes: vec![None; plan.steps.len()],
         request,
         journal: journal.clone(),

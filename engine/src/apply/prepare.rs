@@ -55,21 +55,17 @@ pub(super) struct PreparedCall {
 
 /// What preparing needs to know beside the step.
 pub(super) struct Preparer<'a> {
-    pub(super) plan: &'a Plan,
-    pub(super) facts: &'a BTreeMap<ProviderName, BTreeMap<String, Value>>,
+    plan: &'a Plan,
+    facts: &'a BTreeMap<ProviderName, BTreeMap<String, Value>>,
     /// How far an earlier run of the same plan came.
-    pub(super) progress: BTreeMap<StepId, Progress>,
-    /// Replacements that were decided upon, by the position of their change.
-    pub(super) replacements: BTreeMap<usize, Replacement>,
-}
-
-/// What becomes of a planned replacement once everything is known.
-#[derive(Clone)]
-pub(super) enum Replacement {
-    /// It is carried out.
-    AsPlanned,
-    /// The value that forced it proved equal: the object stays, and is at most updated.
-    Kept,
+    progress: BTreeMap<StepId, Progress>,
+    /// Objects that take others along when they go.
+    holders: BTreeSet<Uid>,
+    /// Whether each replacement is carried out as planned (false), or the value that forced it proved equal, so that
+    /// the object is kept and at most updated; by the position of the change.
+    decided: BTreeMap<usize, bool>,
+    /// The objects that are kept.
+    kept: BTreeSet<Uid>,
 }
 
 type Result<T> = std::result::Result<T, ProviderError>;
@@ -81,7 +77,26 @@ fn unneeded(events: Vec<EventBody>) -> Prepared {
     }
 }
 
-impl Preparer<'_> {
+impl<'a> Preparer<'a> {
+    pub(super) fn new(
+        plan: &'a Plan,
+        facts: &'a BTreeMap<ProviderName, BTreeMap<String, Value>>,
+        progress: BTreeMap<StepId, Progress>,
+    ) -> Self {
+        let holders = plan.steps.iter().filter_map(|step| match step.operation {
+            StepOperation::DeleteWith { with, .. } => Some(with),
+            _ => None,
+        });
+        Self {
+            plan,
+            facts,
+            progress,
+            holders: holders.collect(),
+            decided: BTreeMap::new(),
+            kept: BTreeSet::new(),
+        }
+    }
+
     /// Prepares a step.
     ///
     /// # Errors
@@ -137,9 +152,7 @@ impl Preparer<'_> {
     }
 
     fn is_kept(&self, uid: Uid) -> bool {
-        self.replacements.iter().any(|(index, replacement)| {
-            matches!(replacement, Replacement::Kept) && self.plan.changes[*index].uid == Some(uid)
-        })
+        self.kept.contains(&uid)
     }
 
     fn delete(&mut self, view: &View<'_>, step: &Step, change: &Change, uid: Uid) -> Result<Prepared> {
@@ -319,10 +332,10 @@ impl Preparer<'_> {
         record: &Record,
         evaluated: &Evaluated,
     ) -> Result<bool> {
-        if let Some(decided) = self.replacements.get(&step.change) {
-            return Ok(matches!(decided, Replacement::Kept));
+        if let Some(kept) = self.decided.get(&step.change) {
+            return Ok(*kept);
         }
-        let kept = may_be_kept(change, self.plan, record) && {
+        let kept = may_be_kept(change, record) && !self.holders.contains(&record.uid) && {
             let provider = provider(view, &change.address)?;
             let object = recorded_object(record, &*provider)?;
             let prior = PriorObject {
@@ -333,12 +346,10 @@ impl Preparer<'_> {
             let response = self.plan_again(&provider, change, &evaluated.inputs, Some(prior))?;
             response.replace.is_empty()
         };
-        let decision = if kept {
-            Replacement::Kept
-        } else {
-            Replacement::AsPlanned
-        };
-        self.replacements.insert(step.change, decision);
+        self.decided.insert(step.change, kept);
+        if kept {
+            self.kept.insert(record.uid);
+        }
         Ok(kept)
     }
 
@@ -383,9 +394,9 @@ impl Preparer<'_> {
     }
 }
 
-/// Whether only values that were unknown force a replacement. An object that takes others along with it is replaced as
-/// planned: their fates were decided together.
-fn may_be_kept(change: &Change, plan: &Plan, record: &Record) -> bool {
+/// Whether only values that were unknown force a replacement. (An object that takes others along with it is replaced as
+/// planned all the same: their fates were decided together.)
+fn may_be_kept(change: &Change, record: &Record) -> bool {
     let by_values = change.reasons.iter().all(|reason| {
         matches!(
             reason,
@@ -402,11 +413,7 @@ fn may_be_kept(change: &Change, plan: &Plan, record: &Record) -> bool {
                 .as_ref()
                 .is_some_and(|after| !after.is_wholly_known())
         });
-    let holds = plan
-        .steps
-        .iter()
-        .any(|step| matches!(step.operation, StepOperation::DeleteWith { with, .. } if with == record.uid));
-    by_values && unknown && !holds && record.status == Status::Ready && !record.deposed
+    by_values && unknown && record.status == Status::Ready && !record.deposed
 }
 
 /// Which of the planned differences there still are.

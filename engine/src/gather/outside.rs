@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Calls, GatherRequest, Part};
-use crate::address::{ObjectId, ProviderName, ResourceAddress, ResourceType};
+use crate::address::{ObjectId, OperationId, ProviderName, ResourceAddress, ResourceType, Uid};
 use crate::provider::{
-    FactsRequest, ImportRequest, ListRequest, ListedObject, ObjectState, Provider, ProviderError,
+    FactsRequest, ImportRequest, ListRequest, ListedObject, ObjectState, Observation, Provider, ProviderError,
 };
 use crate::seal::Sealer;
 use crate::value::Attributes;
@@ -166,6 +166,34 @@ pub(super) async fn list(wanted: (Arc<dyn Provider>, ListRequest), calls: Calls)
     Part::Listed(name, result)
 }
 
+/// Finds objects of creations that had been given up, by the uid on their mark.
+///
+/// Of such an object only the id is told: what its inputs held is not known any more, so what the world says of it may
+/// hold secrets.
+pub(super) fn late(
+    request: &GatherRequest<'_>,
+    listed: &[ListedObject],
+) -> BTreeMap<OperationId, Observation> {
+    let ids: BTreeMap<Uid, &ObjectId> = listed
+        .iter()
+        .filter_map(|object| Some((object.uid?, &object.id)))
+        .collect();
+    request
+        .state
+        .tombstones
+        .iter()
+        .filter_map(|(operation, tombstone)| {
+            let state = ObjectState {
+                id: (*ids.get(&tombstone.uid)?).clone(),
+                attributes: Attributes::new(),
+                private: serde_json::Value::Null,
+                unreadable: Vec::new(),
+            };
+            Some((*operation, Observation::Present(state)))
+        })
+        .collect()
+}
+
 /// Keeps the objects that are in no record and that no call in flight may be making.
 pub(super) fn unmanaged(request: &GatherRequest<'_>, listed: Vec<ListedObject>) -> Vec<ListedObject> {
     let known: BTreeSet<(&ResourceType, &ObjectId)> = request
@@ -173,18 +201,9 @@ pub(super) fn unmanaged(request: &GatherRequest<'_>, listed: Vec<ListedObject>) 
         .records()
         .filter_map(|record| Some((&record.address.resource_type, record.id.as_ref()?)))
         .collect();
-    let buried: BTreeSet<_> = request
-        .state
-        .tombstones
-        .values()
-        .map(|tombstone| tombstone.uid)
-        .collect();
     listed
         .into_iter()
         .filter(|object| !known.contains(&(&object.resource_type, &object.id)))
-        .filter(|object| match object.uid {
-            Some(uid) => request.state.record(uid).is_none() && (request.unmanaged || buried.contains(&uid)),
-            None => request.unmanaged,
-        })
+        .filter(|object| object.uid.is_none_or(|uid| request.state.record(uid).is_none()))
         .collect()
 }
