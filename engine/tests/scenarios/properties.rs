@@ -42,7 +42,7 @@ impl Project {
             disks: BTreeMap::new(),
             data: BTreeMap::new(),
         };
-        for _ in 0..=random.below(12) {
+        for _ in 0..=8 + random.below(12) {
             project.edit(random);
         }
         project
@@ -175,12 +175,12 @@ async fn check(seed: u64) -> [usize; 3] {
     let mut project = Project::new(&mut random);
     for round in 0..3 {
         scenario.cloud.chaos(Chaos {
-            throttle: 30,
-            transient: 30,
-            lose_request: 30,
-            lose_response: 50,
+            throttle: 50,
+            transient: 50,
+            lose_request: 80,
+            lose_response: 120,
             never_ready: 0,
-            invalid: 30,
+            invalid: 80,
         });
         let text = project.text();
         for _ in 0..2 {
