@@ -539,7 +539,7 @@ impl ProviderError {
 /// Proposes what an object should become, as its schema says.
 ///
 /// * What the configuration sets is planned as it stands; a schema default stands for what it leaves out.
-/// * What is computed keeps its prior value; without one it is unknown.
+/// * What is computed keeps its prior value, also when that is none; of an object to be made it is unknown.
 /// * What the configuration no longer sets, and is not computed, becomes absent.
 /// * Each changed attribute that forces replacement is a [`ReplaceCause`]; so is one that is unknown.
 pub fn propose(schema: &ResourceSchema, request: &PlanRequest) -> PlanResponse {
@@ -557,7 +557,8 @@ pub fn propose(schema: &ResourceSchema, request: &PlanRequest) -> PlanResponse {
             .and_then(|prior| prior.attributes.get(name));
         let value = match (desired, attribute.computed) {
             (Some(value), _) => value.clone(),
-            (None, true) => prior.cloned().unwrap_or_else(Value::unknown),
+            (None, true) if request.prior.is_some() => prior.cloned().unwrap_or_default(),
+            (None, true) => Value::unknown(),
             (None, false) => Value::Null,
         };
         if attribute.forces_replacement && request.prior.is_some() {

@@ -58,14 +58,25 @@ impl Decider<'_> {
         difference: &Difference,
     ) -> Cause {
         let at = &difference.path;
-        for (input, target, attribute) in references {
-            if path::overlap(input, at) && self.outcomes[*target].changes(attribute) {
-                return Cause::Reference {
-                    address: self.graph.address(*target).clone(),
-                    path: attribute.clone(),
-                    place: Some(resource.place_of(input).clone()),
-                };
-            }
+        let meant: Vec<_> = references
+            .iter()
+            .filter(|(input, target, attribute)| {
+                path::overlap(input, at)
+                    && (self.outcomes[*target].changes(attribute) || self.has_drifted(*target, attribute))
+            })
+            .collect();
+        // Of several the one that makes the value unknown says most.
+        let unknown = |(_, target, attribute): &&&(AttributePath, usize, AttributePath)| {
+            let attributes = self.outcomes[*target].attributes.as_ref();
+            let value = attributes.and_then(|attributes| path::get(attributes, attribute));
+            value.is_none_or(|value| !value.is_wholly_known())
+        };
+        if let Some((input, target, attribute)) = meant.iter().find(unknown).or(meant.first()) {
+            return Cause::Reference {
+                address: self.graph.address(*target).clone(),
+                path: attribute.clone(),
+                place: Some(resource.place_of(input).clone()),
+            };
         }
         if let Some(record) = recorded {
             let was = path::get(&record.attributes, at).unwrap_or(&Value::Null);
@@ -83,6 +94,19 @@ impl Decider<'_> {
         } else {
             Cause::Computed
         }
+    }
+
+    /// Returns whether an attribute of another resource was changed behind our back.
+    fn has_drifted(&self, target: usize, attribute: &AttributePath) -> bool {
+        let Some(record) = self.known.state.current(self.graph.address(target)) else {
+            return false;
+        };
+        let Actual::Read(state) = self.known.actual(record.uid) else {
+            return false;
+        };
+        let was = path::get(&record.attributes, attribute).unwrap_or(&Value::Null);
+        let is = path::get(&state.attributes, attribute).unwrap_or(&Value::Null);
+        was.compare(is) == Comparison::Different
     }
 
     /// Returns each input that refers to another resource, with what it refers to.

@@ -105,7 +105,7 @@ impl<'a> Decider<'a> {
             graph: self.graph,
             outcomes: self.outcomes,
             providers: self.input.providers,
-            options: self.input.options,
+            configuration: self.input.configuration,
             itself: None,
         }
     }
@@ -421,7 +421,12 @@ impl<'a> Decider<'a> {
     /// Chooses between nothing and an update.
     fn act_in_place(&self, existing: &Existing<'_>, change: &mut Change) {
         let drifted = change.attributes.iter().any(|a| a.cause == Cause::Drift);
-        let changed = change.attributes.iter().any(|a| a.cause != Cause::Drift);
+        // What the provider computes anew follows from what else differs.
+        let changed = change.attributes.iter().any(|a| match a.cause {
+            Cause::Drift => false,
+            Cause::Computed => !drifted,
+            Cause::Configuration(_) | Cause::Reference { .. } => true,
+        });
         let mut reasons = Vec::new();
         if existing.imported.is_some() {
             reasons.push(Reason::Imported);

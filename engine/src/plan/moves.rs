@@ -84,7 +84,7 @@ pub(super) fn resolve(
                     ))
                     .at(places.span(&last.place))
                     .hint(format!(
-                        "declare `{to}`, or write `type: removed` with `from: {from}` to let the object go"
+                        "declare `{to}`, or remove this document to let the object go"
                     )),
             );
             continue;

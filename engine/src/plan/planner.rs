@@ -17,11 +17,15 @@ use crate::plan::decide::{self, Decider, Decision};
 use crate::plan::evaluate::{Outcome, PlanScope};
 use crate::plan::known::Known;
 use crate::plan::options::PlanInput;
+use crate::plan::order::Strength;
 use crate::plan::problem::Places;
 use crate::plan::selection::Selection;
+use crate::plan::step::Step;
+use crate::plan::steps::{self, NoOrder};
 use crate::plan::{Basis, Mode, PLAN_FORMAT_VERSION, Plan};
-use crate::plan::{bindings, finding, moves, order, removal, replacement, result, steps};
+use crate::plan::{bindings, finding, moves, order, removal, replacement, result};
 use crate::resource::Import;
+use crate::schema::ReplaceOrder;
 
 /// The code of the problem that protection makes; a plan comes along with it, to be shown and never applied.
 pub const PREVENT_DESTROY: &str = "prevent-destroy";
@@ -243,7 +247,7 @@ impl<'a> Planner<'a> {
             graph: self.graph,
             outcomes: &self.outcomes,
             providers: self.input.providers,
-            options: self.input.options,
+            configuration: self.input.configuration,
             itself: None,
         }
     }
@@ -264,10 +268,14 @@ impl<'a> Planner<'a> {
         self.delete_together(&mut changes);
         self.describe_uncompared(&mut changes);
         let blocked = self.blocked(&changes, problems);
-        let steps = match steps::build(&changes, self.known, self.graph, hand_overs) {
+        // With other problems there is no plan, and a cycle of steps may only follow from them.
+        let fatal = problems.iter().any(|p| p.is_error() && p.code != PREVENT_DESTROY);
+        let steps = match self.order(&mut changes, hand_overs) {
             Ok(steps) => steps,
             Err(cycle) => {
-                problems.push(cycle);
+                if !fatal {
+                    problems.push(cycle);
+                }
                 Vec::new()
             }
         };
@@ -308,6 +316,45 @@ impl<'a> Planner<'a> {
             left_out: left_out.into_iter().collect(),
             bindings,
         })
+    }
+
+    /// Makes the steps; where no order works otherwise, replacements whose order nobody asked for are turned around.
+    fn order(&self, changes: &mut [Change], hand_overs: &[HandOver]) -> Result<Vec<Step>, Diagnostic> {
+        let unasked = |change: &Change| {
+            let position = self.graph.position(&change.address);
+            let decision = position.and_then(|position| self.decisions.get(&position));
+            matches!(change.action, Action::Replace(_))
+                && decision.is_some_and(|decision| decision.order.strength < Strength::Lifecycle)
+        };
+        let mut yielding: BTreeSet<usize> = (0..changes.len())
+            .filter(|index| unasked(&changes[*index]))
+            .collect();
+        loop {
+            match steps::build(changes, &yielding, self.known, self.graph, hand_overs) {
+                Ok(ordered) => {
+                    for (change, notes) in ordered.notes {
+                        changes[change].notes.extend(notes);
+                    }
+                    return Ok(ordered.steps);
+                }
+                Err(NoOrder::Cycle(cycle)) => return Err(cycle),
+                Err(NoOrder::Turn(index)) => {
+                    yielding.remove(&index);
+                    let (order, note) = match changes[index].action {
+                        Action::Replace(ReplaceOrder::CreateThenDelete) => (
+                            ReplaceOrder::DeleteThenCreate,
+                            "The old object is deleted first: what the new one needs can only be made once it is gone.",
+                        ),
+                        _ => (
+                            ReplaceOrder::CreateThenDelete,
+                            "The new object is made first: something that is replaced create-first needs it.",
+                        ),
+                    };
+                    changes[index].action = Action::Replace(order);
+                    changes[index].notes.push(note.to_owned());
+                }
+            }
+        }
     }
 
     fn basis(&self) -> Basis {
@@ -439,8 +486,8 @@ impl<'a> Planner<'a> {
                     .hint(match declared {
                         Some(_) => "take `prevent_destroy` away first, or undo what makes it go".to_owned(),
                         None => format!(
-                            "declare `{}` again with `prevent_destroy: false` and apply that first, or forget it with \
-                             `type: removed` and `destroy: false`",
+                            "declare `{}` again with `prevent_destroy: false` and apply that first, or keep the object and \
+                             forget it: `type: removed` with `lifecycle: {{destroy: false}}`",
                             change.address
                         ),
                     }),

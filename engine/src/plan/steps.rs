@@ -24,6 +24,9 @@ use crate::schema::ReplaceOrder;
 enum Why {
     Depends,
     Replaces,
+    /// What depended on it goes first.
+    GoesBefore,
+    /// What depended on it is changed first, so that nothing uses it any more when it goes.
     StopsUsing,
     GoesWith,
     HandsOver(usize),
@@ -38,6 +41,7 @@ struct Node {
 
 struct Builder<'a> {
     changes: &'a [Change],
+    yielding: &'a BTreeSet<usize>,
     known: &'a Known<'a>,
     graph: &'a ResourceGraph,
     hand_overs: &'a [HandOver],
@@ -48,17 +52,37 @@ struct Builder<'a> {
     remove: BTreeMap<Uid, usize>,
     /// The change that each object's removal belongs to.
     removing: BTreeMap<Uid, usize>,
+    /// What people should read with a change, because of its place in the order.
+    notes: BTreeMap<usize, Vec<String>>,
 }
 
-/// Makes the steps of sorted changes, or explains why no order satisfies all of them.
+/// The steps of a plan, and what their order makes worth saying about changes, by position.
+pub(super) struct Ordered {
+    pub(super) steps: Vec<Step>,
+    pub(super) notes: BTreeMap<usize, Vec<String>>,
+}
+
+/// Why there are no steps.
+pub(super) enum NoOrder {
+    /// This replacement, by its position among the changes, would have to happen in the other order.
+    Turn(usize),
+    /// No order satisfies all changes.
+    Cycle(Diagnostic),
+}
+
+/// Makes the steps of sorted changes.
+///
+/// `yielding` are the replacements that may as well happen in the other order, by their positions.
 pub(super) fn build(
     changes: &[Change],
+    yielding: &BTreeSet<usize>,
     known: &Known<'_>,
     graph: &ResourceGraph,
     hand_overs: &[HandOver],
-) -> Result<Vec<Step>, Diagnostic> {
+) -> Result<Ordered, NoOrder> {
     let mut builder = Builder {
         changes,
+        yielding,
         known,
         graph,
         hand_overs,
@@ -66,6 +90,7 @@ pub(super) fn build(
         apply: Vec::new(),
         remove: BTreeMap::new(),
         removing: BTreeMap::new(),
+        notes: BTreeMap::new(),
     };
     builder.add_nodes();
     builder.order_by_configuration();
@@ -178,6 +203,12 @@ impl Builder<'_> {
                 .copied();
             if let Some(holder) = holder {
                 self.edge(holder, removal, Why::GoesWith);
+                // Its successor is to stand before it goes, which is when its holder does.
+                if change.action == Action::Replace(ReplaceOrder::CreateThenDelete)
+                    && let Some(position) = self.graph.position(&change.address)
+                {
+                    self.edge(self.apply[position], holder, Why::Replaces);
+                }
             }
             // What waits for an object that goes with its holder waits for the holder.
             let until = holder.unwrap_or(removal);
@@ -197,7 +228,7 @@ impl Builder<'_> {
             if with == Some(uid) {
                 return;
             }
-            self.edge(node, removal, Why::StopsUsing);
+            self.edge(node, removal, Why::GoesBefore);
         }
         let Some(record) = self
             .known
@@ -212,7 +243,11 @@ impl Builder<'_> {
             if deletes_first && self.needs(position, uid) {
                 return;
             }
-            self.edge(self.apply[position], removal, Why::StopsUsing);
+            // What is left as it is uses nothing that goes, else it would change; what is replaced goes before.
+            let apply = self.apply[position];
+            if self.nodes[apply].operation == Some(StepOperation::Update) {
+                self.edge(apply, removal, Why::StopsUsing);
+            }
         }
     }
 
@@ -256,13 +291,22 @@ impl Builder<'_> {
         }
     }
 
-    fn finish(mut self) -> Result<Vec<Step>, Diagnostic> {
+    fn finish(mut self) -> Result<Ordered, NoOrder> {
         for node in &mut self.nodes {
             node.after.sort_by_key(|(first, _)| *first);
             node.after.dedup_by_key(|(first, _)| *first);
         }
-        let Some(order) = self.sort() else {
-            return Err(self.cycle());
+        let order = loop {
+            if let Some(order) = self.sort() {
+                break order;
+            }
+            let path = self.shortest_cycle();
+            if let Some(change) = self.yields(&path) {
+                return Err(NoOrder::Turn(change));
+            }
+            if !self.relax(&path) {
+                return Err(NoOrder::Cycle(self.cycle(&path)));
+            }
         };
         let mut waiting: Vec<usize> = vec![0; self.nodes.len()];
         for node in &self.nodes {
@@ -291,7 +335,11 @@ impl Builder<'_> {
                 reach[at] = before;
             }
         }
-        Ok(self.number(kept))
+        let steps = self.number(kept);
+        Ok(Ordered {
+            steps,
+            notes: self.notes,
+        })
     }
 
     fn number(&self, kept: Vec<(usize, BTreeSet<usize>)>) -> Vec<Step> {
@@ -344,8 +392,55 @@ impl Builder<'_> {
         (order.len() == self.nodes.len()).then_some(order)
     }
 
-    /// Words a cycle of steps, and which edge to cut.
-    fn cycle(&self) -> Diagnostic {
+    /// Returns a replacement in a cycle whose order may as well be the other: first one that creates first.
+    fn yields(&self, path: &[usize]) -> Option<usize> {
+        let creates = |at: usize| matches!(self.nodes[at].operation, Some(StepOperation::Create { .. }));
+        let replaces = path.iter().enumerate().filter_map(|(index, at)| {
+            let next = path[(index + 1) % path.len()];
+            let edge = self.nodes[*at].after.contains(&(next, Why::Replaces));
+            edge.then_some((*at, next))
+        });
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        for (at, next) in replaces {
+            let (list, change) = if creates(next) {
+                (&mut first, self.nodes[next].change)
+            } else {
+                (&mut second, self.nodes[at].change)
+            };
+            list.push(change);
+        }
+        let mut may = |list: &[Option<usize>]| {
+            let mut changes = list.iter().flatten().copied();
+            changes.find(|change| self.yielding.contains(change))
+        };
+        // Deleting first can only be the trouble where something else must create first.
+        may(&first).or_else(|| if first.is_empty() { None } else { may(&second) })
+    }
+
+    /// Gives up one wish in a cycle: that something is changed before what it used goes.
+    ///
+    /// That wish cannot always be granted: what is changed may need something new that can only be made once the old
+    /// one is gone. Returns whether there was such a wish.
+    fn relax(&mut self, path: &[usize]) -> bool {
+        for (index, at) in path.iter().enumerate() {
+            let next = path[(index + 1) % path.len()];
+            let wish = |(first, why): &(usize, Why)| *first == next && *why == Why::StopsUsing;
+            if let Some(found) = self.nodes[*at].after.iter().position(wish) {
+                self.nodes[*at].after.remove(found);
+                let note = format!(
+                    "The {} cannot wait for the {}, which uses it until then.",
+                    self.nodes[*at].label, self.nodes[next].label
+                );
+                if let Some(change) = self.nodes[*at].change {
+                    self.notes.entry(change).or_default().push(note);
+                }
+                return true;
+            }
+        }
+        false
+    }
+
+    fn shortest_cycle(&self) -> Vec<usize> {
         let mut graph: DiGraph<(), ()> = DiGraph::with_capacity(self.nodes.len(), self.nodes.len());
         for _ in &self.nodes {
             graph.add_node(());
@@ -367,7 +462,11 @@ impl Builder<'_> {
             .flatten()
             .map(NodeIndex::index)
             .collect();
-        let path = self.walk(&component);
+        self.walk(&component)
+    }
+
+    /// Words a cycle of steps, and which edge to cut.
+    fn cycle(&self, path: &[usize]) -> Diagnostic {
         let mut lines = Vec::new();
         let mut hint =
             "plan in two runs: first without the replacement (`--exclude`), then with it".to_owned();
@@ -381,7 +480,7 @@ impl Builder<'_> {
             let clause = match why {
                 Some(Why::Depends) | None => "depends on it".to_owned(),
                 Some(Why::Replaces) => "replaces it in that order".to_owned(),
-                Some(Why::StopsUsing) => "is used by it until then".to_owned(),
+                Some(Why::GoesBefore | Why::StopsUsing) => "is used by it until then".to_owned(),
                 Some(Why::GoesWith) => "goes with it".to_owned(),
                 Some(Why::HandsOver(claim)) => {
                     let claim = &self.hand_overs[claim];
