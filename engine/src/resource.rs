@@ -207,6 +207,4 @@ pub struct Configuration {
     pub endpoints: BTreeMap<Arc<str>, crate::value::Value>,
     /// What people should know that is no problem, each with its place.
     pub notes: Vec<(Arc<str>, Option<Place>)>,
-    /// What `env.NAME` and `secrets.NAME` stand for, by that very text, where one template mixes them with attributes.
-    pub secrets: BTreeMap<Arc<str>, crate::value::Secret>,
 }

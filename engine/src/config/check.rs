@@ -12,7 +12,7 @@ use super::settings::SecretSource;
 use crate::address::ResourceAddress;
 use crate::diagnostic::{Diagnostic, Diagnostics, Span, did_you_mean};
 use crate::resource::{Configuration, Directives, Place, Resource};
-use crate::value::{AttributePath, Attributes, Secret, Unknown, Value};
+use crate::value::{AttributePath, Attributes, Unknown, Value};
 
 /// Unknown references beyond this many get no suggestion: each costs a look at every address.
 const SUGGESTIONS: usize = 20;
@@ -28,8 +28,6 @@ pub(super) struct Checker<'a> {
     /// Where each address is declared.
     declared: BTreeMap<ResourceAddress, Place>,
     suggested: usize,
-    /// The secrets that stand beside attributes in one template.
-    mixed: BTreeMap<Arc<str>, Secret>,
     problems: Diagnostics,
 }
 
@@ -48,7 +46,6 @@ impl<'a> Checker<'a> {
             failed,
             declared,
             suggested: 0,
-            mixed: BTreeMap::new(),
             problems,
         }
     }
@@ -68,7 +65,6 @@ impl<'a> Checker<'a> {
         configuration.outputs = self.attributes(values, "an output", &|path| outputs.get(path).cloned());
         let endpoints = std::mem::take(&mut configuration.endpoints);
         configuration.endpoints = self.attributes(endpoints, "an endpoint", &|_| None);
-        configuration.secrets = std::mem::take(&mut self.mixed);
         self.tokens();
         self.directives(&configuration.directives);
         self.problems
@@ -172,12 +168,6 @@ impl<'a> Checker<'a> {
             }
         }
         if !only_secrets || template.literal().is_some() {
-            for reference in template.references() {
-                if let Some(value) = self.secret_value(reference) {
-                    let secret = Secret::new(None, Value::string(value));
-                    self.mixed.insert(reference.to_string().into(), secret);
-                }
-            }
             return template.to_value();
         }
         let environment = |reference: &Reference| match self.secret_value(reference) {

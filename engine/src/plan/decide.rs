@@ -105,7 +105,7 @@ impl<'a> Decider<'a> {
             graph: self.graph,
             outcomes: self.outcomes,
             providers: self.input.providers,
-            configuration: self.input.configuration,
+            options: self.input.options,
             itself: None,
         }
     }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use crate::address::ResourceAddress;
 use crate::config::{EvaluateError, Reference, Resolved, Scope, Target, Template};
 use crate::graph::ResourceGraph;
+use crate::plan::options::PlanOptions;
 use crate::plan::path;
 use crate::provider::ProviderRegistry;
-use crate::resource::Configuration;
 use crate::schema::{AttributeKind, ResourceSchema};
 use crate::state::fingerprint::FingerprintKey;
 use crate::value::{AttributePath, Attributes, PathSegment, Secret, Value};
@@ -62,7 +62,7 @@ pub(super) struct PlanScope<'a> {
     pub(super) graph: &'a ResourceGraph,
     pub(super) outcomes: &'a [Outcome],
     pub(super) providers: &'a ProviderRegistry,
-    pub(super) configuration: &'a Configuration,
+    pub(super) options: &'a PlanOptions,
     /// What the resource at hand looks like to its own conditions.
     pub(super) itself: Option<(&'a ResourceAddress, &'a Outcome)>,
 }
@@ -71,7 +71,7 @@ impl Scope for PlanScope<'_> {
     fn resolve(&self, reference: &Reference) -> Resolved {
         match &reference.target {
             Target::Environment(_) | Target::Secret(_) => {
-                let known = self.configuration.secrets.get(&*reference.target.to_string());
+                let known = self.options.secrets.get(&*reference.target.to_string());
                 Resolved::Known(Value::Secret(known.cloned().unwrap_or_default()))
             }
             Target::Scope(_) => Resolved::Missing,

@@ -104,7 +104,7 @@ pub(super) fn sealed_secrets(decider: &Decider<'_>, decision: &Decision, problem
         graph: decider.graph,
         outcomes: decider.outcomes,
         providers: decider.input.providers,
-        configuration: decider.input.configuration,
+        options: decider.input.options,
         itself: None,
     };
     for input in decider.graph.templates(decision.position) {

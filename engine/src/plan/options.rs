@@ -1,6 +1,6 @@
 //! What planning gets.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use crate::provider::ProviderRegistry;
 use crate::resource::Configuration;
 use crate::state::State;
 use crate::state::fingerprint::FingerprintKey;
+use crate::value::Secret;
 use crate::world::World;
 
 /// Everything that a plan is a function of.
@@ -29,7 +30,7 @@ pub struct PlanInput<'a> {
     pub options: &'a PlanOptions,
 }
 
-/// What a plan is to cover.
+/// What a plan is to cover, and what it may look secrets up in.
 #[derive(Clone, Default)]
 pub struct PlanOptions {
     /// What the plan is for.
@@ -48,6 +49,8 @@ pub struct PlanOptions {
     pub commit: Option<Arc<str>>,
     /// The configuration's files, to show the lines that problems are about.
     pub sources: Sources,
+    /// What `env.NAME` and `secrets.NAME` stand for, by that very text, where one template mixes them with attributes.
+    pub secrets: BTreeMap<Arc<str>, Secret>,
     /// The key of fingerprints; without it secrets are not compared.
     pub key: Option<Arc<FingerprintKey>>,
 }

@@ -247,7 +247,7 @@ impl<'a> Planner<'a> {
             graph: self.graph,
             outcomes: &self.outcomes,
             providers: self.input.providers,
-            configuration: self.input.configuration,
+            options: self.input.options,
             itself: None,
         }
     }

@@ -409,7 +409,7 @@ impl Builder<'_> {
             };
             list.push(change);
         }
-        let mut may = |list: &[Option<usize>]| {
+        let may = |list: &[Option<usize>]| {
             let mut changes = list.iter().flatten().copied();
             changes.find(|change| self.yielding.contains(change))
         };

@@ -3,6 +3,11 @@
 //! A scenario changes the configuration or the world, plans, and compares the plan with a snapshot; applying a plan
 //! here is a few lines that fold the events which the real executor writes.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a scenario that does not hold together may panic"
+)]
+
 mod support;
 
 mod attributes;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use gabion_engine::state::fingerprint::FingerprintKey;
+use gabion_engine::value::Secret;
 use insta::assert_snapshot;
 
 use crate::support::{Scenario, render};
@@ -15,6 +16,8 @@ fn project(token: &str) -> Scenario {
     let mut scenario = Scenario::new("");
     scenario.environment.insert("TOKEN".into(), token.into());
     scenario.environment.insert("env.TOKEN".into(), token.into());
+    let secret = Secret::new(None, token.into());
+    scenario.options.secrets.insert("env.TOKEN".into(), secret);
     scenario.options.key = Some(Arc::new(FingerprintKey::new([7; 32])));
     scenario.configure(CONFIG);
     scenario
