@@ -131,8 +131,8 @@ async fn what_is_deleted_with_its_holder_needs_no_call() {
     same(
         &applied.outcomes(),
         "create (deposing) fake_machine.router: done
-         delete fake_machine.router: done
          create (deposing) fake_membership.m: done
+         delete fake_machine.router: done
          delete with fake_membership.m: done",
     );
     assert_eq!(scenario.cloud.objects("fake_membership").len(), 1);
