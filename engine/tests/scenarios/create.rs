@@ -4,7 +4,7 @@ use gabion_engine::apply::event::ApplyEvent;
 use gabion_engine::state::event::EventBody;
 use gabion_engine::state::record::Status;
 
-use crate::support::{Scenario, data, is, machine, same, summary};
+use crate::support::{Scenario, is, machine, same, summary};
 
 pub(crate) const CHAIN: &str = "
 type: resource
@@ -120,26 +120,6 @@ async fn independent_objects_are_made_at_the_same_time_within_the_bound() {
         most = most.max(running);
     }
     assert_eq!(most, 3);
-}
-
-/// One commit carries the result of a step and the intent of the next.
-#[tokio::test(start_paused = true)]
-async fn a_chain_costs_about_one_commit_a_link() {
-    let store = std::sync::Arc::new(crate::store::Counting::default());
-    let scenario = Scenario::on(store.clone());
-    let mut text = data("d0", "start");
-    for n in 1..200 {
-        text += &data(
-            &format!("d{n}"),
-            &format!("'${{{{ gabion_data.d{}.output }}}}'", n - 1),
-        );
-    }
-    let plan = scenario.plan(&text).await;
-    scenario.apply_plan(&plan).await;
-    assert!(store.appends() <= 210, "{} commits", store.appends());
-    let last = scenario.record("gabion_data.d199").await;
-    assert_eq!(last.attributes["output"], "start".into());
-    scenario.expect_empty(&text).await;
 }
 
 #[tokio::test(start_paused = true)]

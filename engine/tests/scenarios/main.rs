@@ -18,6 +18,7 @@ mod properties;
 mod replace;
 mod resume;
 mod retry;
+mod scale;
 mod secrets;
 mod selection;
 mod store;

@@ -1,0 +1,73 @@
+//! The cost of a run is what it changes: linear in the objects, one commit a link of a chain.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use gabion_engine::state::sqlite::SqliteStore;
+
+use crate::store::Counting;
+use crate::support::{Scenario, data};
+
+fn independent(count: usize) -> String {
+    (0..count)
+        .map(|n| data(&format!("d{n}"), &n.to_string()))
+        .collect()
+}
+
+/// Returns the seconds that an apply took and the bytes of its log.
+async fn cost(count: usize) -> (f64, usize) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.db");
+    let scenario = Scenario::on(Arc::new(SqliteStore::at(&path)));
+    let plan = scenario.plan(&independent(count)).await;
+    let began = Instant::now();
+    let applied = scenario.apply_plan(&plan).await;
+    let elapsed = began.elapsed().as_secs_f64();
+    assert_eq!(applied.report.done, count);
+    let log = scenario.log().await;
+    let bytes = log
+        .iter()
+        .map(|body| serde_json::to_vec(body).unwrap().len())
+        .sum();
+    (elapsed, bytes)
+}
+
+#[tokio::test]
+#[ignore = "measures time, which a busy machine spoils; run it alone"]
+async fn ten_times_the_objects_cost_about_ten_times() {
+    let (few, many) = (cost(1_000).await, cost(10_000).await);
+    let said = format!(
+        "1,000: {:.2} s, {} bytes; 10,000: {:.2} s, {} bytes",
+        few.0, few.1, many.0, many.1
+    );
+    assert!(many.0 <= 12.0 * few.0, "{said}");
+    assert!(many.1 <= 12 * few.1, "{said}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chain_costs_about_one_commit_a_link() {
+    let store = Arc::new(Counting::default());
+    let scenario = Scenario::on(store.clone());
+    let mut text = data("d0", "start");
+    for n in 1..300 {
+        text += &data(
+            &format!("d{n}"),
+            &format!("'${{{{ gabion_data.d{}.output }}}}'", n - 1),
+        );
+    }
+    let plan = scenario.plan(&text).await;
+    scenario.apply_plan(&plan).await;
+    assert!(store.appends() <= 330, "{} commits", store.appends());
+    let last = scenario.record("gabion_data.d299").await;
+    assert_eq!(last.attributes["output"], "start".into());
+    scenario.expect_empty(&text).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn independent_objects_share_commits() {
+    let store = Arc::new(Counting::default());
+    let scenario = Scenario::on(store.clone());
+    let plan = scenario.plan(&independent(1_000)).await;
+    scenario.apply_plan(&plan).await;
+    assert!(store.appends() <= 150, "{} commits", store.appends());
+}
