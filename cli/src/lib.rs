@@ -6,6 +6,7 @@
 
 mod applying;
 mod args;
+mod checking;
 mod commands;
 mod exit;
 mod failure;

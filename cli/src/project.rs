@@ -9,6 +9,7 @@ use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Severity};
 use gabion_engine::resource::Configuration;
 use gabion_engine::value::Value;
 
+use crate::checking;
 use crate::failure::Failure;
 use crate::options::{Environment, Options};
 use crate::output::Printer;
@@ -56,8 +57,9 @@ impl LoadedProject {
         purpose: Purpose,
         recorded: &dyn RecordedView,
     ) -> Result<Configuration, Failure> {
-        let (configuration, problems) = self.lower_with_problems(options, purpose, recorded);
+        let (configuration, mut problems) = self.lower_with_problems(options, purpose, recorded);
         if problems.has_errors() {
+            problems.extend(checking::problems_of_inputs(options, self, &configuration, true)?);
             return Err(problems.into());
         }
         print_warnings(printer, &problems);

@@ -150,10 +150,11 @@ fn json_text(configuration: &Configuration, graph: &ResourceGraph) -> String {
         .edges()
         .into_iter()
         .map(|(from, to, why)| {
-            let places: Vec<String> = why
+            let mut places: Vec<String> = why
                 .iter()
                 .map(|dependence| dependence.place.to_string())
                 .collect();
+            places.dedup();
             json!({ "from": from, "to": to, "because": label(why), "places": places })
         })
         .collect();

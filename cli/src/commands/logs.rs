@@ -72,6 +72,13 @@ pub(crate) async fn run(args: &Logs, context: &Context) -> Outcome {
 /// Prints log text as it is, each line with its program's name when there are several.
 fn print(context: &Context, name: &str, text: &str, several: bool) {
     let printer = &context.printer;
+    // Programs colour their logs also when nobody sees it.
+    let stripped = anstream::adapter::strip_str(text).to_string();
+    let text = if printer.data_theme().has_colour() {
+        text
+    } else {
+        &stripped
+    };
     if !several {
         let end = if text.is_empty() || text.ends_with('\n') {
             ""

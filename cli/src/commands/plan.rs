@@ -43,13 +43,8 @@ pub(crate) async fn run(args: &PlanArgs, context: &Context) -> Outcome {
         save(plan, path)?;
     }
     let next = next_command(args, options, plan).filter(|_| planned.blocked.is_none());
-    print_plan(
-        context,
-        plan,
-        &planned.providers,
-        args.out.is_some(),
-        next.as_deref(),
-    );
+    let saved = args.out.is_some() && planned.blocked.is_none();
+    print_plan(context, plan, &planned.providers, saved, next.as_deref());
     if let Some(blocked) = planned.blocked {
         return Err(Failure::from(blocked).exit(Exit::Blocked));
     }

@@ -4,6 +4,7 @@ use gabion_engine::config::{NothingRecorded, Purpose};
 
 use super::Context;
 use crate::args::{Format, Validate};
+use crate::checking;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::project::{LoadedProject, print_warnings};
@@ -14,7 +15,14 @@ use crate::render::words::count;
 pub(crate) fn run(_: &Validate, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let project = LoadedProject::read(options);
-    let (configuration, problems) = project.lower_with_problems(options, Purpose::Validate, &NothingRecorded);
+    let (configuration, mut problems) =
+        project.lower_with_problems(options, Purpose::Validate, &NothingRecorded);
+    problems.extend(checking::problems_of_inputs(
+        options,
+        &project,
+        &configuration,
+        problems.has_errors(),
+    )?);
     if options.format == Format::Json {
         let wire = diagnostic::to_wire(&problems);
         let text = serde_json::to_string_pretty(&wire).map_err(|error| Failure::bug(error.to_string()))?;
@@ -32,12 +40,15 @@ pub(crate) fn run(_: &Validate, context: &Context) -> Outcome {
     let documents = project.project.documents.len();
     let resources = configuration.resources.len();
     let good = printer.data_theme().good;
+    let makes = match (resources, documents) {
+        (0, _) => String::new(),
+        (_, 1) => format!(" makes {}", count(resources, "resource")),
+        _ => format!(" make {}", count(resources, "resource")),
+    };
     printer.data(&format!(
-        "{good}The configuration is valid:{good:#} {} in {} {} {}.\n",
+        "{good}The configuration is valid:{good:#} {} in {}{makes}.\n",
         count(documents, "document"),
         count(project.project.sources.files().count(), "file"),
-        if documents == 1 { "makes" } else { "make" },
-        count(resources, "resource"),
     ));
     Ok(Exit::Done)
 }

@@ -2,15 +2,21 @@
 
 use std::fmt::{self, Write};
 
-use gabion_engine::plan::change::{AttributeDrift, Drift, DriftKind};
+use gabion_engine::plan::change::{AttributeChange, AttributeDrift, Cause, Drift, DriftKind, DriftVerdict};
 
+use super::plan_text::write_line;
 use super::theme::Theme;
-use super::value::inline;
+use super::value::{self, Line, inline};
 use super::words::{self, count, plain};
 
 /// Writes the section of a plan, and the body of `gabion drift`.
 pub(crate) fn write_section(out: &mut dyn Write, drift: &[&Drift], theme: &Theme) -> fmt::Result {
-    writeln!(out, "{0}Changed outside gabion{0:#}", theme.strong)?;
+    writeln!(
+        out,
+        "{strong}Changed outside gabion{strong:#} {dim}recorded → there is{dim:#}",
+        strong = theme.strong,
+        dim = theme.dim
+    )?;
     for item in drift {
         match &item.kind {
             DriftKind::Vanished => writeln!(
@@ -36,8 +42,13 @@ pub(crate) fn write_section(out: &mut dyn Write, drift: &[&Drift], theme: &Theme
                     change = theme.change,
                     strong = theme.strong
                 )?;
-                for attribute in attributes {
-                    write_attribute(out, attribute, theme)?;
+                let width = attributes
+                    .iter()
+                    .map(|drift| drift.path.to_string().chars().count())
+                    .max()
+                    .unwrap_or(0);
+                for line in attributes.iter().flat_map(attribute_lines) {
+                    write_line(out, &line, width.min(28), 8, theme)?;
                 }
             }
         }
@@ -45,21 +56,29 @@ pub(crate) fn write_section(out: &mut dyn Write, drift: &[&Drift], theme: &Theme
     Ok(())
 }
 
-fn write_attribute(out: &mut dyn Write, drift: &AttributeDrift, theme: &Theme) -> fmt::Result {
-    let [recorded, actual, desired] = sides(drift);
-    let verdict = words::verdict(drift.verdict);
-    let dim = theme.dim;
-    writeln!(
-        out,
-        "        {}  {dim}{verdict}{dim:#}",
-        plain(&drift.path.to_string())
-    )?;
-    writeln!(out, "          {dim}recorded{dim:#}  {recorded}")?;
-    writeln!(out, "          {dim}there is{dim:#}  {actual}")?;
-    if drift.desired != drift.recorded {
-        writeln!(out, "          {dim}wanted{dim:#}    {desired}")?;
+/// Returns the lines of one attribute: from what was recorded to what is there, and what becomes of it.
+fn attribute_lines(drift: &AttributeDrift) -> Vec<Line> {
+    let change = AttributeChange {
+        path: drift.path.clone(),
+        before: drift.recorded.clone(),
+        after: drift.actual.clone(),
+        forces_replacement: false,
+        sensitive: drift.sensitive,
+        cause: Cause::Drift,
+    };
+    let mut lines = value::attribute_lines(&change);
+    if let Some(first) = lines.first_mut() {
+        let wanted = match (&drift.desired, drift.verdict) {
+            (Some(desired), DriftVerdict::Reverted)
+                if drift.desired != drift.recorded && !drift.sensitive =>
+            {
+                format!("will become {}", inline(desired))
+            }
+            _ => words::verdict(drift.verdict).to_owned(),
+        };
+        first.remark = Some(wanted);
     }
-    Ok(())
+    lines
 }
 
 /// Returns what was recorded, what is there and what is wanted, masked where they are sensitive.

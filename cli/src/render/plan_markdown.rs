@@ -213,7 +213,7 @@ fn diff_body(change: &Change) -> String {
     if matches!(change.action, Action::Delete | Action::Forget) {
         return String::new();
     }
-    let (shown, computed) = split_computed(&change.attributes);
+    let (shown, computed) = split_computed(change);
     let mut body = String::new();
     for line in shown.into_iter().flat_map(attribute_lines) {
         push_line(&mut body, &line);

@@ -25,32 +25,13 @@ pub(crate) fn write_plan(
         writeln!(out)?;
         write_nothing(out, plan, theme)?;
     } else {
-        write_danger(out, plan, context, theme)?;
-        for group in view::groups(plan) {
-            writeln!(out)?;
-            match group.document {
-                Some(document) => writeln!(
-                    out,
-                    "{strong}{} {}{strong:#} {dim}{}{dim:#}",
-                    document.document_type,
-                    plain(&document.name),
-                    document.place,
-                    strong = theme.strong,
-                    dim = theme.dim
-                )?,
-                None => writeln!(
-                    out,
-                    "{0}{1}{0:#}",
-                    theme.strong,
-                    match plan.mode {
-                        Mode::Apply => "no longer in the configuration",
-                        Mode::Destroy => "to be destroyed",
-                    }
-                )?,
+        match plan.mode {
+            Mode::Apply => {
+                write_danger(out, plan, context, theme)?;
+                write_groups(out, plan, theme)?;
             }
-            for change in group.changes {
-                write_change(out, plan, change, theme)?;
-            }
+            // Everything goes: the list of it is the plan.
+            Mode::Destroy => write_danger(out, plan, context, theme)?,
         }
         write_outputs(out, plan, theme)?;
     }
@@ -62,12 +43,8 @@ pub(crate) fn write_plan(
     write_section(out, "Recovered", &view::recovery(plan), theme)?;
     write_notes(out, plan, theme)?;
     if plan.has_changes() {
-        let what = match plan.mode {
-            Mode::Apply => "Plan",
-            Mode::Destroy => "Destroy plan",
-        };
-        let line = words::summary_line(&plan.summary());
-        writeln!(out, "\n{0}{what}:{0:#} {line}.", theme.strong)?;
+        let line = words::summary_line(&plan.summary(), plan.mode);
+        writeln!(out, "\n{0}Plan:{0:#} {line}.", theme.strong)?;
     }
     write_left_out(out, plan, theme)?;
     write_endpoints(out, plan, theme)?;
@@ -80,8 +57,48 @@ pub(crate) fn write_plan(
     Ok(())
 }
 
+/// Writes the changes by document. What happens to several objects in the same way is written once.
+fn write_groups(out: &mut dyn Write, plan: &Plan, theme: &Theme) -> fmt::Result {
+    let (strong, dim) = (theme.strong, theme.dim);
+    for group in view::groups(plan) {
+        writeln!(out)?;
+        match group.document {
+            Some(document) => writeln!(
+                out,
+                "{strong}{} {}{strong:#} {dim}{}{dim:#}",
+                document.document_type,
+                plain(&document.name),
+                document.place
+            )?,
+            None => writeln!(out, "{strong}in no document{strong:#}")?,
+        }
+        let mut bodies: Vec<(&Change, String)> = Vec::new();
+        for change in group.changes {
+            let mut body = String::new();
+            write_body(&mut body, plan, change, theme)?;
+            write_headline(out, change, theme)?;
+            let alike = bodies
+                .iter()
+                .find(|(first, text)| first.action == change.action && *text == body);
+            match alike {
+                Some((first, _)) if body.lines().count() > 3 => {
+                    writeln!(out, "        {dim}the same as {}{dim:#}", first.address)?;
+                }
+                _ => out.write_str(&body)?,
+            }
+            bodies.push((change, body));
+        }
+    }
+    Ok(())
+}
+
 /// Writes one change with its attributes and reasons, as `show PLAN ADDR` does too.
 pub(crate) fn write_change(out: &mut dyn Write, plan: &Plan, change: &Change, theme: &Theme) -> fmt::Result {
+    write_headline(out, change, theme)?;
+    write_body(out, plan, change, theme)
+}
+
+fn write_headline(out: &mut dyn Write, change: &Change, theme: &Theme) -> fmt::Result {
     let style = theme.action(change.action);
     writeln!(
         out,
@@ -90,7 +107,10 @@ pub(crate) fn write_change(out: &mut dyn Write, plan: &Plan, change: &Change, th
         change.address,
         words::verb(change),
         strong = theme.strong,
-    )?;
+    )
+}
+
+fn write_body(out: &mut dyn Write, plan: &Plan, change: &Change, theme: &Theme) -> fmt::Result {
     write_attributes(out, change, theme)?;
     for (depth, text) in view::because(plan, change) {
         let indent = 8 + depth * 2;
@@ -106,7 +126,7 @@ fn write_attributes(out: &mut dyn Write, change: &Change, theme: &Theme) -> fmt:
     if matches!(change.action, Action::Delete | Action::Forget) {
         return Ok(());
     }
-    let (shown, computed) = split_computed(&change.attributes);
+    let (shown, computed) = split_computed(change);
     let blocks: Vec<Vec<Line>> = shown.into_iter().map(attribute_lines).collect();
     let width = blocks
         .iter()
@@ -261,11 +281,17 @@ fn write_danger(out: &mut dyn Write, plan: &Plan, context: PlanContext<'_>, them
     if dangerous.len() > destroyed {
         parts.push(format!("{} replaced", dangerous.len() - destroyed));
     }
-    writeln!(out, "\n{0}Look first:{0:#} {1}", theme.bad, parts.join(", "))?;
-    const SHOWN: usize = 30;
+    let shown = match plan.mode {
+        Mode::Apply => 30,
+        Mode::Destroy => usize::MAX,
+    };
+    match plan.mode {
+        Mode::Apply => writeln!(out, "\n{0}Look first:{0:#} {1}", theme.bad, parts.join(", "))?,
+        Mode::Destroy => writeln!(out)?,
+    }
     let width = |change: &&Change| change.address.to_string().chars().count();
-    let width = dangerous.iter().take(SHOWN).map(width).max().unwrap_or(0);
-    for change in dangerous.iter().take(SHOWN) {
+    let width = dangerous.iter().take(shown).map(width).max().unwrap_or(0);
+    for change in dangerous.iter().take(shown) {
         let style = theme.action(change.action);
         let data = if context.catalogue.holds_data(&change.address.resource_type) {
             ", with its data"
@@ -284,8 +310,8 @@ fn write_danger(out: &mut dyn Write, plan: &Plan, context: PlanContext<'_>, them
             dim = theme.dim
         )?;
     }
-    if dangerous.len() > SHOWN {
-        writeln!(out, "      and {} more below", dangerous.len() - SHOWN)?;
+    if dangerous.len() > shown {
+        writeln!(out, "      and {} more below", dangerous.len() - shown)?;
     }
     Ok(())
 }

@@ -1,13 +1,13 @@
 //! Values and their differences as lines, for the terminal and for Markdown alike.
 
-use gabion_engine::plan::change::AttributeChange;
+use gabion_engine::plan::change::{Action, AttributeChange, Change};
 use gabion_engine::value::{Attributes, Comparison, Value};
 use similar::{ChangeTag, DiffOp, TextDiff};
 
 use super::words::{count, plain};
 
 /// How long a value may be to stand on one line.
-const INLINE: usize = 72;
+const INLINE: usize = 100;
 /// How many unchanged lines stand around a change.
 const CONTEXT: usize = 2;
 /// How many lines one text may take when it is shown whole.
@@ -171,6 +171,10 @@ pub(crate) fn whole(sign: Sign, label: &str, value: &Value, depth: usize, lines:
         }
         Value::List(items) if !items.is_empty() && !is_short(value) => {
             lines.push(Line::new(sign, depth, label, ""));
+            if items.iter().all(is_word) {
+                flow(sign, items, depth + 1, lines);
+                return;
+            }
             for item in items {
                 whole(sign, "-", item, depth + 1, lines);
             }
@@ -203,6 +207,32 @@ fn cut(text: String) -> String {
     format!("{start} … ({left_out} characters) … {end}")
 }
 
+/// Adds short items one after the other, as many on a line as fit.
+fn flow(sign: Sign, items: &[Value], depth: usize, lines: &mut Vec<Line>) {
+    let mut text = String::new();
+    for (position, item) in items.iter().enumerate() {
+        let comma = if position + 1 < items.len() { "," } else { "" };
+        let word = format!("{}{comma}", inline(item));
+        if !text.is_empty() && text.chars().count() + word.chars().count() >= INLINE - 12 {
+            lines.push(Line::new(sign, depth, "", std::mem::take(&mut text)));
+        }
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        text.push_str(&word);
+    }
+    lines.push(Line::new(sign, depth, "", text));
+}
+
+/// Returns whether a value is one short scalar.
+fn is_word(value: &Value) -> bool {
+    match value {
+        Value::List(_) | Value::Map(_) => false,
+        Value::String(text) => text.len() <= 60 && !text.contains('\n'),
+        _ => true,
+    }
+}
+
 fn is_short(value: &Value) -> bool {
     inline(value).chars().count() <= INLINE
 }
@@ -225,13 +255,11 @@ fn difference(
 
 fn between(before: &Value, after: &Value, label: &str, depth: usize, lines: &mut Vec<Line>) {
     match (before, after) {
-        (Value::Map(old), Value::Map(new))
-            if !(is_short(before) && is_short(after)) || has_common(old, new) =>
-        {
+        (Value::Map(old), Value::Map(new)) if !is_short_pair(before, after) || has_common(old, new) => {
             lines.push(Line::new(Sign::Change, depth, label, ""));
             map_difference(old, new, depth + 1, lines);
         }
-        (Value::List(old), Value::List(new)) if !(is_short(before) && is_short(after)) => {
+        (Value::List(old), Value::List(new)) if !is_short_pair(before, after) => {
             lines.push(Line::new(Sign::Change, depth, label, ""));
             list_difference(old, new, depth + 1, lines);
         }
@@ -252,6 +280,10 @@ fn between(before: &Value, after: &Value, label: &str, depth: usize, lines: &mut
             lines.push(line);
         }
     }
+}
+
+fn is_short_pair(before: &Value, after: &Value) -> bool {
+    inline(before).chars().count() + inline(after).chars().count() <= INLINE
 }
 
 fn has_common(old: &Attributes, new: &Attributes) -> bool {
@@ -383,16 +415,21 @@ fn structured(text: &str) -> Option<Value> {
     Some(Value::from_json(&json))
 }
 
-/// Splits the attributes of a creation into those with a value and the names of those that the provider computes.
-pub(crate) fn split_computed(changes: &[AttributeChange]) -> (Vec<&AttributeChange>, Vec<String>) {
+/// Splits the attributes of a change into those worth a line each and the names of those that only apply knows.
+///
+/// What the provider computes anew for a new object says nothing about why it is made.
+pub(crate) fn split_computed(change: &Change) -> (Vec<&AttributeChange>, Vec<String>) {
+    let is_new = matches!(change.action, Action::Create | Action::Replace(_));
     let mut shown = Vec::new();
     let mut computed = Vec::new();
-    for change in changes {
-        match &change.after {
-            Some(Value::Unknown(unknown)) if unknown.template.is_none() && change.before.is_none() => {
-                computed.push(plain(&change.path.to_string()));
+    for attribute in &change.attributes {
+        match &attribute.after {
+            Some(Value::Unknown(unknown))
+                if unknown.template.is_none() && is_new && !attribute.forces_replacement =>
+            {
+                computed.push(plain(&attribute.path.to_string()));
             }
-            _ => shown.push(change),
+            _ => shown.push(attribute),
         }
     }
     (shown, computed)

@@ -89,40 +89,76 @@ pub(crate) fn main_reason(change: &Change) -> Option<String> {
 pub(crate) type BecauseLine = (usize, String);
 
 /// Returns why a change happens, from the reason down to the place in the configuration that says so.
+///
+/// What was told about another resource is not told again.
 pub(crate) fn because(plan: &Plan, change: &Change) -> Vec<BecauseLine> {
-    let mut lines: Vec<BecauseLine> = change
-        .reasons
-        .iter()
-        .filter_map(words::reason)
-        .map(|clause| (0, format!("because {clause}")))
-        .collect();
+    let mut lines = Vec::new();
+    let mut seen = BTreeSet::from([change.address.clone()]);
+    let mut told: Vec<&AttributeChange> = Vec::new();
+    for reason in &change.reasons {
+        let Some(clause) = words::reason(reason) else {
+            continue;
+        };
+        match reason {
+            Reason::DeletedWith(address)
+            | Reason::DependencyReplaced(address)
+            | Reason::TriggeredBy(address) => {
+                lines.push((0, format!("because {clause}")));
+                follow(plan, address, &AttributePath::default(), 1, &mut seen, &mut lines);
+            }
+            Reason::CannotChangeInPlace(_) => {
+                let forcing: Vec<&AttributeChange> = change
+                    .attributes
+                    .iter()
+                    .filter(|attribute| attribute.forces_replacement)
+                    .filter(|attribute| !is_told(attribute, &seen))
+                    .collect();
+                if forcing.is_empty() && !lines.is_empty() {
+                    continue;
+                }
+                lines.push((0, format!("because {clause}")));
+                for attribute in forcing {
+                    follow_cause(plan, attribute, 1, &mut seen, &mut lines);
+                    told.push(attribute);
+                }
+            }
+            _ => lines.push((0, format!("because {clause}"))),
+        }
+    }
     if matches!(change.action, Action::Create | Action::Delete | Action::Forget) {
         return lines;
     }
-    for (cause, paths) in causes(&change.attributes) {
-        let names = path_list(&paths);
+    for (cause, paths) in causes(&change.attributes, &told) {
         match cause {
             Cause::Configuration(Some(place)) => {
-                lines.push((0, format!("because {names} changed at {place}")));
+                lines.push((0, format!("because {} changed at {place}", path_list(&paths))));
             }
             Cause::Configuration(None) => {
                 lines.push((
                     0,
-                    format!("because the configuration says otherwise about {names}"),
+                    format!("because the configuration changed {}", path_list(&paths)),
                 ));
             }
             Cause::Reference { address, path, place } => {
-                let at = place
-                    .as_ref()
-                    .map(|place| format!(" ({place})"))
-                    .unwrap_or_default();
-                lines.push((0, format!("because {names} follows {address}.{path}{at}")));
-                let mut seen = BTreeSet::from([change.address.clone()]);
+                if seen.contains(address) {
+                    continue;
+                }
+                let follow_word = if paths.len() == 1 { "follows" } else { "follow" };
+                let what = if paths.len() == 1 {
+                    format!("{address}.{path}")
+                } else {
+                    address.to_string()
+                };
+                let at = at_place(place.as_ref());
+                lines.push((
+                    0,
+                    format!("because {} {follow_word} {what}{at}", path_list(&paths)),
+                ));
                 follow(plan, address, path, 1, &mut seen, &mut lines);
             }
             Cause::Drift => {
                 if !change.reasons.contains(&Reason::Drifted) {
-                    lines.push((0, format!("because {names} changed outside gabion")));
+                    lines.push((0, format!("because {} changed outside gabion", path_list(&paths))));
                 }
             }
             Cause::Computed => {}
@@ -131,11 +167,27 @@ pub(crate) fn because(plan: &Plan, change: &Change) -> Vec<BecauseLine> {
     lines
 }
 
-/// Returns each distinct cause with the attributes that it changes, in the order of the attributes.
-fn causes(attributes: &[AttributeChange]) -> Vec<(&Cause, Vec<AttributePath>)> {
+/// Returns whether an attribute follows another resource whose change is told already.
+fn is_told(attribute: &AttributeChange, seen: &BTreeSet<ResourceAddress>) -> bool {
+    matches!(&attribute.cause, Cause::Reference { address, .. } if seen.contains(address))
+}
+
+/// Returns each distinct cause with the attributes that it changes, in the order of the attributes; references to one
+/// resource are one cause.
+fn causes<'a>(
+    attributes: &'a [AttributeChange],
+    told: &[&AttributeChange],
+) -> Vec<(&'a Cause, Vec<AttributePath>)> {
+    let same = |a: &Cause, b: &Cause| match (a, b) {
+        (Cause::Reference { address: x, .. }, Cause::Reference { address: y, .. }) => x == y,
+        (a, b) => a == b,
+    };
     let mut causes: Vec<(&Cause, Vec<AttributePath>)> = Vec::new();
     for attribute in attributes {
-        match causes.iter_mut().find(|(cause, _)| **cause == attribute.cause) {
+        if told.iter().any(|other| other.path == attribute.path) {
+            continue;
+        }
+        match causes.iter_mut().find(|(cause, _)| same(cause, &attribute.cause)) {
             Some((_, paths)) => paths.push(attribute.path.clone()),
             None => causes.push((&attribute.cause, vec![attribute.path.clone()])),
         }
@@ -180,7 +232,16 @@ fn follow(
                 .attributes
                 .iter()
                 .find(|attribute| attribute.path.contains(path) || path.contains(&attribute.path));
-            if let Some(attribute) = attribute {
+            // What the provider computes anew follows what it is computed from.
+            let source = match attribute {
+                Some(attribute) if attribute.cause == Cause::Computed => change
+                    .attributes
+                    .iter()
+                    .find(|attribute| attribute.cause != Cause::Computed)
+                    .or(Some(attribute)),
+                other => other,
+            };
+            if let Some(attribute) = source {
                 follow_cause(plan, attribute, depth, seen, lines);
             }
         }

@@ -1,5 +1,6 @@
 //! The words for actions, reasons and verdicts, the same in every format.
 
+use gabion_engine::plan::Mode;
 use gabion_engine::plan::change::{Action, Change, DriftVerdict, Reason, Summary};
 use gabion_engine::schema::ReplaceOrder;
 use gabion_engine::value::AttributePath;
@@ -43,7 +44,7 @@ pub(crate) fn verb(change: &Change) -> String {
 /// Returns a reason as a clause that follows "because"; `None` when the action says it already.
 pub(crate) fn reason(reason: &Reason) -> Option<String> {
     Some(match reason {
-        Reason::New | Reason::Changed | Reason::Imported => return None,
+        Reason::New | Reason::Changed | Reason::Imported | Reason::Destroy => return None,
         Reason::Vanished => "it was recorded and is no longer there".into(),
         Reason::Drifted => "it was changed outside gabion".into(),
         Reason::CannotChangeInPlace(paths) => format!("{} cannot be changed in place", path_list(paths)),
@@ -56,7 +57,6 @@ pub(crate) fn reason(reason: &Reason) -> Option<String> {
             format!("its `replace_triggered_by` names {address}, which changes")
         }
         Reason::DependencyReplaced(address) => format!("it depends on {address}, which is replaced"),
-        Reason::Destroy => "everything is destroyed".into(),
         Reason::Deposed => "its replacement has taken its address".into(),
         Reason::DeletedWith(address) => format!("it goes with {address}"),
     })
@@ -120,9 +120,10 @@ pub(crate) fn summary_parts(summary: &Summary) -> Vec<(usize, &'static str)> {
 }
 
 /// Returns the summary as "2 to create, 0 to update, …".
-pub(crate) fn summary_line(summary: &Summary) -> String {
+pub(crate) fn summary_line(summary: &Summary, mode: Mode) -> String {
     let parts: Vec<String> = summary_parts(summary)
         .into_iter()
+        .filter(|(number, word)| mode == Mode::Apply || *number > 0 || *word == "destroy")
         .map(|(number, word)| format!("{number} to {word}"))
         .collect();
     parts.join(", ")

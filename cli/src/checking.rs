@@ -1,0 +1,66 @@
+//! What can be said about a configuration without a state and without the world.
+
+use gabion_engine::diagnostic::Diagnostics;
+use gabion_engine::plan::options::{PlanInput, PlanOptions};
+use gabion_engine::plan::planner::plan;
+use gabion_engine::resource::{Configuration, Directives};
+use gabion_engine::state::State;
+use gabion_engine::value::Value;
+use gabion_engine::world::World;
+
+use crate::failure::Failure;
+use crate::options::Options;
+use crate::project::LoadedProject;
+use crate::wiring;
+
+/// Returns the problems that only planning sees: cycles, and inputs that do not fit their type.
+///
+/// It is planned as if nothing were recorded and nothing could be read. When the configuration has errors already,
+/// references are not followed, so that only what is wrong by itself is added.
+pub(crate) fn problems_of_inputs(
+    options: &Options,
+    project: &LoadedProject,
+    configuration: &Configuration,
+    has_errors: bool,
+) -> Result<Diagnostics, Failure> {
+    let alone;
+    let configuration = if has_errors {
+        alone = without_references(configuration);
+        &alone
+    } else {
+        configuration
+    };
+    let providers = wiring::providers(options, &configuration.project)?;
+    let plan_options = PlanOptions {
+        sources: project.project.sources.clone(),
+        ..PlanOptions::default()
+    };
+    let (_, problems) = plan(&PlanInput {
+        configuration,
+        state: &State::default(),
+        world: &World::unread(jiff::Timestamp::UNIX_EPOCH),
+        providers: &providers,
+        options: &plan_options,
+    });
+    Ok(problems)
+}
+
+/// Returns the configuration with each resource standing alone.
+fn without_references(configuration: &Configuration) -> Configuration {
+    let mut alone = configuration.clone();
+    alone.directives = Directives::default();
+    alone.outputs.clear();
+    alone.endpoints.clear();
+    for resource in &mut alone.resources {
+        resource.depends_on.clear();
+        resource.conditions.clear();
+        resource.lifecycle.replace_triggered_by.clear();
+        for value in resource.inputs.values_mut() {
+            *value = value.map_leaves(&mut |leaf| match leaf {
+                Value::Unknown(_) => Value::unknown(),
+                other => other.clone(),
+            });
+        }
+    }
+    alone
+}

@@ -1,0 +1,27 @@
+//! The commands, through the binary: flags, streams, exit codes and words.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
+
+mod harness;
+
+mod apply;
+mod bad_input;
+mod completion;
+mod destroy;
+mod doctor;
+mod drift;
+mod graph;
+mod help;
+mod import;
+mod init;
+mod interrupt;
+mod lock;
+mod plan;
+mod programs;
+mod reflex;
+mod saved_plan;
+mod schema;
+mod secrets;
+mod state;
+mod streams;
+mod validate;

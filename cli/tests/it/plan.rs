@@ -1,0 +1,110 @@
+use gabion::wire::PlanJson;
+
+use crate::harness::{Project, THREE_LEVELS, assert_said};
+
+#[test]
+fn a_plan_changes_nothing_and_exits_with_0() {
+    let project = Project::with(THREE_LEVELS);
+    let said = project.exits(0, &["plan"]);
+    assert_said("cli/plan-new.txt", &said.out);
+    assert_eq!(said.err, "");
+    assert_eq!(project.entries(), ["main.gabion.yml"]);
+    assert!(!project.home().exists(), "a plan wrote something for the user");
+    project.exits(2, &["plan", "--detailed-exitcode"]);
+}
+
+#[test]
+fn markdown_and_json_say_the_same() {
+    let project = Project::with(THREE_LEVELS);
+    let markdown = project.exits(0, &["plan", "--format", "markdown"]);
+    assert_said("cli/plan-new.md", &markdown.out);
+    let json = project.exits(0, &["plan", "--format", "json"]);
+    let plan: PlanJson = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(plan.format_version, "1.2");
+    assert_eq!(plan.gabion.summary.create, 3);
+    let top = plan
+        .resource_changes
+        .iter()
+        .find(|change| change.address == "gabion_data.top")
+        .unwrap();
+    assert_eq!(top.change.actions, ["create"]);
+    assert_eq!(top.change.after_unknown["input"], true);
+    let detail = plan
+        .gabion
+        .changes
+        .iter()
+        .find(|change| change.address == "gabion_data.top")
+        .unwrap();
+    assert_eq!(detail.unknown["input"], "${{ gabion_data.middle.output.url }}/v1");
+    assert_said("cli/plan-new.json", &json.out);
+}
+
+#[test]
+fn same_world_same_bytes() {
+    let project = Project::with(THREE_LEVELS);
+    project.apply();
+    project.write("main.gabion.yml", THREE_LEVELS.replace("80", "81"));
+    for format in ["text", "markdown", "json"] {
+        let once = || {
+            let said = project.exits(0, &["plan", "--format", format]).out;
+            // The time at which the world was read is part of the world, and so of the digest.
+            let said: Vec<&str> = said
+                .lines()
+                .filter(|line| !line.contains("20") && !line.contains("digest"))
+                .collect();
+            said.join("\n")
+        };
+        assert_eq!(once(), once(), "{format}");
+    }
+}
+
+#[test]
+fn a_change_is_followed_to_its_place() {
+    let project = Project::with(THREE_LEVELS);
+    project.apply();
+    project.write(
+        "main.gabion.yml",
+        THREE_LEVELS.replace("port: 80}", "port: 81}\n  triggers_replace: [2]"),
+    );
+    assert_said("cli/plan-replace.txt", &project.exits(0, &["plan"]).out);
+}
+
+#[test]
+fn right_after_apply_the_plan_is_empty() {
+    let project = Project::with(THREE_LEVELS);
+    project.apply();
+    let said = project.exits(0, &["plan", "--detailed-exitcode"]);
+    assert_said("cli/plan-nothing.txt", &said.out);
+    for refresh in ["minimal", "none"] {
+        project.exits(0, &["plan", "--detailed-exitcode", "--refresh", refresh]);
+    }
+}
+
+#[test]
+fn a_selection_says_what_it_leaves_out() {
+    let project = Project::with(THREE_LEVELS);
+    let said = project.exits(0, &["plan", "--exclude", "gabion_data.middle"]);
+    assert!(said.out.contains("This is a part:"), "{}", said.all());
+    assert!(said.out.contains("1 to create"), "{}", said.all());
+    assert!(
+        said.out
+            .ends_with("Next: gabion apply --exclude gabion_data.middle\n"),
+        "{}",
+        said.all()
+    );
+    let said = project.exits(1, &["plan", "--target", "gabion_data.nothing"]);
+    assert!(said.err.contains("matches nothing"), "{}", said.all());
+}
+
+#[test]
+fn protection_blocks_and_still_shows_the_plan() {
+    let protected = "type: resource\nkind: gabion_data\nname: a\nproperties: {input: 1}\nlifecycle: {prevent_destroy: true}\n";
+    let project = Project::with(protected);
+    project.apply();
+    let said = project.exits(5, &["plan", "--destroy", "--out", "plan.gabion"]);
+    assert_said("cli/plan-blocked.txt", &said.all());
+    project.exits(5, &["destroy", "-y"]);
+    project.exits(0, &["state", "show", "gabion_data.a"]);
+    project.write("main.gabion.yml", protected.replace("true", "false"));
+    project.apply();
+}
