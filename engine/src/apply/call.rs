@@ -54,8 +54,8 @@ pub(super) enum CallEnd {
     Succeeded(Option<ObjectState>),
     /// It failed.
     Failed(ProviderError),
-    /// It was never sent, because the lease does not last.
-    LeaseLost,
+    /// It was never sent, because the lease does not last or a person said to stop.
+    Unsent,
 }
 
 /// What is asked of the provider.
@@ -105,12 +105,10 @@ impl Launch {
     }
 
     async fn run(self) -> CallEnd {
-        let deadline = Instant::now() + self.timeout;
-        let covered =
-            self.journal.lease_outlives(deadline) || self.journal.cover_until(deadline + LEASE_AHEAD).await;
-        if !covered {
-            return CallEnd::LeaseLost;
+        if !self.lease_lasts().await {
+            return CallEnd::Unsent;
         }
+        let deadline = Instant::now() + self.timeout;
         let sink = Arc::new(Sink {
             step: self.step,
             messages: self.messages.clone(),
@@ -135,8 +133,22 @@ impl Launch {
             .await;
         match result {
             Ok(state) => CallEnd::Succeeded(state),
-            Err(_) if lease_lost.load(Ordering::Relaxed) => CallEnd::LeaseLost,
+            Err(_) if lease_lost.load(Ordering::Relaxed) => CallEnd::Unsent,
             Err(error) => CallEnd::Failed(error),
+        }
+    }
+
+    /// Makes the lease last as long as the call may take. Not waited for longer than people would, nor when they said to
+    /// stop.
+    async fn lease_lasts(&self) -> bool {
+        let end = || Instant::now() + self.timeout;
+        if self.journal.lease_outlives(end() + LEASE_AHEAD / 2) {
+            return true;
+        }
+        tokio::select! {
+            covered = self.journal.cover_until(end() + LEASE_AHEAD) => covered,
+            () = self.control.stop.cancelled() => false,
+            () = tokio::time::sleep(LEASE_AHEAD / 2) => self.journal.lease_outlives(end()),
         }
     }
 

@@ -3,6 +3,7 @@
 //! | module | what it owns |
 //! | --- | --- |
 //! | [`executor`] | the run: one task that starts steps, writes the log and tells the observer |
+//! | `results`, `commit` | what calls say, made durable before anything follows from it |
 //! | [`scheduler`] | which steps may start (pure) |
 //! | `prepare` | from a step to a call, with everything known by now |
 //! | `call` | one call: lease, deadline, retries, cancellation, panics |
@@ -11,6 +12,7 @@
 //! | `preamble`, `resume` | what is recorded before the first step and after the last; going on with the same plan |
 
 mod call;
+mod commit;
 mod control;
 pub mod event;
 pub mod executor;
@@ -18,6 +20,7 @@ mod preamble;
 mod prepare;
 mod redact;
 mod report;
+mod results;
 mod resume;
 pub mod scheduler;
 mod verify;

@@ -1,0 +1,150 @@
+//! Making what a round gathered durable, and what happens only then.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::call::Launch;
+use super::event::{ApplyEvent, StepOutcome};
+use super::executor::{Batch, Effects, Run, Running, Stopped};
+use super::prepare::PreparedCall;
+use crate::address::{OperationId, Uid};
+use crate::plan::step::StepId;
+use crate::provider::{ErrorClass, ProviderError};
+use crate::state::journal::JournalError;
+
+impl Run<'_> {
+    /// Makes a batch durable, then lets happen what follows from it.
+    pub(super) async fn commit(&mut self, batch: Batch) {
+        let committed = match &self.stopped {
+            // The log is closed to this run: nothing is tried, and nothing that follows from it happens.
+            Some(Stopped::Log(error)) if !batch.events.is_empty() => Err(error.clone()),
+            _ if batch.events.is_empty() => Ok(self.view.state.clone()),
+            _ => self.journal.commit(batch.events).await,
+        };
+        match committed {
+            Ok(state) => {
+                self.view.state = state;
+                for effect in batch.effects {
+                    self.follow(effect);
+                }
+            }
+            Err(error) => self.unwritten(&error, batch.effects),
+        }
+    }
+
+    /// What follows once a commit is durable.
+    pub(super) fn follow(&mut self, effect: Effects) {
+        match effect {
+            Effects::Launch(step, call, operation, uid) => self.launch(step, *call, operation, uid),
+            // The call may have been given up meanwhile.
+            Effects::Confirm(reply) => drop(reply.send(Ok(()))),
+            Effects::Passed(step, outcome) => {
+                let (address, operation) = self.identify(step);
+                self.observer.observe(&ApplyEvent::StepStarted {
+                    step,
+                    address,
+                    operation,
+                    call: None,
+                });
+                self.ended(step, outcome, Duration::ZERO);
+            }
+            Effects::Ended(step, outcome, began) => self.ended(step, outcome, began.elapsed()),
+            Effects::Skipped(step, outcome) => self.ended(step, outcome, Duration::ZERO),
+        }
+    }
+
+    fn launch(&mut self, step: StepId, call: PreparedCall, operation: OperationId, uid: Uid) {
+        let (address, step_operation) = self.identify(step);
+        self.observer.observe(&ApplyEvent::StepStarted {
+            step,
+            address,
+            operation: step_operation,
+            call: Some(operation),
+        });
+        Launch {
+            step,
+            provider: call.provider.clone(),
+            request: call.request.clone(),
+            operation,
+            uid,
+            address: call.address.clone(),
+            lineage: self.lineage,
+            timeout: call.timeout,
+            journal: self.journal.clone(),
+            retry: self.options.retry.clone(),
+            grace: self.options.grace,
+            control: self.control.clone(),
+            messages: self.messages.clone(),
+        }
+        .spawn(&mut self.calls);
+        let running = Running {
+            call,
+            operation,
+            uid,
+            began: Instant::now(),
+            checkpoint: None,
+        };
+        self.running.insert(step, running);
+    }
+
+    fn ended(&mut self, step: StepId, outcome: StepOutcome, elapsed: Duration) {
+        let (address, operation) = self.identify(step);
+        self.outcomes[step.0 as usize] = Some(outcome.clone());
+        self.observer.observe(&ApplyEvent::StepFinished {
+            step,
+            address,
+            operation,
+            outcome,
+            elapsed,
+        });
+    }
+
+    /// A commit that failed: no call starts, no checkpoint is confirmed, and nothing is called done that is not in the
+    /// log. What was sent is in the log as an intent.
+    fn unwritten(&mut self, error: &JournalError, effects: Vec<Effects>) {
+        let lost = || {
+            ProviderError::new(
+                ErrorClass::Uncertain,
+                "Its result could not be written to the state.",
+            )
+            .with_detail([error.to_string()])
+        };
+        let mut follow_up = Batch::default();
+        for effect in effects {
+            match effect {
+                Effects::Launch(step, ..) => {
+                    let unsent = ProviderError::new(
+                        ErrorClass::Conflict,
+                        "It was not sent, because its intent could not be written to the state.",
+                    )
+                    .with_detail([error.to_string()]);
+                    self.settle(step, StepOutcome::Failed(unsent), None, &mut follow_up);
+                }
+                Effects::Confirm(reply) => drop(reply.send(Err(ProviderError::new(
+                    ErrorClass::Uncertain,
+                    "The object's id could not be written to the state.",
+                )))),
+                Effects::Ended(step, outcome, began) => {
+                    let outcome = match outcome {
+                        StepOutcome::Done | StepOutcome::Unneeded => StepOutcome::Uncertain(lost()),
+                        other => other,
+                    };
+                    self.ended(step, outcome, began.elapsed());
+                }
+                Effects::Passed(step, _) => {
+                    self.ended(step, StepOutcome::Failed(lost()), Duration::ZERO);
+                }
+                Effects::Skipped(step, outcome) => self.ended(step, outcome, Duration::ZERO),
+            }
+        }
+        if self.stopped.is_none() {
+            self.stop(Stopped::Log(error.clone()), &mut follow_up);
+        } else if !matches!(self.stopped, Some(Stopped::Lease)) {
+            self.stopped = Some(Stopped::Log(error.clone()));
+        }
+        for effect in follow_up.effects {
+            self.follow(effect);
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! What calls say while they run and when they end, and what follows for the steps that wait for them.
+
+use tokio::time::Instant;
+
+use super::call::{CallEnd, CallRequest, Message};
+use super::event::{ApplyEvent, StepOutcome};
+use super::executor::{Batch, Effects, Run, Running, Stopped};
+use super::verify;
+use crate::plan::step::StepId;
+use crate::provider::{Effect, ErrorClass, ObjectState, ProviderError};
+use crate::resource::ConditionTime;
+use crate::seal::mark_secrets;
+use crate::state::event::EventBody;
+
+impl Run<'_> {
+    /// Takes in what a call said.
+    pub(super) fn take(&mut self, message: Message, batch: &mut Batch) {
+        match message {
+            Message::Checkpoint {
+                step,
+                operation,
+                id,
+                private,
+                reply,
+            } => {
+                if let Some(running) = self.running.get_mut(&step) {
+                    running.checkpoint = Some(id.clone());
+                }
+                batch.events.push(EventBody::Checkpoint {
+                    operation,
+                    id,
+                    private,
+                });
+                batch.effects.push(Effects::Confirm(reply));
+            }
+            Message::Phase { step, phase } => {
+                let event = ApplyEvent::StepPhase {
+                    step,
+                    address: self.address(step).clone(),
+                    phase: self.redactor.text(&phase),
+                };
+                self.observer.observe(&event);
+            }
+            Message::Retried {
+                step,
+                error,
+                attempt,
+                delay,
+            } => {
+                let event = ApplyEvent::StepRetried {
+                    step,
+                    address: self.address(step).clone(),
+                    error: self.redactor.error(error),
+                    attempt,
+                    delay,
+                };
+                self.observer.observe(&event);
+            }
+            Message::Ended { step, end } => {
+                let running = self
+                    .running
+                    .remove(&step)
+                    .expect("only a call that runs says that it ended");
+                match end {
+                    CallEnd::Succeeded(state) => self.succeeded(step, running, state, batch),
+                    CallEnd::Failed(error) => self.failed(step, &running, error, batch),
+                    CallEnd::Unsent => self.unsent(step, &running, batch),
+                }
+            }
+        }
+    }
+
+    fn succeeded(&mut self, step: StepId, running: Running, state: Option<ObjectState>, batch: &mut Batch) {
+        let operation = running.operation;
+        let is_delete = matches!(running.call.request, CallRequest::Delete(_));
+        let Some(state) = state.filter(|_| !is_delete) else {
+            self.view.removed(running.uid);
+            batch.events.push(EventBody::Succeeded {
+                operation,
+                state: None,
+                declaration: None,
+            });
+            return self.settle(step, StepOutcome::Done, Some(running.began), batch);
+        };
+        let schema = running
+            .call
+            .provider
+            .resource_schema(&running.call.address.resource_type);
+        let state = ObjectState {
+            attributes: mark_secrets(schema, &running.call.inputs, &state.attributes),
+            ..state
+        };
+        self.redactor.learn(&state.attributes);
+        let mut breaches = verify::breaches(schema, &running.call.planned, &state);
+        if let Some(known) = running.checkpoint.as_ref().filter(|known| **known != state.id) {
+            breaches.push(format!(
+                "id: wanted `{known}`, as checkpointed, got `{}`",
+                state.id
+            ));
+        }
+        if !breaches.is_empty() {
+            let document = running
+                .call
+                .declaration
+                .as_ref()
+                .and_then(|declaration| declaration.document.as_ref());
+            let error = verify::error(&*running.call.provider, document, breaches);
+            // The object is there and must not be lost, whatever it is.
+            if running.checkpoint.is_none() && !state.id.as_str().is_empty() {
+                batch.events.push(EventBody::Checkpoint {
+                    operation,
+                    id: state.id,
+                    private: state.private,
+                });
+            }
+            return self.failed(step, &running, error, batch);
+        }
+        self.view.made(
+            running.call.address.clone(),
+            running.uid,
+            state.id.clone(),
+            with_unreadable(&state, &running.call.inputs),
+        );
+        batch.events.push(EventBody::Succeeded {
+            operation,
+            state: Some(state),
+            declaration: running.call.declaration.clone(),
+        });
+        let change = &self.request.plan.changes[self.request.plan.steps[step.0 as usize].change];
+        let outcome = match self.view.check(&change.conditions, ConditionTime::After) {
+            Ok(()) => StepOutcome::Done,
+            Err(error) => StepOutcome::Failed(self.redactor.error(error)),
+        };
+        self.settle(step, outcome, Some(running.began), batch);
+    }
+
+    fn failed(&mut self, step: StepId, running: &Running, error: ProviderError, batch: &mut Batch) {
+        let operation = running.operation;
+        let error = self.redactor.error(error);
+        let is_delete = matches!(running.call.request, CallRequest::Delete(_));
+        if is_delete && error.class == ErrorClass::NotFound {
+            // What is gone is deleted.
+            self.view.removed(running.uid);
+            batch.events.push(EventBody::Succeeded {
+                operation,
+                state: None,
+                declaration: None,
+            });
+            return self.settle(step, StepOutcome::Unneeded, Some(running.began), batch);
+        }
+        batch.events.push(EventBody::Failed {
+            operation,
+            error: error.clone(),
+        });
+        let outcome = match error.effect {
+            Effect::Unknown => StepOutcome::Uncertain(error),
+            Effect::None | Effect::Partial => StepOutcome::Failed(error),
+        };
+        self.settle(step, outcome, Some(running.began), batch);
+    }
+
+    /// A call that was never sent: if the log can still be written, it says so; if not, its intent is found absent.
+    fn unsent(&mut self, step: StepId, running: &Running, batch: &mut Batch) {
+        let why = match self.stopped {
+            Some(Stopped::Person) => "the run was interrupted",
+            _ => "the lease on the state does not last as long as it may take",
+        };
+        let error = ProviderError::new(ErrorClass::Conflict, format!("It was not sent, because {why}."));
+        if !self.journal.lease_is_lost() {
+            batch.events.push(EventBody::Failed {
+                operation: running.operation,
+                error: error.clone(),
+            });
+        }
+        self.settle(step, StepOutcome::Failed(error), Some(running.began), batch);
+        if self.stopped.is_none() && !self.control.is_stopped() {
+            self.stop(Stopped::Lease, batch);
+        }
+    }
+
+    /// Notes how a step ended, and what that means for those that wait for it.
+    pub(super) fn settle(
+        &mut self,
+        step: StepId,
+        outcome: StepOutcome,
+        began: Option<Instant>,
+        batch: &mut Batch,
+    ) {
+        let done = matches!(outcome, StepOutcome::Done | StepOutcome::Unneeded);
+        batch.effects.push(match began {
+            Some(began) => Effects::Ended(step, outcome, began),
+            None => Effects::Passed(step, outcome),
+        });
+        if done {
+            self.schedule.succeed(step);
+            return;
+        }
+        let because = self.address(step).to_string();
+        for skipped in self.schedule.fail(step) {
+            let because = because.clone();
+            batch
+                .effects
+                .push(Effects::Skipped(skipped, StepOutcome::Skipped { because }));
+        }
+    }
+
+    /// Starts nothing more.
+    pub(super) fn stop(&mut self, why: Stopped, batch: &mut Batch) {
+        let reason = match &why {
+            Stopped::Person => "interrupted".to_owned(),
+            Stopped::Lease => "the lease on the state was lost".to_owned(),
+            Stopped::Log(error) => error.to_string(),
+        };
+        let because = match &why {
+            Stopped::Person => "the run was interrupted",
+            Stopped::Lease => "the lease on the state was lost",
+            Stopped::Log(_) => "the state could not be written",
+        };
+        self.stopped = Some(why);
+        for skipped in self.schedule.skip_rest() {
+            batch.effects.push(Effects::Skipped(
+                skipped,
+                StepOutcome::Skipped {
+                    because: because.to_owned(),
+                },
+            ));
+        }
+        let awaiting = self
+            .running
+            .values()
+            .map(|running| running.call.address.clone())
+            .collect();
+        self.observer.observe(&ApplyEvent::Draining { reason, awaiting });
+    }
+}
+
+/// An object's attributes for those that refer to it: what the world does not tell is as it was given.
+fn with_unreadable(state: &ObjectState, inputs: &crate::value::Attributes) -> crate::value::Attributes {
+    let mut attributes = state.attributes.clone();
+    for name in state.unreadable.iter().filter_map(|path| path.first_key()) {
+        if let Some(value) = inputs.get(name) {
+            attributes.entry(name.into()).or_insert_with(|| value.clone());
+        }
+    }
+    attributes
+}
