@@ -55,8 +55,8 @@ impl Provider for Breaking {
             Breach::OtherId => state.id = ObjectId::new("machine-9999"),
             Breach::NoId => state.id = ObjectId::new(""),
             Breach::TwoIds => {
-                call.checkpoint(&ObjectId::new("machine-9999"), &serde_json::Value::Null)
-                    .await?
+                let second = ObjectId::new("machine-9999");
+                call.checkpoint(&second, &serde_json::Value::Null).await?;
             }
         }
         Ok(state)
