@@ -12,6 +12,14 @@ use crate::packages::Package;
 /// The ports that routers are leased from, away from those that programs pick for themselves.
 const PORT_RANGE: &str = "21000-24999";
 
+/// The policy that both packages refuse to start with unless two workers are promised (`Power-of-two policy requires
+/// at least 2 workers`), although they take them through the API as well. `smg` is content with a discovery file, which
+/// may be missing; its predecessor with two addresses at which nobody ever answers.
+const POWER_OF_TWO: &str = "power_of_two";
+
+/// The discard port of this machine: a worker there is never healthy, and therefore never listed nor used.
+const NOBODY: &str = "http://127.0.0.1:9";
+
 /// A router to launch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouterLaunch {
@@ -52,6 +60,17 @@ impl RouterLaunch {
             "--log-level",
             "info",
         ]);
+        if self.policy == POWER_OF_TWO {
+            argv.extend(match self.package {
+                Package::Smg => &[
+                    "--discovery-provider",
+                    "file",
+                    "--discovery-file",
+                    "{unit.dir}/no-workers.json",
+                ][..],
+                Package::SglangRouter => &["--worker-urls", NOBODY, NOBODY][..],
+            });
+        }
         let lease = || Value::map([("range", Value::from(PORT_RANGE))]);
         let probe = Value::map([
             ("method", Value::from("GET")),
