@@ -388,6 +388,14 @@ pub(crate) enum State {
         #[command(flatten)]
         locking: Locking,
     },
+    /// Check that the log is whole and the records are what it says
+    Verify,
+    /// Take the lock away from whoever holds it, when nothing runs there any more
+    Unlock {
+        /// Do not ask
+        #[arg(short = 'y', long = "auto-approve")]
+        yes: bool,
+    },
     /// List what was done, newest last
     History {
         /// Only what was done to this object

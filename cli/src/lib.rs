@@ -6,6 +6,7 @@
 
 mod applying;
 mod args;
+mod asking;
 mod checking;
 mod commands;
 mod exit;

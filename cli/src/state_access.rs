@@ -9,7 +9,7 @@ use gabion_engine::config::Settings;
 use gabion_engine::diagnostic::Diagnostic;
 use gabion_engine::state::event::Holder;
 use gabion_engine::state::fingerprint::{FingerprintKey, KeyError, read_key_file, read_or_create_key_file};
-use gabion_engine::state::head::HeadMark;
+use gabion_engine::state::head::{HeadError, HeadMark};
 use gabion_engine::state::lease::{DEFAULT_LEASE_LENGTH, HeartbeatMode};
 use gabion_engine::state::load_for_reading;
 use gabion_engine::state::process::{Liveness, Processes};
@@ -94,13 +94,7 @@ impl StateAccess {
             self.store.clone(),
             JournalOptions {
                 project: self.project.clone(),
-                holder: Holder {
-                    who: options.who(),
-                    host: options.host(),
-                    // Without /proc the holder's life cannot be looked at, and its heartbeat decides.
-                    process: processes.own().ok(),
-                    operation: operation.to_owned(),
-                },
+                holder: self.holder(options, operation),
                 run: RunId::from_uuid(ids.next()),
                 lease_length: DEFAULT_LEASE_LENGTH,
                 lock_timeout,
@@ -120,6 +114,17 @@ impl StateAccess {
             return Err(failure);
         }
         Ok(journal)
+    }
+
+    /// Returns this process as a holder of the lease.
+    pub(crate) fn holder(&self, options: &Options, operation: &str) -> Holder {
+        Holder {
+            who: options.who(),
+            host: options.host(),
+            // Without /proc the holder's life cannot be looked at, and its heartbeat decides.
+            process: Processes::default().own().ok(),
+            operation: operation.to_owned(),
+        }
     }
 
     /// Returns who holds the lease, unless it is a process of this machine that is gone.
@@ -184,23 +189,22 @@ pub(crate) fn key_for_writing(options: &Options) -> Result<Arc<FingerprintKey>, 
 fn key_failure(error: &KeyError) -> Failure {
     let failure = Failure::new("the fingerprint key cannot be used")
         .detail(format!("{}.", sentence(&error.to_string())));
-    match error.hint() {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    with_hint(failure, error.hint())
 }
 
 /// Words why a state could not be opened.
 pub(crate) fn open_failure(error: OpenError) -> Failure {
     match error {
-        OpenError::Store(error) => store_failure(&error),
+        OpenError::Store(error) | OpenError::Head(HeadError::Store(error)) => store_failure(&error),
         OpenError::Head(error) => {
-            let failure =
-                Failure::new("the state lost something").detail(format!("{}.", sentence(&error.to_string())));
-            match error.hint() {
-                Some(hint) => failure.hint(hint),
-                None => failure,
-            }
+            let summary = match error {
+                HeadError::Unreadable { .. } | HeadError::Write { .. } => "the state cannot be used",
+                _ => "the state lost something",
+            };
+            with_hint(
+                Failure::new(summary).detail(format!("{}.", sentence(&error.to_string()))),
+                error.hint(),
+            )
         }
         OpenError::Heartbeat(error) => {
             Failure::new("cannot start").detail(format!("{}.", sentence(&error.to_string())))
@@ -210,7 +214,8 @@ pub(crate) fn open_failure(error: OpenError) -> Failure {
 
 /// Words why a store could not do what was asked.
 pub(crate) fn store_failure(error: &StoreError) -> Failure {
-    match error {
+    let told = |summary: &str| Failure::new(summary).detail(format!("{}.", sentence(&error.to_string())));
+    let failure = match error {
         StoreError::Locked(view) => Failure::new("the state is locked")
             .detail(format!(
                 "{} has held it since {:.0}.\nIts last sign of life was at {:.0}. A holder that is gone is replaced at \
@@ -220,15 +225,18 @@ pub(crate) fn store_failure(error: &StoreError) -> Failure {
                 view.renewed,
                 view.length.as_secs()
             ))
-            .hint("wait for it with --lock-timeout, for example: --lock-timeout 5m")
             .exit(Exit::Locked),
-        StoreError::NewerFormat { .. } => Failure::new("the state was written by a newer gabion")
-            .detail(format!("{}.", sentence(&error.to_string())))
-            .hint("install that version of gabion; nothing was changed"),
-        StoreError::Unreadable { .. } => Failure::new("the state cannot be read")
-            .detail(format!("{}.", sentence(&error.to_string())))
-            .hint("nothing was changed; restore the state from a copy"),
-        other => Failure::new("the state cannot be used").detail(format!("{}.", sentence(&other.to_string()))),
+        StoreError::NewerFormat { .. } => told("the state was written by a newer gabion"),
+        StoreError::Unreadable { .. } => told("the state cannot be read"),
+        _ => told("the state cannot be used"),
+    };
+    with_hint(failure, error.hint())
+}
+
+fn with_hint(failure: Failure, hint: Option<String>) -> Failure {
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
     }
 }
 

@@ -9,6 +9,7 @@ use super::Context;
 use super::show::read_plan;
 use crate::applying::{Run, carry_out, close, print_endpoints};
 use crate::args::{Apply, Destroy, Execution, Format, Selection};
+use crate::asking::{approve, nobody_to_ask};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupts;
@@ -280,31 +281,21 @@ async fn confirm(what: &Doing<'_>, context: &Context, interrupts: &Interrupts) -
         return Ok(());
     }
     if !printer.can_ask() {
-        return Err(Failure::new("nobody to ask")
-            .detail("This is no terminal, so nobody can approve the changes. Nothing was changed.")
-            .hint(format!(
-                "approve them here:\n    {0} {1} -y\nor save the plan, review it and apply exactly that:\n    {0} plan{2} \
-                 --out plan.gabion\n    {0} apply plan.gabion",
-                options.program,
-                what.operation,
-                if what.mode == Mode::Destroy { " --destroy" } else { "" }
-            )));
+        return Err(nobody_to_ask(format!(
+            "approve it here:\n    {0} {1} -y\nor save the plan, review it and apply exactly that:\n    {0} plan{2} --out \
+             plan.gabion\n    {0} apply plan.gabion",
+            options.program,
+            what.operation,
+            if what.mode == Mode::Destroy {
+                " --destroy"
+            } else {
+                ""
+            }
+        )));
     }
     let question = match what.mode {
         Mode::Apply => "Apply this?",
         Mode::Destroy => "Destroy this?",
     };
-    printer.ask(&format!(
-        "\n{0}{question}{0:#} [y/N] ",
-        printer.status_theme().strong
-    ));
-    let answer = tokio::task::spawn_blocking(|| {
-        let mut line = String::new();
-        std::io::stdin().read_line(&mut line).map(|_| line)
-    });
-    let answer = interrupts.unless(answer).await?;
-    match answer {
-        Ok(Ok(line)) if matches!(line.trim().to_lowercase().as_str(), "y" | "yes") => Ok(()),
-        _ => Err(Failure::new("not approved").detail("Nothing was changed.")),
-    }
+    approve(question, printer, interrupts).await
 }

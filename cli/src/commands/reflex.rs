@@ -51,8 +51,8 @@ pub(crate) fn force_unlock() -> Outcome {
     other(
         "force-unlock",
         "A lock whose process is gone is taken over at once, and one on another machine as soon as its heartbeat stands \
-         still; no lock is left behind.",
-        "wait for whoever holds it:\n    gabion apply --lock-timeout 5m",
+         still.",
+        "wait for whoever holds it:\n    gabion apply --lock-timeout 5m\nonly if nothing runs any more:\n    gabion state unlock",
     )
 }
 

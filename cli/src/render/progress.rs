@@ -540,3 +540,140 @@ fn infinitive(operation: StepOperation) -> &'static str {
         StepOperation::Check => "check",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use gabion_engine::provider::ErrorClass;
+
+    use super::*;
+    use crate::render::fixture;
+
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn events() -> Vec<ApplyEvent> {
+        let address = fixture::address;
+        let create = StepOperation::Create { deposes: None };
+        let started = |step, at: &str, operation| ApplyEvent::StepStarted {
+            step: StepId(step),
+            address: address(at),
+            operation,
+            call: None,
+        };
+        let finished = |step, at: &str, operation, outcome, seconds| ApplyEvent::StepFinished {
+            step: StepId(step),
+            address: address(at),
+            operation,
+            outcome,
+            elapsed: Duration::from_secs(seconds),
+        };
+        let error = ProviderError::new(
+            ErrorClass::Invalid,
+            "The program ended with exit code 3 before it was ready.",
+        )
+        .with_detail([
+            "loading model".to_owned(),
+            "CUDA out of memory\u{1b}[0m".to_owned(),
+        ])
+        .with_hint("look at the whole log: gabion logs qwen/default/1");
+        let lost = ProviderError::new(ErrorClass::Uncertain, "The answer did not arrive.");
+        vec![
+            ApplyEvent::RunStarted { steps: 4, resumed: 0 },
+            started(0, "gabion_data.base", StepOperation::Update),
+            finished(0, "gabion_data.base", StepOperation::Update, StepOutcome::Done, 0),
+            started(2, "host_unit.qwen/default/1", create),
+            ApplyEvent::StepPhase {
+                step: StepId(2),
+                address: address("host_unit.qwen/default/1"),
+                phase: "load".into(),
+            },
+            ApplyEvent::StepRetried {
+                step: StepId(2),
+                address: address("host_unit.qwen/default/1"),
+                error: ProviderError::new(ErrorClass::Throttled, "Too many requests."),
+                attempt: 1,
+                delay: Duration::from_secs(2),
+            },
+            finished(
+                2,
+                "host_unit.qwen/default/1",
+                create,
+                StepOutcome::Failed(error),
+                75,
+            ),
+            started(5, "gabion_data.old", StepOperation::Update),
+            finished(
+                5,
+                "gabion_data.old",
+                StepOperation::Update,
+                StepOutcome::Uncertain(lost),
+                12,
+            ),
+            finished(
+                3,
+                "router_worker.qwen/default/0",
+                StepOperation::Update,
+                StepOutcome::Skipped {
+                    because: "host_unit.qwen/default/1".into(),
+                },
+                0,
+            ),
+            ApplyEvent::RunFinished {
+                done: 1,
+                failed: 1,
+                skipped: 1,
+                uncertain: 1,
+                serial: 47,
+            },
+        ]
+    }
+
+    #[test]
+    fn a_run_is_told_line_by_line_with_its_errors_and_the_summary_last() {
+        let told = Buffer::default();
+        let printer = Printer::over(std::io::sink(), told.clone());
+        let progress = Progress::new(&printer, &fixture::everything(), "Apply");
+        let mut observer = progress.observer();
+        for event in events() {
+            observer.observe(&event);
+            if matches!(event, ApplyEvent::StepPhase { .. }) {
+                progress.shared.lock().unwrap().beat();
+            }
+        }
+        progress.finish();
+        let text = String::from_utf8(told.0.lock().unwrap().clone()).unwrap();
+        assert!(!text.contains('\u{1b}'));
+        let last = text.trim_end().lines().last().unwrap();
+        assert!(
+            last.starts_with("Apply incomplete: 1 done, 1 failed, 1 skipped, 1 uncertain in "),
+            "{last}"
+        );
+        let mut settings = insta::Settings::clone_current();
+        settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../snapshots/render"));
+        settings.set_prepend_module_to_snapshot(false);
+        settings.set_omit_expression(true);
+        settings.add_filter(r"(uncertain in|after) \d+\.\ds", "$1 [s]");
+        settings.bind(|| insta::assert_snapshot!("progress.txt", text));
+    }
+
+    #[test]
+    fn durations_are_said_as_people_say_them() {
+        let of = |seconds| elapsed(Duration::from_secs_f64(seconds));
+        assert_eq!(
+            [of(0.34), of(59.9), of(125.0), of(3700.0)],
+            ["0.3s", "59s", "2m05s", "1h01m"]
+        );
+    }
+}

@@ -27,6 +27,8 @@ fn reference() {
         "state taint",
         "state untaint",
         "state history",
+        "state verify",
+        "state unlock",
         "schema",
         "completion",
         "doctor",

@@ -42,6 +42,20 @@ async fn a_locked_state_names_its_holder() {
     // Reading takes no lease.
     project.exits(0, &["plan", "--detailed-exitcode"]);
     project.exits(0, &["drift"]);
+    // A person can take it away.
+    let said = project.exits(1, &["state", "unlock"]);
+    assert!(said.err.contains("gabion state unlock -y"), "{}", said.all());
+    project.exits(0, &["state", "unlock", "-y"]);
+    assert!(store.lease().await.unwrap().is_none());
+    assert!(
+        project
+            .exits(0, &["state", "unlock"])
+            .err
+            .contains("Nobody holds the state.")
+    );
+    project.exits(0, &["state", "verify"]);
+    drop((store, epoch));
+    let (store, epoch) = hold(&project).await;
     // Who waits gets it.
     let mut waiting = project
         .command(&["apply", "-y", "--lock-timeout", "60s"])

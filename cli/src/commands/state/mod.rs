@@ -4,6 +4,8 @@ mod history;
 mod list;
 mod show;
 mod surgery;
+mod unlock;
+mod verify;
 
 pub(crate) use show::find;
 
@@ -20,6 +22,8 @@ pub(crate) async fn run(command: &State, context: &Context) -> Outcome {
         State::Rm { addresses, locking } => surgery::rm(addresses, *locking, context).await,
         State::Taint { addresses, locking } => surgery::taint(addresses, *locking, context).await,
         State::Untaint { addresses, locking } => surgery::untaint(addresses, *locking, context).await,
+        State::Verify => verify::run(context).await,
+        State::Unlock { yes } => unlock::run(*yes, context).await,
         State::History { address, entries } => history::run(address.as_ref(), *entries, context).await,
     }
 }

@@ -1,0 +1,55 @@
+//! `gabion state unlock`.
+
+use gabion_engine::state::SystemClock;
+use gabion_engine::state::lease::unlock;
+use gabion_engine::state::store::describe_holder;
+
+use crate::asking::{approve, nobody_to_ask};
+use crate::commands::Context;
+use crate::exit::Exit;
+use crate::failure::Outcome;
+use crate::interrupt::Interrupts;
+use crate::project::LoadedProject;
+use crate::render::words::plain;
+use crate::state_access::{StateAccess, store_failure};
+
+/// Takes the lease away from its holder, because a person says that nothing runs there any more.
+pub(crate) async fn run(yes: bool, context: &Context) -> Outcome {
+    let Context { options, printer } = context;
+    let interrupts = Interrupts::listen(printer)?;
+    let project = LoadedProject::read(options);
+    let access = StateAccess::of(&project, options)?;
+    access.load_existing().await?;
+    let Some(view) = access
+        .store
+        .lease()
+        .await
+        .map_err(|error| store_failure(&error))?
+    else {
+        printer.status("Nobody holds the state.");
+        return Ok(Exit::Done);
+    };
+    printer.error(&format!(
+        "{} has held it since {:.0}; its last sign of life was at {:.0}.\nIf it still runs, what it sent goes on, and its \
+         next write fails.",
+        plain(&describe_holder(&view.holder)),
+        view.since,
+        view.renewed
+    ));
+    if !yes {
+        if !printer.can_ask() {
+            return Err(nobody_to_ask(format!("{} state unlock -y", options.program)));
+        }
+        approve("Take it away?", printer, &interrupts).await?;
+    }
+    unlock(
+        &*access.store,
+        &view,
+        access.holder(options, "state unlock"),
+        &SystemClock,
+    )
+    .await
+    .map_err(|error| store_failure(&error))?;
+    printer.status("Nobody holds the state now.");
+    Ok(Exit::Done)
+}
