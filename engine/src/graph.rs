@@ -430,3 +430,77 @@ fn unknown_reference(
 fn node(position: usize) -> NodeIndex<u32> {
     NodeIndex::new(position)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Sources;
+    use crate::resource::{DocumentRef, Lifecycle, TimeoutOverrides};
+
+    fn resource(name: &str, refers: &[&str]) -> Resource {
+        let place = Place {
+            file: "a.yml".into(),
+            line: 1,
+            column: 1,
+            length: 0,
+        };
+        let refers = refers.iter().enumerate();
+        Resource {
+            address: ResourceAddress::of("x", name).unwrap(),
+            inputs: refers
+                .map(|(at, to)| {
+                    (
+                        format!("i{at}").into(),
+                        Value::template(format!("${{{{ x.{to}.v }}}}")),
+                    )
+                })
+                .collect(),
+            places: BTreeMap::new(),
+            depends_on: Vec::new(),
+            lifecycle: Lifecycle::default(),
+            timeouts: TimeoutOverrides::default(),
+            conditions: Vec::new(),
+            document: DocumentRef {
+                document_type: "resource".into(),
+                name: name.into(),
+                place,
+            },
+        }
+    }
+
+    fn build(resources: &[Resource]) -> (ResourceGraph, Diagnostics) {
+        ResourceGraph::build(resources, &Places::new(&Sources::default()))
+    }
+
+    #[test]
+    fn dependencies_come_first_and_ties_go_by_address() {
+        let (graph, problems) = build(&[
+            resource("a", &["d"]),
+            resource("b", &[]),
+            resource("c", &["b", "b", "d"]),
+            resource("d", &[]),
+        ]);
+        assert!(problems.is_empty(), "{problems}");
+        let names = |positions: &[usize]| -> String {
+            positions
+                .iter()
+                .map(|at| graph.address(*at).name.as_str())
+                .collect()
+        };
+        assert_eq!(names(graph.order()), "bdac");
+        assert_eq!(names(&graph.reverse_order().collect::<Vec<_>>()), "cadb");
+        assert_eq!(names(&graph.dependants(3)), "ac");
+        let to_b = graph.dependencies(2)[0];
+        assert_eq!((to_b.0, to_b.1.len()), (1, 2), "one edge for two references");
+        assert_eq!(graph.edges().len(), 3);
+    }
+
+    #[test]
+    fn an_undeclared_target_is_a_problem_with_a_suggestion() {
+        let (_, problems) = build(&[resource("alpha", &[]), resource("beta", &["alpah"])]);
+        assert!(
+            problems.to_string().contains("did you mean `x.alpha`?"),
+            "{problems}"
+        );
+    }
+}

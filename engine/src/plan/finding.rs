@@ -1,8 +1,9 @@
 //! What planning finds beside changes: drift, values that cannot be had, and renames that look meant.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::address::Uid;
+use crate::address::{ResourceType, Uid};
 use crate::config::{Resolved, Scope as _, Target};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::drift::{Compared, attribute_drift};
@@ -151,32 +152,31 @@ pub(super) fn likely_moves(changes: &[Change]) -> Vec<(String, Option<Place>)> {
         let written = serde_json::to_string(inputs).ok().filter(|_| wholly_known)?;
         Some(format!("{} {written}", change.address.resource_type))
     };
+    // Of a record only attributes are left: those that a new resource of the type sets are compared.
+    let mut sets: BTreeMap<&ResourceType, Vec<&Arc<str>>> = BTreeMap::new();
     for change in changes {
-        match (change.action, change.reasons.first()) {
-            (Action::Create, Some(Reason::New)) => {
-                if let Some(key) = change.inputs.as_ref().and_then(|inputs| key(change, inputs)) {
-                    alike.entry(key).or_default().1.push(change);
-                }
-            }
-            (Action::Delete, Some(Reason::Undeclared(None))) => {
-                // A record's inputs are among its attributes as they are read back.
-                if let Some(before) = &change.before {
-                    let created = changes.iter().filter(|c| {
-                        c.action == Action::Create && c.address.resource_type == change.address.resource_type
-                    });
-                    let Some(inputs) = created.take(1).find_map(|c| c.inputs.as_ref()) else {
-                        continue;
-                    };
-                    let same: Attributes = inputs
-                        .keys()
-                        .filter_map(|name| Some((name.clone(), before.get(name)?.clone())))
-                        .collect();
-                    if let Some(key) = key(change, &same) {
-                        alike.entry(key).or_default().0.push(change);
-                    }
-                }
-            }
-            _ => {}
+        let new = (change.action, change.reasons.first()) == (Action::Create, Some(&Reason::New));
+        let Some(inputs) = change.inputs.as_ref().filter(|_| new) else {
+            continue;
+        };
+        sets.entry(&change.address.resource_type)
+            .or_insert_with(|| inputs.keys().collect());
+        if let Some(key) = key(change, inputs) {
+            alike.entry(key).or_default().1.push(change);
+        }
+    }
+    for change in changes {
+        let goes =
+            (change.action, change.reasons.first()) == (Action::Delete, Some(&Reason::Undeclared(None)));
+        let names = sets.get(&change.address.resource_type).filter(|_| goes);
+        let (Some(names), Some(before)) = (names, &change.before) else {
+            continue;
+        };
+        let same = names
+            .iter()
+            .filter_map(|name| Some(((*name).clone(), before.get(*name)?.clone())));
+        if let Some(key) = key(change, &same.collect()) {
+            alike.entry(key).or_default().0.push(change);
         }
     }
     alike

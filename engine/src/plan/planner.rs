@@ -264,6 +264,7 @@ impl<'a> Planner<'a> {
         let mut changes: Vec<Change> = self.decisions.values().map(|d| d.change.clone()).collect();
         changes.extend(self.standing());
         changes.extend(removals.changes);
+        self.warn_of_other_files(&left_out, problems);
         changes.sort_by(|a, b| (&a.address, a.deposed, a.uid).cmp(&(&b.address, b.deposed, b.uid)));
         self.delete_together(&mut changes);
         self.describe_uncompared(&mut changes);
@@ -316,6 +317,27 @@ impl<'a> Planner<'a> {
             left_out: left_out.into_iter().collect(),
             bindings,
         })
+    }
+
+    /// With `-f`, changes of other files are pending.
+    fn warn_of_other_files(&self, left_out: &BTreeSet<ResourceAddress>, problems: &mut Diagnostics) {
+        const SHOWN: usize = 5;
+        if self.input.options.files.is_none() || left_out.is_empty() {
+            return;
+        }
+        let mut names: Vec<String> = left_out
+            .iter()
+            .take(SHOWN)
+            .map(|address| format!("`{address}`"))
+            .collect();
+        if left_out.len() > SHOWN {
+            names.push(format!("{} more", left_out.len() - SHOWN));
+        }
+        problems.push(
+            Diagnostic::warning("pending-elsewhere", "changes outside the named files are pending")
+                .detail(format!("This plan leaves them out: {}.", names.join(", ")))
+                .hint("plan without `-f` to see them"),
+        );
     }
 
     /// Makes the steps; where no order works otherwise, replacements whose order nobody asked for are turned around.

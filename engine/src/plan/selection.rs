@@ -1,5 +1,6 @@
 //! What a plan covers: `--target`, `--exclude`, `-f`, and what must be left alone because a call is unsettled.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::address::{ResourceAddress, Uid};
@@ -109,24 +110,11 @@ impl Selection {
                 }
             }
         }
-        for uid in &known.unsettled_objects {
-            let Some(record) = known.state.record(*uid) else {
-                continue;
+        for (node, because) in walk.held_up() {
+            match node {
+                Node::Declared(at) => selection.held_up.insert(at, because),
+                Node::Object(uid) => selection.held_up_objects.insert(uid, because),
             };
-            for node in walk.closure(BTreeSet::from([walk.node_of(record)]), Toward::Needing) {
-                match node {
-                    Node::Declared(at) => {
-                        selection
-                            .held_up
-                            .entry(at)
-                            .or_insert_with(|| record.address.clone());
-                    }
-                    Node::Object(uid) => {
-                        let held = selection.held_up_objects.entry(uid);
-                        held.or_insert_with(|| record.address.clone());
-                    }
-                }
-            }
         }
         selection
     }
@@ -210,6 +198,29 @@ impl Walk<'_> {
                     .hint(near.map(|near| format!("did you mean `{near}`?"))),
             );
         }
+    }
+
+    /// Returns what an unsettled call holds up, its own object included, with the address whose call it is.
+    fn held_up(&self) -> BTreeMap<Node, ResourceAddress> {
+        let mut found = BTreeMap::new();
+        let mut open = Vec::new();
+        for uid in &self.known.unsettled_objects {
+            if let Some(record) = self.known.state.record(*uid) {
+                let node = self.node_of(record);
+                found.insert(node, record.address.clone());
+                open.push(node);
+            }
+        }
+        while let Some(node) = open.pop() {
+            let because = found[&node].clone();
+            for next in self.next(node, Toward::Needing) {
+                if let Entry::Vacant(unseen) = found.entry(next) {
+                    unseen.insert(because.clone());
+                    open.push(next);
+                }
+            }
+        }
+        found
     }
 
     fn closure(&self, start: BTreeSet<Node>, toward: Toward) -> BTreeSet<Node> {

@@ -19,6 +19,7 @@ mod cycles;
 mod drift;
 mod imports;
 mod lifecycle;
+mod linter;
 mod moves;
 mod properties;
 mod recovery;

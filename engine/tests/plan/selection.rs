@@ -126,6 +126,10 @@ fn a_file_narrows_and_never_deletes_what_belongs_to_others() {
     scenario.configure_files(&[("one.gabion.yml", one), ("two.gabion.yml", two)]);
     scenario.options.files = Some(["two.gabion.yml".into()].into());
     assert_snapshot!(scenario.problems(), @r"
+    warning: changes outside the named files are pending
+       This plan leaves them out: `box.a`, `box.gone`.
+    hint: plan without `-f` to see them
+
     error: something needed is left out
       --> two.gabion.yml:5:21
     5 | properties: {input: '${{ box.a.output }}'}
@@ -140,6 +144,11 @@ fn a_file_narrows_and_never_deletes_what_belongs_to_others() {
         ("two.gabion.yml", "box b: {input: '${{ box.a.output }}', size: 5}"),
     ]);
     scenario.options.files = Some(["two.gabion.yml".into()].into());
+    assert_snapshot!(scenario.try_plan().1, @r"
+    warning: changes outside the named files are pending
+       This plan leaves them out: `box.a`, `box.away`, `box.gone`.
+    hint: plan without `-f` to see them
+    ");
     assert_snapshot!(render(&scenario.plan()), @r"
     update box.b: changed
         size: 1 -> 5 (two.gabion.yml:5:50)

@@ -30,10 +30,11 @@ impl Scenario {
 
     /// Records what comes before the steps.
     pub(crate) fn begin(&mut self, plan: &Plan) {
+        self.running = plan.digest();
         self.fold(EventBody::RunStarted(RunStarted {
             operation: "apply".to_owned(),
             who: "ann".to_owned(),
-            plan: Some(plan.digest()),
+            plan: Some(self.running.clone()),
             commit: None,
         }));
         for settlement in &plan.settlements {
@@ -142,7 +143,7 @@ impl Scenario {
             inputs: seal_attributes(&inputs),
             declaration: declaration.clone(),
             deposes,
-            plan: Some(plan.digest()),
+            plan: Some(self.running.clone()),
             step: step.id.0,
         }));
         let state = if deleting {

@@ -32,6 +32,8 @@ pub(crate) struct Scenario {
     pub(crate) options: PlanOptions,
     pub(crate) environment: BTreeMap<String, String>,
     pub(super) made: u64,
+    /// The digest of the plan that is carried out.
+    pub(super) running: Arc<str>,
 }
 
 /// Reads an address.
@@ -64,6 +66,7 @@ impl Scenario {
             options: PlanOptions::default(),
             environment: BTreeMap::new(),
             made: 0,
+            running: "".into(),
         };
         scenario.fold(EventBody::Created(Created {
             format_version: FORMAT_VERSION,
