@@ -12,15 +12,17 @@ fn plan() -> Plan {
     scenario.plan()
 }
 
+type Damage = (&'static str, fn(&mut Plan));
+
 #[test]
 fn every_damage_is_noticed() {
     assert_eq!(check(&plan()), Vec::<String>::new());
-    let damages: [(&str, fn(&mut Plan)); 9] = [
+    let damages: [Damage; 9] = [
         ("a step is lost", |plan| {
             plan.steps.pop();
         }),
         ("a step waits for a later one", |plan| {
-            plan.steps[0].after = vec![StepId(2)]
+            plan.steps[0].after = vec![StepId(2)];
         }),
         ("a step has a wrong number", |plan| plan.steps[1].id = StepId(7)),
         ("a step belongs to nothing", |plan| plan.steps[0].change = 99),
@@ -33,7 +35,7 @@ fn every_damage_is_noticed() {
         ("an absence is not bound", |plan| plan.bindings.absent.clear()),
         ("a record is not bound", |plan| plan.bindings.records.clear()),
         ("dependants are not bound", |plan| {
-            plan.bindings.dependants.clear()
+            plan.bindings.dependants.clear();
         }),
     ];
     for (what, damage) in damages {
