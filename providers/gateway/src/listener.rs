@@ -85,23 +85,20 @@ pub(crate) fn plan(schema: &ResourceSchema, request: &PlanRequest) -> PlanRespon
     response.planned.insert("listening".into(), true.into());
     let planned = Reader(&response.planned);
     let replaced = !response.replace.is_empty();
-    let own_port = request
-        .prior
-        .as_ref()
-        .filter(|_| !replaced)
-        .and_then(|prior| prior.attributes.get("port")?.as_int());
     let fixed_port = planned
         .get("ports")
         .and_then(Value::as_map)
         .and_then(|ports| ports.get("port"))
         .and_then(Value::as_int);
     let machine = planned.text("machine").unwrap_or_default();
-    let claims = [own_port, fixed_port].into_iter().flatten().map(|port| Claim {
-        key: format!("tcp/{machine}/{port}").into(),
-        path: AttributePath::root("ports"),
-    });
-    let mut claims: Vec<Claim> = claims.collect();
-    claims.dedup();
+    // A leased port is the registry's to guard: claimed here, it would change what the record says after every creation.
+    let mut claims: Vec<Claim> = fixed_port
+        .map(|port| Claim {
+            key: format!("tcp/{machine}/{port}").into(),
+            path: AttributePath::root("ports"),
+        })
+        .into_iter()
+        .collect();
     if let (Some(agent), Some(name)) = (planned.text("agent"), planned.text("name")) {
         claims.push(Claim {
             key: format!("gateway/{}", id(agent, name)).into(),
