@@ -56,10 +56,26 @@ pub fn mark_secrets(schema: &ResourceSchema, inputs: &Attributes, attributes: &A
         if attribute.sensitive
             && let Some(found) = marked.get_mut(name)
         {
-            hide(found, &AttributePath::default(), None);
+            *found = hidden(std::mem::take(found));
         }
     }
     marked
+}
+
+/// Makes an attribute secret that a schema calls so.
+///
+/// One that is put together from secrets stays so, each compared by itself, and what is between them becomes secret too;
+/// any other is one secret as a whole. Desired, recorded and actual values must all come by here: only what has the same
+/// shape can be compared.
+pub(crate) fn hidden(value: Value) -> Value {
+    let hide = |value: Value| match value {
+        Value::Secret(_) | Value::Unknown(_) | Value::Null => value,
+        open => Value::Secret(Secret::new(None, open)),
+    };
+    if value.has_secret() {
+        return value.map_leaves(&mut |leaf| hide(leaf.clone()));
+    }
+    hide(value)
 }
 
 /// Makes the value at a path secret; where the path leads nowhere, as much of it as there is.
@@ -141,6 +157,42 @@ mod tests {
         assert_eq!(
             sealed.attributes["env"].compare(&expected["env"]),
             crate::value::Comparison::Equal
+        );
+    }
+
+    #[test]
+    fn a_sensitive_map_of_secrets_is_compared_secret_by_secret() {
+        let schema = ResourceSchema::new(ResourceType::new("a_thing").unwrap(), "A thing.").attribute(
+            "tokens",
+            AttributeSchema::optional(AttributeKind::Map(Box::new(AttributeKind::String)), "Tokens.")
+                .sensitive(),
+        );
+        let key = FingerprintKey::new([7; 32]);
+        let sealed = |client: &str| {
+            let tokens = Value::map([
+                ("client", secret(client)),
+                ("open", "not a secret by itself".into()),
+            ]);
+            let inputs = Attributes::from([("tokens".into(), tokens)]);
+            let state = ObjectState {
+                id: ObjectId::new("1"),
+                attributes: inputs.clone(),
+                private: serde_json::Value::Null,
+                unreadable: Vec::new(),
+            };
+            Sealer::new(Some(&key))
+                .object(&schema, &inputs, &state)
+                .attributes
+        };
+        let (first, again, other) = (sealed("one"), sealed("one"), sealed("two"));
+        assert!(!serde_json::to_string(&first).unwrap().contains("by itself"));
+        assert_eq!(
+            first["tokens"].compare(&again["tokens"]),
+            crate::value::Comparison::Equal
+        );
+        assert_eq!(
+            first["tokens"].compare(&other["tokens"]),
+            crate::value::Comparison::Different
         );
     }
 }

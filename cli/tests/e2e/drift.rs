@@ -140,9 +140,8 @@ fn delete_route(project: &Project) {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let routes = client.routes().await.unwrap();
         let fence = Fence {
-            epoch: routes[0].epoch,
+            epoch: client.status().await.unwrap().epoch,
             operation: "somebody-else".to_owned(),
             lineage: None,
         };

@@ -20,7 +20,7 @@ fn each_policy_reaches_the_replicas_as_it_promises() {
 
     set_policy(&project, "round_robin", "random");
     project.apply();
-    let counts = counted(&endpoint, 1, &different_prompts("random", 200));
+    let counts = counted(&endpoint, 1, 4, &different_prompts("random", 200));
     // 60 is more than five standard deviations away from 100.
     assert!(
         counts.len() == 2 && counts.values().all(|count| *count >= 60),
@@ -29,7 +29,8 @@ fn each_policy_reaches_the_replicas_as_it_promises() {
 
     set_policy(&project, "random", "power_of_two");
     project.apply();
-    let counts = counted(&endpoint, CLIENTS, &different_prompts("power of two", 200));
+    // Long enough that loads are looked at a few times.
+    let counts = counted(&endpoint, CLIENTS, 40, &different_prompts("power of two", 200));
     assert!(
         counts.len() == 2 && counts.values().all(|count| *count >= 40),
         "{counts:?}"
@@ -69,7 +70,7 @@ fn set_policy(project: &Project, old: &str, new: &str) {
 
 /// 200 requests, one after the other: each replica gets every second one.
 fn takes_turns(endpoint: &Endpoint) {
-    let counts = counted(endpoint, 1, &different_prompts("round robin", 200));
+    let counts = counted(endpoint, 1, 4, &different_prompts("round robin", 200));
     assert_eq!(counts.values().collect::<Vec<_>>(), [&100, &100], "{counts:?}");
 }
 
@@ -80,9 +81,9 @@ fn pins_prefixes(endpoint: &Endpoint) {
     let prompts: Vec<String> = (0..100)
         .map(|number| format!("{shared}Question {number}"))
         .collect();
-    let counts = counted(endpoint, 1, &prompts);
+    let counts = counted(endpoint, 1, 4, &prompts);
     assert_eq!(counts.len(), 1, "one prefix went to several replicas: {counts:?}");
-    let counts = counted(endpoint, CLIENTS, &different_prompts("cache aware", 100));
+    let counts = counted(endpoint, CLIENTS, 4, &different_prompts("cache aware", 100));
     assert!(
         counts.len() == 2 && counts.values().all(|count| *count >= 10),
         "{counts:?}"
@@ -97,14 +98,14 @@ fn different_prompts(about: &str, count: usize) -> Vec<String> {
 }
 
 /// Sends each prompt and returns how many each replica answered.
-fn counted(endpoint: &Endpoint, clients: usize, prompts: &[String]) -> BTreeMap<String, usize> {
+fn counted(endpoint: &Endpoint, clients: usize, tokens: u32, prompts: &[String]) -> BTreeMap<String, usize> {
     let counts = Mutex::new(BTreeMap::new());
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
         for _ in 0..clients {
             scope.spawn(|| {
                 while let Some(prompt) = prompts.get(next.fetch_add(1, Ordering::SeqCst)) {
-                    let replica = endpoint.ask(prompt).unwrap().replica;
+                    let replica = endpoint.ask_for(tokens, prompt).unwrap().replica;
                     *counts.lock().unwrap().entry(replica).or_default() += 1;
                 }
             });

@@ -1,5 +1,9 @@
 //! The quickstart: what a newcomer does first, and that nothing of it stays behind.
 
+use std::collections::BTreeMap;
+
+use gabion_host::ports::PortRegistry;
+
 use crate::harness::{Project, alive, get, listing};
 
 #[test]
@@ -51,7 +55,22 @@ fn quickstart_is_applied_used_and_leaves_nothing_behind() {
     assert!(left.is_empty(), "processes {left:?} still run");
     assert!(get(&endpoint.base).is_err(), "the gateway still answers");
     let new: Vec<String> = listing(project.directory()).difference(&files).cloned().collect();
-    assert_eq!(new, [".gabion/state.db"]);
+    assert_eq!(new, [".gabion/state.db", ".gabion/state.db.lock"]);
     let user: Vec<String> = listing(&project.user_directory()).into_iter().collect();
-    assert_eq!(user, ["?"]);
+    let head = user
+        .iter()
+        .find(|file| file.starts_with("state/gabion/heads/"))
+        .unwrap();
+    assert_eq!(
+        user,
+        [
+            "config/gabion/fingerprint.key",
+            "data/",
+            head,
+            "state/gabion/ports.json",
+            "state/gabion/ports.lock"
+        ]
+    );
+    let registry = PortRegistry::new(project.user_directory().join("state/gabion/ports.json"));
+    assert_eq!(registry.leases().unwrap(), BTreeMap::new());
 }

@@ -9,6 +9,7 @@ use crate::plan::options::PlanOptions;
 use crate::plan::path;
 use crate::provider::ProviderRegistry;
 use crate::schema::{AttributeKind, ResourceSchema};
+use crate::seal::hidden;
 use crate::state::fingerprint::FingerprintKey;
 use crate::value::{AttributePath, Attributes, PathSegment, Secret, Value};
 
@@ -220,9 +221,8 @@ fn inside(secret: &Secret, rest: &[PathSegment]) -> Value {
 pub(crate) fn protect(schema: &ResourceSchema, attributes: &mut Attributes, key: Option<&FingerprintKey>) {
     for (name, value) in attributes.iter_mut() {
         let sensitive = schema.attributes.get(name).is_some_and(|a| a.sensitive);
-        let open = !matches!(value, Value::Secret(_) | Value::Unknown(_) | Value::Null);
-        if sensitive && open && !value.has_secret() && value.is_wholly_known() {
-            *value = Value::Secret(Secret::new(None, std::mem::take(value)));
+        if sensitive && (value.has_secret() || value.is_wholly_known()) {
+            *value = hidden(std::mem::take(value));
         }
         if value.has_secret() {
             *value = fingerprinted(value, key);

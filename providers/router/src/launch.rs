@@ -3,7 +3,10 @@
 //! Facts behind the flags, observed on `smg` 1.13.0 and `sglang-router` 0.3.2: both have two listening ports, and one
 //! in use kills the process; `/liveness` answers as soon as the HTTP server is up; the defaults of health checks
 //! (3 times 60 s) and circuit breakers (60 s) keep requests from recovered workers for minutes. A router is launched
-//! empty and filled through its API, so that one without workers and one with them are the same program.
+//! empty and filled through its API, so that one without workers and one with them are the same program. With
+//! `power_of_two` both refuse to start unless two workers are named; those two may be dead, and then they are in no list
+//! and get no request. (`--enable-igw`, which a discovery provider implies, lifts that check too, but then `/generate`
+//! needs a model; and a provider makes unhealthy workers go away.)
 
 use gabion_engine::value::Value;
 
@@ -12,13 +15,8 @@ use crate::packages::Package;
 /// The ports that routers are leased from, away from those that programs pick for themselves.
 const PORT_RANGE: &str = "21000-24999";
 
-/// The policy that both packages refuse to start with unless two workers are promised (`Power-of-two policy requires
-/// at least 2 workers`), although they take them through the API as well. `smg` is content with a discovery file, which
-/// may be missing; its predecessor with two addresses at which nobody ever answers.
-const POWER_OF_TWO: &str = "power_of_two";
-
-/// The discard port of this machine: a worker there is never healthy, and therefore never listed nor used.
-const NOBODY: &str = "http://127.0.0.1:9";
+/// Workers that never answer: reserved ports on which nothing listens.
+const NOBODY: [&str; 2] = ["http://127.0.0.1:1", "http://127.0.0.1:2"];
 
 /// A router to launch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,16 +58,13 @@ impl RouterLaunch {
             "--log-level",
             "info",
         ]);
-        if self.policy == POWER_OF_TWO {
-            argv.extend(match self.package {
-                Package::Smg => &[
-                    "--discovery-provider",
-                    "file",
-                    "--discovery-file",
-                    "{unit.dir}/no-workers.json",
-                ][..],
-                Package::SglangRouter => &["--worker-urls", NOBODY, NOBODY][..],
-            });
+        if self.policy == "power_of_two" {
+            argv.push("--worker-urls");
+            argv.extend(NOBODY);
+            if self.package == Package::Smg {
+                // It goes by loads that it asks workers for, every 10 s if not told: the old ones send all to one side.
+                argv.extend(["--load-monitor-interval", "1"]);
+            }
         }
         let lease = || Value::map([("range", Value::from(PORT_RANGE))]);
         let probe = Value::map([

@@ -42,25 +42,25 @@ impl Endpoint {
 
     /// Asks for a short completion over a connection of its own.
     pub(crate) fn ask(&self, prompt: &str) -> Result<Completion, Failure> {
-        self.ask_over(None, prompt, false)
-            .map(|(completion, _)| completion)
+        self.ask_for(4, prompt)
     }
 
-    /// Asks for a short completion, over an earlier connection if there is one; gives it back if it may be kept.
+    /// Asks for a completion of this many tokens over a connection of its own.
+    pub(crate) fn ask_for(&self, tokens: u32, prompt: &str) -> Result<Completion, Failure> {
+        let request = self.request(prompt, tokens, false).header("connection", "close");
+        let (response, _) = Connection::open(&self.base)?.send(&request)?.whole()?;
+        completion(&response)
+    }
+
+    /// Asks for a short completion over an earlier connection, if there is one, and gives it back if it may be kept.
     pub(crate) fn ask_over(
         &self,
         connection: Option<Connection>,
         prompt: &str,
-        keep: bool,
     ) -> Result<(Completion, Option<Connection>), Failure> {
         let connection = connection.map_or_else(|| Connection::open(&self.base), Ok)?;
-        let mut request = self.request(prompt, 4, false);
-        if !keep {
-            request = request.header("connection", "close");
-        }
-        let (response, connection) = connection.send(&request)?.whole()?;
-        let completion = completion(&response)?;
-        Ok((completion, connection.filter(|_| keep)))
+        let (response, connection) = connection.send(&self.request(prompt, 4, false))?.whole()?;
+        Ok((completion(&response)?, connection))
     }
 
     /// Starts a streamed completion of exactly this many tokens.

@@ -161,7 +161,7 @@ fn client(shared: &Shared, endpoint: &Endpoint, habit: Habit, number: usize, sta
             Habit::Short => endpoint.ask(&prompt).map(|completion| completion.replica),
             Habit::ShortOverOneConnection => {
                 endpoint
-                    .ask_over(kept.take(), &prompt, true)
+                    .ask_over(kept.take(), &prompt)
                     .map(|(completion, connection)| {
                         kept = connection;
                         completion.replica
