@@ -416,6 +416,10 @@ pub(crate) struct Schema {
     /// Write all of them into this directory
     #[arg(long, value_name = "DIR", conflicts_with = "name")]
     pub(crate) write: Option<PathBuf>,
+
+    /// Write the reference of documents, settings, resource types and commands into this directory, in Markdown
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["name", "write"])]
+    pub(crate) docs: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -1,27 +1,45 @@
-//! `gabion schema`: JSON Schemas, for editors and for programs that read what gabion prints.
+//! `gabion schema`: JSON Schemas, for editors and for programs that read what gabion prints; and the reference made of
+//! them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use clap::CommandFactory;
 use gabion_engine::config::settings_json_schema;
+use gabion_engine::schema::ResourceSchema;
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 
 use super::Context;
 use super::drift::DriftReportJson;
-use crate::args::Schema;
+use crate::args::{Cli, Schema};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
+use crate::render::reference::{
+    DocumentPage, Pages, commands_page, documents_page, resource_types_page, settings_page,
+};
 use crate::wire::{DiagnosticsJson, EventLineJson, PlanJson};
 use crate::wiring;
 
-/// Prints one schema, or the names of all; or writes all into a directory.
+/// Prints one schema, or the names of all; or writes all, or the reference, into a directory.
 pub(crate) fn run(args: &Schema, context: &Context) -> Outcome {
     let printer = &context.printer;
+    if let Some(directory) = &args.docs {
+        let pages = reference(context)?;
+        for (name, text) in &pages {
+            write(directory, name, text)?;
+        }
+        printer.status(&format!(
+            "Wrote {} pages to {}.",
+            pages.len(),
+            directory.display()
+        ));
+        return Ok(Exit::Done);
+    }
     let schemas = all();
     if let Some(directory) = &args.write {
         for (name, schema) in &schemas {
-            write(directory, name, schema)?;
+            write(directory, &file_name(name), &text(schema))?;
         }
         printer.status(&format!(
             "Wrote {} schemas to {}.",
@@ -43,13 +61,41 @@ pub(crate) fn run(args: &Schema, context: &Context) -> Outcome {
     Ok(Exit::Done)
 }
 
-fn write(directory: &Path, name: &str, schema: &Value) -> Result<(), Failure> {
-    let path = directory.join(file_name(name));
+fn write(directory: &Path, name: &str, text: &str) -> Result<(), Failure> {
+    let path = directory.join(name);
     std::fs::create_dir_all(directory)
-        .and_then(|()| std::fs::write(&path, text(schema)))
+        .and_then(|()| std::fs::write(&path, text))
         .map_err(|error| {
-            Failure::new("a schema cannot be written").detail(format!("{}: {error}.", path.display()))
+            Failure::new("a file cannot be written").detail(format!("{}: {error}.", path.display()))
         })
+}
+
+/// Writes the pages of the reference, by file name.
+fn reference(context: &Context) -> Result<Pages, Failure> {
+    let schemas = all();
+    let registry = wiring::documents();
+    let documents: Vec<DocumentPage<'_>> = registry
+        .types()
+        .into_iter()
+        .filter_map(|document_type| {
+            Some(DocumentPage {
+                name: document_type.name,
+                summary: document_type.summary,
+                schema: schemas.get(document_type.name)?,
+            })
+        })
+        .collect();
+    let providers = wiring::providers(&context.options, "reference")?;
+    let types: Vec<&ResourceSchema> = providers
+        .resource_types()
+        .filter_map(|resource_type| providers.schema(resource_type))
+        .collect();
+    Ok(Pages::from([
+        ("documents.md", documents_page(&documents)),
+        ("settings.md", settings_page(&schemas["gabion"])),
+        ("resource-types.md", resource_types_page(&types)),
+        ("commands.md", commands_page(Cli::command())),
+    ]))
 }
 
 fn unknown(name: &str, schemas: &BTreeMap<String, Value>) -> Failure {

@@ -13,6 +13,7 @@ pub(crate) mod plan_json_types;
 pub(crate) mod plan_markdown;
 pub(crate) mod plan_text;
 pub(crate) mod progress;
+pub(crate) mod reference;
 pub(crate) mod theme;
 pub(crate) mod value;
 pub(crate) mod view;

@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 
 /// The schema of one of the engine's own document types.
 pub(super) fn json_schema(document_type: &str) -> Option<Value> {
-    let (summary, required, properties) = match document_type {
+    let (summary, example, required, properties) = match document_type {
         "resource" => (
             "A single resource of any kind that a provider of this build manages.",
+            json!({"type": "resource", "kind": "gabion_data", "name": "banner", "properties": {"input": {"text": "welcome", "version": "1.4"}}, "lifecycle": {"prevent_destroy": true}}),
             json!(["type", "kind", "name"]),
             json!({
                 "type": {"const": "resource"},
@@ -25,7 +26,7 @@ pub(super) fn json_schema(document_type: &str) -> Option<Value> {
                     "description": "How it may be changed.",
                     "additionalProperties": false,
                     "properties": {
-                        "prevent_destroy": {"type": "boolean", "description": "Refuse plans that would delete the object."},
+                        "prevent_destroy": {"type": "boolean", "default": false, "description": "Refuse plans that would delete the object."},
                         "create_before_destroy": {"type": "boolean", "description": "Whether a replacement is made before the old object goes; by default as its kind says."},
                         "ignore_changes": {"type": "array", "items": text("The path of an attribute."), "description": "Attributes whose differences are not acted on."},
                         "replace_triggered_by": {"type": "array", "items": text("`kind.name` or `kind.name.attribute`."), "description": "Resources or attributes whose change replaces this one."},
@@ -41,17 +42,20 @@ pub(super) fn json_schema(document_type: &str) -> Option<Value> {
         ),
         "moved" => (
             "Says that a recorded object has another address now.",
+            json!({"type": "moved", "from": "gabion_data.greeting", "to": "gabion_data.banner"}),
             json!(["type", "from", "to"]),
             json!({"type": {"const": "moved"}, "from": text("The old address."), "to": text("The new address.")}),
         ),
         "removed" => (
             "Takes an object out of the configuration.",
+            json!({"type": "removed", "from": "gabion_data.notes", "lifecycle": {"destroy": false}}),
             json!(["type", "from", "lifecycle"]),
             json!({
                 "type": {"const": "removed"},
                 "from": text("The address that it had."),
                 "lifecycle": {
                     "type": "object",
+                    "description": "What becomes of the object.",
                     "additionalProperties": false,
                     "required": ["destroy"],
                     "properties": {"destroy": {"type": "boolean", "description": "Whether the object is deleted; otherwise it is forgotten and goes on existing."}},
@@ -60,6 +64,7 @@ pub(super) fn json_schema(document_type: &str) -> Option<Value> {
         ),
         "import" => (
             "Takes an existing object under management.",
+            json!({"type": "import", "to": "gabion_data.banner", "id": "01a202a6-9d22-77a4-a215-752e9df5d3a7"}),
             json!(["type", "to", "id"]),
             json!({"type": {"const": "import"}, "to": text("The address that it gets."), "id": text("The provider's id of the object.")}),
         ),
@@ -68,6 +73,7 @@ pub(super) fn json_schema(document_type: &str) -> Option<Value> {
     Some(json!({
         "type": "object",
         "description": summary,
+        "examples": [example],
         "required": required,
         "additionalProperties": false,
         "properties": properties,
@@ -83,6 +89,13 @@ pub fn settings_json_schema() -> Value {
     json!({
         "type": "object",
         "description": "The settings of a gabion project.",
+        "examples": [{
+            "project": "chat",
+            "backends": ["local"],
+            "secrets": {"CLIENT_TOKEN": {"env": "CLIENT_TOKEN"}},
+            "tokens": {"client": "${{ secrets.CLIENT_TOKEN }}"},
+            "required_version": ">= 0.1",
+        }],
         "additionalProperties": false,
         "properties": {
             "project": {"type": "string", "pattern": "^[a-z][a-z0-9-]{1,40}$", "description": "The project's name; by default that of its directory."},

@@ -61,6 +61,10 @@ impl DocumentFamily for Inference {
         let lowered = lower::lower(&gateways, &services, &context, &mut problems);
         (lowered, problems)
     }
+
+    fn json_schema(&self, document_type: &str) -> Option<serde_json::Value> {
+        crate::schema::json_schema(document_type)
+    }
 }
 
 fn read<T: FromNode>(documents: &[Document], wanted: &str, problems: &mut Diagnostics) -> Vec<Placed<T>> {

@@ -4,6 +4,7 @@
 //! gateways and services of a project into resources. A backend only answers where a machine for a need is.
 
 mod family;
+mod schema;
 
 pub mod document;
 pub mod grammar;
