@@ -29,10 +29,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     heading("Building gabion");
     let gabion = build()?;
 
-    heading("Applying examples/quickstart: a gateway, an SGLang router and two replicas on this machine");
-    let started = Instant::now();
+    heading(&format!(
+        "Applying {}: a gateway, an SGLang router and two replicas, all on this machine",
+        short(&directory)
+    ));
     process::run(project(&gabion, &directory).args(["apply", "-y"]))?;
-    eprintln!("applied in {:.1} s", started.elapsed().as_secs_f64());
 
     heading("Asking the model through gateway, router and replica");
     let endpoints = process::output(project(&gabion, &directory).args(["output", "--format", "json"]))?;
@@ -161,39 +162,44 @@ pub(crate) fn ask(url: &str, model: &str, out: &mut dyn Write) -> Result<(), Fai
     Ok(())
 }
 
-fn next_steps(gabion: &Path, directory: &Path, url: &str, model: &str) {
+/// Returns a path as people type it in the current directory.
+fn short(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
-    let short = |path: &Path| match path.strip_prefix(&here) {
-        Ok(inside) => Path::new(".").join(inside).display().to_string(),
-        Err(_) => path.display().to_string(),
-    };
-    let command = format!("{} -C {}", short(gabion), short(directory));
-    let files = short(directory);
+    let short = path.strip_prefix(&here).unwrap_or(path);
+    short.display().to_string()
+}
+
+fn next_steps(gabion: &Path, directory: &Path, url: &str, model: &str) {
     let body =
         json!({ "model": model, "stream": true, "messages": [{ "role": "user", "content": "Hello" }] });
-    let mut curl = Command::new("curl");
-    curl.args([
-        "-N",
-        url,
-        "-H",
-        "Content-Type: application/json",
-        "-d",
-        &body.to_string(),
-    ]);
+    let body = process::quoted(&body.to_string());
+    let alias = process::quoted(&format!(
+        "{} -C {}",
+        process::quoted(&gabion.display().to_string()),
+        process::quoted(&directory.display().to_string())
+    ));
+    let files = short(directory);
     println!(
         "
 It runs. Ask it yourself:
-    {}
 
-Next:
-    write `policy: round_robin` in {files}/gateway.dstack.yml, then
-    {command} plan       what that changes, and why: the router is replaced, no replica is touched
-    {command} apply
-    {command} ps         what runs; end a replica with `kill PID`, then
-    {command} drift      what the world changed behind gabion's back
-    {command} apply      repairs exactly that
-    {command} destroy    takes everything away again",
-        process::shown(&curl),
+    curl -N {url} \\
+        -H 'Content-Type: application/json' \\
+        -d {body}
+
+What next? For this shell:
+
+    alias gabion={alias}
+
+  1. Write `policy: round_robin` in {files}/gateway.dstack.yml.
+         gabion plan      what that changes, and why: the router is replaced, no replica is touched
+         gabion apply     does it, without failing a request
+  2. Break something.
+         gabion ps        what runs; end a replica with `kill PID`
+         gabion drift     what the world changed behind your back
+         gabion apply     repairs exactly that
+  3. Clean up.
+         gabion destroy   takes everything away again"
     );
 }
 
@@ -209,6 +215,13 @@ mod tests {
         assert_eq!(found.as_deref(), Ok("http://127.0.0.1:4100/v1/chat/completions"));
         assert!(completions_url(r#"{"endpoints": {}}"#).is_err());
         assert!(completions_url("nothing").is_err());
+    }
+
+    #[test]
+    fn paths_are_short_where_they_can_be() {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(short(&here.join("examples/quickstart")), "examples/quickstart");
+        assert_eq!(short(Path::new("/elsewhere")), "/elsewhere");
     }
 
     #[test]
