@@ -73,6 +73,7 @@ fn change(at: &str, action: Action, document: Option<DocumentRef>) -> Change {
         inputs: (action != Action::Delete).then(Attributes::new),
         declaration: document.map(declaration),
         conditions: Vec::new(),
+        document: None,
         deleted_with: None,
         notes: Vec::new(),
     }

@@ -219,7 +219,9 @@ fn action_reason(change: &Change) -> Option<String> {
         Reason::Tainted if replaced => Some("replace_because_tainted"),
         Reason::Requested if replaced => Some("replace_by_request"),
         Reason::TriggeredBy(_) | Reason::DependencyReplaced(_) if replaced => Some("replace_by_triggers"),
-        Reason::Undeclared(_) if change.action == Action::Delete => Some("delete_because_no_resource_config"),
+        Reason::Undeclared(_) | Reason::Surplus(_) if change.action == Action::Delete => {
+            Some("delete_because_no_resource_config")
+        }
         _ => None,
     })?;
     Some(word.to_owned())

@@ -41,10 +41,12 @@ pub(crate) fn groups(plan: &Plan) -> Vec<Group<'_>> {
     type Key<'a> = (bool, Option<(&'a str, u32, &'a str, &'a str)>);
     let mut groups: BTreeMap<Key<'_>, Group<'_>> = BTreeMap::new();
     for change in plan.effective_changes() {
-        let document = change
-            .declaration
-            .as_ref()
-            .and_then(|declaration| declaration.document.as_ref());
+        let document = match (&change.declaration, change.reasons.first()) {
+            (Some(declaration), _) => declaration.document.as_ref(),
+            (None, Some(Reason::Surplus(document))) => Some(document),
+            (None, Some(Reason::Undeclared(_))) => None,
+            (None, _) => change.document.as_ref(),
+        };
         let key = document.map(|d| (&*d.place.file, d.place.line, &*d.document_type, &*d.name));
         groups
             .entry((key.is_none(), key))

@@ -52,6 +52,13 @@ pub(crate) fn reason(reason: &Reason) -> Option<String> {
         Reason::Incomplete => "an earlier run did not finish it".into(),
         Reason::Undeclared(None) => "no document declares it any more".into(),
         Reason::Undeclared(Some(place)) => format!("a `removed` document says so ({place})"),
+        Reason::Surplus(document) => {
+            format!(
+                "{} {} no longer asks for it",
+                document.document_type,
+                plain(&document.name)
+            )
+        }
         Reason::Requested => "`--replace` asks for it".into(),
         Reason::TriggeredBy(address) => {
             format!("its `replace_triggered_by` names {address}, which changes")

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::{ObjectId, ProviderName, ResourceAddress, Uid};
 use crate::provider::ObjectState;
-use crate::resource::{Condition, Place};
+use crate::resource::{Condition, DocumentRef, Place};
 use crate::schema::ReplaceOrder;
 use crate::state::record::Declaration;
 use crate::value::{AttributePath, Attributes, Value};
@@ -53,6 +53,9 @@ pub struct Change {
     /// What apply must check before and after.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+    /// The document that declared it when it was last applied; only of an object that goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<DocumentRef>,
     /// The object whose deletion deletes this one without a call of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_with: Option<Uid>,
@@ -99,6 +102,8 @@ pub enum Reason {
     Incomplete,
     /// The configuration no longer declares it. The place is where a `removed` document says so.
     Undeclared(Option<Place>),
+    /// The document that declared it is still there and asks for fewer of its kind, or does without it.
+    Surplus(DocumentRef),
     /// The person asked for its replacement.
     Requested,
     /// Something that its lifecycle names changed.

@@ -373,6 +373,7 @@ impl<'a> Decider<'a> {
                 inputs: Some(inputs),
                 declaration: Some(declaration),
                 conditions: Vec::new(),
+                document: None,
                 deleted_with: None,
                 notes: response.notes.clone(),
             },

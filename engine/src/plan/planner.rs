@@ -416,6 +416,7 @@ impl<'a> Planner<'a> {
                 inputs: None,
                 declaration: None,
                 conditions: Vec::new(),
+                document: None,
                 deleted_with: None,
                 notes: Vec::new(),
             })

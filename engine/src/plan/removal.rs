@@ -13,7 +13,7 @@ use crate::plan::known::Known;
 use crate::plan::options::PlanInput;
 use crate::plan::problem::Places;
 use crate::plan::selection::Selection;
-use crate::resource::Removed;
+use crate::resource::{DocumentRef, Removed};
 use crate::state::record::Record;
 use crate::value::Attributes;
 
@@ -36,6 +36,13 @@ pub(super) fn plan(
 ) -> Removals {
     let destroy = input.options.mode == Mode::Destroy;
     let removed = removed_documents(input, graph, places, problems);
+    let documents: BTreeMap<DocumentKey<'_>, &DocumentRef> = input
+        .configuration
+        .resources
+        .iter()
+        .map(|resource| &resource.document)
+        .map(|document| (Some((&*document.document_type, &*document.name)), document))
+        .collect();
     let mut removals = Removals {
         changes: Vec::new(),
         left_out: Vec::new(),
@@ -57,13 +64,24 @@ pub(super) fn plan(
         let reason = match (record.deposed, destroy) {
             (true, _) => Reason::Deposed,
             (false, true) => Reason::Destroy,
-            (false, false) => Reason::Undeclared(document.map(|document| document.place.clone())),
+            (false, false) => match (document, documents.get(&document_key(record))) {
+                (None, Some(document)) => Reason::Surplus((*document).clone()),
+                (document, _) => Reason::Undeclared(document.map(|document| document.place.clone())),
+            },
         };
         if let Some(change) = goes(input, known, record, reason, forget, problems) {
             removals.changes.push(change);
         }
     }
     removals
+}
+
+/// What makes a document the same one in record and configuration: its type and its name.
+type DocumentKey<'a> = Option<(&'a str, &'a str)>;
+
+fn document_key(record: &Record) -> DocumentKey<'_> {
+    let document = record.declaration.document.as_ref()?;
+    Some((&document.document_type, &document.name))
 }
 
 fn removed_documents<'a>(
@@ -170,6 +188,7 @@ fn change(
         inputs: None,
         declaration: None,
         conditions: Vec::new(),
+        document: record.declaration.document.clone(),
         deleted_with: None,
         notes: Vec::new(),
     }
