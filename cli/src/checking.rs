@@ -30,7 +30,7 @@ pub(crate) fn problems_of_inputs(
     } else {
         configuration
     };
-    let providers = wiring::providers(options, &configuration.project)?;
+    let providers = wiring::providers(options, &configuration.project, &State::default())?;
     let plan_options = PlanOptions {
         sources: project.project.sources.clone(),
         ..PlanOptions::default()

@@ -80,7 +80,7 @@ pub(crate) async fn make(
         add_import(&mut configuration, address, id)?;
     }
     let plan_options = plan_options(&request, project, options, commit(&directory))?;
-    let providers = wiring::providers(options, &configuration.project)?;
+    let providers = wiring::providers(options, &configuration.project, state)?;
     let gather_request = GatherRequest {
         state,
         configuration: &configuration,

@@ -10,8 +10,8 @@ use gabion_data::DataProvider;
 use gabion_engine::config::{DocumentRegistry, Settings};
 use gabion_engine::diagnostic::Diagnostic;
 use gabion_engine::provider::ProviderRegistry;
-use gabion_engine::state::StateStore;
 use gabion_engine::state::sqlite::SqliteStore;
+use gabion_engine::state::{State, StateStore};
 use gabion_inference::Inference;
 
 use crate::failure::Failure;
@@ -29,10 +29,14 @@ pub(crate) fn documents() -> DocumentRegistry {
 }
 
 /// Returns the providers of this build, configured for a project.
-pub(crate) fn providers(options: &Options, project: &str) -> Result<ProviderRegistry, Failure> {
+pub(crate) fn providers(
+    options: &Options,
+    project: &str,
+    state: &State,
+) -> Result<ProviderRegistry, Failure> {
     let mut registry = ProviderRegistry::default();
     registry.register(Arc::new(DataProvider::default()));
-    machines::register(&mut registry, options, project)?;
+    machines::register(&mut registry, options, project, state)?;
     Ok(registry)
 }
 

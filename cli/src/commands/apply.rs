@@ -222,7 +222,7 @@ async fn saved(args: &Apply, context: &Context) -> Outcome {
     let outcome = match check(&journal.state()) {
         Err(failure) => Err(failure),
         Ok(()) => {
-            let providers = wiring::providers(options, &plan.project);
+            let providers = wiring::providers(options, &plan.project, &journal.state());
             match providers {
                 Err(failure) => Err(failure),
                 Ok(providers) => {

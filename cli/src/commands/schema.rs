@@ -20,6 +20,7 @@ use crate::render::reference::{
 };
 use crate::wire::{DiagnosticsJson, EventLineJson, PlanJson};
 use crate::wiring;
+use gabion_engine::state::State;
 
 /// Prints one schema, or the names of all; or writes all, or the reference, into a directory.
 pub(crate) fn run(args: &Schema, context: &Context) -> Outcome {
@@ -85,7 +86,7 @@ fn reference(context: &Context) -> Result<Pages, Failure> {
             })
         })
         .collect();
-    let providers = wiring::providers(&context.options, "reference")?;
+    let providers = wiring::providers(&context.options, "reference", &State::default())?;
     let types: Vec<&ResourceSchema> = providers
         .resource_types()
         .filter_map(|resource_type| providers.schema(resource_type))

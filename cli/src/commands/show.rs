@@ -13,12 +13,13 @@ use crate::render::plan_text;
 use crate::show::print_plan;
 use crate::state_access::sentence;
 use crate::wiring;
+use gabion_engine::state::State;
 
 /// Prints a saved plan, or what it does to one resource.
 pub(crate) fn run(args: &Show, context: &Context) -> Outcome {
     let options = &context.options;
     let mut plan = read_plan(&args.plan)?;
-    let providers = wiring::providers(options, &plan.project)?;
+    let providers = wiring::providers(options, &plan.project, &State::default())?;
     let next = format!(
         "{} apply {}",
         options.program,

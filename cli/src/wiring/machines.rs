@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use gabion_agent::access::Agents;
 use gabion_engine::provider::ProviderRegistry;
+use gabion_engine::state::State;
 use gabion_engine::state::record::Record;
 use gabion_gateway::{GatewayConfig, GatewayProvider};
 use gabion_host::package::{Ecosystem, PackageSpec, PackageStore};
@@ -40,18 +41,20 @@ pub(super) fn register(
     registry: &mut ProviderRegistry,
     options: &Options,
     project: &str,
+    state: &State,
 ) -> Result<(), Failure> {
+    let data_root = recorded_data_root(state).unwrap_or_else(|| data_root(options));
     let machines = Machines::local();
-    let agents = Agents::new(machines.clone(), data_root(options));
+    let agents = Agents::new(machines.clone(), &data_root);
     let ports = PortRegistry::new(options.dirs.state.join("ports.json"));
     let gateway = GatewayConfig {
-        data_root: data_root(options),
+        data_root: data_root.clone(),
         ports: ports.clone(),
         machines: machines.clone(),
         project: project.to_owned(),
     };
     let config = HostConfig {
-        data_root: data_root(options),
+        data_root,
         package_store: PackageStore {
             cache_root: options.dirs.cache.clone(),
             python: options
@@ -72,6 +75,20 @@ pub(super) fn register(
     registry.register(Arc::new(RouterProvider::new(agents)));
     registry.register(Arc::new(GatewayProvider::new(gateway)));
     Ok(())
+}
+
+/// Returns where the units of a project are that has some.
+///
+/// The record knows: whoever runs gabion with another `HOME` (`sudo`, a scheduled job) must find them, not miss them all.
+fn recorded_data_root(state: &State) -> Option<PathBuf> {
+    state
+        .current_records()
+        .chain(state.deposed_records())
+        .find_map(|record| {
+            let directory = unit_directory(record)?;
+            let root = directory.path().parent()?.parent()?;
+            root.is_absolute().then(|| root.to_owned())
+        })
 }
 
 /// Returns where the units of all projects of the user are.

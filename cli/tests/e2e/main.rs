@@ -15,6 +15,7 @@
 
 mod access;
 mod drift;
+mod elsewhere;
 mod failing_probe;
 mod harness;
 mod keeper;

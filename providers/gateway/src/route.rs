@@ -432,7 +432,10 @@ async fn put(
         };
         put_router(&client, &fence, known).await?;
     }
-    call.phase("drain");
+    // A new route takes requests from nobody.
+    if recorded.id.is_some() {
+        call.phase("drain");
+    }
     let drain = drain_seconds(reader, call);
     let drained = client
         .put_route(&fence, route.clone(), drain)

@@ -31,7 +31,7 @@ pub(crate) async fn run(address: &ResourceAddress, context: &Context) -> Outcome
     let project = LoadedProject::read(options);
     let state = StateAccess::of(&project, options)?.load_existing().await?;
     let record = find(&state, address)?;
-    let providers = wiring::providers(options, &project.project.settings.project.value)?;
+    let providers = wiring::providers(options, &project.project.settings.project.value, &state)?;
     let catalogue = Catalogue::of(&providers);
     let text = match options.format {
         Format::Json => format!("{:#}\n", to_json(record, &catalogue)),
