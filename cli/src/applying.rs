@@ -259,6 +259,8 @@ pub(crate) fn print_endpoints(context: &Context, plan: &Plan, report: Option<&Ap
                 let _ = writeln!(text, "| {} | {} |", prose(name), cell_code(&shown(value)));
             }
         }
+        // What was not finished may not answer yet; what to do next is to go on.
+        Format::Text if report.is_some_and(|report| !report.is_complete()) => {}
         Format::Text if plan.mode == Mode::Apply && !endpoints.is_empty() && plan.has_changes() => {
             let theme = printer.data_theme();
             let _ = writeln!(text, "\n{0}Endpoints{0:#}", theme.strong);

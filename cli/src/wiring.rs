@@ -18,7 +18,7 @@ use crate::failure::Failure;
 use crate::options::Options;
 
 pub(crate) use agent::{serve_agent, start_unit, unit_exec};
-pub(crate) use machines::{LogPart, UnitReport, follow_log, log_tail, unit_report};
+pub(crate) use machines::{LogPart, UnitReport, follow_log, log_tail, unit_report, units_root};
 
 /// The stores of this build.
 const STORES: [&str; 1] = ["sqlite"];

@@ -1,5 +1,7 @@
 //! `gabion logs`: what programs print.
 
+use std::path::Path;
+
 use gabion_engine::state::State;
 use gabion_engine::state::record::Record;
 
@@ -9,19 +11,20 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::project::LoadedProject;
 use crate::state_access::StateAccess;
-use crate::wiring::{LogPart, follow_log, log_tail, unit_report};
+use crate::wiring::{LogPart, follow_log, log_tail, unit_report, units_root};
 
 /// Prints the logs of what a name means.
 pub(crate) async fn run(args: &Logs, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let project = LoadedProject::read(options);
     let state = StateAccess::of(&project, options)?.load_existing().await?;
-    let found = find(&state, &args.name)?;
+    let root = units_root(options, &state);
+    let found = find(&state, &root, &args.name)?;
     let several = found.len() > 1;
     let mut parts: Vec<(String, LogPart)> = Vec::new();
     for record in found {
         let name = record.address.name.to_string();
-        let Some((part, text)) = log_tail(record, args.lines) else {
+        let Some((part, text)) = log_tail(record, &root, args.lines) else {
             continue;
         };
         let text = text.map_err(|error| {
@@ -97,10 +100,10 @@ fn print(context: &Context, name: &str, text: &str, several: bool) {
 }
 
 /// Returns the programs that a name means: an address, the name of a resource or its beginning, or a document's name.
-fn find<'a>(state: &'a State, name: &str) -> Result<Vec<&'a Record>, Failure> {
+fn find<'a>(state: &'a State, root: &Path, name: &str) -> Result<Vec<&'a Record>, Failure> {
     let programs: Vec<&Record> = state
         .current_records()
-        .filter(|record| unit_report(record).is_some())
+        .filter(|record| unit_report(record, root).is_some())
         .collect();
     let exact =
         |record: &&&Record| record.address.to_string() == name || record.address.name.as_str() == name;

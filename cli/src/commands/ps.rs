@@ -16,7 +16,7 @@ use crate::render::markdown::{cell_code, prose};
 use crate::render::progress::elapsed;
 use crate::render::words::plain;
 use crate::state_access::StateAccess;
-use crate::wiring::{UnitReport, unit_report};
+use crate::wiring::{UnitReport, unit_report, units_root};
 
 /// One program.
 struct Row<'a> {
@@ -29,13 +29,14 @@ pub(crate) async fn run(_: &Ps, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let project = LoadedProject::read(options);
     let state = StateAccess::of(&project, options)?.load().await?;
+    let root = units_root(options, &state);
     let rows: Vec<Row<'_>> = state
         .current_records()
         .chain(state.deposed_records())
         .filter_map(|record| {
             Some(Row {
                 record,
-                unit: unit_report(record)?,
+                unit: unit_report(record, &root)?,
             })
         })
         .collect();

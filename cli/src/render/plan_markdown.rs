@@ -7,7 +7,7 @@ use gabion_engine::plan::{Mode, Plan};
 
 use super::drift_markdown;
 use super::markdown::{cell_code, code, fenced, html, prose};
-use super::value::{Line, Sign, attribute_lines, inline, split_computed};
+use super::value::{Line, Sign, attribute_lines, inline, split};
 use super::view::{self, PlanContext};
 use super::words::{self, count};
 
@@ -213,13 +213,19 @@ fn diff_body(change: &Change) -> String {
     if matches!(change.action, Action::Delete | Action::Forget) {
         return String::new();
     }
-    let (shown, computed) = split_computed(change);
+    let split = split(change);
     let mut body = String::new();
-    for line in shown.into_iter().flat_map(attribute_lines) {
+    for line in split.shown.into_iter().flat_map(attribute_lines) {
         push_line(&mut body, &line);
     }
-    if !computed.is_empty() {
-        body.push_str(&format!("# known after apply: {}\n", computed.join(", ")));
+    if !split.computed.is_empty() {
+        body.push_str(&format!("# known after apply: {}\n", split.computed.join(", ")));
+    }
+    if !split.again.is_empty() {
+        body.push_str(&format!(
+            "# set again, as they cannot be read: {}\n",
+            split.again.join(", ")
+        ));
     }
     body
 }

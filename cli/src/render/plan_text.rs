@@ -9,7 +9,7 @@ use gabion_engine::world::Refresh;
 
 use super::drift_text;
 use super::theme::Theme;
-use super::value::{Line, Sign, attribute_lines, inline, split_computed};
+use super::value::{Line, Sign, attribute_lines, inline, split};
 use super::view::{self, PlanContext};
 use super::words::{self, count, plain};
 
@@ -126,8 +126,8 @@ fn write_attributes(out: &mut dyn Write, change: &Change, theme: &Theme) -> fmt:
     if matches!(change.action, Action::Delete | Action::Forget) {
         return Ok(());
     }
-    let (shown, computed) = split_computed(change);
-    let blocks: Vec<Vec<Line>> = shown.into_iter().map(attribute_lines).collect();
+    let split = split(change);
+    let blocks: Vec<Vec<Line>> = split.shown.into_iter().map(attribute_lines).collect();
     let width = blocks
         .iter()
         .filter_map(|lines| lines.first())
@@ -138,8 +138,11 @@ fn write_attributes(out: &mut dyn Write, change: &Change, theme: &Theme) -> fmt:
     for line in blocks.iter().flatten() {
         write_line(out, line, width, 8, theme)?;
     }
-    if !computed.is_empty() {
-        write_wrapped(out, "known after apply: ", &computed, theme)?;
+    if !split.computed.is_empty() {
+        write_wrapped(out, "known after apply: ", &split.computed, theme)?;
+    }
+    if !split.again.is_empty() {
+        write_wrapped(out, "set again, as they cannot be read: ", &split.again, theme)?;
     }
     Ok(())
 }

@@ -415,15 +415,33 @@ fn structured(text: &str) -> Option<Value> {
     Some(Value::from_json(&json))
 }
 
-/// Splits the attributes of a change into those worth a line each and the names of those that only apply knows.
+/// Returns whether a change sets an attribute to what is recorded: an earlier run failed, and what is there cannot be
+/// read.
+pub(crate) fn is_set_again(attribute: &AttributeChange) -> bool {
+    attribute.after.is_some() && attribute.before == attribute.after
+}
+
+/// The attributes of a change.
+pub(crate) struct Split<'a> {
+    /// Those worth a line each.
+    pub(crate) shown: Vec<&'a AttributeChange>,
+    /// The names of those that only apply knows.
+    pub(crate) computed: Vec<String>,
+    /// The names of those that are set to what is recorded.
+    pub(crate) again: Vec<String>,
+}
+
+/// Splits the attributes of a change.
 ///
 /// What the provider computes anew for a new object says nothing about why it is made.
-pub(crate) fn split_computed(change: &Change) -> (Vec<&AttributeChange>, Vec<String>) {
+pub(crate) fn split(change: &Change) -> Split<'_> {
     let is_new = matches!(change.action, Action::Create | Action::Replace(_));
     let mut shown = Vec::new();
     let mut computed = Vec::new();
+    let mut again = Vec::new();
     for attribute in &change.attributes {
         match &attribute.after {
+            _ if is_set_again(attribute) => again.push(plain(&attribute.path.to_string())),
             Some(Value::Unknown(unknown))
                 if unknown.template.is_none() && is_new && !attribute.forces_replacement =>
             {
@@ -432,5 +450,9 @@ pub(crate) fn split_computed(change: &Change) -> (Vec<&AttributeChange>, Vec<Str
             _ => shown.push(attribute),
         }
     }
-    (shown, computed)
+    Split {
+        shown,
+        computed,
+        again,
+    }
 }

@@ -14,7 +14,7 @@ use gabion_engine::schema::ReplaceOrder;
 use gabion_engine::value::{AttributePath, Value};
 
 use super::catalogue::Catalogue;
-use super::value::inline;
+use super::value::{inline, is_set_again};
 use super::words::{self, path_list, plain};
 
 /// What a rendering needs beside the plan.
@@ -186,7 +186,7 @@ fn causes<'a>(
     };
     let mut causes: Vec<(&Cause, Vec<AttributePath>)> = Vec::new();
     for attribute in attributes {
-        if told.iter().any(|other| other.path == attribute.path) {
+        if told.iter().any(|other| other.path == attribute.path) || is_set_again(attribute) {
             continue;
         }
         match causes.iter_mut().find(|(cause, _)| same(cause, &attribute.cause)) {

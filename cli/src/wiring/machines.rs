@@ -43,7 +43,7 @@ pub(super) fn register(
     project: &str,
     state: &State,
 ) -> Result<(), Failure> {
-    let data_root = recorded_data_root(state).unwrap_or_else(|| data_root(options));
+    let data_root = units_root(options, state);
     let machines = Machines::local();
     let agents = Agents::new(machines.clone(), &data_root);
     let ports = PortRegistry::new(options.dirs.state.join("ports.json"));
@@ -77,18 +77,19 @@ pub(super) fn register(
     Ok(())
 }
 
-/// Returns where the units of a project are that has some.
+/// Returns where the units of a project are.
 ///
-/// The record knows: whoever runs gabion with another `HOME` (`sudo`, a scheduled job) must find them, not miss them all.
-fn recorded_data_root(state: &State) -> Option<PathBuf> {
-    state
+/// The records know: whoever runs gabion with another `HOME` (`sudo`, a scheduled job) must find them, not miss them all.
+pub(crate) fn units_root(options: &Options, state: &State) -> PathBuf {
+    let recorded = state
         .current_records()
         .chain(state.deposed_records())
+        .filter(|record| record.address.resource_type.as_str() == HOST_UNIT)
         .find_map(|record| {
-            let directory = unit_directory(record)?;
-            let root = directory.path().parent()?.parent()?;
+            let root = Path::new(recorded_directory(record)?).parent()?.parent()?;
             root.is_absolute().then(|| root.to_owned())
-        })
+        });
+    recorded.unwrap_or_else(|| data_root(options))
 }
 
 /// Returns where the units of all projects of the user are.
@@ -154,14 +155,11 @@ pub(crate) struct UnitReport {
 }
 
 /// Returns what the program behind a record is doing; `None` when the record is of no program.
-pub(crate) fn unit_report(record: &Record) -> Option<UnitReport> {
-    let directory = unit_directory(record)?;
+pub(crate) fn unit_report(record: &Record, root: &Path) -> Option<UnitReport> {
+    let directory = unit_directory(record, root)?;
     let text = |name: &str| {
-        record
-            .attributes
-            .get(name)
-            .and_then(|value| value.as_str())
-            .map(str::to_owned)
+        let value = record.attributes.get(name).or_else(|| record.inputs.get(name));
+        value.and_then(|value| value.as_str()).map(str::to_owned)
     };
     let (status, running, pid, uptime) = match unit::inspect(&directory) {
         _ if !directory.exists() => ("gone".to_owned(), false, None, None),
@@ -194,12 +192,23 @@ pub(crate) fn unit_report(record: &Record) -> Option<UnitReport> {
     })
 }
 
-fn unit_directory(record: &Record) -> Option<UnitDirectory> {
+/// Returns the directory of a unit; of one that was never finished, by its name below `root`.
+fn unit_directory(record: &Record, root: &Path) -> Option<UnitDirectory> {
     if record.address.resource_type.as_str() != HOST_UNIT {
         return None;
     }
-    let path = record.attributes.get("unit_dir")?.as_str()?;
-    Some(UnitDirectory::at(path))
+    if let Some(path) = recorded_directory(record) {
+        return Some(UnitDirectory::at(path));
+    }
+    let name = match &record.id {
+        Some(id) => id.to_string(),
+        None => record.uid.to_string(),
+    };
+    UnitDirectory::new(root, &name).ok()
+}
+
+fn recorded_directory(record: &Record) -> Option<&str> {
+    record.attributes.get("unit_dir")?.as_str()
 }
 
 /// Returns how long ago a process started, by the kernel's clocks.
@@ -218,9 +227,13 @@ pub(crate) struct LogPart {
 }
 
 /// Returns the last lines of a program's log; `None` when the record is of no program.
-pub(crate) fn log_tail(record: &Record, lines: usize) -> Option<(LogPart, std::io::Result<String>)> {
+pub(crate) fn log_tail(
+    record: &Record,
+    root: &Path,
+    lines: usize,
+) -> Option<(LogPart, std::io::Result<String>)> {
     const MOST: u64 = 16 << 20;
-    let directory = unit_directory(record)?;
+    let directory = unit_directory(record, root)?;
     let text = unit::tail(&directory, lines, MOST);
     Some((LogPart { directory }, text))
 }

@@ -42,14 +42,27 @@ fn a_replica_that_never_gets_ready_fails_in_time_and_the_next_apply_goes_on() {
         .says("/never-there")
         .says("404");
     for skipped in ["router_worker.broken/default/0", "gateway_route.broken"] {
-        let apply = apply.stdout.clone() + &apply.stderr;
+        let said = apply.stdout.clone() + &apply.stderr;
         assert!(
-            apply
-                .lines()
+            said.lines()
                 .any(|line| line.contains(skipped) && line.contains("skipped")),
             "{skipped}:\n{apply}"
         );
     }
+    // The plan shows the endpoints that there shall be; at the end they are not all there.
+    assert_eq!(apply.stdout.matches("Endpoints").count(), 1, "{apply}");
+    // What goes on running can be looked at.
+    project.run(&["ps"]).succeeds().says("broken/default/0");
+    project
+        .run(&["logs", "broken/default/0"])
+        .succeeds()
+        .says("serving broken/model on");
+    // Nothing about it was changed since.
+    let plan = project
+        .run(&["plan"])
+        .succeeds()
+        .says("an earlier run did not finish it");
+    assert!(!plan.stdout.contains("changed at broken.dstack.yml"), "{plan}");
     // The rest was applied and serves.
     let router = project.url("host_unit.my-gateway/router/qwen");
     assert_eq!(project.workers(&router).unwrap().len(), 3);
