@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::plan::Mode;
-use gabion_engine::plan::change::{Drift, DriftKind, DriftVerdict};
+use gabion_engine::plan::change::{Drift, DriftKind, DriftVerdict, Reason};
 use gabion_engine::provider::{ListedObject, ReadOutcome};
 use gabion_engine::state::State;
 use gabion_engine::state::event::EventBody;
@@ -277,6 +277,19 @@ fn write_text(
             theme.good,
             count(objects, "object")
         );
+        let unfinished = planned.plan.changes.iter();
+        let unfinished = unfinished
+            .filter(|change| change.reasons.contains(&Reason::Incomplete))
+            .count();
+        if unfinished > 0 {
+            let was = if unfinished == 1 { "was" } else { "were" };
+            let _ = writeln!(
+                text,
+                "{} {was} not finished by an earlier run.\n\n{strong}Next:{strong:#} {program} plan",
+                count(unfinished, "object"),
+                strong = theme.strong
+            );
+        }
         return;
     }
     let mut parts = Vec::new();

@@ -13,7 +13,7 @@ use super::words::{self, count, plain};
 pub(crate) fn write_section(out: &mut dyn Write, drift: &[&Drift], theme: &Theme) -> fmt::Result {
     writeln!(
         out,
-        "{strong}Changed outside gabion{strong:#} {dim}recorded → there is{dim:#}",
+        "{strong}Changed outside gabion{strong:#} {dim}(recorded → there is){dim:#}",
         strong = theme.strong,
         dim = theme.dim
     )?;
@@ -73,6 +73,10 @@ fn attribute_lines(drift: &AttributeDrift) -> Vec<Line> {
                 if drift.desired != drift.recorded && !drift.sensitive =>
             {
                 format!("will become {}", inline(desired))
+            }
+            // What was never recorded cannot be put back.
+            _ if drift.verdict == DriftVerdict::Reverted && drift.recorded.is_none() => {
+                "will be taken away".into()
             }
             _ => words::verdict(drift.verdict).to_owned(),
         };
