@@ -309,6 +309,35 @@ async fn the_head_mark_shows_a_store_that_lost_something() {
 }
 
 #[tokio::test]
+async fn a_store_without_objects_may_go() {
+    let directory = tempfile::tempdir().unwrap();
+    let mark = HeadMark::new(directory.path(), std::path::Path::new("/project"), "");
+    let with_mark = || {
+        let mut options = options();
+        options.head_mark = Some(mark.clone());
+        options
+    };
+    let journal = Journal::open(Arc::new(MemoryStore::new()), with_mark())
+        .await
+        .unwrap();
+    journal.close().await.unwrap();
+    assert_eq!(mark.read().unwrap().unwrap().objects, Some(0));
+
+    // The directory was removed and made again: a new project, whose mark takes the place of the old one.
+    let store = MemoryStore::new();
+    assert!(load_for_reading(&store, Some(&mark)).await.unwrap().is_empty());
+    let journal = Journal::open(Arc::new(store.clone()), with_mark()).await.unwrap();
+    journal.commit(vec![create(1, 1, "a")]).await.unwrap();
+    journal.close().await.unwrap();
+    assert_eq!(mark.read().unwrap().unwrap().objects, Some(1));
+    let missing = load_for_reading(&MemoryStore::new(), Some(&mark)).await;
+    let Err(OpenError::Head(error @ HeadError::Missing { .. })) = missing else {
+        panic!("{missing:?}");
+    };
+    assert!(error.to_string().contains("it had 1 object and"), "{error}");
+}
+
+#[tokio::test]
 async fn nothing_is_written_when_its_loss_could_not_be_seen() {
     let directory = tempfile::tempdir().unwrap();
     let mark = HeadMark::new(directory.path(), std::path::Path::new("/project"), "");

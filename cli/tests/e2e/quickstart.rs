@@ -73,4 +73,8 @@ fn quickstart_is_applied_used_and_leaves_nothing_behind() {
     );
     let registry = PortRegistry::new(project.user_directory().join("state/gabion/ports.json"));
     assert_eq!(registry.leases().unwrap(), BTreeMap::new());
+
+    // Whoever removes the rest by hand has lost nothing.
+    std::fs::remove_dir_all(project.directory().join(".gabion")).unwrap();
+    project.run(&["plan", "--detailed-exitcode"]).exits(2);
 }

@@ -38,11 +38,12 @@ struct WrittenMark {
 /// What a store and its mark say together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Continuity {
-    /// There is neither store nor mark: a new project.
+    /// There is neither store nor mark, or the store is gone and recorded no object any more: a new project.
     New,
     /// The store is where the mark says, or ahead of it.
     Continued,
-    /// There is a store and no mark: nobody used it from here before.
+    /// There is a store and no mark, or one of another store that recorded no object any more: nobody used it from here
+    /// before.
     Unmarked,
 }
 
@@ -51,8 +52,8 @@ pub enum Continuity {
 pub enum HeadError {
     /// There is a mark and no store.
     #[error(
-        "the state at {location} is missing: it had {} events when it was last written (lineage {})",
-        mark.sequence, mark.lineage
+        "the state at {location} is missing: it had {} when it was last written (lineage {})",
+        recorded(mark), mark.lineage
     )]
     Missing {
         /// Where the state should be.
@@ -121,6 +122,15 @@ pub enum HeadError {
     /// The store could not be asked.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Says how much a state held.
+fn recorded(mark: &Head) -> String {
+    match mark.objects {
+        None => format!("{} events", mark.sequence),
+        Some(1) => format!("1 object and {} events", mark.sequence),
+        Some(objects) => format!("{objects} objects and {} events", mark.sequence),
+    }
 }
 
 impl HeadError {
@@ -234,6 +244,11 @@ impl HeadMark {
         let (mark, found) = match (mark, loaded.and_then(State::head)) {
             (None, None) => return Ok(Continuity::New),
             (None, Some(_)) => return Ok(Continuity::Unmarked),
+            // Who destroyed everything and removed the directory has lost nothing.
+            (Some(mark), None) if mark.objects == Some(0) => return Ok(Continuity::New),
+            (Some(mark), Some(found)) if mark.objects == Some(0) && mark.lineage != found.lineage => {
+                return Ok(Continuity::Unmarked);
+            }
             (Some(mark), None) => {
                 return Err(HeadError::Missing { location, mark, path });
             }

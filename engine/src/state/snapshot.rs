@@ -76,6 +76,9 @@ pub struct Head {
     pub sequence: u64,
     /// The hash of the last event, in hexadecimal.
     pub chain: Arc<str>,
+    /// How many objects are recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<usize>,
 }
 
 impl State {
@@ -162,6 +165,7 @@ impl State {
             lineage: self.lineage?,
             sequence: self.serial,
             chain: self.chain.clone(),
+            objects: Some(self.records.len()),
         })
     }
 
