@@ -23,20 +23,19 @@ pub(crate) fn problems_of_inputs(
     configuration: &Configuration,
     has_errors: bool,
 ) -> Result<Diagnostics, Failure> {
-    let alone;
-    let configuration = if has_errors {
-        alone = without_references(configuration);
-        &alone
-    } else {
-        configuration
+    let mut configuration = match has_errors {
+        true => without_references(configuration),
+        false => configuration.clone(),
     };
+    // Whether an object to import is there is the world's to say.
+    configuration.directives.imports.clear();
     let providers = wiring::providers(options, &configuration.project, &State::default())?;
     let plan_options = PlanOptions {
         sources: project.project.sources.clone(),
         ..PlanOptions::default()
     };
     let (_, problems) = plan(&PlanInput {
-        configuration,
+        configuration: &configuration,
         state: &State::default(),
         world: &World::unread(jiff::Timestamp::UNIX_EPOCH),
         providers: &providers,

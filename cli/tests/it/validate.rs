@@ -32,3 +32,11 @@ fn json_lists_every_problem() {
     let wire: DiagnosticsJson = serde_json::from_str(&good.out).unwrap();
     assert!(wire.valid && wire.diagnostics.is_empty());
 }
+
+#[test]
+fn an_import_is_not_looked_for() {
+    let project = Project::with(
+        "type: resource\nkind: gabion_data\nname: a\n---\ntype: import\nto: gabion_data.a\nid: 01a202c3\n",
+    );
+    project.exits(0, &["validate"]);
+}

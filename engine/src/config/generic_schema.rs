@@ -42,7 +42,7 @@ pub(super) fn json_schema(document_type: &str) -> Option<Value> {
         ),
         "moved" => (
             "Says that a recorded object has another address now.",
-            json!({"type": "moved", "from": "gabion_data.greeting", "to": "gabion_data.banner"}),
+            json!({"type": "moved", "from": "gateway_listener.entrance", "to": "gateway_listener.front"}),
             json!(["type", "from", "to"]),
             json!({"type": {"const": "moved"}, "from": text("The old address."), "to": text("The new address.")}),
         ),
