@@ -2,7 +2,7 @@
 //! cancellation, and a provider that panics.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::control::ApplyControl;
-use crate::address::{Lineage, ObjectId, OperationId, ResourceAddress, Uid};
+use crate::address::{Lineage, ObjectId, OperationId, ProviderName, ResourceAddress, Uid};
 use crate::panic::panic_message;
 use crate::plan::step::StepId;
 use crate::provider::{
@@ -111,8 +111,11 @@ impl Launch {
         let deadline = Instant::now() + self.timeout;
         let sink = Arc::new(Sink {
             step: self.step,
+            operation: self.operation,
+            action: self.request.action(),
+            provider: self.provider.schema().name.clone(),
             messages: self.messages.clone(),
-            id: Mutex::default(),
+            object: Mutex::default(),
         });
         let lease_lost = AtomicBool::new(false);
         let result = self
@@ -236,22 +239,68 @@ fn seconds(duration: Duration) -> String {
 /// Where one call's checkpoints and phases go.
 struct Sink {
     step: StepId,
+    operation: OperationId,
+    action: CallAction,
+    provider: ProviderName,
     messages: mpsc::UnboundedSender<Message>,
-    /// The id that was made durable.
-    id: Mutex<Option<ObjectId>>,
+    object: Mutex<Named>,
+}
+
+/// What the call's object was called.
+#[derive(Default)]
+struct Named {
+    /// The first id that was told. Every other one is refused, also before the first is durable.
+    id: Option<ObjectId>,
+    durable: bool,
 }
 
 impl Sink {
-    fn durable_id(&self) -> Option<ObjectId> {
-        self.id.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn object(&self) -> MutexGuard<'_, Named> {
+        // Every change is a plain assignment.
+        self.object.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Something that has an id exists: such a call had an effect, whatever the provider says.
     fn judge(&self, error: ProviderError) -> ProviderError {
-        if error.effect == Effect::None && self.durable_id().is_some() {
+        if error.effect == Effect::None && self.object().durable {
             return error.with_effect(Effect::Partial);
         }
         error
+    }
+
+    /// Takes an id for the call's object, the only one that it may have.
+    fn claim(&self, operation: OperationId, id: &ObjectId) -> Result<(), ProviderError> {
+        if operation != self.operation {
+            return Err(self.breach("it told an object's id under the operation of another call"));
+        }
+        if self.action == CallAction::Delete {
+            return Err(self.breach(&format!(
+                "it told the id `{id}` during a deletion, whose object is recorded already"
+            )));
+        }
+        if id.as_str().is_empty() {
+            return Err(self.breach("it told an empty id"));
+        }
+        let mut object = self.object();
+        match &object.id {
+            Some(known) if known != id => {
+                let both = format!("it called one object `{known}` and then `{id}`");
+                Err(self.breach(&both))
+            }
+            _ => {
+                object.id = Some(id.clone());
+                Ok(())
+            }
+        }
+    }
+
+    fn breach(&self, what: &str) -> ProviderError {
+        ProviderError::new(
+            ErrorClass::Invalid,
+            format!("Provider `{}` broke its contract: {what}.", self.provider),
+        )
+        .with_effect(Effect::Partial)
+        .with_hint("report this to the provider's authors")
     }
 }
 
@@ -263,19 +312,7 @@ impl CallSink for Sink {
         id: ObjectId,
         private: serde_json::Value,
     ) -> Result<(), ProviderError> {
-        match self.durable_id() {
-            Some(known) if known != id => {
-                return Err(ProviderError::new(
-                    ErrorClass::Invalid,
-                    format!(
-                        "The provider broke its contract: it called one object `{known}` and then `{id}`."
-                    ),
-                )
-                .with_effect(Effect::Partial)
-                .with_hint("report this to the provider's authors"));
-            }
-            _ => {}
-        }
+        self.claim(operation, &id)?;
         let (reply, answer) = oneshot::channel();
         let unwritten = || {
             ProviderError::new(
@@ -287,13 +324,13 @@ impl CallSink for Sink {
             .send(Message::Checkpoint {
                 step: self.step,
                 operation,
-                id: id.clone(),
+                id,
                 private,
                 reply,
             })
             .map_err(|_| unwritten())?;
         answer.await.map_err(|_| unwritten())??;
-        *self.id.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
+        self.object().durable = true;
         Ok(())
     }
 

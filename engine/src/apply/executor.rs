@@ -3,11 +3,13 @@
 //! One task owns the run: it alone decides what starts, writes the log and speaks to the observer. Calls run as tasks of
 //! their own and send it messages. Each round it takes in whatever was said meanwhile, and makes one commit of it all:
 //! the results, the checkpoints, and the intents of the steps that the results released. Only when that is durable do
-//! those calls start.
+//! those calls start. An event that does not fit the state is its own step's failure, and never comes into the commit
+//! that carries those of others.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -25,8 +27,10 @@ use crate::address::{Lineage, ObjectId, OperationId, ResourceAddress, Uid};
 use crate::plan;
 use crate::plan::resume::Progress;
 use crate::plan::step::{StepId, StepOperation};
-use crate::provider::ProviderError;
-use crate::state::event::{EventBody, Intent};
+use crate::provider::{ErrorClass, ProviderError};
+use crate::state::State;
+use crate::state::event::{Event, EventBody, Intent};
+use crate::state::fold::FoldError;
 use crate::state::journal::{Journal, JournalError};
 
 /// Carries out a plan, whose bindings were checked before, and writes everything to the journal.
@@ -167,6 +171,8 @@ pub(super) enum Stopped {
 pub(super) struct Batch {
     pub(super) events: Vec<EventBody>,
     pub(super) effects: Vec<Effects>,
+    /// The state as it will be after these events.
+    ahead: Option<State>,
 }
 
 impl Batch {
@@ -224,17 +230,18 @@ impl Run<'_> {
             };
             let step = &self.request.plan.steps[id.0 as usize];
             match self.preparer.prepare(&self.view, step) {
-                Ok(Prepared::Call(call)) => {
-                    starting += 1;
-                    self.intend(id, call, batch);
-                }
-                Ok(Prepared::Finished { events, outcome }) => {
-                    for event in &events {
-                        if let EventBody::DeletedWith { uid, .. } = event {
-                            self.view.removed(*uid);
-                        }
+                Ok(Prepared::Call(call)) => match self.intend(id, call, batch) {
+                    Ok(()) => starting += 1,
+                    Err(error) => {
+                        let error = misfit("It was not sent", &error);
+                        self.settle(id, StepOutcome::Failed(error), None, batch);
                     }
-                    batch.events.extend(events);
+                },
+                Ok(Prepared::Finished { events, outcome }) => {
+                    let outcome = match self.note(events, batch) {
+                        Ok(()) => outcome,
+                        Err(error) => StepOutcome::Failed(misfit("It was not done", &error)),
+                    };
                     self.settle(id, outcome, None, batch);
                 }
                 Err(error) => {
@@ -251,14 +258,48 @@ impl Run<'_> {
         }
     }
 
+    /// Puts an event into the commit.
+    ///
+    /// # Errors
+    /// When it does not fit the state that the events before it lead to; it is left out then.
+    pub(super) fn record(&self, body: EventBody, batch: &mut Batch) -> Result<(), FoldError> {
+        let ahead = batch.ahead.get_or_insert_with(|| State::clone(&self.view.state));
+        let event = Event {
+            sequence: ahead.serial + 1,
+            // The journal stamps and chains the events; whether they fit does not depend on that.
+            at: Timestamp::UNIX_EPOCH,
+            run: self.journal.run_id(),
+            epoch: self.journal.epoch(),
+            body,
+        };
+        ahead.fold_hashed(&event, Arc::default())?;
+        batch.events.push(event.body);
+        Ok(())
+    }
+
+    /// Puts what a step without a call says into the commit.
+    fn note(&mut self, events: Vec<EventBody>, batch: &mut Batch) -> Result<(), FoldError> {
+        for event in events {
+            let gone = match &event {
+                EventBody::DeletedWith { uid, .. } => Some(*uid),
+                _ => None,
+            };
+            self.record(event, batch)?;
+            if let Some(uid) = gone {
+                self.view.removed(uid);
+            }
+        }
+        Ok(())
+    }
+
     /// Puts a call's intent into the commit.
-    fn intend(&mut self, step: StepId, call: Box<PreparedCall>, batch: &mut Batch) {
+    fn intend(&mut self, step: StepId, call: Box<PreparedCall>, batch: &mut Batch) -> Result<(), FoldError> {
         let operation = OperationId::from_uuid(self.options.ids.next());
         let uid = call
             .uid
             .unwrap_or_else(|| Uid::from_uuid(self.options.ids.next()));
         self.redactor.learn(&call.inputs);
-        batch.events.push(EventBody::Intent(Intent {
+        let intent = EventBody::Intent(Intent {
             operation,
             action: call.request.action(),
             uid,
@@ -268,8 +309,10 @@ impl Run<'_> {
             deposes: call.deposes,
             plan: Some(self.request.digest.clone()),
             step: step.0,
-        }));
+        });
+        self.record(intent, batch)?;
         batch.effects.push(Effects::Launch(step, call, operation, uid));
+        Ok(())
     }
 
     async fn finish(mut self) -> Result<ApplyReport, ApplyError> {
@@ -356,4 +399,13 @@ impl Run<'_> {
         let step = &self.request.plan.steps[step.0 as usize];
         &self.request.plan.changes[step.change].address
     }
+}
+
+/// A step that would have written what does not fit the state.
+fn misfit(what: &str, error: &FoldError) -> ProviderError {
+    ProviderError::new(
+        ErrorClass::Conflict,
+        format!("{what}, because it does not fit the state: {error}."),
+    )
+    .with_hint("make a new plan: `gabion plan`")
 }

@@ -6,11 +6,13 @@ use super::call::{CallEnd, CallRequest, Message};
 use super::event::{ApplyEvent, StepOutcome};
 use super::executor::{Batch, Effects, Run, Running, Stopped};
 use super::verify;
+use crate::address::{ObjectId, OperationId};
 use crate::plan::step::StepId;
 use crate::provider::{Effect, ErrorClass, ObjectState, ProviderError};
 use crate::resource::ConditionTime;
 use crate::seal::mark_secrets;
 use crate::state::event::EventBody;
+use crate::state::fold::FoldError;
 
 impl Run<'_> {
     /// Takes in what a call said.
@@ -22,17 +24,11 @@ impl Run<'_> {
                 id,
                 private,
                 reply,
-            } => {
-                if let Some(running) = self.running.get_mut(&step) {
-                    running.checkpoint = Some(id.clone());
-                }
-                batch.events.push(EventBody::Checkpoint {
-                    operation,
-                    id,
-                    private,
-                });
-                batch.effects.push(Effects::Confirm(reply));
-            }
+            } => match self.checkpointed(step, operation, id, private, batch) {
+                Ok(()) => batch.effects.push(Effects::Confirm(reply)),
+                // The call may have been given up meanwhile.
+                Err(error) => drop(reply.send(Err(error))),
+            },
             Message::Phase { step, phase } => {
                 let event = ApplyEvent::StepPhase {
                     step,
@@ -70,17 +66,75 @@ impl Run<'_> {
         }
     }
 
+    /// Puts a call's checkpoint into the commit.
+    fn checkpointed(
+        &mut self,
+        step: StepId,
+        operation: OperationId,
+        id: ObjectId,
+        private: serde_json::Value,
+        batch: &mut Batch,
+    ) -> Result<(), ProviderError> {
+        let running = self.running.get(&step);
+        if running.is_none_or(|running| running.operation != operation) {
+            return Err(ProviderError::new(
+                ErrorClass::Uncertain,
+                "The object's id came after the call's end, and is not written to the state.",
+            ));
+        }
+        let checkpoint = EventBody::Checkpoint {
+            operation,
+            id: id.clone(),
+            private,
+        };
+        self.record(checkpoint, batch).map_err(|error| {
+            ProviderError::new(
+                ErrorClass::Uncertain,
+                "The object's id does not fit the state, and is not written to it.",
+            )
+            .with_detail([error.to_string()])
+        })?;
+        if let Some(running) = self.running.get_mut(&step) {
+            running.checkpoint = Some(id);
+        }
+        Ok(())
+    }
+
+    /// A deletion that leaves nothing.
+    fn deleted(&mut self, step: StepId, running: &Running, outcome: StepOutcome, batch: &mut Batch) {
+        let succeeded = EventBody::Succeeded {
+            operation: running.operation,
+            state: None,
+            declaration: None,
+        };
+        match self.record(succeeded, batch) {
+            Ok(()) => {
+                self.view.removed(running.uid);
+                self.settle(step, outcome, Some(running.began), batch);
+            }
+            Err(error) => self.unfit(step, running, &error, batch),
+        }
+    }
+
+    /// A result that does not fit the state: its intent stays, and the next run finds out what became of it.
+    fn unfit(&mut self, step: StepId, running: &Running, error: &FoldError, batch: &mut Batch) {
+        let error = ProviderError::new(
+            ErrorClass::Uncertain,
+            format!(
+                "What provider `{}` answered does not fit the state: {error}.",
+                running.call.provider.schema().name
+            ),
+        )
+        .with_hint("report this to the provider's authors");
+        let error = self.redactor.error(error);
+        self.settle(step, StepOutcome::Uncertain(error), Some(running.began), batch);
+    }
+
     fn succeeded(&mut self, step: StepId, running: Running, state: Option<ObjectState>, batch: &mut Batch) {
         let operation = running.operation;
         let is_delete = matches!(running.call.request, CallRequest::Delete(_));
         let Some(state) = state.filter(|_| !is_delete) else {
-            self.view.removed(running.uid);
-            batch.events.push(EventBody::Succeeded {
-                operation,
-                state: None,
-                declaration: None,
-            });
-            return self.settle(step, StepOutcome::Done, Some(running.began), batch);
+            return self.deleted(step, &running, StepOutcome::Done, batch);
         };
         let schema = running
             .call
@@ -107,25 +161,29 @@ impl Run<'_> {
             let error = verify::error(&*running.call.provider, document, breaches);
             // The object is there and must not be lost, whatever it is.
             if running.checkpoint.is_none() && !state.id.as_str().is_empty() {
-                batch.events.push(EventBody::Checkpoint {
+                let checkpoint = EventBody::Checkpoint {
                     operation,
                     id: state.id,
                     private: state.private,
-                });
+                };
+                if let Err(error) = self.record(checkpoint, batch) {
+                    return self.unfit(step, &running, &error, batch);
+                }
             }
             return self.failed(step, &running, error, batch);
         }
-        self.view.made(
-            running.call.address.clone(),
-            running.uid,
-            state.id.clone(),
-            with_unreadable(&state, &running.call.inputs),
-        );
-        batch.events.push(EventBody::Succeeded {
+        let attributes = with_unreadable(&state, &running.call.inputs);
+        let id = state.id.clone();
+        let succeeded = EventBody::Succeeded {
             operation,
             state: Some(state),
             declaration: running.call.declaration.clone(),
-        });
+        };
+        if let Err(error) = self.record(succeeded, batch) {
+            return self.unfit(step, &running, &error, batch);
+        }
+        self.view
+            .made(running.call.address.clone(), running.uid, id, attributes);
         let change = &self.request.plan.changes[self.request.plan.steps[step.0 as usize].change];
         let outcome = match self.view.check(&change.conditions, ConditionTime::After) {
             Ok(()) => StepOutcome::Done,
@@ -140,18 +198,15 @@ impl Run<'_> {
         let is_delete = matches!(running.call.request, CallRequest::Delete(_));
         if is_delete && error.class == ErrorClass::NotFound {
             // What is gone is deleted.
-            self.view.removed(running.uid);
-            batch.events.push(EventBody::Succeeded {
-                operation,
-                state: None,
-                declaration: None,
-            });
-            return self.settle(step, StepOutcome::Unneeded, Some(running.began), batch);
+            return self.deleted(step, running, StepOutcome::Unneeded, batch);
         }
-        batch.events.push(EventBody::Failed {
+        let failed = EventBody::Failed {
             operation,
             error: error.clone(),
-        });
+        };
+        if let Err(error) = self.record(failed, batch) {
+            return self.unfit(step, running, &error, batch);
+        }
         let outcome = match error.effect {
             Effect::Unknown => StepOutcome::Uncertain(error),
             Effect::None | Effect::Partial => StepOutcome::Failed(error),
@@ -167,10 +222,13 @@ impl Run<'_> {
         };
         let error = ProviderError::new(ErrorClass::Conflict, format!("It was not sent, because {why}."));
         if !self.journal.lease_is_lost() {
-            batch.events.push(EventBody::Failed {
+            let failed = EventBody::Failed {
                 operation: running.operation,
                 error: error.clone(),
-            });
+            };
+            if let Err(error) = self.record(failed, batch) {
+                return self.unfit(step, running, &error, batch);
+            }
         }
         self.settle(step, StepOutcome::Failed(error), Some(running.began), batch);
         if self.stopped.is_none() && !self.control.is_stopped() {
