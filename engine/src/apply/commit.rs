@@ -39,16 +39,7 @@ impl Run<'_> {
             Effects::Launch(step, call, operation, uid) => self.launch(step, *call, operation, uid),
             // The call may have been given up meanwhile.
             Effects::Confirm(reply) => drop(reply.send(Ok(()))),
-            Effects::Passed(step, outcome) => {
-                let (address, operation) = self.identify(step);
-                self.observer.observe(&ApplyEvent::StepStarted {
-                    step,
-                    address,
-                    operation,
-                    call: None,
-                });
-                self.ended(step, outcome, Duration::ZERO);
-            }
+            Effects::Passed(step, outcome) => self.passed(step, outcome),
             Effects::Ended(step, outcome, began) => self.ended(step, outcome, began.elapsed()),
             Effects::Skipped(step, outcome) => self.ended(step, outcome, Duration::ZERO),
         }
@@ -86,6 +77,18 @@ impl Run<'_> {
             checkpoint: None,
         };
         self.running.insert(step, running);
+    }
+
+    /// A step that made no call begins and ends at once.
+    fn passed(&mut self, step: StepId, outcome: StepOutcome) {
+        let (address, operation) = self.identify(step);
+        self.observer.observe(&ApplyEvent::StepStarted {
+            step,
+            address,
+            operation,
+            call: None,
+        });
+        self.ended(step, outcome, Duration::ZERO);
     }
 
     fn ended(&mut self, step: StepId, outcome: StepOutcome, elapsed: Duration) {
@@ -132,9 +135,7 @@ impl Run<'_> {
                     };
                     self.ended(step, outcome, began.elapsed());
                 }
-                Effects::Passed(step, _) => {
-                    self.ended(step, StepOutcome::Failed(lost()), Duration::ZERO);
-                }
+                Effects::Passed(step, _) => self.passed(step, StepOutcome::Failed(lost())),
                 Effects::Skipped(step, outcome) => self.ended(step, outcome, Duration::ZERO),
             }
         }

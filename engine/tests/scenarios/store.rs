@@ -1,11 +1,13 @@
 //! What the run does with its store: group commits, a log that cannot be written, SQLite.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use gabion_engine::apply::ApplyError;
+use gabion_engine::apply::event::{ApplyEvent, StepOutcome};
+use gabion_engine::apply::{ApplyControl, ApplyError};
 use gabion_engine::state::chain::ChainedEvent;
 use gabion_engine::state::record::Status;
 use gabion_engine::state::snapshot::Head;
@@ -13,9 +15,11 @@ use gabion_engine::state::store::{
     AppendRequest, CreateRequest, LeaseGrant, LeaseRequest, LeaseView, Loaded,
 };
 use gabion_engine::state::{MemoryStore, State, StateStore, StoreError};
+use gabion_testing::fake::api::Verb;
+use gabion_testing::fake::fault::{Fault, FaultRule};
 use jiff::Timestamp;
 
-use crate::support::{Scenario, data, machine, outcomes, same, summary};
+use crate::support::{Notes, Scenario, data, machine, outcomes, same, summary};
 
 /// A memory store that counts appends, and fails them after a number of them.
 pub(crate) struct Counting {
@@ -126,6 +130,47 @@ async fn a_log_that_cannot_be_written_stops_the_run_and_loses_nothing() {
         assert!(writes < 50);
     }
     assert!(writes > 5, "{writes}");
+}
+
+/// Whatever the number of the write that fails: each step that is said to end was said to start, once each, and each
+/// step is told of; only what is skipped never starts.
+#[tokio::test(start_paused = true)]
+async fn what_is_said_of_a_step_begins_with_its_start() {
+    let mut cut_short = 0;
+    for writes in 0..12 {
+        let store = Arc::new(Counting::default());
+        let scenario = Scenario::on(store.clone());
+        let plan = scenario.plan(crate::create::CHAIN).await;
+        scenario
+            .cloud
+            .fault(FaultRule::next(Verb::Create, Fault::Deny).of_type("fake_machine"));
+        scenario.apply_plan(&plan).await;
+        // Of the plan that is gone on with, the first step is done: it makes no call.
+        let journal = scenario.open().await;
+        store.allow(writes);
+        let mut notes = Notes::default();
+        let ended = scenario
+            .carry_out(&plan, &journal, &ApplyControl::new(), &mut notes)
+            .await;
+        cut_short += usize::from(ended.is_err());
+        let (mut running, mut told) = (BTreeSet::new(), BTreeSet::new());
+        for event in &notes.events {
+            match event {
+                ApplyEvent::StepStarted { step, .. } => {
+                    assert!(running.insert(*step) && !told.contains(step), "{event:?}");
+                }
+                ApplyEvent::StepFinished { step, outcome, .. } => {
+                    let skipped = matches!(outcome, StepOutcome::Skipped { .. });
+                    assert_eq!(running.remove(step), !skipped, "after {writes} writes: {event:?}");
+                    assert!(told.insert(*step), "{event:?}");
+                }
+                _ => {}
+            }
+        }
+        assert!(running.is_empty(), "after {writes} writes: {running:?}");
+        assert!(notes.events.is_empty() || told.len() == plan.steps.len());
+    }
+    assert!(cut_short > 5, "{cut_short}");
 }
 
 #[tokio::test(start_paused = true)]
