@@ -222,7 +222,8 @@ async fn a_silent_holder_is_replaced_after_the_lease_and_writes_nothing_more() {
     first.commit(vec![create(1, 1, "a")]).await.unwrap();
     // A call may be under way for 100 seconds more: nobody may take over before.
     assert!(!first.lease_outlives(Instant::now() + Duration::from_secs(100)));
-    assert!(first.cover_until(Instant::now() + Duration::from_secs(100)).await);
+    let cover = first.cover_until(Instant::now() + Duration::from_secs(100)).await;
+    assert!(cover.is_some());
     assert!(first.lease_outlives(Instant::now() + Duration::from_secs(100)));
     store.mute.store(true, Ordering::Relaxed);
 
@@ -253,6 +254,33 @@ async fn a_silent_holder_is_replaced_after_the_lease_and_writes_nothing_more() {
     }
     let state = second.state();
     assert_eq!(state.open_calls().count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lease_is_as_long_as_the_calls_that_still_run_need() {
+    let store = MemoryStore::new();
+    let journal = Journal::open(Arc::new(store.clone()), options()).await.unwrap();
+    let length = || async {
+        // The next renewal, at the latest.
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        store.lease().await.unwrap().unwrap().length.as_secs()
+    };
+    let hour = journal
+        .cover_until(Instant::now() + Duration::from_secs(3600))
+        .await
+        .unwrap();
+    // Another call needs less, and finds that the lease is long enough already.
+    let ten_minutes = journal
+        .cover_until(Instant::now() + Duration::from_secs(600))
+        .await
+        .unwrap();
+    assert!((3500..=3605).contains(&length().await));
+    drop(hour);
+    assert!((500..=605).contains(&length().await));
+    assert!(journal.lease_outlives(Instant::now() + Duration::from_secs(500)));
+    drop(ten_minutes);
+    assert_eq!(length().await, options().lease_length.as_secs());
+    assert!(!journal.lease_outlives(Instant::now() + Duration::from_secs(60)));
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use crate::provider::{
 };
 use crate::retry::RetryPolicy;
 use crate::state::journal::Journal;
+use crate::state::lease::Cover;
 
 /// How much longer than the next deadline the lease is asked to last, so that many calls need one renewal.
 const LEASE_AHEAD: Duration = Duration::from_secs(60);
@@ -105,9 +106,9 @@ impl Launch {
     }
 
     async fn run(self) -> CallEnd {
-        if !self.lease_lasts().await {
+        let Some(_cover) = self.cover().await else {
             return CallEnd::Unsent;
-        }
+        };
         let deadline = Instant::now() + self.timeout;
         let sink = Arc::new(Sink {
             step: self.step,
@@ -141,17 +142,24 @@ impl Launch {
         }
     }
 
-    /// Makes the lease last as long as the call may take. Not waited for longer than people would, nor when they said to
-    /// stop.
-    async fn lease_lasts(&self) -> bool {
-        let end = || Instant::now() + self.timeout;
-        if self.journal.lease_outlives(end() + LEASE_AHEAD / 2) {
-            return true;
+    /// Makes the lease last as long as the call may take, counted from when this returns. Not waited for longer than
+    /// people would, nor when they said to stop.
+    async fn cover(&self) -> Option<Cover> {
+        let wait = LEASE_AHEAD / 2;
+        let end = Instant::now() + self.timeout;
+        // Other calls may be why it lasts now, and end before this one.
+        let cover = self.journal.reserve_lease(end + LEASE_AHEAD);
+        if self.journal.lease_outlives(end + wait) {
+            return Some(cover);
         }
         tokio::select! {
-            covered = self.journal.cover_until(end() + LEASE_AHEAD) => covered,
-            () = self.control.stop.cancelled() => false,
-            () = tokio::time::sleep(LEASE_AHEAD / 2) => self.journal.lease_outlives(end()),
+            biased;
+            () = self.control.stop.cancelled() => None,
+            covered = self.journal.cover_until(end + LEASE_AHEAD) => covered,
+            () = tokio::time::sleep(wait) => {
+                let end = Instant::now() + self.timeout;
+                self.journal.lease_outlives(end).then_some(cover)
+            }
         }
     }
 

@@ -216,9 +216,10 @@ impl Run<'_> {
 
     /// A call that was never sent: if the log can still be written, it says so; if not, its intent is found absent.
     fn unsent(&mut self, step: StepId, running: &Running, batch: &mut Batch) {
-        let why = match self.stopped {
-            Some(Stopped::Person) => "the run was interrupted",
-            _ => "the lease on the state does not last as long as it may take",
+        let why = if self.control.is_stopped() {
+            "the run was interrupted"
+        } else {
+            "the lease on the state does not last as long as it may take"
         };
         let error = ProviderError::new(ErrorClass::Conflict, format!("It was not sent, because {why}."));
         if !self.journal.lease_is_lost() {

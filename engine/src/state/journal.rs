@@ -19,7 +19,7 @@ use crate::state::event::{Created, Event, EventBody, Holder};
 use crate::state::fingerprint::{FingerprintKey, seal_event};
 use crate::state::fold::{FORMAT_VERSION, FoldError};
 use crate::state::head::{HeadError, HeadMark};
-use crate::state::lease::{self, Heartbeat, HeartbeatMode, LeaseOptions};
+use crate::state::lease::{self, Cover, Heartbeat, HeartbeatMode, LeaseOptions};
 use crate::state::process::Processes;
 use crate::state::snapshot::{Head, State};
 use crate::state::store::{AppendRequest, CreateRequest, StateStore, StoreError};
@@ -254,11 +254,18 @@ impl Journal {
         self.heartbeat.outlives(deadline)
     }
 
-    /// Makes the lease last until then, and returns whether it does; not, when the lease is lost or cannot be renewed.
+    /// Asks that the lease last until then, for as long as what is returned is kept.
+    pub fn reserve_lease(&self, deadline: Instant) -> Cover {
+        self.heartbeat.reserve(deadline)
+    }
+
+    /// Makes the lease last until then, for as long as what is returned is kept; `None` when the lease is lost or cannot
+    /// be renewed.
     ///
-    /// Every call that changes the world waits for this with its deadline before it is sent.
-    pub async fn cover_until(&self, deadline: Instant) -> bool {
-        self.heartbeat.cover(deadline).await
+    /// Every call that changes the world waits for this with its deadline before it is sent, and keeps it to its end.
+    pub async fn cover_until(&self, deadline: Instant) -> Option<Cover> {
+        let cover = self.heartbeat.reserve(deadline);
+        self.heartbeat.covers(deadline).await.then_some(cover)
     }
 
     /// Returns whether the lease was found to be another's.

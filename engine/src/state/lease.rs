@@ -5,6 +5,7 @@
 //! other side of that promise is [`Heartbeat::outlives`]: a holder starts nothing that could outlast the silence after
 //! which others may replace it.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -132,10 +133,26 @@ struct Status {
     /// When the last renewal that succeeded began, and how long it lasts.
     renewed: Moment,
     length: Duration,
-    /// Until when calls under way may run.
-    covered: Option<Instant>,
+    /// Until when each call under way may run.
+    covers: BTreeMap<u64, Instant>,
+    /// How many calls were covered so far.
+    numbered: u64,
     lost: bool,
     stop: bool,
+}
+
+/// Keeps a lease from being shorter than one call needs. Once it is dropped, because the call has ended, the next renewal
+/// asks only for what the calls that still run need.
+#[must_use = "the lease is kept only as long as this is"]
+pub struct Cover {
+    shared: Arc<Shared>,
+    number: u64,
+}
+
+impl Drop for Cover {
+    fn drop(&mut self) {
+        self.shared.status().covers.remove(&self.number);
+    }
 }
 
 impl Shared {
@@ -188,7 +205,8 @@ impl Heartbeat {
                 renewed: Moment::now(),
                 // Nothing may rely on a lease whose age is not known: the first beat says how long it lasts.
                 length: Duration::ZERO,
-                covered: None,
+                covers: BTreeMap::new(),
+                numbered: 0,
                 lost: false,
                 stop: false,
             }),
@@ -236,18 +254,26 @@ impl Heartbeat {
         !status.lost && left >= deadline.saturating_duration_since(Instant::now())
     }
 
-    /// Makes the lease last until then, waiting for a renewal that says so.
+    /// Asks that the lease last until then, at each renewal from now on.
+    pub fn reserve(&self, deadline: Instant) -> Cover {
+        let mut status = self.shared.status();
+        status.numbered += 1;
+        let number = status.numbered;
+        status.covers.insert(number, deadline);
+        Cover {
+            shared: self.shared.clone(),
+            number,
+        }
+    }
+
+    /// Waits for a renewal that makes the lease last until then; something must be [reserved](Self::reserve) that does.
     ///
     /// Returns whether it does; not, when the lease is lost or the store cannot be written in time.
-    pub async fn cover(&self, deadline: Instant) -> bool {
+    pub async fn covers(&self, deadline: Instant) -> bool {
         if self.outlives(deadline) {
             return true;
         }
         let mut renewals = self.shared.renewals.subscribe();
-        {
-            let mut status = self.shared.status();
-            status.covered = status.covered.max(Some(deadline));
-        }
         self.shared.wake.notify_one();
         loop {
             renewals.mark_unchanged();
@@ -292,13 +318,13 @@ async fn beat(store: Arc<dyn StateStore>, clock: Arc<dyn Clock>, epoch: u64, sha
     loop {
         let started = Moment::now();
         let length = {
-            let mut status = shared.status();
+            let status = shared.status();
             if status.stop {
                 return;
             }
-            status.covered = status.covered.filter(|until| *until > started.instant);
-            let needed = status
-                .covered
+            let longest = status.covers.values().max();
+            let needed = longest
+                .filter(|until| **until > started.instant)
                 .map(|until| until.saturating_duration_since(started.instant) + MARGIN);
             needed.unwrap_or_default().max(shared.base)
         };

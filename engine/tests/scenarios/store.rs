@@ -1,8 +1,8 @@
 //! What the run does with its store: group commits, a log that cannot be written, SQLite.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -26,6 +26,7 @@ pub(crate) struct Counting {
     inner: MemoryStore,
     appends: AtomicUsize,
     allowed: AtomicUsize,
+    renewals_take: Mutex<Duration>,
 }
 
 impl Default for Counting {
@@ -34,6 +35,7 @@ impl Default for Counting {
             inner: MemoryStore::new(),
             appends: AtomicUsize::new(0),
             allowed: AtomicUsize::new(usize::MAX),
+            renewals_take: Mutex::default(),
         }
     }
 }
@@ -41,6 +43,11 @@ impl Default for Counting {
 impl Counting {
     pub(crate) fn appends(&self) -> usize {
         self.appends.load(Ordering::Relaxed)
+    }
+
+    /// Makes each renewal of the lease take so long.
+    pub(crate) fn slow_renewals(&self, each: Duration) {
+        *self.renewals_take.lock().unwrap() = each;
     }
 
     /// Lets only so many more appends succeed.
@@ -82,6 +89,8 @@ impl StateStore for Counting {
         self.inner.take_lease(request).await
     }
     async fn renew(&self, epoch: u64, length: Duration, at: Timestamp) -> Result<(), StoreError> {
+        let each = *self.renewals_take.lock().unwrap();
+        tokio::time::sleep(each).await;
         self.inner.renew(epoch, length, at).await
     }
     async fn release(&self, epoch: u64) -> Result<(), StoreError> {
