@@ -417,10 +417,34 @@ impl Call {
         self.sink.phase(self.operation, phase);
     }
 
+    /// Says that from now on the call only waits, until the guard is dropped: for a machine to boot, for a program to be
+    /// ready, for requests to end. Such a call leaves its place among those that run at a time to another one. It may look
+    /// how far things are; what asks more of an API than that belongs after the guard.
+    pub fn waiting(&self) -> Waiting {
+        self.sink.waiting(self.operation, true);
+        Waiting {
+            operation: self.operation,
+            sink: self.sink.clone(),
+        }
+    }
+
     /// Returns how much time is left.
     pub fn remaining(&self) -> Duration {
         self.deadline
             .saturating_duration_since(tokio::time::Instant::now())
+    }
+}
+
+/// A call that only waits; see [`Call::waiting`].
+#[must_use = "the call waits only as long as this is kept"]
+pub struct Waiting {
+    operation: OperationId,
+    sink: Arc<dyn CallSink>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.sink.waiting(self.operation, false);
     }
 }
 
@@ -437,6 +461,11 @@ pub trait CallSink: Send + Sync {
 
     /// Reports a phase.
     fn phase(&self, operation: OperationId, phase: &str);
+
+    /// Reports that the call only waits, or no longer does.
+    fn waiting(&self, operation: OperationId, waits: bool) {
+        let _ = (operation, waits);
+    }
 }
 
 /// Why a provider's call did not succeed.

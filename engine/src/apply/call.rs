@@ -36,6 +36,8 @@ pub(super) enum Message {
         private: serde_json::Value,
         reply: oneshot::Sender<Result<(), ProviderError>>,
     },
+    /// It only waits from now on, or no longer.
+    Waiting { step: StepId, waits: bool },
     /// It says what it is doing.
     Phase { step: StepId, phase: String },
     /// It failed in a way that may pass.
@@ -346,6 +348,13 @@ impl CallSink for Sink {
         drop(self.messages.send(Message::Phase {
             step: self.step,
             phase: phase.to_owned(),
+        }));
+    }
+
+    fn waiting(&self, _: OperationId, waits: bool) {
+        drop(self.messages.send(Message::Waiting {
+            step: self.step,
+            waits,
         }));
     }
 }

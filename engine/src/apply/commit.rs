@@ -75,6 +75,7 @@ impl Run<'_> {
             uid,
             began: Instant::now(),
             checkpoint: None,
+            waits: 0,
         };
         self.running.insert(step, running);
     }

@@ -97,6 +97,7 @@ pub async fn apply(
         schedule,
         redactor: Redactor::default(),
         running: BTreeMap::new(),
+        waiting: 0,
         calls: JoinSet::new(),
         messages,
         heard,
@@ -130,6 +131,9 @@ fn check_providers(request: &ApplyRequest<'_>) -> Result<(), ApplyError> {
     }
 }
 
+/// How many calls there are at a time at most, those that only wait included: each goes on looking.
+const MOST_CALLS: usize = 1000;
+
 /// A run under way.
 pub(super) struct Run<'a> {
     pub(super) request: ApplyRequest<'a>,
@@ -144,6 +148,8 @@ pub(super) struct Run<'a> {
     pub(super) redactor: Redactor,
     pub(super) outcomes: Vec<Option<StepOutcome>>,
     pub(super) running: BTreeMap<StepId, Running>,
+    /// How many of those that run only wait.
+    pub(super) waiting: usize,
     pub(super) calls: JoinSet<()>,
     pub(super) messages: mpsc::UnboundedSender<Message>,
     pub(super) heard: mpsc::UnboundedReceiver<Message>,
@@ -157,6 +163,8 @@ pub(super) struct Running {
     pub(super) uid: Uid,
     pub(super) began: Instant,
     pub(super) checkpoint: Option<ObjectId>,
+    /// How many waits it is in: one within another is one all the same.
+    pub(super) waits: u32,
 }
 
 /// Why no more steps start.
@@ -224,7 +232,7 @@ impl Run<'_> {
     /// Starts what may start, within the bound.
     fn start_steps(&mut self, batch: &mut Batch) {
         let mut starting = 0;
-        while self.stopped.is_none() && self.running.len() + starting < self.options.parallelism.max(1) {
+        while self.stopped.is_none() && self.may_start(starting) {
             let Some(id) = self.schedule.start() else {
                 return;
             };
@@ -256,6 +264,15 @@ impl Run<'_> {
                 }
             }
         }
+    }
+
+    /// Returns whether another call may start, beside those that are starting.
+    ///
+    /// A call that waits holds no place. When it goes on it has one again, and until others have ended there may be more
+    /// of them than places.
+    fn may_start(&self, starting: usize) -> bool {
+        let busy = self.running.len() - self.waiting + starting;
+        busy < self.options.parallelism.max(1) && self.running.len() + starting < MOST_CALLS
     }
 
     /// Puts an event into the commit.

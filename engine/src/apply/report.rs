@@ -74,7 +74,7 @@ pub struct ApplyRequest<'a> {
 /// How a plan is carried out.
 #[derive(Clone)]
 pub struct ApplyOptions {
-    /// How many calls run at a time.
+    /// How many calls run at a time, beside those that only wait.
     pub parallelism: usize,
     /// When and how often a call without effect is made again.
     pub retry: RetryPolicy,

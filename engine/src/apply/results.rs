@@ -29,6 +29,7 @@ impl Run<'_> {
                 // The call may have been given up meanwhile.
                 Err(error) => drop(reply.send(Err(error))),
             },
+            Message::Waiting { step, waits } => self.waits(step, waits),
             Message::Phase { step, phase } => {
                 let event = ApplyEvent::StepPhase {
                     step,
@@ -57,12 +58,31 @@ impl Run<'_> {
                     .running
                     .remove(&step)
                     .expect("only a call that runs says that it ended");
+                self.waiting -= usize::from(running.waits > 0);
                 match end {
                     CallEnd::Succeeded(state) => self.succeeded(step, running, state, batch),
                     CallEnd::Failed(error) => self.failed(step, &running, error, batch),
                     CallEnd::Unsent => self.unsent(step, &running, batch),
                 }
             }
+        }
+    }
+
+    /// Notes that a call only waits, or no longer: what a call started may go on after its end.
+    fn waits(&mut self, step: StepId, waits: bool) {
+        let Some(running) = self.running.get_mut(&step) else {
+            return;
+        };
+        let waited = running.waits > 0;
+        running.waits = if waits {
+            running.waits + 1
+        } else {
+            running.waits.saturating_sub(1)
+        };
+        match (waited, running.waits > 0) {
+            (false, true) => self.waiting += 1,
+            (true, false) => self.waiting -= 1,
+            _ => {}
         }
     }
 

@@ -385,6 +385,7 @@ pub(crate) async fn delete(
     if let Some([agent, name]) = parts_of(object, ["agent", "name"]) {
         let place = Place::new(agents, Reader(&object.inputs), agent);
         call.phase("drain");
+        let _waiting = call.waiting();
         let name = name.to_owned();
         let operation = Operation::DeleteListener {
             name: name.clone(),

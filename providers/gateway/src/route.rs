@@ -433,14 +433,17 @@ async fn put(
         put_router(&client, &fence, known).await?;
     }
     // A new route takes requests from nobody.
-    if recorded.id.is_some() {
+    let drains = recorded.id.is_some();
+    if drains {
         call.phase("drain");
     }
+    let waiting = drains.then(|| call.waiting());
     let drain = drain_seconds(reader, call);
     let drained = client
         .put_route(&fence, route.clone(), drain)
         .await
         .map_err(|error| provider_error(&error))?;
+    drop(waiting);
     if drained.cut > 0 {
         call.phase(&format!("{} requests cut", drained.cut));
     }
@@ -506,6 +509,7 @@ pub(crate) async fn delete(
     };
     let place = Place::new(agents, reader, agent);
     call.phase("drain");
+    let _waiting = call.waiting();
     let drain = drain_seconds(reader, call);
     let deleted = place
         .client()?

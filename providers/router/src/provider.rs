@@ -256,6 +256,7 @@ impl Provider for RouterProvider {
         let drain = attribute("drain_timeout").and_then(Value::as_int).unwrap_or(300);
         let client = self.agents.client(&machine, &agent)?;
         call.phase("drain");
+        let _waiting = call.waiting();
         let departure = Departure {
             router,
             name,

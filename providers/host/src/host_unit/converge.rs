@@ -76,6 +76,7 @@ pub(crate) async fn delete(
         .stop_timeout
         .min(call.remaining().saturating_sub(MARGIN * 5));
     let fence = fence(call);
+    let _waiting = call.waiting();
     let stopping = unit::remove(&directory, &fence, Some(grace), &config.ports);
     let outcome = tokio::select! {
         outcome = stopping => outcome,
@@ -175,6 +176,7 @@ async fn converge(
     private.launch = directory.mark().ok().flatten().map(Launch::of);
 
     call.phase("ready");
+    let _waiting = call.waiting();
     ready(&directory, &inputs, &private, transport.as_ref(), call).await?;
     let recorded = RecordedObject {
         private: private.to_value(),
@@ -315,6 +317,7 @@ async fn run(config: &HostConfig, directory: &UnitDirectory, call: &Call) -> Res
                 .map_err(partial)?
                 .stop_duration()
                 .min(call.remaining().saturating_sub(MARGIN * 5));
+            let _waiting = call.waiting();
             unit::stop(directory, &fence(call), Some(grace))
                 .await
                 .map_err(partial)?;

@@ -60,6 +60,7 @@ impl FakeProvider {
         call: &Call,
     ) -> Result<ObjectState, ProviderError> {
         call.phase("boot");
+        let _waiting = call.waiting();
         let mut last = None;
         loop {
             match self.describe(resource_type.as_str(), id).await {
@@ -330,6 +331,7 @@ impl Provider for FakeProvider {
             Answer::Lost => return Err(lost("delete", &resource_type)),
         }
         call.phase("delete");
+        let _waiting = call.waiting();
         loop {
             if let Ok(None) = self.describe(resource_type.as_str(), id.as_str()).await {
                 return Ok(());
