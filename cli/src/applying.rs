@@ -44,6 +44,8 @@ pub(crate) struct Run<'a> {
     pub(crate) key: Option<Arc<FingerprintKey>>,
     /// `apply` or `destroy`.
     pub(crate) operation: &'static str,
+    /// The command and its flags that go on with it.
+    pub(crate) again: String,
     /// How it is carried out.
     pub(crate) execution: &'a Execution,
 }
@@ -137,14 +139,20 @@ pub(crate) async fn carry_out(
             } else {
                 progress.finish();
             }
-            finished(context, run.plan, &report, &control)
+            finished(context, run.plan, &run.again, &report, &control)
         }
         Err(error) => stopped(context, error, progress, &control)?,
     };
     Ok(exit)
 }
 
-fn finished(context: &Context, plan: &Plan, report: &ApplyReport, control: &ApplyControl) -> Exit {
+fn finished(
+    context: &Context,
+    plan: &Plan,
+    again: &str,
+    report: &ApplyReport,
+    control: &ApplyControl,
+) -> Exit {
     print_endpoints(context, plan, Some(report));
     let mut exit = if report.is_complete() {
         Exit::Done
@@ -155,13 +163,9 @@ fn finished(context: &Context, plan: &Plan, report: &ApplyReport, control: &Appl
         exit = exit.and(Exit::Interrupted);
     }
     if exit != Exit::Done && context.options.format == Format::Text {
-        let command = match plan.mode {
-            Mode::Apply => "apply",
-            Mode::Destroy => "destroy",
-        };
         context
             .printer
-            .status(&format!("Go on with: {} {command}", context.options.program));
+            .status(&format!("Go on with: {} {again}", context.options.program));
     }
     exit
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use gabion_engine::address::ResourceAddress;
 
+use crate::options::shell_word;
+
 /// Infrastructure as code for LLM inference
 ///
 /// A project is a directory with `*.dstack.yml` and `*.gabion.yml` files. `gabion plan` shows what would change and why,
@@ -161,6 +163,28 @@ pub(crate) struct Selection {
     /// Replace this resource even if nothing about it changed; repeatable
     #[arg(long, value_name = "ADDR", help_heading = "Selection")]
     pub(crate) replace: Vec<ResourceAddress>,
+}
+
+impl Selection {
+    /// Returns the flags as a person types them, each with a space before it.
+    pub(crate) fn flags(&self) -> String {
+        let files = self
+            .files
+            .iter()
+            .map(|file| ("-f", file.to_string_lossy().into_owned()));
+        let targets = self.target.iter().map(|glob| ("--target", glob.clone()));
+        let excludes = self.exclude.iter().map(|glob| ("--exclude", glob.clone()));
+        let replaced = self
+            .replace
+            .iter()
+            .map(|address| ("--replace", address.to_string()));
+        files
+            .chain(targets)
+            .chain(excludes)
+            .chain(replaced)
+            .map(|(flag, value)| format!(" {flag} {}", shell_word(&value)))
+            .collect()
+    }
 }
 
 /// How a command deals with a state that somebody else holds.

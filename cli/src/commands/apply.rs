@@ -151,6 +151,7 @@ async fn under_lease(
         secrets: project.secrets(&options.environment),
         key,
         operation: what.operation,
+        again: format!("{}{}", what.operation, what.selection.flags()),
         execution: what.execution,
     };
     carry_out(context, interrupts, &journal, run).await
@@ -234,6 +235,7 @@ async fn saved(args: &Apply, context: &Context) -> Outcome {
                         secrets: secrets.clone(),
                         key: Some(key),
                         operation,
+                        again: format!("apply {}", crate::options::shell_word(&path.to_string_lossy())),
                         execution: &args.execution,
                     };
                     carry_out(context, &interrupts, &journal, run).await
@@ -282,15 +284,16 @@ async fn confirm(what: &Doing<'_>, context: &Context, interrupts: &Interrupts) -
     }
     if !printer.can_ask() {
         return Err(nobody_to_ask(format!(
-            "approve it here:\n    {0} {1} -y\nor save the plan, review it and apply exactly that:\n    {0} plan{2} --out \
-             plan.gabion\n    {0} apply plan.gabion",
+            "approve it here:\n    {0} {1} -y{3}\nor save the plan, review it and apply exactly that:\n    {0} plan{2}{3} \
+             --out plan.gabion\n    {0} apply plan.gabion",
             options.program,
             what.operation,
             if what.mode == Mode::Destroy {
                 " --destroy"
             } else {
                 ""
-            }
+            },
+            what.selection.flags()
         )));
     }
     let question = match what.mode {

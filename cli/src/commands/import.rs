@@ -68,6 +68,7 @@ pub(crate) async fn run(args: &Import, context: &Context) -> Outcome {
             secrets: project.secrets(&options.environment),
             key,
             operation: "import",
+            again: "plan".to_owned(),
             execution: &execution,
         };
         carry_out(context, &interrupts, &journal, run).await

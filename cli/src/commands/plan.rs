@@ -6,7 +6,7 @@ use std::path::Path;
 use gabion_engine::plan::{Mode, Plan};
 
 use super::Context;
-use crate::args::{Plan as PlanArgs, Selection};
+use crate::args::Plan as PlanArgs;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupts;
@@ -68,33 +68,9 @@ fn next_command(args: &PlanArgs, options: &Options, plan: &Plan) -> Option<Strin
         ),
         None => {
             let command = if args.destroy { "destroy" } else { "apply" };
-            format!(
-                "{} {command}{}",
-                options.program,
-                selection_flags(&args.selection)
-            )
+            format!("{} {command}{}", options.program, args.selection.flags())
         }
     })
-}
-
-/// Returns the flags of a selection as a person types them.
-fn selection_flags(selection: &Selection) -> String {
-    let files = selection
-        .files
-        .iter()
-        .map(|file| ("-f", file.to_string_lossy().into_owned()));
-    let targets = selection.target.iter().map(|glob| ("--target", glob.clone()));
-    let excludes = selection.exclude.iter().map(|glob| ("--exclude", glob.clone()));
-    let replaced = selection
-        .replace
-        .iter()
-        .map(|address| ("--replace", address.to_string()));
-    files
-        .chain(targets)
-        .chain(excludes)
-        .chain(replaced)
-        .map(|(flag, value)| format!(" {flag} {}", shell_word(&value)))
-        .collect()
 }
 
 /// Writes a plan to a file, all or nothing.

@@ -36,3 +36,22 @@ fn a_new_project_has_nothing_to_destroy() {
     project.exits(0, &["destroy", "-y"]);
     assert_eq!(project.entries(), ["main.gabion.yml"]);
 }
+
+#[test]
+fn a_hint_never_asks_for_more_than_was_selected() {
+    let project = Project::with(THREE_LEVELS);
+    project.apply();
+    let said = project.exits(1, &["destroy", "--target", "gabion_data.middle"]);
+    assert!(
+        said.err
+            .contains("gabion destroy -y --target gabion_data.middle\n"),
+        "{}",
+        said.all()
+    );
+    assert!(
+        said.err
+            .contains("gabion plan --destroy --target gabion_data.middle --out plan.gabion"),
+        "{}",
+        said.all()
+    );
+}
