@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use gabion_engine::config::{FromNode, Keyword, MapReader, Node};
+use gabion_engine::config::{FromNode, Keyword, MapReader, Node, SpannedTemplate};
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics};
 
 /// A probe.
@@ -86,10 +86,12 @@ impl FromNode for Probe {
     fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
         let mut map = MapReader::open(node, "probe", problems)?;
         let probe_type = map.required::<ProbeType>("type");
-        let url = map.or("url", "/".to_owned());
+        let url = map
+            .optional::<SpannedTemplate>("url")
+            .map(|url| url.map_or_else(|| "/".to_owned(), text));
         let method = map.or("method", Method::Get);
         let headers = map.or::<Vec<Header>>("headers", Vec::new());
-        let body = map.optional::<String>("body");
+        let body = map.optional::<SpannedTemplate>("body").map(|body| body.map(text));
         let timeout = map.or("timeout", Duration::from_secs(10));
         let interval = map.or("interval", Duration::from_secs(15));
         let ready_after = map.or("ready_after", 1);
@@ -163,6 +165,11 @@ impl FromNode for Probe {
     }
 }
 
+/// Returns a template as it is written; lowering decides what becomes of its expressions.
+fn text(template: SpannedTemplate) -> String {
+    template.template.text().to_owned()
+}
+
 struct Header {
     name: String,
     value: String,
@@ -176,7 +183,7 @@ impl FromNode for Header {
     fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
         let mut map = MapReader::open(node, "header", problems)?;
         let name = map.required("name");
-        let value = map.required("value");
+        let value = map.required::<SpannedTemplate>("value").map(text);
         map.finish();
         Some(Self {
             name: name?,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gabion_engine::config::{FromNode, Keyword, MapReader, Node, NodeKind, Spanned, Switch};
+use gabion_engine::config::{FromNode, Keyword, MapReader, Node, NodeKind, Spanned, SpannedTemplate, Switch};
 use gabion_engine::diagnostic::{Diagnostics, Span};
 
 use super::probe::Probe;
@@ -166,7 +166,7 @@ impl FromNode for Service {
         let mut map = MapReader::open(node, "service", problems)?;
         map.known(&["type"]);
         let name = map.required("name");
-        let commands = map.or("commands", Vec::new());
+        let commands = map.or("commands", Vec::<SpannedTemplate>::new());
         let image = map.optional("image");
         let env = map.or("env", Env::default());
         let port = map.required::<ServicePort>("port");
@@ -210,7 +210,7 @@ impl FromNode for Service {
         map.finish();
         Some(Self {
             name: name?,
-            commands: commands?,
+            commands: commands?.into_iter().map(source).collect(),
             image: image?,
             env: env?,
             port: port?.0,
@@ -233,6 +233,11 @@ impl FromNode for Service {
             },
         })
     }
+}
+
+/// Returns a template as it is written, with its place; lowering decides what becomes of its expressions.
+fn source(template: SpannedTemplate) -> Spanned<String> {
+    Spanned::new(template.template.text().to_owned(), template.span)
 }
 
 /// `8000`, `"80:8000"` (the left one means nothing for a service) or `{container_port: 8000}`.

@@ -140,4 +140,21 @@ mod tests {
             assert_eq!(uses_port(&service), expected, "{command}");
         }
     }
+
+    #[test]
+    fn a_command_may_refer_to_resources_and_not_to_secrets() {
+        let check = |command: &str| {
+            let text = format!("type: service\nname: qwen\nport: 8000\ncommands: ['{command}']\n");
+            let (documents, mut problems) = parse_yaml(&SourceFile::new("a.dstack.yml", text));
+            let service_document = Service::from_node(&documents[0], &mut problems).unwrap();
+            service(&service_document, &mut problems);
+            problems.iter().map(|problem| problem.code).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            check("serve --peer ${{ host_unit.a.url }} --port $PORT"),
+            Vec::<&str>::new()
+        );
+        assert_eq!(check("serve --token ${{ secrets.TOKEN }}"), ["secret-in-command"]);
+        assert_eq!(check("serve --token ${{ env.TOKEN }}"), ["secret-in-command"]);
+    }
 }
