@@ -23,6 +23,7 @@ mod neighbours;
 mod policy;
 mod policy_change;
 mod quickstart;
+mod roll;
 mod saved_plan;
 mod scale;
 mod secrets;

@@ -298,7 +298,8 @@ pub enum Operation {
         router: String,
         /// The worker's name.
         name: String,
-        /// The worker's URL, for a router that has it although no membership is known.
+        /// The worker's URL, for a router that has it although no membership is known, or that of a successor under
+        /// the same name.
         #[serde(default)]
         url: Option<String>,
         /// How long the router may take to let go of it.

@@ -112,19 +112,26 @@ impl RouterProvider {
                 .or(object.inputs.get("name"))
                 .and_then(Value::as_str)?;
             let member = members.iter().find(|member| member.object.name == name)?;
-            let url = normal_url(&member.object.url);
-            let worker = workers.iter().find(|worker| normal_url(&worker.url) == url)?;
             let known = if object.attributes.is_empty() {
                 &object.inputs
             } else {
                 &object.attributes
             };
+            // A replacement that came first has taken the name; then this is the worker that is left at the old URL.
+            let recorded = known.get("url").and_then(Value::as_str).map(normal_url);
+            let member_url = normal_url(&member.object.url);
+            let url = recorded.unwrap_or_else(|| member_url.clone());
+            let worker = workers.iter().find(|worker| normal_url(&worker.url) == url)?;
             Some(ReadOutcome::Present(ObjectState {
                 id: object
                     .id
                     .clone()
                     .unwrap_or_else(|| ObjectId::new(format!("{router}/{name}"))),
-                attributes: actual(known, &member.object, worker),
+                attributes: if url == member_url {
+                    actual(known, &member.object, worker)
+                } else {
+                    known.clone()
+                },
                 private: serde_json::Value::Null,
                 unreadable: Vec::new(),
             }))

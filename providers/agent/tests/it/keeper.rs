@@ -365,6 +365,37 @@ async fn registering_is_idempotent_and_repairs_labels() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_leaves_without_the_successor_that_has_its_name() {
+    let (agent, router, worker) = with_router().await;
+    let old = format!("http://{}", worker.address);
+    let successor = TestUpstream::start("successor", Behaviour::Name).await;
+    let new = format!("http://{}", successor.address);
+    agent
+        .client
+        .register(&fence(), member("q/0", &new), 5)
+        .await
+        .unwrap();
+    assert_eq!(router.names(), ["q/0", "q/0"]);
+    let leaving = Departure {
+        url: Some(format!("{old}/")),
+        ..departure("q/0", 1)
+    };
+    let report = agent.client.deregister(&fence(), leaving).await.unwrap();
+    assert_eq!(report.router, RouterDeparture::Removed);
+    let left = agent.client.workers("r").await.unwrap();
+    assert_eq!(left.iter().map(|worker| &worker.url).collect::<Vec<_>>(), [&new]);
+    assert_eq!(agent.client.members(Some("r")).await.unwrap()[0].object.url, new);
+    // By its own URL it goes altogether.
+    let leaving = Departure {
+        url: Some(new),
+        ..departure("q/0", 1)
+    };
+    agent.client.deregister(&fence(), leaving).await.unwrap();
+    assert!(agent.client.members(Some("r")).await.unwrap().is_empty());
+    assert!(router.names().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leaving_worker_is_waited_for_by_its_own_count() {
     let (agent, router, _worker) = with_router().await;
     // This worker is served by the router's port, so that its load can be set.
