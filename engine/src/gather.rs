@@ -1,7 +1,7 @@
 //! Gathering: reading everything about the real world that a plan may depend on, into one [`World`].
 //!
 //! Nothing is changed and no lease is taken. What cannot be read is reported as such and is never taken for gone: a
-//! "not found" within a type's consistency window is asked again until the window has passed.
+//! "not found" of an object younger than its type's consistency window is asked again until the window has passed.
 
 mod observe;
 mod outside;
@@ -166,13 +166,16 @@ pub async fn gather(
 ) -> Result<World, GatherError> {
     check_providers(&request)?;
     let (events, mut heard) = mpsc::unbounded_channel();
-    let calls = Calls {
-        limits: limits.clone(),
-        slots: Arc::new(Semaphore::new(limits.parallelism.max(1))),
-        events,
-    };
-    let batches = read::batches(&request, limits.batch.max(1));
-    let observations = observe::requests(&request);
+    let calls = Calls::new(limits, events);
+    let batches = read::batches(
+        selection::selected(&request),
+        request.providers,
+        Some(request.now),
+        limits.batch.max(1),
+    );
+    // While somebody holds the lease, they are in flight.
+    let open = request.state.open_calls().filter(|_| request.lease.is_none());
+    let observations = observe::requests(open, request.state, request.providers);
     let objects = batches.iter().map(read::Batch::len).sum();
     observer.observe(&GatherEvent::Started {
         objects,
@@ -259,12 +262,12 @@ fn take(request: &GatherRequest<'_>, world: &mut World, part: Part) -> Result<()
     match part {
         Part::Objects(objects) => {
             for read in objects {
-                let (uid, outcome) = read.seal(request, sealer);
+                let (uid, outcome) = read.seal(request.state, request.providers, sealer);
                 world.objects.insert(uid, outcome);
             }
         }
         Part::Observed(observed) => {
-            let (operation, observation) = observed.seal(request, sealer);
+            let (operation, observation) = observed.seal(request.state, request.providers, sealer);
             world.observations.insert(operation, observation);
         }
         Part::Imported(imported) => {
@@ -302,6 +305,14 @@ struct Calls {
 }
 
 impl Calls {
+    fn new(limits: &GatherLimits, events: mpsc::UnboundedSender<GatherEvent>) -> Self {
+        Self {
+            limits: limits.clone(),
+            slots: Arc::new(Semaphore::new(limits.parallelism.max(1))),
+            events,
+        }
+    }
+
     /// Makes a call that changes nothing. A provider that panics or does not answer in time is an error.
     async fn make<T, F>(
         &self,

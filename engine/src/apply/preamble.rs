@@ -127,6 +127,7 @@ fn import(
             changed_by: None,
             last_call: None,
             created_at: 0,
+            made_at: None,
             changed_at: 0,
         }),
     })

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Calls, GatherEvent, GatherRequest, Part};
+use super::{Calls, GatherEvent, Part};
 use crate::address::{OperationId, Uid};
-use crate::provider::{Observation, ObserveRequest, Provider};
+use crate::provider::{Observation, ObserveRequest, Provider, ProviderRegistry};
 use crate::seal::Sealer;
+use crate::state::State;
+use crate::state::record::{OpenCall, Record};
 use crate::upgrade::recorded_object;
 
 /// A call to look into.
@@ -23,12 +25,17 @@ pub(super) struct Observed {
 }
 
 impl Observed {
-    pub(super) fn seal(self, request: &GatherRequest<'_>, sealer: Sealer<'_>) -> (OperationId, Observation) {
-        let record = request.state.record(self.uid);
+    pub(super) fn seal(
+        self,
+        state: &State,
+        providers: &ProviderRegistry,
+        sealer: Sealer<'_>,
+    ) -> (OperationId, Observation) {
+        let record = state.record(self.uid);
         let observation = match (self.observation, record) {
             (Observation::Present(state), Some(record)) => {
                 let inputs = record.open.as_ref().map_or(&record.inputs, |open| &open.inputs);
-                match request.providers.schema(&record.address.resource_type) {
+                match providers.schema(&record.address.resource_type) {
                     Some(schema) => Observation::Present(sealer.object(schema, inputs, &state)),
                     None => Observation::Unknown {
                         reason: format!("No provider manages `{}`.", record.address.resource_type),
@@ -41,19 +48,19 @@ impl Observed {
     }
 }
 
-/// Returns the calls to look into: none while somebody holds the lease, because they are in flight then.
-pub(super) fn requests(request: &GatherRequest<'_>) -> Vec<Wanted> {
-    if request.lease.is_some() {
-        return Vec::new();
-    }
-    let Some(lineage) = request.state.lineage else {
+/// Returns how to look into calls that nobody makes any more.
+pub(super) fn requests<'a>(
+    calls: impl IntoIterator<Item = (&'a Record, &'a OpenCall)>,
+    state: &State,
+    providers: &ProviderRegistry,
+) -> Vec<Wanted> {
+    let Some(lineage) = state.lineage else {
         return Vec::new();
     };
-    request
-        .state
-        .open_calls()
+    calls
+        .into_iter()
         .filter_map(|(record, open)| {
-            let provider = request.providers.provider(&record.address.resource_type)?;
+            let provider = providers.provider(&record.address.resource_type)?;
             let request = recorded_object(record, &**provider)
                 .map(|object| ObserveRequest {
                     action: open.action,

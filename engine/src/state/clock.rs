@@ -1,4 +1,4 @@
-//! The time that events are stamped with, as a seam: nothing is decided by it.
+//! The time that events are stamped with, as a seam: no order of events is decided by it.
 
 use jiff::Timestamp;
 

@@ -19,7 +19,8 @@ use crate::value::{Attributes, Value};
 pub struct Event {
     /// Its number, from 1 without gaps. The last one's is the serial that people see.
     pub sequence: u64,
-    /// When it was written, by the writer's clock. For people; nothing is decided by it.
+    /// When it was written, by the writer's clock. For people; all that is decided by it is how long an object that was
+    /// made then is looked for.
     pub at: Timestamp,
     /// The run that wrote it.
     pub run: RunId,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::address::{ObjectId, OperationId, ProviderName, ResourceAddress, Uid};
@@ -39,6 +40,10 @@ pub struct Record {
     pub open: Option<OpenCall>,
     /// The serial at which it was created.
     pub created_at: u64,
+    /// When its creation was last heard of, or it was imported, by the writer's clock; `None` in records of earlier
+    /// versions. While it is young, that it is not found proves nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_at: Option<Timestamp>,
     /// The serial at which it last changed.
     pub changed_at: u64,
     /// The digest of the plan whose run last changed it; `None` when it was no plan's run.

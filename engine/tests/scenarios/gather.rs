@@ -218,3 +218,22 @@ async fn what_was_gathered_reads_back_the_same() {
     let read: World = serde_json::from_str(&written).unwrap();
     assert_eq!(read, world);
 }
+
+/// What was made long ago and is not found is gone; only what was made just now may not be visible yet.
+#[tokio::test(start_paused = true)]
+async fn only_young_objects_that_are_not_found_are_waited_for() {
+    for (age, waits) in [(0, true), (3600, false)] {
+        let mut scenario = Scenario::new();
+        let text = machine("a", "one");
+        scenario.settle(&text).await;
+        scenario.now = Timestamp::from_second(age).unwrap();
+        scenario.cloud.remove("machine-0001");
+        let began = tokio::time::Instant::now();
+        let world = scenario
+            .gather(&scenario.configuration(&text), Refresh::Full)
+            .await;
+        assert_eq!(world.objects.values().collect::<Vec<_>>(), [&ReadOutcome::Absent]);
+        let waited = began.elapsed() >= std::time::Duration::from_secs(2);
+        assert_eq!(waited, waits, "{age} s: {:?}", began.elapsed());
+    }
+}

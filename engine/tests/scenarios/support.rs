@@ -41,6 +41,8 @@ pub(crate) struct Scenario {
     pub(crate) key: Option<Arc<FingerprintKey>>,
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) apply_options: ApplyOptions,
+    /// When the world is gathered; the log's clock stands still at the epoch.
+    pub(crate) now: Timestamp,
     ids: Arc<CountedIds>,
     runs: AtomicU64,
 }
@@ -94,6 +96,7 @@ impl Scenario {
                 grace: Duration::from_secs(5),
                 ids: ids.clone(),
             },
+            now: Timestamp::UNIX_EPOCH,
             ids,
             runs: AtomicU64::new(0),
         }
@@ -160,7 +163,7 @@ impl Scenario {
             unmanaged: false,
             lease: None,
             fingerprints: self.key.as_deref(),
-            now: Timestamp::UNIX_EPOCH,
+            now: self.now,
         };
         let limits = GatherLimits {
             retry: retry(),

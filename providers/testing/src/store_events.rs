@@ -181,6 +181,7 @@ pub fn imported(object_number: u64, name: &str, id: &str) -> EventBody {
             declaration: declaration(),
             open: None,
             created_at: 0,
+            made_at: None,
             changed_at: 0,
             changed_by: None,
             last_call: None,

@@ -38,6 +38,7 @@ impl State {
             state: self.clone(),
             touched: BTreeSet::new(),
             sequence: event.sequence,
+            at: event.at,
             plan: self
                 .last_run
                 .as_ref()
@@ -60,6 +61,7 @@ struct Folding {
     state: State,
     touched: BTreeSet<Uid>,
     sequence: u64,
+    at: Timestamp,
     /// The digest of the plan whose run wrote the event.
     plan: Option<Arc<str>>,
 }
@@ -149,6 +151,7 @@ impl Folding {
                         ));
                     }
                     (CallAction::Create, Some(state)) => {
+                        record.made_at = Some(self.at);
                         let prior = record.attributes.clone();
                         adopt(&mut record, state, &open.inputs, &prior)?;
                     }
@@ -307,6 +310,7 @@ impl Folding {
                 declaration: declaration.clone(),
                 open: Some(open),
                 created_at: self.sequence,
+                made_at: Some(self.at),
                 changed_at: self.sequence,
                 changed_by: None,
                 last_call: Some(last_call),
@@ -346,6 +350,7 @@ impl Folding {
         }
         if action == Some(CallAction::Create) {
             same_id(&record, id)?;
+            record.made_at = Some(self.at);
         }
         record.id = Some(id.clone());
         record.private = private.clone();
@@ -394,7 +399,9 @@ impl Folding {
                 ));
             }
             (Observation::Present(state), action) => {
-                if action != CallAction::Create {
+                if action == CallAction::Create {
+                    record.made_at = Some(self.at);
+                } else {
                     record.id = None;
                 }
                 let prior = record.attributes.clone();
@@ -436,6 +443,7 @@ impl Folding {
         self.address_is_free(&record.address)?;
         let mut record = record.clone();
         record.created_at = self.sequence;
+        record.made_at = Some(self.at);
         self.put(record);
         Ok(())
     }

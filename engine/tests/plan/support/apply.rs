@@ -84,6 +84,7 @@ impl Scenario {
                 declaration: change.declaration.clone().unwrap(),
                 open: None,
                 created_at: 0,
+                made_at: None,
                 changed_at: 0,
                 changed_by: None,
                 last_call: None,
