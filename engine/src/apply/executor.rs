@@ -65,7 +65,7 @@ pub async fn apply(
     let resumes = resume::resumes(&request, &view.state);
     let mut events = preamble::opening(&request, options, &view)?;
     if resumes {
-        events.extend(resume::look(&request, &view.state).await);
+        events.extend(resume::left_behind(&request, &view.state, options, control).await);
     }
     view.state = journal.commit(events).await.map_err(|source| ApplyError::Log {
         source,

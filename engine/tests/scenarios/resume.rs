@@ -76,3 +76,58 @@ async fn what_was_made_half_is_finished() {
     scenario.expect_empty(&text).await;
     assert_eq!(scenario.cloud.objects("fake_machine").len(), 1);
 }
+
+/// What an earlier run left is looked at in batches, within the bound, and again when the cloud is busy.
+#[tokio::test(start_paused = true)]
+async fn many_unfinished_objects_are_read_in_few_calls() {
+    let scenario = Scenario::new();
+    scenario
+        .cloud
+        .configure(|settings| settings.boot = std::time::Duration::from_secs(60));
+    let text: String = (0..150)
+        .map(|n| machine(&format!("m{n}"), "one") + "timeouts: {create: 20s}\n")
+        .collect();
+    let plan = scenario.plan(&text).await;
+    assert_eq!(scenario.apply_plan(&plan).await.report.failed, 150);
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    scenario
+        .cloud
+        .fault(FaultRule::next(Verb::Describe, Fault::Throttle).of_type("fake_machine"));
+    let described = || scenario.cloud.dump().calls["describe fake_machine"];
+    let before = described();
+    let applied = scenario.apply_plan(&plan).await;
+    assert!(applied.report.is_complete(), "{}", applied.outcomes());
+    // Two batches, one of them twice; then each update looks whether its machine is ready.
+    assert_eq!(described() - before, 3 + 150);
+    scenario.expect_empty(&text).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn looking_at_what_is_left_ends_when_a_person_says_so() {
+    let scenario = Scenario::new();
+    scenario
+        .cloud
+        .configure(|settings| settings.boot = std::time::Duration::from_secs(60));
+    let text = machine("a", "one") + "timeouts: {create: 20s}\n";
+    let plan = scenario.plan(&text).await;
+    scenario.apply_plan(&plan).await;
+    scenario.cloud.fault(FaultRule::next(Verb::Describe, Fault::Hang));
+    let journal = scenario.open().await;
+    let control = gabion_engine::apply::ApplyControl::new();
+    let later = control.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        later.stop();
+    });
+    let began = tokio::time::Instant::now();
+    let mut notes = crate::support::Notes::default();
+    let report = scenario
+        .carry_out(&plan, &journal, &control, &mut notes)
+        .await
+        .unwrap();
+    journal.close().await.unwrap();
+    assert!(began.elapsed().as_secs() < 4, "{:?}", began.elapsed());
+    assert!(report.interrupted);
+    scenario.settle(&text).await;
+    assert_eq!(scenario.cloud.objects("fake_machine").len(), 1);
+}
