@@ -24,6 +24,8 @@ pub(super) struct View<'a> {
     key: Option<Arc<FingerprintKey>>,
     /// What this run's calls gave, by address.
     fresh: BTreeMap<ResourceAddress, Fresh>,
+    /// Where each of those objects is.
+    addresses: BTreeMap<Uid, ResourceAddress>,
     /// Objects that this run deleted.
     gone: BTreeSet<Uid>,
 }
@@ -56,19 +58,25 @@ impl<'a> View<'a> {
             secrets,
             key,
             fresh: BTreeMap::new(),
+            addresses: BTreeMap::new(),
             gone: BTreeSet::new(),
         }
     }
 
     /// Notes what a call gave.
     pub(super) fn made(&mut self, address: ResourceAddress, uid: Uid, id: ObjectId, attributes: Attributes) {
+        self.addresses.insert(uid, address.clone());
         self.fresh.insert(address, Fresh { uid, id, attributes });
     }
 
     /// Notes that an object is gone.
     pub(super) fn removed(&mut self, uid: Uid) {
         self.gone.insert(uid);
-        self.fresh.retain(|_, fresh| fresh.uid != uid);
+        if let Some(address) = self.addresses.remove(&uid)
+            && self.fresh.get(&address).is_some_and(|fresh| fresh.uid == uid)
+        {
+            self.fresh.remove(&address);
+        }
     }
 
     /// Returns the record of an object that is not gone.

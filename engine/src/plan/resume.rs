@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::address::Uid;
+use crate::address::{ResourceAddress, Uid};
 use crate::plan::Plan;
 use crate::plan::bindings::ran;
 use crate::plan::change::Change;
@@ -32,11 +32,17 @@ pub enum Progress {
 /// it first.
 pub fn progress(plan: &Plan, digest: &str, state: &State) -> BTreeMap<StepId, Progress> {
     let resumes = ran(state, digest);
+    let mut records: BTreeMap<&ResourceAddress, Vec<&Record>> = BTreeMap::new();
+    for record in state.records().filter(|_| resumes) {
+        records.entry(&record.address).or_default().push(record);
+    }
     plan.steps
         .iter()
         .map(|step| {
             let progress = if resumes {
-                of_step(step, &plan.changes[step.change], digest, state)
+                let change = &plan.changes[step.change];
+                let there = records.get(&change.address).map_or(&[][..], Vec::as_slice);
+                of_step(step, change, digest, state, there)
             } else {
                 Progress::Pending
             };
@@ -45,7 +51,8 @@ pub fn progress(plan: &Plan, digest: &str, state: &State) -> BTreeMap<StepId, Pr
         .collect()
 }
 
-fn of_step(step: &Step, change: &Change, digest: &str, state: &State) -> Progress {
+/// `there` are the records that have the change's address, or had it when they were deposed.
+fn of_step(step: &Step, change: &Change, digest: &str, state: &State, there: &[&Record]) -> Progress {
     let called = |record: &Record, action: CallAction| {
         record.last_call.as_ref().is_some_and(|call| {
             call.plan.as_deref() == Some(digest) && call.step == step.id.0 && call.action == action
@@ -54,10 +61,9 @@ fn of_step(step: &Step, change: &Change, digest: &str, state: &State) -> Progres
     match step.operation {
         StepOperation::Create { .. } => {
             // A later step may have moved on from what this one made, never back.
-            let made = state.records().find(|record| {
-                record.address == change.address
-                    && (called(record, CallAction::Create) || finished_by(record, digest, step))
-            });
+            let made = there
+                .iter()
+                .find(|record| called(record, CallAction::Create) || finished_by(record, digest, step));
             match made {
                 Some(record) if record.open.is_some() => Progress::Pending,
                 Some(record) if record.status == Status::Ready => Progress::Done,
