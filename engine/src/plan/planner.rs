@@ -1,10 +1,10 @@
 //! The planner: a synchronous, pure and deterministic function from configuration, state and world to a plan.
 //!
 //! It goes in this order, and each step is a module beside this one: what is recorded once recovery and moves are
-//! taken into account ([`known`](super::known), [`moves`](super::moves)); what the plan covers
-//! ([`selection`](super::selection)); for each declared resource, dependencies first, what becomes of it
-//! ([`decide`](super::decide)); what goes ([`removal`](super::removal)); the orders of replacements
-//! ([`order`](super::order)); exclusive claims ([`claims`](super::claims)); and the steps ([`steps`](super::steps)).
+//! taken into account (`known`, `moves`); what the plan covers
+//! (`selection`); for each declared resource, dependencies first, what becomes of it
+//! (`decide`); what goes (`removal`); the orders of replacements
+//! (`order`); exclusive claims (`claims`); and the steps (`steps`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
