@@ -31,6 +31,8 @@ pub enum Deletion {
         router: String,
         /// The worker's name.
         name: String,
+        /// The worker's URL: a successor under the same name stays.
+        url: Option<String>,
     },
 }
 
@@ -65,8 +67,8 @@ pub fn delete(directory: &Path, fence: &Fence, deletion: &Deletion) -> Result<()
             Deletion::Route { gateway, service } => {
                 contents.remove_route(gateway, service);
             }
-            Deletion::Member { router, name } => {
-                contents.remove_member(router, name);
+            Deletion::Member { router, name, url } => {
+                contents.remove_leaving(router, name, url.as_deref());
             }
         }
         Ok(())

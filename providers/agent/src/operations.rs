@@ -13,7 +13,7 @@ use crate::protocol::{
     AdminRequest, AdminResponse, AgentError, Deregistration, DrainBasis, Fence, Listener, Member, Operation,
     PROTOCOL_VERSION, Route, Router, RouterDeparture, Upstream, Worker, WorkerType,
 };
-use crate::router_api::{RouterApi, normal_url, split_url};
+use crate::router_api::{RouterApi, split_url};
 use crate::store::{RouterRecord, stored};
 
 /// Does what a request asks for.
@@ -426,11 +426,7 @@ async fn deregister_member(
     let member = agent
         .change_as(&fence, move |contents| {
             // A replacement that came first has taken the name: it stays, and only the worker at the old URL leaves.
-            let successor = contents.member(&uid, &name).zip(leaving.as_deref());
-            if successor.is_some_and(|(stored, url)| normal_url(&stored.object.url) != normal_url(url)) {
-                return Ok(None);
-            }
-            Ok(contents.remove_member(&uid, &name))
+            Ok(contents.remove_leaving(&uid, &name, leaving.as_deref()))
         })
         .await?;
     let url = member.map(|stored| stored.object.url).or(leave.url);

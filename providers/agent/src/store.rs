@@ -11,6 +11,7 @@ use gabion_host::process::ProcessIdentity;
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::{AgentError, Fence, Listener, Member, Route, Router, Stored, Upstream};
+use crate::router_api::normal_url;
 
 /// The format this build writes, and the newest it reads.
 const FORMAT: u32 = 1;
@@ -76,6 +77,20 @@ impl Contents {
             self.members.remove(router);
         }
         removed
+    }
+
+    /// Removes one member of a router, unless a successor has its name and this is not its URL.
+    pub(crate) fn remove_leaving(
+        &mut self,
+        router: &str,
+        name: &str,
+        url: Option<&str>,
+    ) -> Option<Stored<Member>> {
+        let successor = self.member(router, name).zip(url);
+        if successor.is_some_and(|(stored, url)| normal_url(&stored.object.url) != normal_url(url)) {
+            return None;
+        }
+        self.remove_member(router, name)
     }
 
     /// Returns one route.

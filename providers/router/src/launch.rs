@@ -58,7 +58,14 @@ impl RouterLaunch {
             "--log-level",
             "info",
         ]);
-        if self.policy == "power_of_two" {
+        let power_of_two = self.policy == "power_of_two";
+        if self.package == Package::Smg {
+            // It looks again after 30 s if not told, at a worker that did not answer at once; the old one after 1 s.
+            // Each look is written to the log, and nobody answers for as long as it looks.
+            let interval = if power_of_two { "5" } else { "1" };
+            argv.extend(["--worker-startup-check-interval", interval]);
+        }
+        if power_of_two {
             argv.push("--worker-urls");
             argv.extend(NOBODY);
             if self.package == Package::Smg {
@@ -84,5 +91,154 @@ impl RouterLaunch {
             ("ready_timeout", Value::Int(60)),
             ("stop_timeout", Value::Int(200)),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::{assert_json_snapshot, assert_snapshot};
+
+    use super::*;
+
+    fn argv(package: Package, policy: &str) -> String {
+        let launch = RouterLaunch {
+            package,
+            policy: policy.to_owned(),
+        };
+        let inputs = launch.unit_inputs("local");
+        let Some((_, Value::List(argv))) = inputs.into_iter().find(|(name, _)| *name == "argv") else {
+            panic!("no arguments")
+        };
+        let words: Vec<&str> = argv.iter().filter_map(Value::as_str).collect();
+        // One option a line.
+        words.join(" ").replace(" --", "\n--")
+    }
+
+    #[test]
+    fn smg_is_launched_empty_and_by_loopback_alone() {
+        assert_snapshot!(argv(Package::Smg, "cache_aware"), @r"
+        {package.dir}/bin/smg launch
+        --disable-tokenizer-autoload
+        --host 127.0.0.1
+        --port {ports.http}
+        --prometheus-host 127.0.0.1
+        --prometheus-port {ports.metrics}
+        --policy cache_aware
+        --health-check-interval-secs 5
+        --health-failure-threshold 2
+        --health-success-threshold 1
+        --cb-timeout-duration-secs 5
+        --shutdown-grace-period-secs 180
+        --log-level info
+        --worker-startup-check-interval 1
+        ");
+    }
+
+    #[test]
+    fn smg_gets_two_dead_workers_for_power_of_two() {
+        assert_snapshot!(argv(Package::Smg, "power_of_two"), @r"
+        {package.dir}/bin/smg launch
+        --disable-tokenizer-autoload
+        --host 127.0.0.1
+        --port {ports.http}
+        --prometheus-host 127.0.0.1
+        --prometheus-port {ports.metrics}
+        --policy power_of_two
+        --health-check-interval-secs 5
+        --health-failure-threshold 2
+        --health-success-threshold 1
+        --cb-timeout-duration-secs 5
+        --shutdown-grace-period-secs 180
+        --log-level info
+        --worker-startup-check-interval 5
+        --worker-urls http://127.0.0.1:1 http://127.0.0.1:2
+        --load-monitor-interval 1
+        ");
+    }
+
+    #[test]
+    fn sglang_router_is_launched_by_its_module() {
+        assert_snapshot!(argv(Package::SglangRouter, "cache_aware"), @r"
+        {package.dir}/bin/python -m sglang_router.launch_router
+        --host 127.0.0.1
+        --port {ports.http}
+        --prometheus-host 127.0.0.1
+        --prometheus-port {ports.metrics}
+        --policy cache_aware
+        --health-check-interval-secs 5
+        --health-failure-threshold 2
+        --health-success-threshold 1
+        --cb-timeout-duration-secs 5
+        --shutdown-grace-period-secs 180
+        --log-level info
+        ");
+    }
+
+    #[test]
+    fn sglang_router_gets_two_dead_workers_for_power_of_two() {
+        assert_snapshot!(argv(Package::SglangRouter, "power_of_two"), @r"
+        {package.dir}/bin/python -m sglang_router.launch_router
+        --host 127.0.0.1
+        --port {ports.http}
+        --prometheus-host 127.0.0.1
+        --prometheus-port {ports.metrics}
+        --policy power_of_two
+        --health-check-interval-secs 5
+        --health-failure-threshold 2
+        --health-success-threshold 1
+        --cb-timeout-duration-secs 5
+        --shutdown-grace-period-secs 180
+        --log-level info
+        --worker-urls http://127.0.0.1:1 http://127.0.0.1:2
+        ");
+    }
+
+    #[test]
+    fn other_policies_differ_in_nothing_but_their_name() {
+        for package in Package::ALL {
+            let usual = argv(package, "cache_aware");
+            for policy in ["round_robin", "random"] {
+                assert_eq!(argv(package, policy), usual.replace("cache_aware", policy));
+            }
+        }
+    }
+
+    #[test]
+    fn the_rest_of_the_unit_is_the_same_for_both() {
+        let rest = |package| {
+            let launch = RouterLaunch {
+                package,
+                policy: "random".to_owned(),
+            };
+            let inputs = launch.unit_inputs("local").into_iter();
+            let kept = inputs.filter(|(name, _)| !matches!(*name, "argv" | "package"));
+            Value::map(kept)
+        };
+        assert_eq!(rest(Package::Smg), rest(Package::SglangRouter));
+        assert_json_snapshot!(rest(Package::Smg), @r#"
+        {
+          "machine": "local",
+          "ports": {
+            "http": {
+              "range": "21000-24999"
+            },
+            "metrics": {
+              "range": "21000-24999"
+            }
+          },
+          "probes": [
+            {
+              "interval_seconds": 1,
+              "method": "GET",
+              "path": "/liveness",
+              "ready_after": 1,
+              "timeout_seconds": 5
+            }
+          ],
+          "ready_timeout": 60,
+          "role": "router",
+          "stop_timeout": 200
+        }
+        "#);
     }
 }

@@ -10,7 +10,8 @@ use async_trait::async_trait;
 use gabion_agent::access::{Agents, fence, provider_error, seconds_within};
 use gabion_agent::client::{AgentClient, ClientError, Departure};
 use gabion_agent::normal_url;
-use gabion_agent::protocol::{AgentError, DrainBasis, Operation, Router};
+use gabion_agent::offline::Deletion;
+use gabion_agent::protocol::{AgentError, Deregistration, DrainBasis, Operation, Router};
 use gabion_engine::address::ObjectId;
 use gabion_engine::provider::{
     AttributeProblem, Call, CreateRequest, DeleteRequest, ErrorClass, ImportRequest, ObjectState,
@@ -46,7 +47,7 @@ impl RouterProvider {
     async fn register(&self, planned: &Attributes, call: &Call) -> Result<ObjectState, ProviderError> {
         let wanted = Wanted::read(planned)?;
         let client = self.agents.client(&wanted.machine, &wanted.agent)?;
-        let id = ObjectId::new(wanted.id());
+        let id = worker_id(&wanted.router, &wanted.member.name);
         let router = Router {
             uid: wanted.router.clone(),
             address: call.address.to_string(),
@@ -76,6 +77,20 @@ impl RouterProvider {
             private: serde_json::Value::Null,
             unreadable: Vec::new(),
         })
+    }
+
+    /// Returns what is recorded of an object; of one that was only intended, its inputs with the defaults.
+    fn known(&self, object: &RecordedObject) -> Attributes {
+        if !object.attributes.is_empty() {
+            return object.attributes.clone();
+        }
+        let schema = self.resource_schema(&object.address.resource_type);
+        let defaults = schema.attributes.iter();
+        let mut known: Attributes = defaults
+            .filter_map(|(name, attribute)| Some((name.clone(), attribute.default.clone()?)))
+            .collect();
+        known.extend(object.inputs.clone());
+        known
     }
 
     /// Reads the workers of one router; all objects belong to it.
@@ -111,27 +126,26 @@ impl RouterProvider {
                 .get("name")
                 .or(object.inputs.get("name"))
                 .and_then(Value::as_str)?;
+            let id = worker_id(router, name);
+            if object.id.as_ref().is_some_and(|recorded| *recorded != id) {
+                return None;
+            }
             let member = members.iter().find(|member| member.object.name == name)?;
-            let known = if object.attributes.is_empty() {
-                &object.inputs
-            } else {
-                &object.attributes
-            };
+            let known = self.known(object);
             // A replacement that came first has taken the name; then this is the worker that is left at the old URL.
             let recorded = known.get("url").and_then(Value::as_str).map(normal_url);
             let member_url = normal_url(&member.object.url);
             let url = recorded.unwrap_or_else(|| member_url.clone());
             let worker = workers.iter().find(|worker| normal_url(&worker.url) == url)?;
+            let mut attributes = if url == member_url {
+                actual(&known, &member.object, worker)
+            } else {
+                known
+            };
+            attributes.insert("id".into(), id.as_str().into());
             Some(ReadOutcome::Present(ObjectState {
-                id: object
-                    .id
-                    .clone()
-                    .unwrap_or_else(|| ObjectId::new(format!("{router}/{name}"))),
-                attributes: if url == member_url {
-                    actual(known, &member.object, worker)
-                } else {
-                    known.clone()
-                },
+                id,
+                attributes,
                 private: serde_json::Value::Null,
                 unreadable: Vec::new(),
             }))
@@ -264,22 +278,35 @@ impl Provider for RouterProvider {
         let client = self.agents.client(&machine, &agent)?;
         call.phase("drain");
         let _waiting = call.waiting();
+        let url = attribute("url").and_then(Value::as_str).map(str::to_owned);
         let departure = Departure {
-            router,
-            name,
-            url: attribute("url").and_then(Value::as_str).map(str::to_owned),
+            router: router.clone(),
+            name: name.clone(),
+            url: url.clone(),
             timeout_seconds: seconds_within(call, REMOVAL_SECONDS),
             drain_seconds: seconds_within(call, u64::try_from(drain).unwrap_or(0)),
         };
         match client.deregister(&fence(call), departure).await {
             Ok(departed) => {
-                if departed.basis == DrainBasis::InFlight {
-                    call.phase("drained by the gateway's count: the worker tells none");
+                if let Some(phase) = departed_phase(&departed) {
+                    call.phase(&phase);
                 }
                 Ok(())
             }
             Err(ClientError::Refused(AgentError::UnknownRouter { .. })) => Ok(()),
-            Err(ClientError::Unreachable { .. }) if self.agents.is_gone(&machine, &agent).await? => Ok(()),
+            Err(error @ ClientError::Unreachable { .. }) => {
+                if self.agents.is_gone(&machine, &agent).await? {
+                    return Ok(());
+                }
+                // Without the agent nobody can take a worker out of a running router; out of a dead one nobody need.
+                let router_is_down = self.agents.is_stopped(&machine, &router)
+                    || self.agents.is_gone(&machine, &router).await?;
+                if router_is_down && self.agents.is_stopped(&machine, &agent) {
+                    let deletion = Deletion::Member { router, name, url };
+                    return self.agents.delete_offline(&agent, fence(call), deletion).await;
+                }
+                Err(provider_error(&error))
+            }
             Err(error) => Err(provider_error(&error)),
         }
     }
@@ -315,6 +342,27 @@ impl Provider for RouterProvider {
         )
         .with_hint("declare it and apply"))
     }
+}
+
+/// Returns the id of a worker: its router's, and its name.
+fn worker_id(router: &str, name: &str) -> ObjectId {
+    ObjectId::new(format!("{router}/{name}"))
+}
+
+/// Returns what people should know about how a worker left, if it was not the ordinary way.
+fn departed_phase(departed: &Deregistration) -> Option<String> {
+    if departed.basis == DrainBasis::NotWaited {
+        return None;
+    }
+    if !departed.drained {
+        return Some(match departed.remaining {
+            Some(1) => "not drained: 1 request still runs".to_owned(),
+            Some(remaining) => format!("not drained: {remaining} requests still run"),
+            None => "not drained: requests may still run".to_owned(),
+        });
+    }
+    (departed.basis == DrainBasis::InFlight)
+        .then(|| "drained by the gateway's count: the worker tells none".to_owned())
 }
 
 /// Returns what was planned, with the inputs (whose secrets hold their values) over it.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use gabion_agent::normal_url;
 use gabion_agent::protocol::{Flavour, Member, Worker, WorkerType};
 use gabion_engine::provider::{ErrorClass, ProviderError};
 use gabion_engine::value::{AttributePath, Attributes, Value};
@@ -111,11 +112,6 @@ impl Wanted {
             drain_timeout: seconds(planned, "drain_timeout")?,
         })
     }
-
-    /// Returns the id of the worker: its router's, and its name.
-    pub(crate) fn id(&self) -> String {
-        format!("{}/{}", self.router, self.member.name)
-    }
 }
 
 /// Returns a worker's attributes as router and agent have them; what only gabion knows stays as recorded.
@@ -129,7 +125,11 @@ pub(crate) fn actual(recorded: &Attributes, member: &Member, worker: &Worker) ->
             actual.remove(name);
         }
     };
-    set("url", Some(worker.url.as_str().into()));
+    // Agent and router have the same one, the router in its own spelling; what was asked for keeps its spelling.
+    let url = recorded.get("url").and_then(Value::as_str);
+    if url.is_none_or(|url| normal_url(url) != normal_url(&worker.url)) {
+        set("url", Some(member.url.as_str().into()));
+    }
     set("worker_type", Some(worker.worker_type.as_str().into()));
     set(
         "bootstrap_port",
@@ -146,7 +146,14 @@ pub(crate) fn actual(recorded: &Attributes, member: &Member, worker: &Worker) ->
         .keys()
         .filter_map(|name| Some((name, Value::from(worker.labels.get(name)?.as_str()))))
         .collect();
-    set("labels", (!labels.is_empty()).then(|| Value::map(labels)));
+    let none_wanted = recorded
+        .get("labels")
+        .and_then(Value::as_map)
+        .is_some_and(|wanted| wanted.is_empty());
+    set(
+        "labels",
+        (!labels.is_empty() || none_wanted).then(|| Value::map(labels)),
+    );
     actual
 }
 
