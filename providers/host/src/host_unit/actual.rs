@@ -106,14 +106,16 @@ pub(super) fn directory(config: &HostConfig, object: &RecordedObject) -> Result<
 ///
 /// What was recorded decides only what cannot be read, and whether an empty map is spelled out.
 fn describe(directory: &UnitDirectory, recorded: &RecordedObject) -> Result<Option<ObjectState>, UnitError> {
-    let status = match inspect(directory) {
+    // A unit whose removal was interrupted is there until it has ended; that it has left its place is not its description's matter.
+    let found = &directory.found();
+    let status = match inspect(found) {
         Ok(status) => Some(status),
         Err(UnitError::NotFound { .. }) => return Ok(None),
         // What cannot be understood differs from what should be there, and is put right.
         Err(UnitError::Damaged { .. }) => None,
         Err(error) => return Err(error),
     };
-    let launch = match directory.launch() {
+    let launch = match found.launch() {
         Ok(launch) => Some(launch),
         Err(UnitError::NotFound { .. } | UnitError::Damaged { .. }) => None,
         Err(error) => return Err(error),
@@ -154,7 +156,7 @@ fn describe(directory: &UnitDirectory, recorded: &RecordedObject) -> Result<Opti
                     .collect(),
             ),
         );
-        set("env", env(directory, launch, recorded)?);
+        set("env", env(found, launch, recorded)?);
         set(
             "working_dir",
             launch.working_dir.as_ref().map_or(Value::Null, Value::string),
@@ -171,7 +173,7 @@ fn describe(directory: &UnitDirectory, recorded: &RecordedObject) -> Result<Opti
                 .as_ref()),
         );
     }
-    set("files", files(directory, launch.as_ref(), recorded)?);
+    set("files", files(found, launch.as_ref(), recorded)?);
     let mut private = Private::of(&recorded.private);
     private.launch = status
         .as_ref()

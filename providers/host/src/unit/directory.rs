@@ -11,11 +11,15 @@ use super::mark::Mark;
 use super::placeholder::Substitution;
 use super::record::{LaunchRecord, digest, to_bytes};
 use super::spec::{EnvValue, UnitSpec};
+use super::stop::{self, Reach};
 use crate::durable;
 use crate::process::ProcessStat;
 
 /// How the name of a directory begins that is not in its place yet; its writer's pid ends it.
 const DRAFT: &str = ".new-";
+
+/// How the name of a directory begins whose unit is being removed; the uid ends it.
+const LEAVING: &str = ".leaving-";
 
 /// A unit's directory and the places in it. Having one says nothing about whether it exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +67,24 @@ impl UnitDirectory {
     #[must_use]
     pub fn exists(&self) -> bool {
         self.path.is_dir()
+    }
+
+    /// The name the directory is moved to when the unit is removed: nothing can be started there any more.
+    pub(crate) fn leaving(&self) -> Self {
+        let uid = self.path.file_name().unwrap_or_default().to_string_lossy();
+        Self {
+            path: self.path.with_file_name(format!("{LEAVING}{uid}")),
+        }
+    }
+
+    /// Where the unit is to be looked at: in its place, or where it was moved to by a removal that has not ended.
+    pub(crate) fn found(&self) -> Self {
+        let leaving = self.leaving();
+        if !self.exists() && leaving.exists() {
+            leaving
+        } else {
+            self.clone()
+        }
     }
 
     /// The directory of the unit's own files.
@@ -172,6 +194,15 @@ impl UnitDirectory {
 pub fn write(data_root: &Path, spec: &UnitSpec, fence: &Fence) -> Result<UnitDirectory, UnitError> {
     let directory = UnitDirectory::new(data_root, &spec.uid)?;
     validate(spec, &directory)?;
+    let leaving = directory.leaving();
+    if !directory.exists() && leaving.exists() {
+        // A removal was interrupted, and the unit is wanted after all.
+        let back = fence::admit(&leaving, fence).and_then(|()| Ok(move_directory(&leaving, &directory)?));
+        // Unless somebody has removed it meanwhile.
+        if leaving.exists() || directory.exists() {
+            back?;
+        }
+    }
     if directory.exists() {
         fence::admit(&directory, fence)?;
         let earlier = directory.launch().map(|record| record.files).unwrap_or_default();
@@ -183,7 +214,7 @@ pub fn write(data_root: &Path, spec: &UnitSpec, fence: &Fence) -> Result<UnitDir
     }
     let units = data_root.join("units");
     durable::create_private_directory(&units)?;
-    remove_abandoned_drafts(&units)?;
+    remove_abandoned(&units)?;
     let prefix = format!("{DRAFT}{}-", spec.uid);
     for leftover in names_beginning_with(&units, &prefix)? {
         durable::remove_directory(&leftover)?;
@@ -191,8 +222,7 @@ pub fn write(data_root: &Path, spec: &UnitSpec, fence: &Fence) -> Result<UnitDir
     let draft = UnitDirectory::at(units.join(format!("{prefix}{}", std::process::id())));
     let made = fill(&draft, spec).and_then(|()| {
         durable::write_atomic(&draft.fence_file(), &fence::file(fence)?, 0o600)?;
-        fs::rename(draft.path(), directory.path()).map_err(|error| durable::at(directory.path(), error))?;
-        durable::sync_directory(&units)?;
+        move_directory(&draft, &directory)?;
         Ok(())
     });
     if let Err(error) = made {
@@ -203,8 +233,28 @@ pub fn write(data_root: &Path, spec: &UnitSpec, fence: &Fence) -> Result<UnitDir
     Ok(directory)
 }
 
-/// Removes the drafts of processes that ended before they had put their units in place: secret values may be in them.
-pub(crate) fn remove_abandoned_drafts(units: &Path) -> io::Result<()> {
+/// Gives a unit's directory another name.
+pub(crate) fn move_directory(from: &UnitDirectory, to: &UnitDirectory) -> io::Result<()> {
+    fs::rename(from.path(), to.path()).map_err(|error| durable::at(to.path(), error))?;
+    to.path().parent().map_or(Ok(()), durable::sync_directory)
+}
+
+/// Removes what nobody will come back for, since secret values may be in it: the drafts of processes that ended before they had put their units in place, and units whose removal was interrupted, unless something still runs in them.
+pub(crate) fn remove_abandoned(units: &Path) -> Result<(), UnitError> {
+    for leaving in names_beginning_with(units, LEAVING)? {
+        let directory = UnitDirectory::at(leaving);
+        if !stop::left(&directory, Reach::Unit)?.is_empty() {
+            continue;
+        }
+        // As a draft of this process it is nobody's any more, should its unit be wanted again just now.
+        let draft = UnitDirectory::at(units.join(format!("{DRAFT}left-{}", std::process::id())));
+        durable::remove_directory(draft.path())?;
+        match fs::rename(directory.path(), draft.path()) {
+            Ok(()) => durable::remove_directory(draft.path())?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(durable::at(directory.path(), error).into()),
+        }
+    }
     for draft in names_beginning_with(units, DRAFT)? {
         let writer = draft
             .file_name()
@@ -316,13 +366,15 @@ pub struct UnitEntry {
     pub launch: Result<LaunchRecord, UnitError>,
 }
 
-/// Returns the units below a data root, ordered by uid.
+/// Returns the units below a data root, ordered by uid; one whose removal was interrupted is there until it has ended.
 pub fn list(data_root: &Path) -> Result<Vec<UnitEntry>, UnitError> {
     let mut found: Vec<UnitEntry> = names_beginning_with(&data_root.join("units"), "")?
         .into_iter()
         .filter_map(|path| {
-            let uid = path.file_name()?.to_str()?.to_owned();
-            let directory = UnitDirectory::new(data_root, &uid).ok()?;
+            let name = path.file_name()?.to_str()?;
+            let uid = name.strip_prefix(LEAVING).unwrap_or(name).to_owned();
+            UnitDirectory::new(data_root, &uid).ok()?;
+            let directory = UnitDirectory::at(path);
             directory.exists().then(|| UnitEntry {
                 launch: directory.launch(),
                 uid,

@@ -1,6 +1,6 @@
 //! Keeps a run of gabion whose lease was taken over from touching a unit.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,11 @@ pub(crate) fn newest(directory: &UnitDirectory) -> Result<Option<Fence>, UnitErr
 /// # Errors
 /// [`UnitError::StaleEpoch`] when a newer one has: the caller must stop at once.
 pub(crate) fn admit(directory: &UnitDirectory, fence: &Fence) -> Result<(), UnitError> {
+    hold(directory, fence).map(drop)
+}
+
+/// Like [`admit`]; until the returned file is dropped no other operation is admitted.
+pub(crate) fn hold(directory: &UnitDirectory, fence: &Fence) -> Result<File, UnitError> {
     let lock = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -66,11 +71,11 @@ pub(crate) fn admit(directory: &UnitDirectory, fence: &Fence) -> Result<(), Unit
             });
         }
         if recorded == fence {
-            return Ok(());
+            return Ok(lock);
         }
     }
     durable::write_atomic(&directory.fence_file(), &file(fence)?, 0o600)?;
-    Ok(())
+    Ok(lock)
 }
 
 /// Returns the content of a new unit's fence file.

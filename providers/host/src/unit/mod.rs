@@ -15,6 +15,8 @@
 //!   log/          current.log, and rotated ones: 1.log is the youngest
 //! ```
 //!
+//! A unit that is removed is stopped first, then its directory is moved to `.leaving-<uid>`, where nobody can start it any more; only when nothing runs in it there are its ports released and its files deleted.
+//!
 //! The program is started through a shim: a short-lived process that makes itself a session of its own, takes the lock, writes the mark and then *becomes* the program by exec. There is no supervisor that could die, and no moment
 //! at which a program runs without a mark.
 

@@ -1,12 +1,13 @@
 //! Ending a unit, and removing it without a trace.
 
 use std::collections::BTreeSet;
+use std::ops::AddAssign;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use tokio::time::Instant;
 
-use super::directory::{UnitDirectory, remove_abandoned_drafts};
+use super::directory::{UnitDirectory, move_directory, remove_abandoned};
 use super::error::UnitError;
 use super::fence::{self, Fence};
 use super::mark::Mark;
@@ -31,6 +32,13 @@ pub struct StopReport {
     pub killed: usize,
 }
 
+impl AddAssign for StopReport {
+    fn add_assign(&mut self, other: Self) {
+        self.asked += other.asked;
+        self.killed += other.killed;
+    }
+}
+
 /// Stops a unit: SIGTERM to every process of its session, then, after the unit's stop duration (or `grace`), SIGKILL.
 ///
 /// Returns when no process of the unit is left. A unit that does not run, or is not there, is fine.
@@ -39,37 +47,60 @@ pub async fn stop(
     fence: &Fence,
     grace: Option<Duration>,
 ) -> Result<StopReport, UnitError> {
+    let directory = directory.found();
     if !directory.exists() {
         return Ok(StopReport::default());
     }
-    fence::admit(directory, fence)?;
-    let grace = match grace {
-        Some(grace) => grace,
-        // A damaged record must not keep a program running for ever.
-        None => directory
-            .launch()
-            .map_or(Duration::from_secs(10), |record| record.stop_duration()),
-    };
-    end(directory, grace, Reach::Unit).await
+    fence::admit(&directory, fence)?;
+    let grace = grace.unwrap_or_else(|| patience(&directory));
+    end(&directory, grace, Reach::Unit).await
+}
+
+/// Returns how long a unit's program may take to end.
+fn patience(directory: &UnitDirectory) -> Duration {
+    // A damaged record must not keep a program running for ever.
+    directory
+        .launch()
+        .map_or(Duration::from_secs(10), |record| record.stop_duration())
 }
 
 /// Stops a unit, releases its ports and removes its directory, and after the last unit the data root unless something else is in it; what is gone already is fine.
+///
+/// Nothing is removed under a running program: once the unit is stopped its directory gets another name, so that nobody can start it any more, and whoever was quicker is stopped there. A removal that was interrupted is continued by the next.
 pub async fn remove(
     directory: &UnitDirectory,
     fence: &Fence,
     grace: Option<Duration>,
     ports: &PortRegistry,
 ) -> Result<StopReport, UnitError> {
-    let report = stop(directory, fence, grace).await?;
+    let leaving = directory.leaving();
+    let mut report = match stop(directory, fence, grace).await {
+        // Perhaps only because somebody starts the unit again and again; once it has left its place, nobody can.
+        Err(UnitError::Unkillable { .. }) if directory.exists() => StopReport::default(),
+        stopped => stopped?,
+    };
+    if directory.exists() {
+        let grace = grace.unwrap_or_else(|| patience(directory));
+        // Left by a removal that did not end, and made again since: what runs there has no other way to end.
+        if leaving.exists() {
+            report += end(&leaving, grace, Reach::Unit).await?;
+            durable::remove_directory(leaving.path())?;
+        }
+        {
+            let _lock = fence::hold(directory, fence)?;
+            move_directory(directory, &leaving)?;
+        }
+        report += end(&leaving, grace, Reach::Unit).await?;
+    }
     if let Some(uid) = directory.path().file_name().and_then(|name| name.to_str()) {
         ports.release(uid).map_err(|error| UnitError::Io {
             source: std::io::Error::other(error.to_string()),
         })?;
     }
-    durable::remove_directory(directory.path())?;
+    durable::remove_directory(leaving.path())?;
     // The last one takes the directories with it that were made for the first.
     if let Some(units) = directory.path().parent() {
-        remove_abandoned_drafts(units)?;
+        remove_abandoned(units)?;
         durable::remove_if_empty(units)?;
         if let Some(data_root) = units.parent().filter(|_| !units.exists()) {
             durable::remove_if_empty(data_root)?;
@@ -139,7 +170,7 @@ pub(crate) async fn end(
 }
 
 /// Returns who is left: the session while it has members, then whoever left it. Looking for the latter is the costly part.
-fn left(directory: &UnitDirectory, reach: Reach) -> Result<Vec<ProcessStat>, UnitError> {
+pub(crate) fn left(directory: &UnitDirectory, reach: Reach) -> Result<Vec<ProcessStat>, UnitError> {
     let in_session = match Mark::read_intact(&directory.mark_file())? {
         Some(mark) => session(directory, &mark)?,
         None => Vec::new(),

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use gabion_host::ports::{PortOwner, PortRegistry, PortRequest};
-use gabion_host::unit::{UnitDirectory, UnitError, inspect, remove, stop};
+use gabion_host::unit::{UnitDirectory, UnitError, inspect, list, remove, stop};
 
-use crate::support::{Root, fence, log, pid, session, until};
+use crate::support::{Root, fence, launch, log, pid, session, shell, until};
 
 #[tokio::test]
 async fn grandchildren_end_as_well() {
@@ -119,4 +119,79 @@ async fn removal_leaves_no_process_port_or_file() {
         inspect(&UnitDirectory::at(directory.path())).unwrap_err(),
         UnitError::NotFound { .. }
     ));
+}
+
+#[tokio::test]
+async fn a_program_that_a_restart_policy_started_meanwhile_is_ended_before_its_directory_goes() {
+    let root = Root::new();
+    let registry = PortRegistry::new(root.path().join("ports.json"));
+    let directory = root.run("a", "echo ready; exec sleep 600").await;
+    let leader = pid(&directory);
+    // As if it had been started after the last look, and the removal had then been killed.
+    let leaving = directory.path().with_file_name(".leaving-a");
+    std::fs::rename(directory.path(), &leaving).unwrap();
+    let error = launch(&directory, 1).await.unwrap_err();
+    assert!(matches!(error, UnitError::NotFound { .. }), "{error:?}");
+    assert_eq!(session(leader), [leader]);
+    let listed = list(root.path()).unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0].uid, "a");
+    assert_eq!(pid(&listed[0].directory), leader);
+    // Another unit's removal does not take it away from under its program.
+    let other = root.run("b", "exec sleep 600").await;
+    remove(&other, &fence(1), None, &registry).await.unwrap();
+    assert!(leaving.exists());
+
+    let error = remove(&directory, &fence(0), None, &registry).await.unwrap_err();
+    assert!(matches!(error, UnitError::StaleEpoch { .. }), "{error:?}");
+    let report = remove(&directory, &fence(1), None, &registry).await.unwrap();
+    assert_eq!(report.asked, 1);
+    assert!(session(leader).is_empty());
+    assert!(!leaving.parent().unwrap().exists());
+}
+
+#[tokio::test]
+async fn restarts_without_end_do_not_survive_a_removal() {
+    let root = Root::new();
+    let registry = PortRegistry::new(root.path().join("ports.json"));
+    let directory = root.run("a", "exec sleep 600").await;
+    let restarting = directory.clone();
+    let policy = tokio::spawn(async move {
+        let mut leaders = Vec::new();
+        loop {
+            match launch(&restarting, 1).await {
+                Ok(launched) => leaders.push(launched.mark.process.pid),
+                Err(_) if !restarting.exists() => return leaders,
+                Err(_) => {}
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    remove(&directory, &fence(1), Some(Duration::from_millis(100)), &registry)
+        .await
+        .unwrap();
+    for leader in policy.await.unwrap() {
+        assert!(session(leader).is_empty());
+    }
+    assert!(!directory.path().parent().unwrap().exists());
+}
+
+#[tokio::test]
+async fn a_unit_whose_removal_was_interrupted_can_be_wanted_again_or_is_swept() {
+    let root = Root::new();
+    let registry = PortRegistry::new(root.path().join("ports.json"));
+    let directory = root.run("a", "exec sleep 600").await;
+    let leader = pid(&directory);
+    let leaving = directory.path().with_file_name(".leaving-a");
+    std::fs::rename(directory.path(), &leaving).unwrap();
+    root.write(&shell("a", "exec sleep 600"));
+    assert_eq!(pid(&directory), leader);
+    assert!(!leaving.exists());
+
+    stop(&directory, &fence(1), None).await.unwrap();
+    std::fs::rename(directory.path(), &leaving).unwrap();
+    let other = root.run("b", "exec sleep 600").await;
+    assert!(!leaving.exists(), "nothing runs in it and nobody will ask");
+    remove(&other, &fence(1), None, &registry).await.unwrap();
+    assert!(!leaving.parent().unwrap().exists());
 }
