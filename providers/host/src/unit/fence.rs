@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::directory::UnitDirectory;
 use super::error::UnitError;
+use super::mark::Mark;
 use super::record::{parse, to_bytes};
 use crate::durable;
 
@@ -31,11 +32,47 @@ struct FenceFile {
 const FORMAT: u32 = 1;
 
 /// Returns the newest epoch that touched the unit, with its operation.
+///
+/// When the file is damaged the mark tells what is known of it: who launched the unit last.
+///
+/// # Errors
+/// [`UnitError::Damaged`] when neither tells, or when a newer gabion wrote the file.
 pub(crate) fn newest(directory: &UnitDirectory) -> Result<Option<Fence>, UnitError> {
+    match read(directory)? {
+        None => Ok(None),
+        Some(Ok(fence)) => Ok(Some(fence)),
+        Some(Err(damage)) => of_launch(directory)?.map(Some).ok_or(damage),
+    }
+}
+
+/// Reads the file; the inner error is damage that can be mended by writing it anew.
+fn read(directory: &UnitDirectory) -> Result<Option<Result<Fence, UnitError>>, UnitError> {
     let path = directory.fence_file();
-    durable::read_optional(&path)?
-        .map(|bytes| parse::<FenceFile>(&path, &bytes, FORMAT).map(|file| file.fence))
-        .transpose()
+    let Some(bytes) = durable::read_optional(&path)? else {
+        return Ok(None);
+    };
+    match parse::<FenceFile>(&path, &bytes, FORMAT) {
+        Err(error) if is_newer(&bytes) => Err(error),
+        parsed => Ok(Some(parsed.map(|file| file.fence))),
+    }
+}
+
+fn is_newer(bytes: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Header {
+        format: u64,
+    }
+    serde_json::from_slice::<Header>(bytes).is_ok_and(|header| header.format > u64::from(FORMAT))
+}
+
+/// Returns the operation that launched the unit last, if its records are intact.
+fn of_launch(directory: &UnitDirectory) -> Result<Option<Fence>, UnitError> {
+    let mark = Mark::read_intact(&directory.mark_file())?;
+    Ok(mark.zip(directory.launch().ok()).map(|(mark, launch)| Fence {
+        lineage: launch.project,
+        operation: mark.operation,
+        epoch: mark.epoch,
+    }))
 }
 
 /// Records that this operation touches the unit from now on.
@@ -61,7 +98,12 @@ pub(crate) fn hold(directory: &UnitDirectory, fence: &Fence) -> Result<File, Uni
             _ => durable::at(&directory.fence_lock(), error).into(),
         })?;
     lock.lock()?;
-    let recorded = newest(directory)?;
+    let (recorded, intact) = match read(directory)? {
+        None => (None, false),
+        Some(Ok(recorded)) => (Some(recorded), true),
+        // When nobody can tell any more, anybody may: the unit would be there for ever.
+        Some(Err(_)) => (of_launch(directory)?, false),
+    };
     if let Some(recorded) = &recorded {
         if recorded.lineage == fence.lineage && recorded.epoch > fence.epoch {
             return Err(UnitError::StaleEpoch {
@@ -70,7 +112,7 @@ pub(crate) fn hold(directory: &UnitDirectory, fence: &Fence) -> Result<File, Uni
                 recorded: recorded.epoch,
             });
         }
-        if recorded == fence {
+        if intact && recorded == fence {
             return Ok(lock);
         }
     }

@@ -195,3 +195,30 @@ async fn a_unit_whose_removal_was_interrupted_can_be_wanted_again_or_is_swept() 
     remove(&other, &fence(1), None, &registry).await.unwrap();
     assert!(!leaving.parent().unwrap().exists());
 }
+
+#[tokio::test]
+async fn a_damaged_fence_does_not_keep_a_unit_for_ever() {
+    let root = Root::new();
+    let registry = PortRegistry::new(root.path().join("ports.json"));
+    let directory = root.write(&shell("a", "exec sleep 600"));
+    launch(&directory, 3).await.unwrap();
+    let file = directory.path().join("fence.json");
+    std::fs::write(&file, r#"{"format": 2}"#).unwrap();
+    let error = stop(&directory, &fence(9), None).await.unwrap_err();
+    assert!(error.to_string().contains("fence.json"), "{error}");
+    std::fs::write(&file, "{").unwrap();
+    // Who launched it is still known.
+    let error = stop(&directory, &fence(2), None).await.unwrap_err();
+    assert!(
+        matches!(error, UnitError::StaleEpoch { recorded: 3, .. }),
+        "{error:?}"
+    );
+    stop(&directory, &fence(3), None).await.unwrap();
+    assert_eq!(directory.fence().unwrap(), Some(fence(3)));
+    std::fs::write(&file, "{").unwrap();
+    std::fs::remove_file(directory.path().join("mark.json")).unwrap();
+    let error = directory.fence().unwrap_err();
+    assert!(error.to_string().contains("fence.json"), "{error}");
+    remove(&directory, &fence(1), None, &registry).await.unwrap();
+    assert!(!directory.exists());
+}
