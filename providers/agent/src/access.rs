@@ -1,6 +1,7 @@
 //! How providers reach agents: the way to one, the proof that a call is allowed, and errors in the engine's classes.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use gabion_engine::provider::{Call, Effect, ErrorClass, ProviderError};
 use gabion_host::transport::Machines;
@@ -114,8 +115,13 @@ pub fn fence(call: &Call) -> Fence {
 #[must_use]
 pub fn seconds_within(call: &Call, wanted: u64) -> u32 {
     // What the agent and the way to it need beside the wait itself.
-    let left = call.remaining().as_secs().saturating_sub(40);
-    u32::try_from(wanted.min(left)).unwrap_or(u32::MAX)
+    u32::try_from(wanted.min(wait_within(call.remaining()))).unwrap_or(u32::MAX)
+}
+
+fn wait_within(remaining: Duration) -> u64 {
+    // Of a short time, most is for the wait all the same.
+    let beside = (remaining / 4).min(Duration::from_secs(40));
+    remaining.saturating_sub(beside).as_secs()
 }
 
 /// Returns an agent's error in the engine's classes.
@@ -167,4 +173,16 @@ fn sentence(clause: &str) -> String {
         "."
     };
     format!("{first}{}{end}", chars.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_time_still_leaves_a_wait() {
+        for (remaining, wait) in [(600, 560), (160, 120), (60, 45), (20, 15), (0, 0)] {
+            assert_eq!(wait_within(Duration::from_secs(remaining)), wait, "{remaining}");
+        }
+    }
 }
