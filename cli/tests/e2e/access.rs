@@ -58,14 +58,14 @@ fn a_request_with_two_framings_is_forwarded_with_one() {
     whole.headers.clear();
     let body = String::from_utf8(whole.body).unwrap();
     let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
-    let smuggled = "GET /workers HTTP/1.1\r\nhost: x\r\n\r\n";
+    let smuggled = "GET /workers HTTP/1.1\r\nhost: localhost\r\n\r\n";
     for framing in [
         "Transfer-Encoding: chunked\r\nContent-Length: 5",
         "Content-Length: 5\r\nTransfer-Encoding: chunked",
     ] {
         let mut connection = Connection::open(&endpoint.base).unwrap();
         let head = format!(
-            "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{framing}\r\n\r\n"
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{framing}\r\n\r\n"
         );
         connection
             .write(format!("{head}{chunked}{smuggled}").as_bytes())

@@ -182,10 +182,12 @@ pub(crate) struct UpstreamBody {
     last_read: Instant,
     timer: Pin<Box<Sleep>>,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    is_cut: CancellationToken,
     ended: bool,
     failed: bool,
     _flight: Flight,
     _connection: UpstreamTask,
+    _breaker: AbortOnDropHandle<()>,
 }
 
 /// An answer's companions.
@@ -196,12 +198,20 @@ pub(crate) struct Passage {
     pub(crate) idle_limit: Duration,
     pub(crate) flight: Flight,
     pub(crate) connection: UpstreamTask,
+    /// Ends the client's connection.
+    pub(crate) hang_up: CancellationToken,
 }
 
 impl UpstreamBody {
     /// Lets an answer pass.
     pub(crate) fn new(inner: Incoming, passage: Passage) -> Self {
         let cut: CancellationToken = passage.flight.cut_token();
+        // While the client takes nothing nobody polls this body: only its connection can be ended.
+        let (breaking, hang_up) = (cut.clone(), passage.hang_up);
+        let breaker = tokio::spawn(async move {
+            breaking.cancelled().await;
+            hang_up.cancel();
+        });
         Self {
             inner,
             meter: passage.meter,
@@ -210,11 +220,13 @@ impl UpstreamBody {
             idle_limit: passage.idle_limit,
             last_read: Instant::now(),
             timer: Box::pin(tokio::time::sleep(passage.idle_limit)),
-            cut: Box::pin(cut.cancelled_owned()),
+            cut: Box::pin(cut.clone().cancelled_owned()),
+            is_cut: cut,
             ended: false,
             failed: false,
             _flight: passage.flight,
             _connection: passage.connection,
+            _breaker: AbortOnDropHandle::new(breaker),
         }
     }
 
@@ -288,7 +300,11 @@ impl Drop for UpstreamBody {
             meter.finish();
         }
         if !self.ended && !self.failed && !self.inner.is_end_stream() {
-            ServiceStats::count(&self.stats.aborted);
+            ServiceStats::count(if self.is_cut.is_cancelled() {
+                &self.stats.cut
+            } else {
+                &self.stats.aborted
+            });
         }
     }
 }

@@ -40,6 +40,18 @@ pub(crate) enum Refusal {
     BodyTooSlow,
     #[error("the request body ended early")]
     BodyBroken,
+    #[error("too many large requests are being read at the moment")]
+    BuffersFull,
+    #[error("this address has too many connections open")]
+    TooManyConnections,
+    #[error(
+        "this gateway serves this machine only and does not answer for the host `{0}`: ask for 127.0.0.1 or localhost, or give the gateway a `domain`"
+    )]
+    ForeignHost(String),
+    #[error(
+        "this gateway serves this machine only and does not answer pages of `{0}`: open the page from localhost, ask without a browser, or give the gateway a `domain`"
+    )]
+    ForeignOrigin(String),
 }
 
 impl Refusal {
@@ -67,16 +79,28 @@ impl Refusal {
             Self::BodyTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", INVALID),
             Self::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, "body_too_slow", INVALID),
             Self::BodyBroken => (StatusCode::BAD_REQUEST, "body_broken", INVALID),
+            Self::BuffersFull => (StatusCode::SERVICE_UNAVAILABLE, "buffers_full", "server_error"),
+            Self::TooManyConnections => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many_connections",
+                "rate_limit_error",
+            ),
+            Self::ForeignHost(_) => (StatusCode::FORBIDDEN, "foreign_host", "permission_error"),
+            Self::ForeignOrigin(_) => (StatusCode::FORBIDDEN, "foreign_origin", "permission_error"),
         }
+    }
+
+    /// Returns the JSON of the answer.
+    pub(crate) fn to_body(&self) -> serde_json::Value {
+        let (_, code, kind) = self.parts();
+        serde_json::json!({
+            "error": {"message": self.to_string(), "type": kind, "param": serde_json::Value::Null, "code": code}
+        })
     }
 
     /// Returns the answer to send.
     pub(crate) fn to_response(&self) -> Response<Full<Bytes>> {
-        let (status, code, kind) = self.parts();
-        let body = serde_json::json!({
-            "error": {"message": self.to_string(), "type": kind, "param": serde_json::Value::Null, "code": code}
-        });
-        let mut response = json_response(status, &body);
+        let mut response = json_response(self.parts().0, &self.to_body());
         let headers = response.headers_mut();
         match self {
             Self::Unauthorized => {
@@ -85,7 +109,7 @@ impl Refusal {
                     HeaderValue::from_static("Bearer realm=\"gabion\""),
                 );
             }
-            Self::NoReadyReplica => {
+            Self::NoReadyReplica | Self::BuffersFull => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
             }
             Self::MethodNotAllowed(allowed) => {
@@ -94,6 +118,15 @@ impl Refusal {
             _ => {}
         }
         response
+    }
+}
+
+/// Returns what a client wrote as an answer may repeat it: the beginning of what is long.
+pub(crate) fn excerpt(text: &str) -> String {
+    const LONGEST: usize = 200;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 

@@ -47,6 +47,8 @@ pub(crate) struct Upgrade {
 pub(crate) struct Tunnels {
     pub(crate) tracker: TaskTracker,
     pub(crate) stop: CancellationToken,
+    /// Ends the client's connection that asks, whatever it is doing.
+    pub(crate) hang_up: CancellationToken,
 }
 
 type Sender = http1::SendRequest<AnswerBody>;
@@ -140,6 +142,7 @@ pub(crate) async fn forward(
             idle_limit,
             flight,
             connection,
+            hang_up: tunnels.hang_up.clone(),
         },
     );
     Ok(Response::from_parts(parts, body.boxed_unsync()))

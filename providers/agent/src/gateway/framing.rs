@@ -1,5 +1,8 @@
 //! A view on the raw bytes of a client's connection, to see what the HTTP parser does not tell.
 //!
+//! hyper asks an answer's body for nothing while the client takes nothing, so no limit in a body ends a connection whose
+//! client has stopped reading. This view does.
+//!
 //! hyper reads a request that has both `Transfer-Encoding` and `Content-Length` as chunked and drops the length, as
 //! RFC 9112 allows, but keeps the connection open and does not say that it happened. Such a request is how smuggling
 //! looks, and whatever is pipelined behind it must not be served. So the gateway counts the `Content-Length` lines on the
@@ -10,8 +13,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 
 /// A line that begins a `Content-Length` header; the parser allows nothing between name and colon.
 const NEEDLE: &[u8] = b"\ncontent-length:";
@@ -33,20 +38,38 @@ pub(crate) struct Watched<S> {
     inner: S,
     lines: LengthLines,
     matched: usize,
+    write_idle: Duration,
+    /// Runs while the other side takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Watched<S> {
-    /// Watches a connection from its first byte.
-    pub(crate) fn new(inner: S) -> (Self, LengthLines) {
+    /// Watches a connection from its first byte; it breaks when what is written is not taken for so long.
+    pub(crate) fn new(inner: S, write_idle: Duration) -> (Self, LengthLines) {
         let lines = LengthLines::default();
         (
             Self {
                 inner,
                 lines: lines.clone(),
                 matched: 0,
+                write_idle,
+                stalled: None,
             },
             lines,
         )
+    }
+
+    /// Turns a write that has waited for too long into an error.
+    fn bounded<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let timer = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(self.write_idle)));
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn scan(&mut self, bytes: &[u8]) {
@@ -80,7 +103,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        let written = Pin::new(&mut self.inner).poll_write(cx, buf);
+        self.bounded(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -96,7 +120,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        self.bounded(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -107,10 +132,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::Instant;
 
     #[test]
     fn length_lines_are_counted_across_reads() {
-        let (mut watched, lines) = Watched::new(());
+        let (mut watched, lines) = Watched::new((), Duration::ZERO);
         for part in [
             "POST / HTTP/1.1\r",
             "\nContent-",
@@ -121,5 +148,18 @@ mod tests {
             watched.scan(part.as_bytes());
         }
         assert_eq!(lines.seen(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_is_let_go() {
+        let (ours, mut theirs) = tokio::io::duplex(8);
+        let (mut watched, _) = Watched::new(ours, Duration::from_secs(1800));
+        let begun = Instant::now();
+        let writing = tokio::spawn(async move { watched.write_all(&[0; 24]).await });
+        tokio::time::sleep(Duration::from_secs(1000)).await;
+        theirs.read_exact(&mut [0; 8]).await.unwrap();
+        let error = writing.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(begun.elapsed().as_secs(), 2800);
     }
 }

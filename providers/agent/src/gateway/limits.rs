@@ -24,8 +24,16 @@ pub struct Limits {
     /// The longest silence of an upstream, before or within its answer. Never under 30 minutes in production: long
     /// prompts and reasoning are silent for long.
     pub response_idle: Duration,
+    /// How long a client may take nothing of its answer while more of it waits. Never under 30 minutes in production: a
+    /// client may rightly do something else meanwhile.
+    pub write_idle: Duration,
     /// Connections of clients that are open at once; more wait in the kernel's queue.
     pub connections: usize,
+    /// Connections of one client address (IPv6: of one /64) that are open at once; more are refused. Programs on this
+    /// machine are not limited: they all have the same address.
+    pub connections_per_peer: usize,
+    /// The bytes of all bodies together that are read whole to find their models; more are refused.
+    pub buffered_bodies: usize,
 }
 
 impl Default for Limits {
@@ -40,7 +48,10 @@ impl Default for Limits {
             body_rate: 1024,
             connect_timeout: Duration::from_secs(5),
             response_idle: Duration::from_secs(60 * 60),
+            write_idle: Duration::from_secs(60 * 60),
             connections: 8192,
+            connections_per_peer: 1024,
+            buffered_bodies: 256 * 1024 * 1024,
         }
     }
 }

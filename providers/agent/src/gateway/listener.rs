@@ -1,10 +1,11 @@
 //! Accepts connections of one gateway and serves them until told to stop.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::error::Refusal;
 use super::forward::Tunnels;
 use super::framing::Watched;
 use super::plane::Plane;
@@ -55,7 +57,10 @@ impl RunningListener {
             tunnels: Tunnels {
                 tracker: running.tracker.clone(),
                 stop: running.stop.clone(),
+                hang_up: running.stop.clone(),
             },
+            loopback_only: address.ip().is_loopback(),
+            peers: Arc::default(),
         };
         running.tracker.spawn(accept.run(socket));
         Ok(running)
@@ -88,6 +93,8 @@ struct Accept {
     gateway: String,
     wind_down: CancellationToken,
     tunnels: Tunnels,
+    loopback_only: bool,
+    peers: Arc<Peers>,
 }
 
 impl Accept {
@@ -103,10 +110,17 @@ impl Accept {
             };
             match accepted {
                 Ok((stream, peer)) => {
+                    let Some(place) = self
+                        .peers
+                        .admit(peer.ip(), self.plane.limits.connections_per_peer)
+                    else {
+                        refuse(&stream);
+                        continue;
+                    };
                     let connection = self.serve(stream, peer);
                     self.tunnels.tracker.spawn(async move {
                         connection.await;
-                        drop(permit);
+                        drop((permit, place));
                     });
                 }
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
@@ -117,17 +131,21 @@ impl Accept {
     fn serve(&self, stream: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> + use<> {
         prepare(&stream);
         let limits = self.plane.limits;
-        let (stream, lines) = Watched::new(stream);
+        let (stream, lines) = Watched::new(stream, limits.write_idle);
+        let hang_up = self.tunnels.stop.child_token();
         let connection = Arc::new(Connection {
             plane: Arc::clone(&self.plane),
             gateway: self.gateway.clone(),
             peer: peer.ip(),
             lines,
             lines_accounted: AtomicU64::new(0),
-            tunnels: self.tunnels.clone(),
+            tunnels: Tunnels {
+                hang_up: hang_up.clone(),
+                ..self.tunnels.clone()
+            },
+            loopback_only: self.loopback_only,
         });
         let wind_down = self.wind_down.clone();
-        let stop = self.tunnels.stop.clone();
         async move {
             let service = service_fn(move |request| {
                 let connection = Arc::clone(&connection);
@@ -145,15 +163,81 @@ impl Accept {
             tokio::select! {
                 // A connection ends in an error when its client misbehaves or leaves; it was answered as far as possible.
                 _ = served.as_mut() => return,
-                () = stop.cancelled() => return,
+                () = hang_up.cancelled() => return,
                 () = wind_down.cancelled() => served.as_mut().graceful_shutdown(),
             }
             tokio::select! {
                 _ = served => {}
-                () = stop.cancelled() => {}
+                () = hang_up.cancelled() => {}
             }
         }
     }
+}
+
+/// How many connections each client has open.
+#[derive(Debug, Default)]
+struct Peers(Mutex<BTreeMap<IpAddr, usize>>);
+
+impl Peers {
+    /// Counts a connection until the returned value is dropped; `None` when the client has as many as it may.
+    fn admit(self: &Arc<Self>, address: IpAddr, most: usize) -> Option<Place> {
+        let address = client_of(address);
+        let mut counts = self.lock();
+        let count = counts.entry(address).or_default();
+        if *count >= most && !address.is_loopback() {
+            return None;
+        }
+        *count += 1;
+        Some(Place {
+            peers: Arc::clone(self),
+            address,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<IpAddr, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns what stands for one client: an IPv4 address, or the network that an IPv6 user is given.
+fn client_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) if !address.is_loopback() => {
+            Ipv6Addr::from_bits(address.to_bits() & (!0 << 64)).into()
+        }
+        other => other,
+    }
+}
+
+/// A connection that counts.
+#[derive(Debug)]
+struct Place {
+    peers: Arc<Peers>,
+    address: IpAddr,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.peers.lock();
+        if let Some(count) = counts.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// Tells a client that it has too many connections, if it can be told at once.
+fn refuse(stream: &TcpStream) {
+    let body = Refusal::TooManyConnections.to_body().to_string();
+    let _ = stream.try_write(
+        format!(
+            "HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )
+        .as_bytes(),
+    );
 }
 
 /// Sets what a client's connection needs; none of it is worth refusing a client for.
@@ -164,4 +248,25 @@ fn prepare(stream: &TcpStream) {
     let _ = setsockopt(stream, sockopt::TcpKeepIdle, &60);
     let _ = setsockopt(stream, sockopt::TcpKeepInterval, &20);
     let _ = setsockopt(stream, sockopt::TcpKeepCount, &3);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_client_cannot_take_all_connections() {
+        let peers = Arc::new(Peers::default());
+        let admit = |text: &str| peers.admit(text.parse().unwrap(), 2);
+        let (first, _second) = (admit("2001:db8::1").unwrap(), admit("2001:db8::2").unwrap());
+        assert!(admit("2001:db8::ffff").is_none());
+        assert!(admit("2001:db8:0:1::1").is_some());
+        assert!(admit("192.0.2.1").is_some());
+        drop(first);
+        let _third = admit("2001:db8::3").unwrap();
+        let local: Vec<Option<Place>> = (0..9).map(|_| admit("127.0.0.1")).collect();
+        assert!(local.iter().all(Option::is_some));
+        drop(local);
+        assert_eq!(peers.lock().len(), 1);
+    }
 }

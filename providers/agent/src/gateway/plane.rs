@@ -1,11 +1,12 @@
 //! The routing table: which request belongs to which route, and which upstream is next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
+use tokio::sync::Semaphore;
 
 use super::flight::{Flight, FlightDeck, FlightKey};
 use super::limits::Limits;
@@ -147,6 +148,8 @@ pub(crate) struct Plane {
     pub(crate) deck: Arc<FlightDeck>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) limits: Limits,
+    /// Bytes of bodies that may still be read whole.
+    pub(crate) buffers: Arc<Semaphore>,
 }
 
 impl Plane {
@@ -157,7 +160,22 @@ impl Plane {
             deck: Arc::new(FlightDeck::default()),
             metrics: Arc::new(Metrics::default()),
             limits,
+            buffers: Arc::new(Semaphore::new(limits.buffered_bodies)),
         }
+    }
+
+    /// Returns the host names of a gateway's routes, unless the gateway has a domain.
+    pub(crate) fn hosts_without_domain(&self, gateway: &str) -> Option<BTreeSet<String>> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        if matches!(table.domains.get(gateway), Some(Some(_))) {
+            return None;
+        }
+        let routes = table.routes.values().filter(|entry| entry.key.gateway == gateway);
+        Some(
+            routes
+                .flat_map(|entry| entry.route.hosts.iter().cloned())
+                .collect(),
+        )
     }
 
     /// Swaps the whole table at once. A request that is picked an upstream later only sees the new one.

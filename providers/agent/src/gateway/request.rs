@@ -4,17 +4,19 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, ORIGIN, TRANSFER_ENCODING,
+    UPGRADE,
 };
 use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::body::{AnswerBody, BodyLimits, ClientBody};
-use super::error::{Refusal, json_response};
+use super::body::{AnswerBody, BodyLimits, BodyProgress, ClientBody};
+use super::error::{Refusal, excerpt, json_response};
 use super::forward::{Outbound, Tunnels, Upgrade, forward};
 use super::framing::LengthLines;
 use super::headers::{Origin, bearer_token, bearer_tokens};
@@ -31,6 +33,8 @@ pub(crate) struct Connection {
     pub(crate) lines: LengthLines,
     pub(crate) lines_accounted: AtomicU64,
     pub(crate) tunnels: Tunnels,
+    /// Whether the listener can be reached from this machine only.
+    pub(crate) loopback_only: bool,
 }
 
 impl Connection {
@@ -67,6 +71,9 @@ impl Connection {
             ));
         }
         let (host, host_header) = requested_host(&parts)?;
+        if self.loopback_only {
+            self.refuse_foreigners(&host, &parts.headers)?;
+        }
         let path = canonical_path(parts.uri.path()).map_err(Refusal::InvalidPath)?;
         let origin = Origin {
             peer: self.peer,
@@ -153,10 +160,7 @@ impl Connection {
         let limits = self.body_limits(self.plane.limits.buffered_body);
         check_declared_length(&inbound.headers, limits.size)?;
         let (body, progress) = ClientBody::new(inbound.body, limits);
-        let body = match body.collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(_) => return Err(progress.failure().unwrap_or(Refusal::BodyBroken)),
-        };
+        let Buffered { body, room } = buffer(body, &progress, &self.plane.buffers).await?;
         let model = wanted_model(&body)?;
         let serves = |entry: &&Arc<RouteEntry>| entry.route.model.as_deref() == Some(model.as_str());
         let Some(entry) = open.into_iter().find(serves).map(Arc::clone) else {
@@ -164,7 +168,7 @@ impl Connection {
             return Err(if closed && token.is_none() {
                 Refusal::Unauthorized
             } else {
-                Refusal::ModelNotFound(model)
+                Refusal::ModelNotFound(excerpt(&model))
             });
         };
         let rest = path.strip_prefix("/v1").unwrap_or(path);
@@ -179,7 +183,14 @@ impl Connection {
             uri: upstream_uri(&upstream_path, inbound.query.as_deref())?,
             method: inbound.method,
             headers: without_token(inbound.headers, &self.plane, &entry),
-            body: boxed(Response::new(Full::new(body))).into_body(),
+            body: Full::new(body)
+                .map_frame(move |frame| {
+                    // The room is taken until the body is on its way, or given up.
+                    let _taken = &room;
+                    frame
+                })
+                .map_err(|never| match never {})
+                .boxed_unsync(),
             progress,
             origin: inbound.origin,
             upgrade: None,
@@ -192,6 +203,32 @@ impl Connection {
         answer
     }
 
+    /// Refuses what a web page of somebody else's sends through a browser on this machine: it comes with that page's
+    /// origin, or with a name that its owner has made lead here (DNS rebinding). Gateways with a domain are meant for
+    /// others.
+    fn refuse_foreigners(&self, host: &str, headers: &HeaderMap) -> Result<(), Refusal> {
+        let Some(known) = self.plane.hosts_without_domain(&self.gateway) else {
+            return Ok(());
+        };
+        let is_ours = |host: &str| {
+            is_local_name(host)
+                || known.contains(host)
+                || host_address(host).is_some_and(|host| host.is_loopback())
+        };
+        if !(host.is_empty() || is_ours(host) || host_address(host).is_some()) {
+            return Err(Refusal::ForeignHost(excerpt(host)));
+        }
+        for origin in headers.get_all(ORIGIN) {
+            let uri = Uri::try_from(origin.as_bytes()).ok();
+            let from = uri.as_ref().and_then(Uri::host).map(str::to_ascii_lowercase);
+            if !from.is_some_and(|from| from == host || is_ours(&from)) {
+                let origin = String::from_utf8_lossy(origin.as_bytes());
+                return Err(Refusal::ForeignOrigin(excerpt(&origin)));
+            }
+        }
+        Ok(())
+    }
+
     fn body_limits(&self, size: u64) -> BodyLimits {
         let limits = &self.plane.limits;
         BodyLimits {
@@ -200,6 +237,50 @@ impl Connection {
             rate: limits.body_rate,
         }
     }
+}
+
+/// A body that was read whole, and its share of what may be buffered.
+struct Buffered {
+    body: Bytes,
+    room: OwnedSemaphorePermit,
+}
+
+async fn buffer(
+    mut body: ClientBody,
+    progress: &BodyProgress,
+    buffers: &Arc<Semaphore>,
+) -> Result<Buffered, Refusal> {
+    let take = |bytes: usize| {
+        let bytes = u32::try_from(bytes).map_err(|_| Refusal::BuffersFull)?;
+        Arc::clone(buffers)
+            .try_acquire_many_owned(bytes)
+            .map_err(|_| Refusal::BuffersFull)
+    };
+    let mut room = take(0)?;
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            return Err(progress.failure().unwrap_or(Refusal::BodyBroken));
+        };
+        if let Some(data) = frame.data_ref() {
+            room.merge(take(data.len())?);
+            whole.extend_from_slice(data);
+        }
+    }
+    Ok(Buffered {
+        body: whole.freeze(),
+        room,
+    })
+}
+
+/// Returns whether a name leads to this machine wherever it is asked for (RFC 6761 §6.3).
+fn is_local_name(host: &str) -> bool {
+    host == "localhost" || host.ends_with(".localhost")
+}
+
+/// Returns the address that a host in a URL is, unless it is a name.
+fn host_address(host: &str) -> Option<IpAddr> {
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
 /// A request that passed the general checks.
@@ -300,7 +381,7 @@ fn wanted_model(body: &Bytes) -> Result<String, Refusal> {
     }
     match serde_json::from_slice::<Wanted>(body) {
         Ok(wanted) => Ok(wanted.model),
-        Err(error) => Err(Refusal::ModelRequired(error.to_string())),
+        Err(error) => Err(Refusal::ModelRequired(excerpt(&error.to_string()))),
     }
 }
 
@@ -332,7 +413,7 @@ fn show_model(
         .find(|entry| entry.route.model.as_deref() == Some(&*model))
     {
         Some(entry) => Ok(boxed(json_response(StatusCode::OK, &model_object(entry, &model)))),
-        None => Err(Refusal::ModelNotFound(model.into_owned())),
+        None => Err(Refusal::ModelNotFound(excerpt(&model))),
     }
 }
 

@@ -25,7 +25,7 @@ async fn oversized_heads_are_refused() {
     let upstream = TestUpstream::start("u", Behaviour::Name).await;
     agent.put(plain_route("web", &[&upstream])).await;
     let long = format!(
-        "GET /services/web/ HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n",
+        "GET /services/web/ HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n",
         "a".repeat(20_000)
     );
     assert_eq!(status_of(&agent.exchange(long).await), 431);
@@ -33,7 +33,9 @@ async fn oversized_heads_are_refused() {
     assert_eq!(
         status_of(
             &agent
-                .exchange(format!("GET /services/web/ HTTP/1.1\r\nHost: x\r\n{many}\r\n"))
+                .exchange(format!(
+                    "GET /services/web/ HTTP/1.1\r\nHost: localhost\r\n{many}\r\n"
+                ))
                 .await
         ),
         431
@@ -52,7 +54,7 @@ async fn oversized_bodies_are_refused() {
         assert_eq!(status, 413, "{path}: {body}");
         let chunk = format!("{size:x}\r\n{}\r\n0\r\n\r\n", "a".repeat(size));
         let answer = agent
-            .exchange(format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}"))
+            .exchange(format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}"))
             .await;
         assert_eq!(status_of(&answer), 413, "{path}: {answer}");
     }
@@ -85,7 +87,7 @@ async fn a_slow_body_is_refused_and_the_upstream_let_go() {
         let mut client = agent.connect().await;
         client
             .send(format!(
-                "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\nabc"
+                "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500\r\n\r\nabc"
             ))
             .await;
         let answer = client.read_to_end().await;
@@ -95,7 +97,7 @@ async fn a_slow_body_is_refused_and_the_upstream_let_go() {
     // Dripping faster than the silence limit does not help: the average counts.
     let mut client = agent.connect().await;
     client
-        .send("POST /services/web/ HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n")
+        .send("POST /services/web/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500\r\n\r\n")
         .await;
     let (mut reader, mut writer) = client.0.into_split();
     let dripper = tokio::spawn(async move {
@@ -125,7 +127,7 @@ async fn a_client_that_leaves_before_the_answer_aborts_the_upstream() {
     agent.put(model_route("qwen", "m", &[&upstream])).await;
     let mut client = agent.connect().await;
     client
-        .send("POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 13\r\n\r\n{\"model\":\"m\"}")
+        .send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 13\r\n\r\n{\"model\":\"m\"}")
         .await;
     eventually("the request", || async {
         (upstream.seen().len() == 1).then_some(())

@@ -7,6 +7,7 @@ mod framing;
 mod harness;
 mod keeper;
 mod limits;
+mod readers;
 mod routing;
 mod streaming;
 mod swap;

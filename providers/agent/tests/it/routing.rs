@@ -163,7 +163,7 @@ async fn tokens_are_checked_and_do_not_reach_the_service() {
         }
     }
     let answer = agent
-        .exchange("GET /services/closed/v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .exchange("GET /services/closed/v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         .await;
     assert!(
         answer.to_lowercase().contains("www-authenticate: bearer"),
@@ -276,7 +276,7 @@ async fn replicas_take_turns_and_dead_ones_are_passed_over() {
     route.upstream = gabion_agent::protocol::Upstream::Replicas(vec![dead]);
     agent.put(route).await;
     let answer = agent
-        .exchange("GET /services/web/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .exchange("GET /services/web/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         .await;
     assert_eq!(status_of(&answer), 503);
     assert!(
@@ -310,7 +310,7 @@ async fn a_websocket_is_tunnelled_for_open_services_only() {
     agent.put(model_route("qwen", "m", &[&upstream])).await;
     let request = |path: &str| {
         format!(
-            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n\r\n"
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: k\r\n\r\n"
         )
     };
     let mut client = agent.connect().await;

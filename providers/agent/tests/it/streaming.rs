@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 
 use crate::harness::{Behaviour, TestAgent, TestUpstream, eventually, model_route, status_of};
 
-const CHAT: &str = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 13\r\n\r\n{\"model\":\"m\"}";
+const CHAT: &str = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 13\r\n\r\n{\"model\":\"m\"}";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_pass_one_by_one_and_are_timed() {

@@ -9,7 +9,7 @@ use crate::harness::{
     Behaviour, TestAgent, TestUpstream, eventually, fence, model_route, plain_route, status_of,
 };
 
-const STREAM: &str = "POST /services/qwen/v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}";
+const STREAM: &str = "POST /services/qwen/v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_swap_waits_for_the_old_upstream_alone() {
