@@ -87,6 +87,12 @@ pub(crate) fn validate(inputs: &Attributes) -> Vec<AttributeProblem> {
     {
         problem("path_prefix", "A path prefix begins and ends with a slash.");
     }
+    if reader
+        .text("model_prefix")
+        .is_some_and(|prefix| !prefix.starts_with('/'))
+    {
+        problem("model_prefix", "A model's prefix begins with a slash.");
+    }
     problems
 }
 

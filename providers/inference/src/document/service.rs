@@ -58,7 +58,7 @@ pub struct Service {
 pub struct Model {
     /// The name in requests.
     pub name: Spanned<String>,
-    /// Where the engine has its OpenAI API.
+    /// Where the engine has its OpenAI API: a path, without a slash at its end unless it is the root.
     pub prefix: String,
 }
 
@@ -292,14 +292,27 @@ impl FromNode for Model {
         let chat = map.or("type", ModelType::Chat);
         let name = map.required("name");
         let format = map.required::<ModelFormat>("format");
-        let prefix = map.or("prefix", "/v1".to_owned());
+        let prefix = map.optional::<Spanned<String>>("prefix");
+        if let Some(Some(prefix)) = &prefix
+            && !prefix.value.starts_with('/')
+        {
+            let problem = gabion_engine::diagnostic::Diagnostic::error("bad-path", "bad path")
+                .detail(format!("The model's prefix `{}` is not a path.", prefix.value))
+                .at(prefix.span.clone())
+                .hint("start it with `/`");
+            map.problems().push(problem);
+        }
         map.finish();
         chat?;
         format?;
-        let prefix = prefix?;
+        let prefix = prefix?.map_or_else(|| "/v1".to_owned(), |prefix| prefix.value);
         Some(Self {
             name: name?,
-            prefix: prefix.trim_end_matches('/').to_owned(),
+            // The root is a path too.
+            prefix: match prefix.trim_end_matches('/') {
+                "" => "/".to_owned(),
+                prefix => prefix.to_owned(),
+            },
         })
     }
 }

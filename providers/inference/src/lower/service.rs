@@ -172,7 +172,7 @@ fn model_probe(model: &Model) -> Probe {
         "max_tokens": 1,
     });
     Probe {
-        url: format!("{}/chat/completions", model.prefix),
+        url: format!("{}/chat/completions", model.prefix.trim_end_matches('/')),
         method: Method::Post,
         headers: BTreeMap::from([("content-type".to_owned(), "application/json".to_owned())]),
         body: Some(body.to_string()),
