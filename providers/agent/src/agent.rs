@@ -43,6 +43,9 @@ struct Memory {
     healths: BTreeMap<String, Arc<RouterHealth>>,
 }
 
+/// The listeners at work, by name.
+pub(crate) type Listening<'a> = tokio::sync::MutexGuard<'a, BTreeMap<String, RunningListener>>;
+
 impl Agent {
     /// Reads the agent's files; starts nothing.
     pub(crate) fn open(options: ServeOptions) -> io::Result<Self> {
@@ -253,15 +256,15 @@ impl Agent {
         forgotten.await.is_ok()
     }
 
-    /// Binds a listener, replacing one of that name at another address.
-    pub(crate) async fn listen(&self, listener: &Listener) -> Result<(), AgentError> {
-        let mut listeners = self.listeners.lock().await;
-        self.bind(&mut listeners, listener).await
+    /// Returns the listeners at work. While they are held nobody binds or stops one.
+    pub(crate) async fn listening(&self) -> Listening<'_> {
+        self.listeners.lock().await
     }
 
-    async fn bind(
+    /// Binds a listener, replacing one of that name at another address.
+    pub(crate) async fn bind(
         &self,
-        listeners: &mut BTreeMap<String, RunningListener>,
+        listeners: &mut Listening<'_>,
         listener: &Listener,
     ) -> Result<(), AgentError> {
         let address = SocketAddr::new(listener.address, listener.port);
@@ -294,6 +297,14 @@ impl Agent {
                     reason,
                 })
             }
+        }
+    }
+
+    /// Ends a listener that was only just bound.
+    pub(crate) fn unbind(&self, listeners: &mut Listening<'_>, name: &str) {
+        self.failures().remove(name);
+        if let Some(running) = listeners.remove(name) {
+            self.tasks.spawn(running.stop(Instant::now()));
         }
     }
 

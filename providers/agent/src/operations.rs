@@ -158,6 +158,8 @@ async fn put_listener(
         return Err(invalid("a listener needs a name and a port"));
     }
     let address = |listener: &Listener| (listener.address, listener.port);
+    // Held until it is durable: whoever keeps the listeners binds what is durable.
+    let mut listening = agent.listening().await;
     let taken = agent.read(|contents| {
         let mut others = contents.listeners.values().map(|stored| &stored.object);
         others
@@ -172,7 +174,7 @@ async fn put_listener(
         });
     }
     // First bound, then durable: what cannot be bound is not promised. When writing fails the port is let go again.
-    agent.listen(&listener).await?;
+    agent.bind(&mut listening, &listener).await?;
     let name = listener.name.clone();
     let written = agent
         .change_as(&fence.clone(), move |contents| {
@@ -185,8 +187,8 @@ async fn put_listener(
     if written.is_err() {
         let before = agent.read(|contents| contents.listeners.get(&name).map(|stored| stored.object.clone()));
         match before {
-            Some(before) => agent.listen(&before).await?,
-            None => agent.stop_listening(&name, Instant::now()).await,
+            Some(before) => agent.bind(&mut listening, &before).await?,
+            None => agent.unbind(&mut listening, &name),
         }
     }
     written
