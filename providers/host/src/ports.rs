@@ -280,9 +280,10 @@ fn candidates(range: &RangeInclusive<u16>, uid: &str, name: &str) -> impl Iterat
     (0..count).filter_map(move |step| u16::try_from(start + (turn + step) % count).ok())
 }
 
-/// Whether nothing listens there that would keep a program from listening on loopback.
+/// Whether nothing listens there that would keep a program from listening, on loopback or everywhere.
 fn is_free(port: u16) -> bool {
-    port != 0 && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+    let free = |address: Ipv4Addr| TcpListener::bind((address, port)).is_ok();
+    port != 0 && free(Ipv4Addr::LOCALHOST) && free(Ipv4Addr::UNSPECIFIED)
 }
 
 /// Parses `20000-29999`.
@@ -392,6 +393,12 @@ mod tests {
             ),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_port_in_use_at_another_address_is_not_free() {
+        let elsewhere = TcpListener::bind("127.0.0.2:0").unwrap();
+        assert!(!is_free(elsewhere.local_addr().unwrap().port()));
     }
 
     #[test]
