@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use gabion_engine::state::sqlite::SqliteStore;
@@ -251,4 +252,18 @@ async fn a_creation_that_was_interrupted_leaves_nothing_in_the_way() {
         .filter(|name| name.contains("new"))
         .collect();
     assert_eq!(left, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_state_is_closed_to_other_users() {
+    let root = place();
+    let directory = root.path.with_file_name(".gabion");
+    let path = directory.join("state.db");
+    fill(&path, 1).await;
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&directory), 0o700);
+    for entry in std::fs::read_dir(&directory).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+    }
 }

@@ -1,9 +1,9 @@
 //! The database file: making it, opening it, and refusing what is not one.
 
 use std::ffi::OsString;
-use std::fs::{File, TryLockError};
+use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -216,7 +216,12 @@ impl DatabaseFile {
         fill: impl FnOnce(&mut Connection) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let directory = self.directory();
-        std::fs::create_dir_all(directory).map_err(self.io("making the directory"))?;
+        // What a state records is its user's own: values of the environment are in it.
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(self.io("making the directory"))?;
         self.refuse_network_file_system(directory)?;
         let _lock = self.lock()?;
         if std::fs::symlink_metadata(&self.path).is_ok() {
@@ -238,6 +243,13 @@ impl DatabaseFile {
                 _ => {}
             }
         }
+        // SQLite gives its log the mode of the database.
+        File::options()
+            .create_new(true)
+            .write(true)
+            .mode(0o600)
+            .open(&unfinished.path)
+            .map_err(self.io("creating"))?;
         let mut connection =
             Connection::open(&unfinished.path).map_err(|error| self.error("creating", error))?;
         self.configure(&connection)?;
@@ -272,6 +284,7 @@ impl DatabaseFile {
             .create(true)
             .truncate(false)
             .write(true)
+            .mode(0o600)
             .open(&path)
             .map_err(self.io("opening the lock file"))?;
         let give_up = Instant::now() + BUSY_TIMEOUT;
