@@ -2,7 +2,9 @@
 
 use gabion_agent::client::{AgentClient, SOCKET_NAME};
 use gabion_agent::protocol::{Fence, Flavour, Upstream};
-use gabion_engine::provider::{ErrorClass, ImportRequest, ListRequest, Provider, ReadOutcome};
+use gabion_engine::provider::{
+    ErrorClass, ImportRequest, ListRequest, Provider, ReadOutcome, ValidateRequest,
+};
 use gabion_engine::value::{Attributes, Secret, TemplateText, Value};
 use gabion_host::transport::LocalTransport;
 
@@ -225,4 +227,26 @@ async fn a_route_is_imported_by_its_id() {
     let lineage = project.call(1).lineage;
     // No unit says that it is an agent of this project, so nothing is claimed.
     assert_eq!(project.provider.list(ListRequest { lineage }).await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn prefixes_that_are_no_paths_are_found_before_apply() {
+    let project = Project::start().await;
+    let at = address("gateway_route", "qwen");
+    for (name, prefix, problems) in [
+        ("model_prefix", "v1", 1),
+        ("model_prefix", "", 1),
+        ("model_prefix", "/", 0),
+        ("path_prefix", "/services/qwen", 1),
+    ] {
+        let mut inputs = route_inputs(Value::from("http://127.0.0.1:1"));
+        inputs.insert(name.into(), prefix.into());
+        let request = ValidateRequest {
+            resource_type: at.resource_type.clone(),
+            address: at.clone(),
+            inputs,
+        };
+        let found = project.provider.validate(&request);
+        assert_eq!(found.len(), problems, "{name}: {prefix:?}: {found:?}");
+    }
 }
