@@ -78,4 +78,5 @@ pub mod seal;
 pub mod state;
 pub mod upgrade;
 pub mod value;
+pub mod words;
 pub mod world;

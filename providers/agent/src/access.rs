@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use gabion_engine::provider::{Call, Effect, ErrorClass, ProviderError};
+use gabion_engine::words::sentence;
 use gabion_host::transport::Machines;
 use gabion_host::unit::{UnitDirectory, inspect};
 
@@ -158,21 +159,6 @@ pub fn provider_error(error: &ClientError) -> ProviderError {
             ProviderError::new(class, message).with_effect(effect)
         }
     }
-}
-
-/// Errors inside programs are clauses; people read sentences.
-fn sentence(clause: &str) -> String {
-    let mut chars = clause.chars();
-    let first = chars
-        .next()
-        .map(|first| first.to_uppercase().to_string())
-        .unwrap_or_default();
-    let end = if clause.ends_with(['.', '!', '?']) {
-        ""
-    } else {
-        "."
-    };
-    format!("{first}{}{end}", chars.as_str())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use gabion_engine::provider::{Effect, ErrorClass, ProviderError};
 use gabion_engine::value::AttributePath;
+use gabion_engine::words::sentence;
 
 use crate::package::PackageError;
 use crate::ports::PortError;
@@ -122,18 +123,4 @@ pub(super) fn interrupted(doing: &str) -> ProviderError {
         ErrorClass::Uncertain,
         format!("Interrupted while {doing}. What was begun is left as it is."),
     )
-}
-
-/// Makes a full sentence of an error's words.
-fn sentence(text: &str) -> String {
-    let mut text = text.trim().to_owned();
-    if let Some(first) = text.chars().next()
-        && first.is_ascii_lowercase()
-    {
-        text.replace_range(..1, &first.to_ascii_uppercase().to_string());
-    }
-    if !text.ends_with(['.', '!', '?', ')']) {
-        text.push('.');
-    }
-    text
 }
