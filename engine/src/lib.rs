@@ -71,6 +71,7 @@ pub mod graph;
 mod panic;
 pub mod plan;
 pub mod provider;
+pub mod redact;
 pub mod resource;
 pub mod retry;
 pub mod schema;

@@ -18,7 +18,6 @@ pub mod event;
 pub mod executor;
 mod preamble;
 mod prepare;
-mod redact;
 mod report;
 mod results;
 mod resume;

@@ -9,6 +9,7 @@ use gabion_engine::provider::{
     AttributeProblem, Call, CreateRequest, DeleteRequest, Effect, ErrorClass, ObjectState, Observation,
     ObserveRequest, ProviderError, RecordedObject, UpdateRequest,
 };
+use gabion_engine::redact::Redactor;
 use gabion_engine::value::Attributes;
 
 use super::actual::{self, Launch, Private, achieved};
@@ -192,25 +193,14 @@ fn invalid(problem: AttributeProblem) -> ProviderError {
 }
 
 /// Takes the unit's secret values out of words that the program had a part in.
-fn redact(mut error: ProviderError, inputs: &Inputs) -> ProviderError {
-    let secrets: Vec<&str> = inputs
-        .env
-        .values()
-        .filter_map(|value| match value {
-            EnvValue::Secret(value) if !value.trim().is_empty() => Some(value.trim()),
-            _ => None,
-        })
-        .collect();
-    let hide = |text: &mut String| {
-        for secret in &secrets {
-            for line in secret.lines().filter(|line| !line.trim().is_empty()) {
-                *text = text.replace(line, "(secret)");
-            }
+fn redact(error: ProviderError, inputs: &Inputs) -> ProviderError {
+    let mut redactor = Redactor::default();
+    for value in inputs.env.values() {
+        if let EnvValue::Secret(value) = value {
+            redactor.learn_text(value);
         }
-    };
-    hide(&mut error.message);
-    error.detail.iter_mut().for_each(hide);
-    error
+    }
+    redactor.error(error)
 }
 
 /// A unit that is about to be written.
