@@ -181,7 +181,7 @@ async fn a_fixed_port_is_claimed_and_its_owner_named() {
     assert_eq!(
         error.message,
         format!(
-            "Port {port} belongs to host_unit.qwen/default/0 of project shop (unit {})",
+            "Port {port} belongs to host_unit.qwen/default/0 of project shop (unit {}).",
             unit.uid
         )
     );
