@@ -242,17 +242,7 @@ impl Agent {
     /// Forgets a router with its members, unless a route uses it; says whether it did.
     pub(crate) async fn forget_router(self: &Arc<Self>, uid: &str) -> bool {
         let uid = uid.to_owned();
-        let forgotten = self.change(move |contents| {
-            let by = contents.users_of_router(&uid);
-            if !by.is_empty() {
-                return Err(AgentError::InUse {
-                    what: format!("router {uid}"),
-                    by,
-                });
-            }
-            contents.remove_router(&uid);
-            Ok(())
-        });
+        let forgotten = self.change(move |contents| contents.remove_unused_router(&uid));
         forgotten.await.is_ok()
     }
 

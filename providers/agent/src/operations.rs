@@ -345,14 +345,7 @@ async fn put_router(agent: &Arc<Agent>, router: Router, fence: Fence) -> Result<
 async fn delete_router(agent: &Arc<Agent>, uid: String, fence: Fence) -> Result<AdminResponse, AgentError> {
     agent
         .change_as(&fence, move |contents| {
-            let by = contents.users_of_router(&uid);
-            if !by.is_empty() {
-                return Err(AgentError::InUse {
-                    what: format!("router {uid}"),
-                    by,
-                });
-            }
-            contents.remove_router(&uid);
+            contents.remove_unused_router(&uid)?;
             Ok(AdminResponse::Done)
         })
         .await

@@ -108,14 +108,22 @@ impl Contents {
         removed
     }
 
-    /// Removes a router with its members.
-    pub(crate) fn remove_router(&mut self, uid: &str) {
+    /// Removes a router with its members; not while routes go through it.
+    pub(crate) fn remove_unused_router(&mut self, uid: &str) -> Result<(), AgentError> {
+        let by = self.users_of_router(uid);
+        if !by.is_empty() {
+            return Err(AgentError::InUse {
+                what: format!("router {uid}"),
+                by,
+            });
+        }
         self.routers.remove(uid);
         self.members.remove(uid);
+        Ok(())
     }
 
     /// Returns the routes that go through a router, in words.
-    pub(crate) fn users_of_router(&self, uid: &str) -> Vec<String> {
+    fn users_of_router(&self, uid: &str) -> Vec<String> {
         let through = |upstream: &Upstream| matches!(upstream, Upstream::Router { uid: used } if used == uid);
         let routes = self.all_routes().map(|stored| &stored.object);
         routes
