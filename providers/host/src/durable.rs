@@ -94,6 +94,17 @@ pub fn remove_directory(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Opens a file that is only there to be locked, closed to other users; its errors name the path.
+pub(crate) fn lock_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| at(path, error))
+}
+
 /// Reads a file that may be absent.
 pub(crate) fn read_optional(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match fs::read(path) {

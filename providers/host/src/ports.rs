@@ -3,11 +3,9 @@
 //! One file, changed under a lock and replaced atomically, so that two processes never lease the same port.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::RangeInclusive;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -192,14 +190,7 @@ impl PortRegistry {
         if let Some(parent) = self.path.parent() {
             durable::create_private_directory(parent)?;
         }
-        let path = self.path.with_extension("lock");
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|error| durable::at(&path, error))?;
+        let lock = durable::lock_file(&lock_path(&self.path))?;
         lock.lock()?;
         let before = self.leases()?;
         let mut leases = before.clone();

@@ -1,7 +1,6 @@
 //! Keeps a run of gabion whose lease was taken over from touching a unit.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
 
 use serde::{Deserialize, Serialize};
 
@@ -85,18 +84,12 @@ pub(crate) fn admit(directory: &UnitDirectory, fence: &Fence) -> Result<(), Unit
 
 /// Like [`admit`]; until the returned file is dropped no other operation is admitted.
 pub(crate) fn hold(directory: &UnitDirectory, fence: &Fence) -> Result<File, UnitError> {
-    let lock = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(directory.fence_lock())
-        .map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => UnitError::NotFound {
-                path: directory.path().to_owned(),
-            },
-            _ => durable::at(&directory.fence_lock(), error).into(),
-        })?;
+    let lock = durable::lock_file(&directory.fence_lock()).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => UnitError::NotFound {
+            path: directory.path().to_owned(),
+        },
+        _ => error.into(),
+    })?;
     lock.lock()?;
     let (recorded, intact) = match read(directory)? {
         None => (None, false),

@@ -173,18 +173,12 @@ fn become_program(request: &ShimRequest) -> Result<Infallible, ShimError> {
 
 fn take_lock(directory: &UnitDirectory) -> Result<File, ShimError> {
     let path = directory.lock_file();
-    let lock = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => ShimError::NotFound {
-                path: directory.path().display().to_string(),
-            },
-            _ => durable::at(&path, error).into(),
-        })?;
+    let lock = durable::lock_file(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => ShimError::NotFound {
+            path: directory.path().display().to_string(),
+        },
+        _ => error.into(),
+    })?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(std::fs::TryLockError::WouldBlock) => Err(ShimError::Busy {
