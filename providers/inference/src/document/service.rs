@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gabion_engine::config::{FromNode, Keyword, MapReader, Node, NodeKind, Spanned, SpannedTemplate, Switch};
-use gabion_engine::diagnostic::{Diagnostics, Span};
+use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Span};
 
 use super::probe::Probe;
 use super::router::RouterSpec;
@@ -198,15 +198,7 @@ impl FromNode for Service {
                 .hint("add `commands: [\"…\"]`");
             map.problems().push(problem);
         }
-        if let Some(Some(directory)) = &working_dir
-            && !directory.value.starts_with('/')
-        {
-            let problem = gabion_engine::diagnostic::Diagnostic::error("bad-path", "bad path")
-                .detail(format!("`{}` is not absolute.", directory.value))
-                .at(directory.span.clone())
-                .hint("start it with `/`");
-            map.problems().push(problem);
-        }
+        require_path(map.problems(), &working_dir, "working directory");
         map.finish();
         Some(Self {
             name: name?,
@@ -293,15 +285,7 @@ impl FromNode for Model {
         let name = map.required("name");
         let format = map.required::<ModelFormat>("format");
         let prefix = map.optional::<Spanned<String>>("prefix");
-        if let Some(Some(prefix)) = &prefix
-            && !prefix.value.starts_with('/')
-        {
-            let problem = gabion_engine::diagnostic::Diagnostic::error("bad-path", "bad path")
-                .detail(format!("The model's prefix `{}` is not a path.", prefix.value))
-                .at(prefix.span.clone())
-                .hint("start it with `/`");
-            map.problems().push(problem);
-        }
+        require_path(map.problems(), &prefix, "model's prefix");
         map.finish();
         chat?;
         format?;
@@ -314,6 +298,20 @@ impl FromNode for Model {
                 prefix => prefix.to_owned(),
             },
         })
+    }
+}
+
+/// Reports a path that does not begin at the root.
+fn require_path(problems: &mut Diagnostics, given: &Option<Option<Spanned<String>>>, what: &str) {
+    if let Some(Some(path)) = given
+        && !path.value.starts_with('/')
+    {
+        problems.push(
+            Diagnostic::error("bad-path", "bad path")
+                .detail(format!("The {what} `{}` is not absolute.", path.value))
+                .at(path.span.clone())
+                .hint("start it with `/`"),
+        );
     }
 }
 
