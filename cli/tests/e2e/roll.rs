@@ -42,3 +42,30 @@ fn replicas_are_replaced_without_failing_a_request() {
     project.plan_is_empty();
     project.run(&["drift"]).exits(0);
 }
+
+#[test]
+fn replicas_without_a_router_are_replaced_without_failing_a_request() {
+    let project = Project::quick();
+    let gateway = project.read("gateway.dstack.yml");
+    let without = gateway.split_once("\nrouter:").unwrap().0;
+    project.write("gateway.dstack.yml", &format!("{without}\n"));
+    project.apply();
+    let load = Load::start(&project.endpoint());
+    project.edit("service.dstack.yml", "--itl-ms 4", "--itl-ms 5");
+    project.plan().changes_are(&[
+        ("gateway_route.qwen", "update"),
+        ("host_unit.qwen/default/0", "create+delete"),
+        ("host_unit.qwen/default/1", "create+delete"),
+    ]);
+    project.apply();
+    load.goes_on(20);
+    project.edit("service.dstack.yml", "replicas: 2", "replicas: 1");
+    project.plan().changes_are(&[
+        ("gateway_route.qwen", "update"),
+        ("host_unit.qwen/default/1", "delete"),
+    ]);
+    project.apply();
+    load.goes_on(20);
+    load.stop().without_failures();
+    project.plan_is_empty();
+}
