@@ -14,6 +14,7 @@
 )]
 
 mod access;
+mod crash;
 mod drift;
 mod elsewhere;
 mod failing_probe;

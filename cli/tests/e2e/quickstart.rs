@@ -51,6 +51,7 @@ fn quickstart_is_applied_used_and_leaves_nothing_behind() {
     project.destroy();
 
     assert!(project.units().is_empty(), "{:?}", project.units());
+    assert_eq!(project.processes(), [0; 0]);
     let left: Vec<_> = sessions.into_iter().filter(|pid| alive(*pid)).collect();
     assert!(left.is_empty(), "processes {left:?} still run");
     assert!(get(&endpoint.base).is_err(), "the gateway still answers");

@@ -92,6 +92,11 @@ impl Running {
         }
     }
 
+    /// Returns whether it still runs.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
     /// Ends it as `kill -9` does.
     pub(crate) fn kill(mut self) -> Outcome {
         self.child.kill().unwrap();

@@ -93,6 +93,17 @@ fn session_of(leader: i32) -> Vec<i32> {
         .collect()
 }
 
+/// Returns every process that runs with this text in its environment: units get their user's HOME.
+pub(crate) fn with_environment(text: &str) -> Vec<i32> {
+    let entries = fs::read_dir("/proc").unwrap();
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let holds = |pid: &i32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        String::from_utf8_lossy(&environment).contains(text)
+    };
+    pids.filter(holds).filter(|pid| alive(*pid)).collect()
+}
+
 /// Returns whether a process runs; one that has ended and was not reaped does not.
 pub(crate) fn alive(pid: i32) -> bool {
     gabion_host::process::ProcessStat::read(pid).is_some_and(|stat| stat.state != 'Z')

@@ -16,7 +16,7 @@ use super::command::{Outcome, Running};
 use super::files::copy;
 use super::http::get;
 use super::plan::PlanView;
-use super::process::{Unit, kill_process, units_below};
+use super::process::{Unit, kill_process, units_below, with_environment};
 use super::wait::eventually;
 
 /// Longer than any one command takes here; the first one may have to install a router's package.
@@ -267,6 +267,11 @@ impl Project {
         let uid = self.attribute(address, "id").as_str().unwrap().to_owned();
         let unit = self.units().into_iter().find(|unit| unit.uid == uid);
         unit.unwrap_or_else(|| panic!("{address} has no unit {uid}"))
+    }
+
+    /// Returns every process that was started by the user's projects and still runs.
+    pub(crate) fn processes(&self) -> Vec<i32> {
+        with_environment(&format!("HOME={}", self.user_directory().display()))
     }
 
     /// Returns all units of the user.
