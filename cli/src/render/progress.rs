@@ -346,11 +346,9 @@ impl Shared {
             }
             StepOutcome::Skipped { because } => {
                 self.tally.skipped += 1;
-                self.skipped.insert(address.clone(), plain(because));
-                self.say(format!(
-                    "  {dim}- {address}: skipped because of {}{dim:#}",
-                    plain(because)
-                ));
+                let because = skipped_because(because);
+                self.say(format!("  {dim}- {address}: skipped {because}{dim:#}"));
+                self.skipped.insert(address.clone(), because);
             }
         }
         self.show_total();
@@ -442,7 +440,7 @@ impl Shared {
             text.push_str("\nSkipped:\n");
             for (address, because) in &self.skipped {
                 // Writing to a string cannot fail.
-                let _ = writeln!(text, "  {address}: because of {because}");
+                let _ = writeln!(text, "  {address}: {because}");
             }
         }
         let serial = match self.serial {
@@ -538,6 +536,15 @@ fn infinitive(operation: StepOperation) -> &'static str {
         StepOperation::Update => "update",
         StepOperation::Delete { .. } | StepOperation::DeleteWith { .. } => "destroy",
         StepOperation::Check => "check",
+    }
+}
+
+/// Words why a change was skipped: another resource's failure, or that of the run as a whole.
+fn skipped_because(because: &str) -> String {
+    let what = plain(because);
+    match because.parse::<ResourceAddress>() {
+        Ok(_) => format!("because of {what}"),
+        Err(_) => format!("because {what}"),
     }
 }
 

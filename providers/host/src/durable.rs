@@ -61,10 +61,18 @@ pub fn create_private_directory(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Makes a removal durable, unless somebody else has removed the directory as well by now: then it is as gone as can be.
+fn sync_if_there(path: &Path) -> io::Result<()> {
+    match sync_directory(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        synced => synced,
+    }
+}
+
 /// Removes a directory if nothing is in it.
 pub(crate) fn remove_if_empty(path: &Path) -> io::Result<()> {
     match fs::remove_dir(path) {
-        Ok(()) => path.parent().map_or(Ok(()), sync_directory),
+        Ok(()) => path.parent().map_or(Ok(()), sync_if_there),
         Err(error)
             if matches!(
                 error.kind(),
@@ -85,7 +93,7 @@ pub fn remove_directory(path: &Path) -> io::Result<()> {
     loop {
         match fs::remove_dir_all(path) {
             Ok(()) => {
-                return path.parent().map_or(Ok(()), sync_directory);
+                return path.parent().map_or(Ok(()), sync_if_there);
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && rounds < 20 => rounds += 1,

@@ -144,11 +144,11 @@ pub enum HttpError {
         what: String,
     },
     /// Nothing listens there, or it cannot be reached; nothing was sent.
-    #[error("cannot connect to {endpoint}: {source}")]
+    #[error("cannot connect to {source}")]
     Connect {
         /// Where to.
         endpoint: Endpoint,
-        /// What the transport said.
+        /// What the transport said; it names the endpoint.
         source: io::Error,
     },
     /// No complete answer within the deadline.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::error::UnitError;
 use super::fence::{self, Fence};
@@ -239,6 +240,9 @@ pub(crate) fn move_directory(from: &UnitDirectory, to: &UnitDirectory) -> io::Re
     to.path().parent().map_or(Ok(()), durable::sync_directory)
 }
 
+/// Tells apart the drafts that removals of this process make.
+static TURN: AtomicU64 = AtomicU64::new(0);
+
 /// Removes what nobody will come back for, since secret values may be in it: the drafts of processes that ended before they had put their units in place, and units whose removal was interrupted, unless something still runs in them.
 pub(crate) fn remove_abandoned(units: &Path) -> Result<(), UnitError> {
     for leaving in names_beginning_with(units, LEAVING)? {
@@ -247,7 +251,9 @@ pub(crate) fn remove_abandoned(units: &Path) -> Result<(), UnitError> {
             continue;
         }
         // As a draft of this process it is nobody's any more, should its unit be wanted again just now.
-        let draft = UnitDirectory::at(units.join(format!("{DRAFT}left-{}", std::process::id())));
+        // Several removals may be at it in one process.
+        let turn = TURN.fetch_add(1, Ordering::Relaxed);
+        let draft = UnitDirectory::at(units.join(format!("{DRAFT}left-{turn}-{}", std::process::id())));
         durable::remove_directory(draft.path())?;
         match fs::rename(directory.path(), draft.path()) {
             Ok(()) => durable::remove_directory(draft.path())?,
