@@ -64,6 +64,18 @@ pub trait StateStore: Send + Sync {
     /// [`StoreError::LostLease`] when the lease is not the caller's.
     async fn compact(&self, epoch: u64, up_to: u64) -> Result<u64, StoreError>;
 
+    /// Writes again what is not kept under the current encryption key, history included, and returns how many pieces of
+    /// content that were. A store that encrypts nothing has nothing to do.
+    ///
+    /// What it was interrupted in can be read all the same, and is finished by the next one.
+    ///
+    /// # Errors
+    /// [`StoreError::LostLease`] when the lease is not the caller's.
+    async fn reseal(&self, epoch: u64) -> Result<u64, StoreError> {
+        let _ = epoch;
+        Ok(0)
+    }
+
     /// Takes the lease.
     ///
     /// # Errors
