@@ -25,12 +25,13 @@ mod wiring;
 use std::ffi::OsString;
 
 use clap::Parser;
+use gabion_engine::provider::ProviderRegistry;
 
 use crate::args::{Agent, Cli, Command, Format};
 use crate::commands::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
-use crate::options::{Environment, Options};
+use crate::options::{Environment, ExtraProviders, Options};
 use crate::output::Printer;
 
 /// The forms of what gabion prints as JSON.
@@ -43,6 +44,15 @@ pub mod wire {
 
 /// Runs the command that the arguments ask for, and returns the exit code of the process.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    run_with(arguments, |_| {})
+}
+
+/// Runs a command with more providers than this build has, which `extra` registers after them.
+pub fn run_with(
+    arguments: impl IntoIterator<Item = OsString>,
+    extra: impl Fn(&mut ProviderRegistry) + Send + Sync + 'static,
+) -> u8 {
+    let extra = ExtraProviders::new(extra);
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -61,7 +71,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Options::verbosity(&cli.common),
     );
     let json = cli.common.format == Some(Format::Json);
-    let outcome = start(cli, environment, &printer);
+    let outcome = start(cli, environment, extra, &printer);
     let exit = outcome.unwrap_or_else(|failure| {
         failure.print(&printer, json);
         failure.code()
@@ -79,7 +89,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 }
 
 /// Runs a command with what it needs, and no more: a unit's shim has neither a runtime nor the user's directories.
-fn start(cli: Cli, environment: Environment, printer: &Printer) -> Outcome {
+fn start(cli: Cli, environment: Environment, extra: ExtraProviders, printer: &Printer) -> Outcome {
     match cli.command {
         Command::Agent(Agent::UnitExec {
             directory,
@@ -97,7 +107,7 @@ fn start(cli: Cli, environment: Environment, printer: &Printer) -> Outcome {
         }) => with_runtime(commands::serve_agent(directory, data_root, lineage, grace)),
         command => {
             let context = Context {
-                options: Options::resolve(&cli.common, environment)?,
+                options: Options::resolve(&cli.common, environment, extra)?,
                 printer: printer.clone(),
             };
             with_runtime(commands::run(command, &context))

@@ -5,6 +5,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use gabion_engine::provider::ProviderRegistry;
 
 use crate::args::{Common, Format};
 use crate::failure::Failure;
@@ -46,6 +49,27 @@ impl Environment {
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Environment({} variables)", self.0.len())
+    }
+}
+
+/// Providers beside those of this build.
+#[derive(Clone)]
+pub(crate) struct ExtraProviders(Arc<dyn Fn(&mut ProviderRegistry) + Send + Sync>);
+
+impl ExtraProviders {
+    pub(crate) fn new(register: impl Fn(&mut ProviderRegistry) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(register))
+    }
+
+    /// Adds them to the providers of this build.
+    pub(crate) fn register(&self, registry: &mut ProviderRegistry) {
+        (self.0)(registry);
+    }
+}
+
+impl fmt::Debug for ExtraProviders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ExtraProviders")
     }
 }
 
@@ -104,11 +128,17 @@ pub(crate) struct Options {
     pub(crate) environment: Environment,
     /// The command that a person would type to get here, for hints: `gabion -C dir`.
     pub(crate) program: String,
+    /// Providers beside those of this build.
+    pub(crate) extra: ExtraProviders,
 }
 
 impl Options {
     /// Works out what the command line means.
-    pub(crate) fn resolve(common: &Common, environment: Environment) -> Result<Self, Failure> {
+    pub(crate) fn resolve(
+        common: &Common,
+        environment: Environment,
+        extra: ExtraProviders,
+    ) -> Result<Self, Failure> {
         if let Some(stack) = &common.stack {
             check_stack(stack)?;
         }
@@ -127,6 +157,7 @@ impl Options {
             dirs: UserDirs::of(&environment)?,
             environment,
             program,
+            extra,
         })
     }
 

@@ -37,6 +37,7 @@ pub(crate) fn providers(
     let mut registry = ProviderRegistry::default();
     registry.register(Arc::new(DataProvider::default()));
     machines::register(&mut registry, options, project, state)?;
+    options.extra.register(&mut registry);
     Ok(registry)
 }
 

@@ -22,13 +22,15 @@ use super::api::{
 };
 use super::schema::{CONSISTENCY_WINDOW, WRITE_ONLY, provider_schema};
 
-/// How long the provider waits between two looks at an object.
+/// How long the provider waits between two looks at an object, at most.
 const POLL: Duration = Duration::from_secs(1);
 
 /// Manages the fake cloud's objects.
 pub struct FakeProvider {
     schema: ProviderSchema,
     client: Arc<dyn CloudClient>,
+    window: Duration,
+    poll: Duration,
 }
 
 impl FakeProvider {
@@ -37,7 +39,21 @@ impl FakeProvider {
         Self {
             schema: provider_schema(),
             client,
+            window: CONSISTENCY_WINDOW,
+            poll: POLL,
         }
+    }
+
+    /// Sets within which time after its creation an object of this cloud may be invisible; by default
+    /// [`CONSISTENCY_WINDOW`]. It must not be shorter than the cloud's own.
+    #[must_use]
+    pub fn with_window(mut self, window: Duration) -> Self {
+        for schema in self.schema.resource_types.values_mut() {
+            schema.consistency_window = window;
+        }
+        self.window = window;
+        self.poll = POLL.min(window / 10);
+        self
     }
 
     async fn describe(&self, resource_type: &str, id: &str) -> Result<Option<Described>, ProviderError> {
@@ -80,7 +96,7 @@ impl FakeProvider {
                 Ok(None) => {}
                 Err(error) => last = Some(error.message),
             }
-            if call.remaining() <= POLL {
+            if call.remaining() <= self.poll {
                 let message = format!("{resource_type} `{id}` was not ready in time.");
                 return Err(ProviderError::new(ErrorClass::Transient, message)
                     .with_effect(Effect::Partial)
@@ -93,7 +109,7 @@ impl FakeProvider {
     /// Waits for the next look, or for the word to stop.
     async fn pause(&self, resource_type: &ResourceType, id: &str, call: &Call) -> Result<(), ProviderError> {
         tokio::select! {
-            () = tokio::time::sleep(POLL) => Ok(()),
+            () = tokio::time::sleep(self.poll) => Ok(()),
             () = call.cancel.cancelled() => Err(ProviderError::new(
                 ErrorClass::Uncertain,
                 format!("Stopped waiting for {resource_type} `{id}`."),
@@ -336,7 +352,7 @@ impl Provider for FakeProvider {
             if let Ok(None) = self.describe(resource_type.as_str(), id.as_str()).await {
                 return Ok(());
             }
-            if call.remaining() <= POLL {
+            if call.remaining() <= self.poll {
                 return Err(ProviderError::new(
                     ErrorClass::Transient,
                     format!("{resource_type} `{id}` was not gone in time."),
@@ -360,7 +376,7 @@ impl Provider for FakeProvider {
             });
         }
         // One empty answer proves nothing: the object may be there and not be listed yet.
-        let end = Instant::now() + CONSISTENCY_WINDOW;
+        let end = Instant::now() + self.window;
         loop {
             if let Some(found) = self.found_by_operation(&request).await? {
                 return Ok(Observation::Present(self.state(&resource_type, found)));
@@ -368,7 +384,7 @@ impl Provider for FakeProvider {
             if Instant::now() >= end {
                 return Ok(Observation::Absent);
             }
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(self.poll).await;
         }
     }
 
