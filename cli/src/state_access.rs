@@ -206,6 +206,10 @@ pub(crate) fn open_failure(error: OpenError) -> Failure {
                 error.hint(),
             )
         }
+        OpenError::Moved { .. } => with_hint(
+            Failure::new("the state was moved").detail(format!("{}.", sentence(&error.to_string()))),
+            error.hint(),
+        ),
         OpenError::Heartbeat(error) => {
             Failure::new("cannot start").detail(format!("{}.", sentence(&error.to_string())))
         }

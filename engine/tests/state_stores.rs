@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use gabion_engine::state::{MemoryStore, SqliteStore, StateStore};
+use gabion_testing::store_adopt::check_adoption;
 use gabion_testing::store_conformance::{StorePlace, check_store, random_events_fold_the_same};
 use proptest::prelude::*;
 
@@ -38,11 +39,13 @@ impl StorePlace for SqlitePlace {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_store_conforms() {
     check_store(|| MemoryPlace(MemoryStore::new())).await;
+    check_adoption(|| MemoryPlace(MemoryStore::new())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlite_store_conforms() {
     check_store(SqlitePlace::new).await;
+    check_adoption(SqlitePlace::new).await;
 }
 
 fn block_on(work: impl Future<Output = ()>) {

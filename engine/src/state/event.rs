@@ -141,6 +141,29 @@ pub enum EventBody {
         /// By name.
         outputs: BTreeMap<Arc<str>, Value>,
     },
+    /// The log goes on in another store. Here nothing may follow: who still writes to this store is told where it went.
+    LogMoved {
+        /// Where it goes on: a path, or a URL without credentials.
+        to: Arc<str>,
+    },
+    /// The log goes on here. It follows a [`LogMoved`](EventBody::LogMoved) that came along with the log.
+    LogArrived {
+        /// Where it was before.
+        from: Arc<str>,
+    },
+    /// Objects are on their way into another log. Until each is forgotten here or [`Staying`](EventBody::Staying), no
+    /// call may be made on it.
+    Leaving {
+        /// The objects.
+        uids: Vec<Uid>,
+        /// The lineage of the log that takes them in.
+        to: Lineage,
+    },
+    /// Objects that were on their way into another log, and were not taken in there, stay.
+    Staying {
+        /// The objects.
+        uids: Vec<Uid>,
+    },
 }
 
 /// The first event of every log.

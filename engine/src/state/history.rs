@@ -293,6 +293,16 @@ fn describe(state: &State, event: &Event) -> Vec<(Subject, String)> {
         EventBody::Tainted { uid } => one(object(*uid), "tainted".to_owned()),
         EventBody::Untainted { uid } => one(object(*uid), "untainted".to_owned()),
         EventBody::OutputsSet { .. } => one(None, "outputs set".to_owned()),
+        EventBody::LogMoved { to } => one(None, format!("the state was moved to {to}")),
+        EventBody::LogArrived { from } => one(None, format!("the state came here from {from}")),
+        EventBody::Leaving { uids, to } => uids
+            .iter()
+            .map(|uid| (object(*uid), format!("on its way to the state {to}")))
+            .collect(),
+        EventBody::Staying { uids } => uids
+            .iter()
+            .map(|uid| (object(*uid), "stays: the other state did not take it".to_owned()))
+            .collect(),
     }
 }
 

@@ -62,6 +62,14 @@ pub enum OpenError {
     /// The store is not what it was when it was last used from here.
     #[error(transparent)]
     Head(#[from] HeadError),
+    /// The log goes on in another store.
+    #[error("the state that was at {location} is at {to} now")]
+    Moved {
+        /// Where it was.
+        location: String,
+        /// Where it is.
+        to: Arc<str>,
+    },
     /// The heartbeat cannot be started.
     #[error("the lease's heartbeat cannot be started: {0}")]
     Heartbeat(std::io::Error),
@@ -73,6 +81,9 @@ impl OpenError {
         match self {
             Self::Store(error) => error.hint(),
             Self::Head(error) => error.hint(),
+            Self::Moved { to, .. } => Some(format!(
+                "get the `gabion.yml` that names the new place, or finish the move:\n    gabion state migrate --to {to}"
+            )),
             Self::Heartbeat(_) => None,
         }
     }
@@ -140,7 +151,15 @@ pub async fn load_for_reading(
     if let Some(mark) = head_mark {
         mark.check(known, store, loaded.as_ref()).await?;
     }
-    Ok(loaded.unwrap_or_default())
+    match loaded {
+        Some(State {
+            moved_to: Some(to), ..
+        }) => Err(OpenError::Moved {
+            location: store.location(),
+            to,
+        }),
+        loaded => Ok(loaded.unwrap_or_default()),
+    }
 }
 
 impl Journal {
@@ -467,6 +486,8 @@ impl Writer {
     async fn finish(&mut self) -> Result<(), JournalError> {
         let ended = match self.refusal() {
             Some(error) => Err(error),
+            // Nothing may follow where the log was moved away.
+            None if self.state.moved_to.is_some() => Ok(()),
             None if self.announced => match self.fold(&self.state, [EventBody::LeaseReleased].into_iter()) {
                 Ok((state, events)) => self.append(state, events).await.map(|_| ()),
                 Err(error) => Err(error.into()),

@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use crate::state::chain::{self, ChainedEvent};
 use crate::state::snapshot::{Head, State};
 use crate::state::store::{
-    AppendRequest, CreateRequest, LeaseGrant, LeaseRequest, LeaseView, Loaded, StateStore, StoreError,
+    AdoptRequest, AppendRequest, CreateRequest, LeaseGrant, LeaseRequest, LeaseView, Loaded, StateStore,
+    StoreError,
 };
 
 /// A state in this process's memory. Copies are the same store.
@@ -139,6 +140,27 @@ impl StateStore for MemoryStore {
         inner.base = base;
         inner.events.drain(..dropped);
         Ok(dropped as u64)
+    }
+
+    async fn adopt(&self, request: AdoptRequest) -> Result<Head, StoreError> {
+        let mut inner = self.lock();
+        match request.over {
+            Some(epoch) => {
+                inner.created()?;
+                inner.holds(epoch)?;
+            }
+            None if inner.state.lineage.is_some() => {
+                return Err(StoreError::Exists {
+                    location: LOCATION.to_owned(),
+                });
+            }
+            None => {}
+        }
+        inner.base = request.log.base().clone();
+        inner.events = request.log.events().to_vec();
+        inner.state = request.log.state().clone();
+        inner.epoch = inner.epoch.max(request.log.epoch());
+        inner.created()
     }
 
     async fn take_lease(&self, request: LeaseRequest) -> Result<LeaseGrant, StoreError> {

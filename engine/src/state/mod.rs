@@ -2,6 +2,7 @@
 
 pub mod chain;
 pub mod clock;
+pub mod copy;
 pub mod envelope;
 pub mod event;
 pub mod fingerprint;

@@ -43,6 +43,10 @@ pub struct State {
     pub outputs: BTreeMap<Arc<str>, Value>,
     /// The last run that started, for resuming the same plan.
     pub last_run: Option<LastRun>,
+    /// Where the log goes on, when it is not in this store any more.
+    pub moved_to: Option<Arc<str>>,
+    /// Objects that are on their way into another log, with its lineage.
+    pub leaving: BTreeMap<Uid, Lineage>,
 }
 
 /// A creation that was settled as absent.
@@ -97,6 +101,8 @@ impl State {
             moved,
             outputs,
             last_run,
+            moved_to,
+            leaving,
         } = parts;
         let mut state = Self {
             lineage,
@@ -108,6 +114,8 @@ impl State {
             moved,
             outputs,
             last_run,
+            moved_to,
+            leaving,
             ..Self::default()
         };
         for record in records {
@@ -156,6 +164,8 @@ impl State {
             moved: self.moved.clone(),
             outputs: self.outputs.clone(),
             last_run: self.last_run.clone(),
+            moved_to: self.moved_to.clone(),
+            leaving: self.leaving.clone(),
         }
     }
 
@@ -243,6 +253,12 @@ pub struct StateParts {
     /// See [`State::last_run`].
     #[serde(default)]
     pub last_run: Option<LastRun>,
+    /// See [`State::moved_to`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_to: Option<Arc<str>>,
+    /// See [`State::leaving`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub leaving: BTreeMap<Uid, Lineage>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]

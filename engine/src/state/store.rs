@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::RunId;
 use crate::state::chain::ChainedEvent;
+use crate::state::copy::LogCopy;
 use crate::state::event::{Created, Event, EventBody, Holder};
 use crate::state::fold::{FORMAT_VERSION, FoldError};
 use crate::state::snapshot::{Head, State};
@@ -74,6 +75,23 @@ pub trait StateStore: Send + Sync {
     async fn reseal(&self, epoch: u64) -> Result<u64, StoreError> {
         let _ = epoch;
         Ok(0)
+    }
+
+    /// Makes the log a copy of another one: the same base, the same events to the byte, the same hashes.
+    ///
+    /// It is there whole afterwards or not at all; one that was interrupted is simply begun again. Epochs go on above
+    /// those of the copied log, and above those of a log that is replaced.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] when there is a log already and none is to be replaced; [`StoreError::LostLease`] when one
+    /// is to be replaced and its lease is not the caller's.
+    async fn adopt(&self, request: AdoptRequest) -> Result<Head, StoreError> {
+        let _ = request;
+        Err(StoreError::Io {
+            location: self.location(),
+            what: "taking a copy of a log".to_owned(),
+            source: std::io::Error::from(std::io::ErrorKind::Unsupported).into(),
+        })
     }
 
     /// Takes the lease.
@@ -145,6 +163,15 @@ pub struct AppendRequest {
     pub expected_sequence: u64,
     /// The events, numbered from the next sequence number on. An empty list only checks epoch and sequence.
     pub events: Vec<Event>,
+}
+
+/// What [`StateStore::adopt`] gets.
+#[derive(Debug, Clone)]
+pub struct AdoptRequest {
+    /// The log to copy.
+    pub log: LogCopy,
+    /// Under which lease epoch the log that is there is replaced; `None` when there must be none.
+    pub over: Option<u64>,
 }
 
 /// What [`StateStore::take_lease`] gets.

@@ -1,5 +1,7 @@
 //! Why an event is refused.
 
+use std::sync::Arc;
+
 use crate::address::{ObjectId, OperationId, ResourceAddress, Uid};
 use crate::state::record::Record;
 
@@ -88,6 +90,12 @@ pub enum FoldError {
         address: ResourceAddress,
         /// Why, as the rest of a sentence.
         reason: String,
+    },
+    /// The log goes on in another store.
+    #[error("the log goes on at {to}, and nothing is written here any more")]
+    LogMoved {
+        /// Where.
+        to: Arc<str>,
     },
     /// The event does not fit the state.
     #[error("{reason}")]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::address::{ObjectId, OperationId, ResourceAddress, Uid};
+use crate::address::{Lineage, ObjectId, OperationId, ResourceAddress, Uid};
 use crate::provider::{CallAction, Effect, Observation};
 use crate::state::chain;
 use crate::state::event::{Created, Event, EventBody, Intent, ObjectMove};
@@ -84,6 +84,11 @@ impl Folding {
             }
             (_, 0) => return Err(FoldError::NotCreated),
             _ => {}
+        }
+        if let Some(to) = &self.state.moved_to
+            && !matches!(event.body, EventBody::LogArrived { .. })
+        {
+            return Err(FoldError::LogMoved { to: to.clone() });
         }
         let current = self.state.epoch;
         let takes_lease = matches!(event.body, EventBody::LeaseTaken { .. });
@@ -231,7 +236,48 @@ impl Folding {
                 self.state.outputs = outputs.clone();
                 Ok(())
             }
+            EventBody::LogMoved { to } => {
+                self.state.moved_to = Some(to.clone());
+                Ok(())
+            }
+            EventBody::LogArrived { .. } => match self.state.moved_to.take() {
+                Some(_) => Ok(()),
+                None => Err(FoldError::Unfit {
+                    reason: "a log arrived that had not been moved",
+                }),
+            },
+            EventBody::Leaving { uids, to } => self.leaving(uids, *to),
+            EventBody::Staying { uids } => {
+                for uid in uids {
+                    if self.state.leaving.remove(uid).is_none() {
+                        return Err(contradiction(
+                            &self.get(*uid)?,
+                            "it is not on its way to another log",
+                        ));
+                    }
+                }
+                Ok(())
+            }
         }
+    }
+
+    fn leaving(&mut self, uids: &[Uid], to: Lineage) -> Result<(), FoldError> {
+        for uid in uids {
+            let record = self.idle(*uid)?;
+            if record.deposed {
+                return Err(contradiction(
+                    &record,
+                    "an object that awaits deletion cannot leave",
+                ));
+            }
+            if self.state.lineage == Some(to) {
+                return Err(contradiction(&record, "it is in that log already"));
+            }
+            if self.state.leaving.insert(*uid, to).is_some() {
+                return Err(contradiction(&record, "it is on its way to another log already"));
+            }
+        }
+        Ok(())
     }
 
     fn created(&mut self, created: &Created, epoch: u64) -> Result<(), FoldError> {
@@ -318,6 +364,12 @@ impl Folding {
             return Ok(());
         }
         let mut record = self.idle(intent.uid)?;
+        if self.state.leaving.contains_key(&record.uid) {
+            return Err(contradiction(
+                &record,
+                "no call may be made on it while it is on its way to another log",
+            ));
+        }
         if record.address != intent.address {
             return Err(contradiction(
                 &record,
@@ -619,6 +671,7 @@ impl Folding {
             self.state.current.remove(&record.address);
         }
         self.touched.insert(record.uid);
+        self.state.leaving.remove(&record.uid);
         self.state.records.remove(&record.uid);
     }
 

@@ -5,6 +5,7 @@
 //! commit durable before it returns. The file appears only when it is complete: it is made under another name and then
 //! renamed.
 
+mod adopt;
 mod file;
 mod rows;
 mod store;

@@ -14,7 +14,8 @@ use crate::state::snapshot::{Head, State};
 use crate::state::sqlite::file::{DatabaseFile, FileIdentity};
 use crate::state::sqlite::rows::Rows;
 use crate::state::store::{
-    AppendRequest, CreateRequest, LeaseGrant, LeaseRequest, LeaseView, Loaded, StateStore, StoreError,
+    AdoptRequest, AppendRequest, CreateRequest, LeaseGrant, LeaseRequest, LeaseView, Loaded, StateStore,
+    StoreError,
 };
 
 /// A state in an SQLite database. Copies share one connection; the work is done off the runtime's threads.
@@ -297,6 +298,37 @@ impl StateStore for SqliteStore {
     async fn compact(&self, epoch: u64, up_to: u64) -> Result<u64, StoreError> {
         self.run(&self.writing, move |file, session| {
             session.compact(file, epoch, up_to)
+        })
+        .await
+    }
+
+    async fn adopt(&self, request: AdoptRequest) -> Result<Head, StoreError> {
+        self.run(&self.writing, move |file, session| {
+            let AdoptRequest { log, over } = request;
+            match over {
+                Some(epoch) => {
+                    session.write(file, |rows| {
+                        holds(rows, epoch)?;
+                        rows.remove_log()?;
+                        rows.put_log(&log)
+                    })?;
+                    session.state = Some(log.state().clone());
+                }
+                None => file.create(|connection| {
+                    let transaction = connection
+                        .transaction()
+                        .map_err(|error| file.error("creating", error))?;
+                    Rows {
+                        connection: &transaction,
+                        file,
+                    }
+                    .put_log(&log)?;
+                    transaction
+                        .commit()
+                        .map_err(|error| file.error("creating", error))
+                })?,
+            }
+            Ok(log.head().clone())
         })
         .await
     }
