@@ -231,6 +231,8 @@ pub(crate) fn store_failure(error: &StoreError) -> Failure {
             ))
             .exit(Exit::Locked),
         StoreError::NewerFormat { .. } => told("the state was written by a newer gabion"),
+        StoreError::Busy { .. } => told("the state is busy").exit(Exit::Locked),
+        StoreError::MissingKey { .. } => told("the state is encrypted"),
         StoreError::Unreadable { .. } => told("the state cannot be read"),
         _ => told("the state cannot be used"),
     };

@@ -114,14 +114,14 @@ async fn a_newer_format_is_refused_before_anything_is_written() {
     let place = place();
     fill(&place.path, 1).await;
     let connection = Connection::open(&place.path).unwrap();
-    connection.pragma_update(None, "user_version", 2).unwrap();
+    connection.pragma_update(None, "user_version", 3).unwrap();
     drop(connection);
     let before = std::fs::read(&place.path).unwrap();
-    assert!(refused(&place.path).await.contains("format 2"));
+    assert!(refused(&place.path).await.contains("format 3"));
     let store = SqliteStore::at(&place.path);
     let lease = store.lease().await;
     assert!(
-        matches!(lease, Err(StoreError::NewerFormat { found: 2, .. })),
+        matches!(lease, Err(StoreError::NewerFormat { found: 3, .. })),
         "{lease:?}"
     );
     drop(store);
@@ -174,11 +174,11 @@ async fn altered_rows_are_noticed() {
             "a record was altered",
         ),
         (
-            "DELETE FROM records WHERE address = 'gabion_data.r3'",
+            "DELETE FROM records WHERE body LIKE '%gabion_data.r3%'",
             "it holds 2 records, and the log gave 3",
         ),
         (
-            "UPDATE meta SET value = replace(value, 'tests', 'other') WHERE key = 'head'",
+            "UPDATE meta SET value = replace(value, 'tests', 'other') WHERE key = 'beside'",
             "it was altered",
         ),
         ("DELETE FROM meta WHERE key = 'head'", "it is missing"),

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use gabion_engine::state::envelope::{Envelope, StoreKey};
 use gabion_engine::state::{MemoryStore, SqliteStore, StateStore};
 use gabion_testing::store_adopt::check_adoption;
 use gabion_testing::store_conformance::{StorePlace, check_store, random_events_fold_the_same};
@@ -18,21 +19,29 @@ impl StorePlace for MemoryPlace {
     }
 }
 
-struct SqlitePlace(tempfile::TempDir);
+struct SqlitePlace {
+    directory: tempfile::TempDir,
+    envelope: Envelope,
+}
 
 impl SqlitePlace {
     fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Self::sealed(Envelope::plain())
+    }
+
+    fn sealed(envelope: Envelope) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        Self { directory, envelope }
     }
 
     fn path(&self) -> PathBuf {
-        self.0.path().join(".gabion/state.db")
+        self.directory.path().join(".gabion/state.db")
     }
 }
 
 impl StorePlace for SqlitePlace {
     fn open(&self) -> Arc<dyn StateStore> {
-        Arc::new(SqliteStore::at(self.path()))
+        Arc::new(SqliteStore::sealed_at(self.path(), self.envelope.clone()))
     }
 }
 
@@ -46,6 +55,11 @@ async fn memory_store_conforms() {
 async fn sqlite_store_conforms() {
     check_store(SqlitePlace::new).await;
     check_adoption(SqlitePlace::new).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn encrypted_sqlite_store_conforms() {
+    check_store(|| SqlitePlace::sealed(Envelope::new(StoreKey::new([7; 32]), []))).await;
 }
 
 fn block_on(work: impl Future<Output = ()>) {

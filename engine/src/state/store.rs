@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::address::RunId;
 use crate::state::chain::ChainedEvent;
 use crate::state::copy::LogCopy;
+use crate::state::envelope::EnvelopeError;
 use crate::state::event::{Created, Event, EventBody, Holder};
-use crate::state::fold::{FORMAT_VERSION, FoldError};
+use crate::state::fold::FoldError;
 use crate::state::snapshot::{Head, State};
 
 /// Where a state lives.
@@ -280,10 +281,20 @@ pub enum StoreError {
         /// Why, without a full stop.
         why: String,
     },
-    /// The state is in a format that a later version of gabion writes.
+    /// What is there is encrypted with a key that was not given.
     #[error(
-        "the state at {location} has format {found}, and this gabion knows formats up to {FORMAT_VERSION}"
+        "the state at {location} cannot be read: {what} is encrypted with the key {key}, which is not given"
     )]
+    MissingKey {
+        /// Where.
+        location: String,
+        /// The part that cannot be read.
+        what: String,
+        /// The key's id.
+        key: String,
+    },
+    /// The state is in a format that a later version of gabion writes.
+    #[error("the state at {location} has format {found}, which only a later version of gabion knows")]
     NewerFormat {
         /// Where.
         location: String,
@@ -320,6 +331,19 @@ impl StoreError {
         }
     }
 
+    /// Makes an error of content that cannot be taken out of its envelope.
+    pub fn of_envelope(location: impl Into<String>, what: impl Into<String>, error: EnvelopeError) -> Self {
+        let (location, what) = (location.into(), what.into());
+        match error {
+            EnvelopeError::NoKey { id: key } => Self::MissingKey { location, what, key },
+            error @ (EnvelopeError::Altered | EnvelopeError::MalformedKey) => Self::Unreadable {
+                location,
+                what,
+                why: error.to_string(),
+            },
+        }
+    }
+
     /// Returns what to do about it.
     pub fn hint(&self) -> Option<String> {
         let text = match self {
@@ -331,6 +355,9 @@ impl StoreError {
                 "what was sent is found out by the next run:\n    gabion apply".to_owned()
             }
             Self::Unreadable { .. } => "restore it from a copy; what is there is left as it is".to_owned(),
+            Self::MissingKey { key, .. } => format!(
+                "say in gabion.yml where the key {key} is: as `key` below `state: encryption:`, or among `previous` if another one encrypts by now"
+            ),
             Self::NewerFormat { .. } => "use the version of gabion that wrote it, or a later one".to_owned(),
             Self::Busy { .. } => "try again; if it stays so, find the process that keeps it busy".to_owned(),
             Self::NotFound { .. } | Self::Exists { .. } | Self::Illegal(_) | Self::Io { .. } => return None,

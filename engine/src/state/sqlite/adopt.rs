@@ -28,11 +28,4 @@ impl Rows<'_> {
             .map_err(|error| self.file.error("writing the lease", error))?;
         Ok(())
     }
-
-    /// Removes the log that is there; the lease stays.
-    pub(super) fn remove_log(&self) -> Result<(), StoreError> {
-        self.connection
-            .execute_batch("DELETE FROM events; DELETE FROM records; DELETE FROM meta;")
-            .map_err(|error| self.file.error("replacing the log", error))
-    }
 }

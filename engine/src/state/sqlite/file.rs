@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use nix::sys::statfs::{NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use crate::state::fold::FORMAT_VERSION;
+use crate::state::envelope::Envelope;
+use crate::state::sqlite::layout;
 use crate::state::store::StoreError;
 
 /// Marks the database as gabion's, in its header: `gabn`.
@@ -19,25 +20,12 @@ const APPLICATION_ID: i32 = 0x6761_626e;
 /// How long a commit waits for another process's.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-const SCHEMA: &str = "
-    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL, digest TEXT NOT NULL) STRICT, WITHOUT ROWID;
-    CREATE TABLE events (sequence INTEGER PRIMARY KEY, hash TEXT NOT NULL, body TEXT NOT NULL) STRICT;
-    CREATE TABLE records (
-        uid TEXT PRIMARY KEY, address TEXT NOT NULL, deposed INTEGER NOT NULL, status TEXT NOT NULL,
-        changed_at INTEGER NOT NULL, body TEXT NOT NULL, digest BLOB NOT NULL
-    ) STRICT, WITHOUT ROWID;
-    CREATE UNIQUE INDEX current_address ON records (address) WHERE deposed = 0;
-    CREATE TABLE lease (
-        one INTEGER PRIMARY KEY CHECK (one = 1), epoch INTEGER NOT NULL, held INTEGER NOT NULL,
-        holder TEXT NOT NULL, since TEXT NOT NULL, renewed TEXT NOT NULL, beat INTEGER NOT NULL,
-        length_ms INTEGER NOT NULL
-    ) STRICT;
-";
-
 /// Where a database is.
 #[derive(Debug, Clone)]
 pub(super) struct DatabaseFile {
     pub(super) path: PathBuf,
+    /// What its content is encrypted with.
+    pub(super) envelope: Envelope,
 }
 
 /// Which file a connection has open: its device and inode.
@@ -142,19 +130,7 @@ impl DatabaseFile {
                 "it is an SQLite database, and not one of gabion's",
             ));
         }
-        let format = number("user_version")?;
-        if format > i64::from(FORMAT_VERSION) {
-            return Err(StoreError::NewerFormat {
-                location: self.location(),
-                found: u32::try_from(format).unwrap_or(u32::MAX),
-            });
-        }
-        if format < 1 {
-            return Err(self.unreadable(
-                "the database file",
-                format!("it says that its format is {format}"),
-            ));
-        }
+        layout::version(&connection, self)?;
         Ok((connection, identity))
     }
 
@@ -234,6 +210,7 @@ impl DatabaseFile {
         }
         let unfinished = DatabaseFile {
             path: self.beside(".new"),
+            envelope: self.envelope.clone(),
         };
         for suffix in ["", "-wal", "-shm", "-journal"] {
             match std::fs::remove_file(unfinished.beside(suffix)) {
@@ -255,8 +232,7 @@ impl DatabaseFile {
         self.configure(&connection)?;
         let prepared = connection
             .pragma_update(None, "application_id", APPLICATION_ID)
-            .and_then(|()| connection.pragma_update(None, "user_version", FORMAT_VERSION))
-            .and_then(|()| connection.execute_batch(SCHEMA));
+            .and_then(|()| layout::make(&connection));
         prepared.map_err(|error| self.error("creating", error))?;
         fill(&mut connection)?;
         // Only now, and before anybody else can open it: switching with others there fails at once.

@@ -4,9 +4,15 @@
 //! not notice a flipped bit. Write-ahead logging lets readers go on while a writer commits; `synchronous = FULL` makes a
 //! commit durable before it returns. The file appears only when it is complete: it is made under another name and then
 //! renamed.
+//!
+//! With an [`Envelope`](crate::state::envelope::Envelope) that encrypts, every event, record and other part is sealed;
+//! what stays readable are the sequence numbers and hashes of events, the uids of records, digests of what is sealed,
+//! and the lease.
 
 mod adopt;
 mod file;
+mod layout;
+mod reseal;
 mod rows;
 mod store;
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -17,31 +18,76 @@ use crate::state::snapshot::{Head, State, StateParts};
 use crate::state::sqlite::file::DatabaseFile;
 use crate::state::store::{LeaseView, StoreError};
 
+/// The keys of the parts that a state has beside its records, in table meta.
+pub(super) const PARTS: [&str; 4] = ["base", "beside", "head", SEALED_WITH];
+
+/// The id of the key that everything is encrypted with, once nothing else is left in the files.
+const SEALED_WITH: &str = "sealed_with";
+
 /// The head of the log, and what proves that the records are those that belong to it.
 #[derive(Serialize, Deserialize)]
 pub(super) struct HeadRow {
     #[serde(flatten)]
     pub(super) head: Head,
-    project: Arc<str>,
+    /// Layout 1 had it here.
+    #[serde(default, skip_serializing)]
+    project: Option<Arc<str>>,
     epoch: u64,
     records: u64,
     /// The exclusive or of all records' digests, in hexadecimal: it changes with any record, whatever their order.
     digest: String,
 }
 
-/// What a state has beside its records and its head: written only when it changes.
-#[derive(PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-struct Beside {
-    parts: StateParts,
+impl HeadRow {
+    /// Returns the sum of all records' digests.
+    fn sum(&self, file: &DatabaseFile) -> Result<RecordDigest, StoreError> {
+        let mut sum = RecordDigest::default();
+        hex::decode_to_slice(&self.digest, &mut sum)
+            .map_err(|error| file.unreadable("`head` in table meta", error.to_string()))?;
+        Ok(sum)
+    }
 }
 
-impl Beside {
-    fn of(state: &State) -> Self {
-        let mut parts = state.parts();
+/// What a state has beside its records and its head: written only when it changes.
+fn beside(state: &State) -> StateParts {
+    StateParts {
         // Every event changes these, and the head has them.
-        (parts.serial, parts.epoch, parts.chain) = (0, 0, Arc::default());
-        Self { parts }
+        serial: 0,
+        epoch: 0,
+        chain: Arc::default(),
+        ..state.parts()
+    }
+}
+
+/// Content as the database keeps it: text that people can read, or a blob once it is encrypted.
+pub(super) struct Kept(Vec<u8>);
+
+impl ToSql for Kept {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match std::str::from_utf8(&self.0) {
+            Ok(text) => text.into(),
+            Err(_) => self.0.as_slice().into(),
+        })
+    }
+}
+
+impl Kept {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Takes it from a column.
+    pub(super) fn of(row: &Row<'_>, column: usize) -> rusqlite::Result<Self> {
+        Ok(match row.get_ref(column)? {
+            ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Self(bytes.to_vec()),
+            other => {
+                return Err(rusqlite::Error::InvalidColumnType(
+                    column,
+                    "content".to_owned(),
+                    other.data_type(),
+                ));
+            }
+        })
     }
 }
 
@@ -53,11 +99,11 @@ pub(super) struct Rows<'a> {
 
 type RecordDigest = [u8; 32];
 
-fn record_digest(uid: &str, body: &str) -> RecordDigest {
+fn record_digest(uid: &str, kept: &Kept) -> RecordDigest {
     let mut hash = Sha256::new();
     hash.update(uid);
     hash.update([0]);
-    hash.update(body);
+    hash.update(&kept.0);
     hash.finalize().into()
 }
 
@@ -67,46 +113,89 @@ fn toggle(sum: &mut RecordDigest, digest: &RecordDigest) {
     }
 }
 
-fn meta_digest(key: &str, value: &str) -> String {
+fn meta_digest(key: &str, kept: &Kept) -> String {
     let mut hash = Sha256::new();
     hash.update(key);
     hash.update([0]);
-    hash.update(value);
+    hash.update(&kept.0);
     hex::encode(&hash.finalize()[..16])
 }
 
+/// The place that a record's content is bound to.
+pub(super) fn record_place(uid: &str) -> String {
+    format!("record {uid}")
+}
+
+/// The place that an event's content is bound to.
+pub(super) fn event_place(sequence: u64) -> String {
+    format!("event {sequence}")
+}
+
 impl Rows<'_> {
-    fn error(&self, what: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError {
+    pub(super) fn error(&self, what: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError {
         let file = self.file.clone();
         move |error| file.error(what, error)
     }
 
-    fn meta<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, StoreError> {
+    pub(super) fn seal(&self, place: &str, content: &[u8]) -> Kept {
+        Kept(self.file.envelope.seal(place, content))
+    }
+
+    /// Returns whether content is kept as it would be written now.
+    pub(super) fn is_current(&self, kept: &Kept) -> bool {
+        self.file.envelope.is_current(&kept.0)
+    }
+
+    /// Takes content out; `what` is what an error calls it.
+    pub(super) fn open(&self, place: &str, kept: &Kept, what: &str) -> Result<Vec<u8>, StoreError> {
+        let opened = self.file.envelope.open(place, &kept.0);
+        opened.map_err(|error| StoreError::of_envelope(self.file.location(), what, error))
+    }
+
+    /// Returns a part as the database keeps it, unaltered.
+    pub(super) fn kept_meta(&self, key: &str) -> Result<Option<Kept>, StoreError> {
         let row = self
             .connection
             .prepare_cached("SELECT value, digest FROM meta WHERE key = ?1")
             .and_then(|mut statement| {
-                let found = statement.query_row([key], |row| Ok((row.get(0)?, row.get(1)?)));
+                let found = statement.query_row([key], |row| Ok((Kept::of(row, 0)?, row.get(1)?)));
                 found.optional()
             })
             .map_err(self.error("reading"))?;
-        let Some((value, digest)): Option<(String, String)> = row else {
+        let Some((kept, digest)): Option<(Kept, String)> = row else {
             return Ok(None);
         };
-        let damaged = |why: String| self.file.unreadable(format!("`{key}` in table meta"), why);
-        if digest != meta_digest(key, &value) {
-            return Err(damaged("it was altered after it was written".to_owned()));
+        if digest != meta_digest(key, &kept) {
+            return Err(self.file.unreadable(
+                format!("`{key}` in table meta"),
+                "it was altered after it was written",
+            ));
         }
-        serde_json::from_str(&value)
+        Ok(Some(kept))
+    }
+
+    fn meta<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, StoreError> {
+        let Some(kept) = self.kept_meta(key)? else {
+            return Ok(None);
+        };
+        let what = format!("`{key}` in table meta");
+        let content = self.open(key, &kept, &what)?;
+        serde_json::from_slice(&content)
             .map(Some)
-            .map_err(|error| damaged(error.to_string()))
+            .map_err(|error| self.file.unreadable(what, error.to_string()))
     }
 
     fn put_meta(&self, key: &str, value: &impl Serialize) -> Result<(), StoreError> {
-        let value = serde_json::to_string(value).expect("a state has only text keys and finite numbers");
+        let content = serde_json::to_vec(value).expect("a state has only text keys and finite numbers");
+        self.put_content(key, &content)
+    }
+
+    /// Writes a part.
+    pub(super) fn put_content(&self, key: &str, content: &[u8]) -> Result<(), StoreError> {
+        let kept = self.seal(key, content);
         self.connection
             .prepare_cached("INSERT OR REPLACE INTO meta (key, value, digest) VALUES (?1, ?2, ?3)")
-            .and_then(|mut statement| statement.execute(params![key, value, meta_digest(key, &value)]))
+            .and_then(|mut statement| statement.execute(params![key, kept, meta_digest(key, &kept)]))
             .map_err(self.error("writing"))?;
         Ok(())
     }
@@ -125,13 +214,12 @@ impl Rows<'_> {
     pub(super) fn state(&self) -> Result<State, StoreError> {
         let head = self.head()?;
         self.check_last_event(&head.head)?;
-        let parts = match self.meta::<Beside>("beside")? {
-            Some(beside) => beside.parts,
-            None => return Err(self.file.unreadable("`beside` in table meta", "it is missing")),
-        };
+        let parts: StateParts = self
+            .meta("beside")?
+            .ok_or_else(|| self.file.unreadable("`beside` in table meta", "it is missing"))?;
         let parts = StateParts {
             lineage: Some(head.head.lineage),
-            project: head.project,
+            project: head.project.unwrap_or(parts.project),
             serial: head.head.sequence,
             chain: head.head.chain,
             epoch: head.epoch,
@@ -146,15 +234,15 @@ impl Rows<'_> {
             .map_err(self.error("reading"))?;
         let mut rows = statement.query([]).map_err(self.error("reading"))?;
         while let Some(row) = rows.next().map_err(self.error("reading"))? {
-            let (uid, body): (String, String) = row
+            let (uid, kept): (String, Kept) = row
                 .get(0)
-                .and_then(|uid| Ok((uid, row.get(1)?)))
+                .and_then(|uid| Ok((uid, Kept::of(row, 1)?)))
                 .map_err(self.error("reading"))?;
-            toggle(&mut sum, &record_digest(&uid, &body));
-            let record: Record = serde_json::from_str(&body).map_err(|error| {
-                self.file
-                    .unreadable(format!("the record of object {uid}"), error.to_string())
-            })?;
+            toggle(&mut sum, &record_digest(&uid, &kept));
+            let what = format!("the record of object {uid}");
+            let body = self.open(&record_place(&uid), &kept, &what)?;
+            let record: Record = serde_json::from_slice(&body)
+                .map_err(|error| self.file.unreadable(what, error.to_string()))?;
             records.push(record);
         }
         if records.len() as u64 != head.records {
@@ -211,52 +299,85 @@ impl Rows<'_> {
         after: &State,
         touched: &BTreeSet<Uid>,
     ) -> Result<(), StoreError> {
-        let mut sum = RecordDigest::default();
-        if before.lineage.is_some() {
-            let digest = self.head()?.digest;
-            hex::decode_to_slice(&digest, &mut sum)
-                .map_err(|error| self.file.unreadable("`head` in table meta", error.to_string()))?;
-        }
-        // All go before any comes: an address may pass from one to another.
+        let mut sum = match before.lineage {
+            Some(_) => self.head()?.sum(self.file)?,
+            None => RecordDigest::default(),
+        };
         for uid in touched {
             let uid = uid.to_string();
-            let old: Option<RecordDigest> = self
-                .connection
-                .prepare_cached("DELETE FROM records WHERE uid = ?1 RETURNING digest")
-                .and_then(|mut statement| statement.query_row([&uid], |row| row.get(0)).optional())
-                .map_err(self.error("writing"))?;
-            if let Some(old) = old {
+            if let Some(old) = self.take_record(&uid)? {
                 toggle(&mut sum, &old);
             }
         }
         for record in touched.iter().filter_map(|uid| after.record(*uid)) {
             let uid = record.uid.to_string();
-            let body = serde_json::to_string(record).expect("a record has only text keys and finite numbers");
-            let digest = record_digest(&uid, &body);
-            toggle(&mut sum, &digest);
-            let status = serde_json::to_value(record.status).expect("a status is a word");
-            self.connection
-                .prepare_cached(
-                    "INSERT INTO records (uid, address, deposed, status, changed_at, body, digest)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                )
-                .and_then(|mut statement| {
-                    statement.execute(params![
-                        uid,
-                        record.address.to_string(),
-                        record.deposed,
-                        status.as_str(),
-                        record.changed_at,
-                        body,
-                        digest,
-                    ])
-                })
-                .map_err(self.error("writing"))?;
+            let body = serde_json::to_vec(record).expect("a record has only text keys and finite numbers");
+            toggle(&mut sum, &self.put_record(&uid, &body)?);
         }
-        let beside = Beside::of(after);
-        if before.lineage.is_none() || beside != Beside::of(before) {
-            self.put_meta("beside", &beside)?;
+        let beside_after = beside(after);
+        if before.lineage.is_none() || beside_after != beside(before) {
+            self.put_meta("beside", &beside_after)?;
         }
+        self.put_head(after, &sum)
+    }
+
+    /// Writes what a state has beside its records.
+    pub(super) fn put_parts(&self, state: &State) -> Result<(), StoreError> {
+        let sum = self.head()?.sum(self.file)?;
+        self.put_meta("beside", &beside(state))?;
+        self.put_head(state, &sum)
+    }
+
+    /// Writes a record and returns its digest.
+    fn put_record(&self, uid: &str, body: &[u8]) -> Result<RecordDigest, StoreError> {
+        let kept = self.seal(&record_place(uid), body);
+        let digest = record_digest(uid, &kept);
+        self.connection
+            .prepare_cached("INSERT OR REPLACE INTO records (uid, body, digest) VALUES (?1, ?2, ?3)")
+            .and_then(|mut statement| statement.execute(params![uid, kept, digest]))
+            .map_err(self.error("writing"))?;
+        Ok(digest)
+    }
+
+    /// Writes records that are there again, with the same content.
+    pub(super) fn replace_records(&self, records: &[(&str, Vec<u8>)]) -> Result<(), StoreError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let mut head = self.head()?;
+        let mut sum = head.sum(self.file)?;
+        for (uid, body) in records {
+            if let Some(old) = self.take_record(uid)? {
+                toggle(&mut sum, &old);
+            }
+            toggle(&mut sum, &self.put_record(uid, body)?);
+        }
+        head.digest = hex::encode(sum);
+        self.put_meta("head", &head)
+    }
+
+    /// Removes a record and returns its digest, if it is there.
+    fn take_record(&self, uid: &str) -> Result<Option<RecordDigest>, StoreError> {
+        self.connection
+            .prepare_cached("DELETE FROM records WHERE uid = ?1 RETURNING digest")
+            .and_then(|mut statement| statement.query_row([uid], |row| row.get(0)).optional())
+            .map_err(self.error("writing"))
+    }
+
+    /// Returns the id of the key that everything in the files is encrypted with, if that is so.
+    pub(super) fn sealed_with(&self) -> Result<Option<String>, StoreError> {
+        self.meta(SEALED_WITH)
+    }
+
+    /// Notes that everything in the files is encrypted with the key that encrypts now.
+    pub(super) fn put_sealed_with(&self) -> Result<(), StoreError> {
+        match self.file.envelope.key_id() {
+            Some(key) => self.put_meta(SEALED_WITH, &key),
+            None => Ok(()),
+        }
+    }
+
+    fn put_head(&self, after: &State, sum: &RecordDigest) -> Result<(), StoreError> {
         let head = after
             .head()
             .ok_or_else(|| self.file.unreadable("the state", "it was never created"))?;
@@ -264,7 +385,7 @@ impl Rows<'_> {
             "head",
             &HeadRow {
                 head,
-                project: after.project.clone(),
+                project: None,
                 epoch: after.epoch,
                 records: after.len() as u64,
                 digest: hex::encode(sum),
@@ -273,10 +394,11 @@ impl Rows<'_> {
     }
 
     pub(super) fn put_event(&self, event: &ChainedEvent) -> Result<(), StoreError> {
-        let body = std::str::from_utf8(&event.encoded).expect("canonical bytes are JSON");
+        let sequence = event.event.sequence;
+        let kept = self.seal(&event_place(sequence), &event.encoded);
         self.connection
             .prepare_cached("INSERT INTO events (sequence, hash, body) VALUES (?1, ?2, ?3)")
-            .and_then(|mut statement| statement.execute(params![event.event.sequence, &*event.hash, body]))
+            .and_then(|mut statement| statement.execute(params![sequence, &*event.hash, kept]))
             .map_err(self.error("writing"))?;
         Ok(())
     }
@@ -293,17 +415,17 @@ impl Rows<'_> {
         let mut rows = statement.query([after, limit]).map_err(self.error("reading"))?;
         let mut events = Vec::new();
         while let Some(row) = rows.next().map_err(self.error("reading"))? {
-            let (sequence, hash, body): (u64, String, String) = row
+            let (sequence, hash, kept): (u64, String, Kept) = row
                 .get(0)
-                .and_then(|sequence| Ok((sequence, row.get(1)?, row.get(2)?)))
+                .and_then(|sequence| Ok((sequence, row.get(1)?, Kept::of(row, 2)?)))
                 .map_err(self.error("reading"))?;
-            let event = ChainedEvent::read(body.into_bytes(), hash).map_err(|error| {
-                self.file
-                    .unreadable(format!("event {sequence}"), error.to_string())
-            })?;
+            let place = event_place(sequence);
+            let encoded = self.open(&place, &kept, &place)?;
+            let event = ChainedEvent::read(encoded, hash)
+                .map_err(|error| self.file.unreadable(&place, error.to_string()))?;
             if event.event.sequence != sequence {
                 return Err(self.file.unreadable(
-                    format!("event {sequence}"),
+                    place,
                     format!("it says that it is event {}", event.event.sequence),
                 ));
             }
@@ -327,7 +449,7 @@ impl Rows<'_> {
 
     /// Returns the highest epoch ever granted, and the lease if somebody holds it.
     pub(super) fn lease(&self) -> Result<(u64, Option<LeaseView>), StoreError> {
-        struct Row {
+        struct LeaseRow {
             epoch: u64,
             held: bool,
             holder: String,
@@ -341,7 +463,7 @@ impl Rows<'_> {
             .prepare_cached("SELECT epoch, held, holder, since, renewed, beat, length_ms FROM lease")
             .and_then(|mut statement| {
                 let found = statement.query_row([], |row| {
-                    Ok(Row {
+                    Ok(LeaseRow {
                         epoch: row.get(0)?,
                         held: row.get(1)?,
                         holder: row.get(2)?,

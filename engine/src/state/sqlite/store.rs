@@ -10,8 +10,11 @@ use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::state::chain::{self, ChainedEvent};
+use crate::state::envelope::Envelope;
 use crate::state::snapshot::{Head, State};
 use crate::state::sqlite::file::{DatabaseFile, FileIdentity};
+use crate::state::sqlite::layout;
+use crate::state::sqlite::reseal::Progress;
 use crate::state::sqlite::rows::Rows;
 use crate::state::store::{
     AdoptRequest, AppendRequest, CreateRequest, LeaseGrant, LeaseRequest, LeaseView, Loaded, StateStore,
@@ -37,9 +40,22 @@ struct Session {
 
 impl SqliteStore {
     /// Names the database of a state; nothing is opened or made yet.
+    ///
+    /// Its content is written as it is, and what is encrypted in it cannot be read.
     pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self::sealed_at(path, Envelope::plain())
+    }
+
+    /// Names the database of a state whose content goes through an envelope; nothing is opened or made yet.
+    ///
+    /// Content that is there already is read as it is, and written again only when it changes or by
+    /// [`reseal`](StateStore::reseal).
+    pub fn sealed_at(path: impl Into<PathBuf>, envelope: Envelope) -> Self {
         Self {
-            file: DatabaseFile { path: path.into() },
+            file: DatabaseFile {
+                path: path.into(),
+                envelope,
+            },
             writing: Arc::default(),
             leasing: Arc::default(),
         }
@@ -101,7 +117,9 @@ impl Session {
             connection: &transaction,
             file,
         };
-        let done = work(&rows, &mut self.state);
+        // Another process may have brought it to another layout since it was opened.
+        let known = layout::version(&transaction, file);
+        let done = known.and_then(|_| work(&rows, &mut self.state));
         match done {
             Ok(value) => match transaction.commit() {
                 Ok(()) => Ok(value),
@@ -135,6 +153,7 @@ impl Session {
         let mut appended = None;
         let head = self.transaction(file, TransactionBehavior::Immediate, |rows, known| {
             holds(rows, request.epoch)?;
+            layout::upgrade(rows)?;
             let head = rows.head()?.head;
             if head.sequence != request.expected_sequence {
                 return Err(StoreError::Moved {
@@ -169,6 +188,7 @@ impl Session {
     fn compact(&mut self, file: &DatabaseFile, epoch: u64, up_to: u64) -> Result<u64, StoreError> {
         self.write(file, |rows| {
             holds(rows, epoch)?;
+            layout::upgrade(rows)?;
             let mut base = rows.base()?;
             let before = base.serial;
             loop {
@@ -192,6 +212,50 @@ impl Session {
                 rows.put_base(&base)?;
             }
             Ok(base.serial - before)
+        })
+    }
+
+    /// Writes a bounded piece of what is not kept under the current key again.
+    fn reseal(
+        &mut self,
+        file: &DatabaseFile,
+        epoch: u64,
+        from: Progress,
+    ) -> Result<(u64, Progress), StoreError> {
+        self.write(file, |rows| {
+            holds(rows, epoch)?;
+            layout::upgrade(rows)?;
+            rows.reseal(from)
+        })
+    }
+
+    /// Removes from the files what was there before everything was written again under the current key.
+    fn scrub(&mut self, file: &DatabaseFile, epoch: u64) -> Result<(), StoreError> {
+        let left = self.read(file, |rows| {
+            Ok(file.envelope.is_sealing() && rows.sealed_with()? != file.envelope.key_id())
+        })?;
+        if !left {
+            return Ok(());
+        }
+        if let Some((connection, _)) = &self.open {
+            // Freed pages, and the unused ends of others, keep what was in them; so does the write-ahead log.
+            let busy = connection
+                .execute_batch("VACUUM")
+                .and_then(|()| {
+                    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0))
+                })
+                .map_err(|error| file.error("removing what was not encrypted", error))?;
+            if busy {
+                return Err(StoreError::Busy {
+                    location: file.location(),
+                    what: "another process reads an earlier state, which is therefore still in the files"
+                        .to_owned(),
+                });
+            }
+        }
+        self.write(file, |rows| {
+            holds(rows, epoch)?;
+            rows.put_sealed_with()
         })
     }
 
@@ -255,6 +319,7 @@ impl StateStore for SqliteStore {
                 };
                 rows.put_event(&event)?;
                 rows.put_state(&State::default(), &state, &touched)?;
+                rows.put_sealed_with()?;
                 transaction
                     .commit()
                     .map_err(|error| file.error("creating", error))
@@ -309,7 +374,7 @@ impl StateStore for SqliteStore {
                 Some(epoch) => {
                     session.write(file, |rows| {
                         holds(rows, epoch)?;
-                        rows.remove_log()?;
+                        layout::remake(rows)?;
                         rows.put_log(&log)
                     })?;
                     session.state = Some(log.state().clone());
@@ -318,11 +383,12 @@ impl StateStore for SqliteStore {
                     let transaction = connection
                         .transaction()
                         .map_err(|error| file.error("creating", error))?;
-                    Rows {
+                    let rows = Rows {
                         connection: &transaction,
                         file,
-                    }
-                    .put_log(&log)?;
+                    };
+                    rows.put_log(&log)?;
+                    rows.put_sealed_with()?;
                     transaction
                         .commit()
                         .map_err(|error| file.error("creating", error))
@@ -331,6 +397,21 @@ impl StateStore for SqliteStore {
             Ok(log.head().clone())
         })
         .await
+    }
+
+    async fn reseal(&self, epoch: u64) -> Result<u64, StoreError> {
+        let (mut pieces, mut progress) = (0, Progress::Begun);
+        while progress != Progress::Done {
+            let step = self.run(&self.writing, move |file, session| {
+                session.reseal(file, epoch, progress)
+            });
+            let (more, reached) = step.await?;
+            pieces += more;
+            progress = reached;
+        }
+        self.run(&self.writing, move |file, session| session.scrub(file, epoch))
+            .await?;
+        Ok(pieces)
     }
 
     async fn take_lease(&self, request: LeaseRequest) -> Result<LeaseGrant, StoreError> {
