@@ -16,6 +16,7 @@ mod ci;
 #[cfg(test)]
 mod engine_tests;
 mod http;
+mod kill_loop;
 mod process;
 mod python;
 mod quickstart;
@@ -31,6 +32,8 @@ Usage: cargo xtask TASK [ARGUMENT…]
   quickstart [--dir DIR]   build gabion, apply examples/quickstart (or DIR) and stream one completion through it
   test [ARGUMENT…]         run every test; ARGUMENT… go to `cargo test` (default: --workspace)
   ci [STEP…]               what CI runs: all steps, or only those named
+  kill-loop [ARGUMENT…]    kill gabion again and again over a cloud that survives it; the last lines are figures in JSON
+                           [--rounds N] [--contention N] [--store sqlite|s3|postgres|all] [--seed N] [--dev]
 ";
 
 /// Why a task failed, as a sentence for people.
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         "quickstart" => quickstart::run(&arguments),
         "test" => test::run(&arguments),
         "ci" => ci::run(&arguments),
+        "kill-loop" => kill_loop::run(&arguments),
         "" | "help" | "-h" | "--help" => {
             eprint!("{USAGE}");
             Ok(())
