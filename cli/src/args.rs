@@ -48,6 +48,24 @@ pub(crate) struct Common {
     #[arg(long, value_name = "NAME", global = true, help_heading = "Common options")]
     pub(crate) stack: Option<String>,
 
+    /// Give a variable of the project a value; wins over --var-file and GABION_VAR_NAME
+    #[arg(
+        long = "var",
+        value_name = "NAME=VALUE",
+        global = true,
+        help_heading = "Common options"
+    )]
+    pub(crate) variables: Vec<String>,
+
+    /// Read values of variables from a file: a YAML map
+    #[arg(
+        long = "var-file",
+        value_name = "FILE",
+        global = true,
+        help_heading = "Common options"
+    )]
+    pub(crate) variable_files: Vec<PathBuf>,
+
     /// What to print
     #[arg(
         long,

@@ -122,6 +122,10 @@ pub(crate) struct Options {
     pub(crate) directory: PathBuf,
     /// The stack.
     pub(crate) stack: Option<String>,
+    /// Values of variables from the command line.
+    pub(crate) variables: Vec<(String, String)>,
+    /// Files with values of variables.
+    pub(crate) variable_files: Vec<PathBuf>,
     /// The user's directories.
     pub(crate) dirs: UserDirs,
     /// The environment.
@@ -142,6 +146,11 @@ impl Options {
         if let Some(stack) = &common.stack {
             check_stack(stack)?;
         }
+        let variables = common
+            .variables
+            .iter()
+            .map(|text| variable(text))
+            .collect::<Result<_, _>>()?;
         let directory = common.directory.clone().unwrap_or_else(|| PathBuf::from("."));
         let mut program = "gabion".to_owned();
         if let Some(directory) = &common.directory {
@@ -150,10 +159,18 @@ impl Options {
         if let Some(stack) = &common.stack {
             program.push_str(&format!(" --stack {stack}"));
         }
+        for file in &common.variable_files {
+            program.push_str(&format!(" --var-file {}", shell_word(&file.to_string_lossy())));
+        }
+        for text in &common.variables {
+            program.push_str(&format!(" --var {}", shell_word(text)));
+        }
         Ok(Self {
             format: common.format.unwrap_or_default(),
             directory,
             stack: common.stack.clone(),
+            variables,
+            variable_files: common.variable_files.clone(),
             dirs: UserDirs::of(&environment)?,
             environment,
             program,
@@ -205,6 +222,15 @@ fn user_name() -> String {
     match nix::unistd::User::from_uid(uid) {
         Ok(Some(user)) => user.name,
         _ => format!("uid {uid}"),
+    }
+}
+
+fn variable(text: &str) -> Result<(String, String), Failure> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(Failure::new("not a variable")
+            .detail(format!("`--var {text}` gives no variable a value."))
+            .hint("write: --var NAME=VALUE")),
     }
 }
 

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gabion_engine::config::{LowerInputs, Project, Purpose, RecordedView, SecretSource, Sources};
-use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Severity};
+use gabion_engine::config::{
+    GivenVariables, LowerInputs, Project, Purpose, RecordedView, SecretSource, Sources,
+};
+use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Severity, SourceFile};
 use gabion_engine::resource::Configuration;
 use gabion_engine::value::Value;
 
@@ -29,7 +31,8 @@ impl LoadedProject {
     pub(crate) fn read(options: &Options) -> Self {
         let (sources, mut problems) = Sources::load(&options.directory);
         let unread = problems.has_errors();
-        let (project, found) = Project::parse(sources);
+        let given = variables(options, &sources, &mut problems);
+        let (project, found) = Project::parse_with(sources, &given);
         problems.extend(found);
         Self {
             project: project.incomplete(unread),
@@ -133,6 +136,38 @@ impl LoadedProject {
         });
         variables.chain(secrets).collect()
     }
+}
+
+/// How the environment names a variable of the project: this and its name.
+const VARIABLE_PREFIX: &str = "GABION_VAR_";
+
+/// Gathers the values of variables from outside the project's files, those that win last.
+fn variables(options: &Options, sources: &Sources, problems: &mut Diagnostics) -> GivenVariables {
+    let mut given = GivenVariables::default();
+    if let Some(stack) = &options.stack
+        && let Some(file) = sources.stack_file(stack, problems)
+    {
+        given.add_stack_file(file);
+    }
+    for (variable, text) in options.environment.variables() {
+        if let Some(name) = variable.strip_prefix(VARIABLE_PREFIX) {
+            given.add_environment(name, text, variable);
+        }
+    }
+    for path in &options.variable_files {
+        match std::fs::read_to_string(path) {
+            Ok(text) => given.add_file(SourceFile::new(path.display().to_string(), text)),
+            Err(error) => problems.push(
+                Diagnostic::error("unreadable-file", "cannot read a file")
+                    .detail(format!("`--var-file {}`: {error}.", path.display()))
+                    .hint("name a file that is there; its path counts from the current directory"),
+            ),
+        }
+    }
+    for (name, text) in &options.variables {
+        given.add_text(name, text, &format!("--var {name}"));
+    }
+    given
 }
 
 /// Prints warnings and notes of a configuration without errors.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use clap::CommandFactory;
-use gabion_engine::config::settings_json_schema;
+use gabion_engine::config::{for_each_json_schema, settings_json_schema};
 use gabion_engine::schema::ResourceSchema;
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
@@ -136,7 +136,10 @@ pub(crate) fn all() -> BTreeMap<String, Value> {
         let name = document_type.name;
         types.push(json!({ "const": name, "description": document_type.summary }));
         let found = registry.families().find_map(|family| family.json_schema(name));
-        let Some(schema) = found else { continue };
+        let Some(mut schema) = found else { continue };
+        if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+            properties.insert("for_each".to_owned(), for_each_json_schema());
+        }
         cases.push(json!({
             "if": { "properties": { "type": { "const": name } }, "required": ["type"] },
             "then": { "$ref": file_name(name) },

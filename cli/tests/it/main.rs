@@ -25,3 +25,4 @@ mod secrets;
 mod state;
 mod streams;
 mod validate;
+mod variables;

@@ -227,6 +227,8 @@ impl<'a> Checker<'a> {
                     self.unknown_reference(address, user, span);
                 }
             }
+            // What is left of them after expansion was reported there.
+            Target::Scope(name) if matches!(&**name, "vars" | "each") => {}
             Target::Scope(name) => {
                 let span = reference_span(reference, whole);
                 self.problems.push(
@@ -246,7 +248,8 @@ impl<'a> Checker<'a> {
         let of_failed = || {
             let head = address.name.as_str().split('/').next().unwrap_or_default();
             let machine = address.name.as_str().rsplit('/').next().unwrap_or_default();
-            self.failed.contains(head) || self.failed.contains(machine)
+            let whole = address.name.as_str();
+            self.failed.contains(head) || self.failed.contains(machine) || self.failed.contains(whole)
         };
         self.incomplete || self.declared.contains_key(address) || of_failed()
     }

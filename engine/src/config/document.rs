@@ -4,7 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::decode::{FromNode, Spanned};
+use super::expand::{self, Instance};
 use super::node::Node;
+use super::variables::Variables;
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceFile, Span};
 use crate::resource::{DocumentRef, Place};
 
@@ -23,20 +25,28 @@ pub struct Document {
     pub index: usize,
     /// The bytes of the file that it takes.
     pub range: Range<usize>,
+    /// The key of the `for_each` entry that it is for, if it was made by one.
+    pub each: Option<Arc<str>>,
 }
 
 impl Document {
-    /// Splits a file's nodes into documents; reports those without a type, and those that are no maps.
+    /// Splits a file's nodes into documents, with variables put in; reports those without a type, and those that are no
+    /// maps.
     pub(super) fn read_file(
         file: &Arc<SourceFile>,
-        nodes: Vec<Node>,
+        nodes: &[Node],
+        variables: &Variables,
         problems: &mut Diagnostics,
     ) -> Vec<Self> {
-        let starts: Vec<usize> = nodes.iter().map(|node| node.span.start).collect();
         let mut documents = Vec::new();
-        for (index, node) in nodes.into_iter().enumerate() {
-            let range = starts[index]..starts.get(index + 1).copied().unwrap_or(file.text().len());
-            documents.extend(Self::read(file, index, range, node, problems));
+        for (index, node) in nodes.iter().enumerate() {
+            let end = nodes
+                .get(index + 1)
+                .map_or(file.text().len(), |next| next.span.start);
+            let range = node.span.start..end;
+            for instance in expand::instances(node, variables, problems) {
+                documents.extend(Self::read(file, index, range.clone(), instance, problems));
+            }
         }
         documents
     }
@@ -45,7 +55,7 @@ impl Document {
         file: &Arc<SourceFile>,
         index: usize,
         range: Range<usize>,
-        node: Node,
+        Instance { node, each }: Instance,
         problems: &mut Diagnostics,
     ) -> Option<Self> {
         if node.as_map().is_none() {
@@ -77,6 +87,7 @@ impl Document {
             file: file.clone(),
             index,
             range,
+            each,
         })
     }
 

@@ -80,6 +80,18 @@ pub(super) fn json_schema(document_type: &str) -> Option<Value> {
     }))
 }
 
+/// Returns the JSON Schema of `for_each`, which every document may have.
+pub fn for_each_json_schema() -> Value {
+    json!({
+        "description": "Makes a document of each entry: a map, or a list of keys, known when planning. Within it `${{ each.key }}` and `${{ each.value }}` are the entry.",
+        "anyOf": [
+            {"type": "object"},
+            {"type": "array", "items": {"type": ["string", "number", "boolean"]}, "uniqueItems": true},
+            {"type": "string", "pattern": "^\\$\\{\\{.*\\}\\}$"},
+        ],
+    })
+}
+
 /// Returns the JSON Schema of `gabion.yml`.
 pub fn settings_json_schema() -> Value {
     let plugin = json!({"anyOf": [
@@ -113,6 +125,22 @@ pub fn settings_json_schema() -> Value {
                 },
             },
             "tokens": {"type": "object", "description": "Bearer tokens that services with `auth: true` accept, by label.", "additionalProperties": text("One secret: `${{ secrets.NAME }}`.")},
+            "vars": {
+                "type": "object",
+                "description": "What the project leaves open, by name: a default, or a map with `type`, `default` and `description`.",
+                "additionalProperties": {"anyOf": [
+                    {"type": ["null", "string", "number", "boolean", "array"]},
+                    {
+                        "type": "object",
+                        "additionalProperties": false,
+                        "properties": {
+                            "type": {"enum": ["string", "int", "float", "bool", "list", "map", "any"], "default": "any", "description": "What it holds."},
+                            "default": {"description": "Its value when nobody gives another; without one it must be given."},
+                            "description": text("What it is for."),
+                        },
+                    },
+                ]},
+            },
             "outputs": {"type": "object", "description": "Values that people and other tools read after an apply."},
             "required_version": text("The versions of gabion that may work on this project, such as `>= 0.2, < 0.5`."),
         },

@@ -1,10 +1,11 @@
 //! Project files: reading, typed decoding, expressions and documents.
 //!
 //! ```text
-//! directory ──sources──▶ Sources ──yaml──▶ Nodes ──document──▶ Documents ──registry──▶ resources ──check──▶ Configuration
+//! directory ──sources──▶ Sources ──yaml──▶ Nodes ──expand──▶ Documents ──registry──▶ resources ──check──▶ Configuration
 //! ```
 //!
-//! Only `sources` does I/O. `yaml` turns text into [`Node`] trees with a place on every value, `decode` and
+//! Only `sources` does I/O. `yaml` turns text into [`Node`] trees with a place on every value, `expand` puts variables
+//! in and multiplies documents with `for_each`, `decode` and
 //! `map_reader` turn nodes into typed values, `expression` parses and evaluates `${{ … }}`, `registry` says what a
 //! family of document types is, `generic` is the engine's own, `project` runs the stages and `check` looks across all
 //! documents. Everything reports every problem at once and goes on.
@@ -14,6 +15,7 @@ mod check_directives;
 mod condition;
 mod decode;
 mod document;
+mod expand;
 mod expression;
 mod expression_parser;
 mod generic;
@@ -25,6 +27,7 @@ mod registry;
 mod settings;
 mod sources;
 mod value_reader;
+mod variables;
 mod version;
 mod yaml;
 mod yaml_error;
@@ -33,7 +36,7 @@ pub use condition::{ConditionError, ConditionExpression, Verdict};
 pub use decode::{Entries, FromNode, Keyword, OneOrMany, Spanned, Switch};
 pub use document::Document;
 pub use expression::{EvaluateError, ExpressionError, Reference, Resolved, Scope, Target, Template};
-pub use generic_schema::settings_json_schema;
+pub use generic_schema::{for_each_json_schema, settings_json_schema};
 pub use map_reader::MapReader;
 pub use node::{Key, Node, NodeKind};
 pub use project::{LowerInputs, Project, load};
@@ -44,6 +47,7 @@ pub use registry::{
 pub use settings::{Plugin, SecretSource, Settings, bad_name, check_name, is_variable};
 pub use sources::Sources;
 pub use value_reader::{PlacedValues, SpannedTemplate};
+pub use variables::{GivenVariables, VariableDeclaration, VariableKind, Variables};
 pub use version::VersionRequirement;
 pub use yaml::{MAX_ALIAS_EXPANSION, MAX_DEPTH, MAX_FILE_BYTES, MAX_SCALAR_BYTES, parse as parse_yaml};
 

@@ -3,11 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 use super::check::Checker;
 use super::document::Document;
+use super::expand;
+use super::node::{Node, NodeKind};
 use super::registry::{DocumentRegistry, LowerContext, Lowered, Naming, Purpose, RecordedView};
 use super::settings::Settings;
 use super::sources::Sources;
+use super::variables::GivenVariables;
 use super::yaml;
 use crate::diagnostic::{Diagnostic, Diagnostics, Span, suggestion};
 use crate::resource::Configuration;
@@ -41,8 +46,14 @@ pub struct LowerInputs<'a> {
 }
 
 impl Project {
-    /// Parses all files. With errors the project can still be lowered, to find more of them.
-    pub fn parse(mut sources: Sources) -> (Self, Diagnostics) {
+    /// Parses all files; its variables have their defaults.
+    pub fn parse(sources: Sources) -> (Self, Diagnostics) {
+        Self::parse_with(sources, &GivenVariables::default())
+    }
+
+    /// Parses all files and puts the values of variables in. With errors the project can still be lowered, to find more
+    /// of them.
+    pub fn parse_with(mut sources: Sources, given: &GivenVariables) -> (Self, Diagnostics) {
         let mut problems = Diagnostics::new();
         let settings = match sources.settings().cloned() {
             Some(mut file) => {
@@ -53,12 +64,15 @@ impl Project {
                     sources.replace_settings(&file);
                 }
                 problems.extend(found);
-                let (settings, found) = Settings::read(&file, &documents, sources.default_name());
+                let (settings, found) = Settings::read(&file, &documents, sources.default_name(), given);
                 problems.extend(found);
                 settings
             }
-            None => Settings::without_file(sources.default_name()),
+            None => Settings::without_file(sources.default_name(), given, &mut problems),
         };
+        for file in given.files() {
+            sources.add_origin(file);
+        }
         let mut documents = Vec::new();
         let mut incomplete = false;
         for file in sources.files() {
@@ -73,7 +87,12 @@ impl Project {
                 );
             }
             problems.extend(found);
-            documents.extend(Document::read_file(file, nodes, &mut problems));
+            documents.extend(Document::read_file(
+                file,
+                &nodes,
+                &settings.variable_values,
+                &mut problems,
+            ));
         }
         (
             Self {
@@ -101,7 +120,7 @@ impl Project {
         let mut problems = Diagnostics::new();
         let mut configuration = Configuration {
             project: self.settings.project.value.as_str().into(),
-            digest: self.sources.digest().into(),
+            digest: self.digest().into(),
             ..Configuration::default()
         };
         if let Some(required) = &self.settings.required_version
@@ -144,22 +163,49 @@ impl Project {
         let incomplete = self.incomplete;
         let found = Checker::new(self, inputs, incomplete, failed).check(&mut configuration);
         problems.extend(found);
+        let left_over = |problem: &Diagnostic| {
+            let span = problem.primary.as_ref();
+            span.is_some_and(|span| expand::is_left_over(span.text()))
+        };
+        let problems = problems
+            .iter()
+            .filter(|problem| !left_over(problem))
+            .cloned()
+            .collect();
         (configuration, problems)
+    }
+
+    /// The digest of everything that the configuration is made from.
+    fn digest(&self) -> String {
+        let files = self.sources.digest();
+        let values = self.settings.variable_values.values();
+        if values.is_empty() {
+            return files;
+        }
+        let mut hash = Sha256::new();
+        hash.update(files);
+        for (name, node) in values {
+            hash.update(format!("\n{name}={:?}", Plain(node)));
+        }
+        hex::encode(hash.finalize())
     }
 
     /// The names of the documents with an error: what refers to their resources is not wrong.
     fn failed<'p>(&self, problems: impl Iterator<Item = &'p Diagnostic>) -> BTreeSet<&str> {
-        let mut by_start = BTreeMap::new();
+        let mut by_start: BTreeMap<_, Vec<&Document>> = BTreeMap::new();
         for document in &self.documents {
-            by_start.insert((document.file.path(), document.range.start), document);
+            let start = (document.file.path(), document.range.start);
+            by_start.entry(start).or_default().push(document);
         }
         let spans = problems
             .filter(|problem| problem.is_error())
             .filter_map(|problem| problem.primary.as_ref());
-        let documents = spans.filter_map(|span| {
+        let documents = spans.flat_map(|span| {
             let file = span.file.path();
-            let (_, document) = by_start.range((file, 0)..=(file, span.start)).next_back()?;
-            document.contains(span).then(|| document.name())
+            let before = by_start.range((file, 0)..=(file, span.start)).next_back();
+            let there = before.map_or(&[][..], |(_, documents)| documents);
+            let names = there.iter().filter(|document| document.contains(span));
+            names.map(|document| document.name()).collect::<Vec<_>>()
         });
         documents.filter(|name| !name.is_empty()).collect()
     }
@@ -232,11 +278,36 @@ fn check_document_name(document: &Document, naming: Naming, problems: &mut Diagn
             );
             false
         }
-        Some(name) if naming != Naming::Free && name.value.contains('/') => {
+        Some(name) if naming != Naming::Free && own_name(document, &name.value).contains('/') => {
             problems.push(super::settings::bad_name(what, name, "It must not hold `/`."));
             false
         }
         _ => true,
+    }
+}
+
+/// The name that people wrote: that of a copy that `for_each` made has the entry's key after a `/`.
+fn own_name<'a>(document: &Document, name: &'a str) -> &'a str {
+    let of_entry = |key: &str| {
+        let own = name.strip_suffix(key)?.strip_suffix('/')?;
+        (!key.contains('/')).then_some(own)
+    };
+    document.each.as_deref().and_then(of_entry).unwrap_or(name)
+}
+
+/// A node without its places, for digests.
+struct Plain<'a>(&'a Node);
+
+impl std::fmt::Debug for Plain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0.kind {
+            NodeKind::List(items) => f.debug_list().entries(items.iter().map(Plain)).finish(),
+            NodeKind::Map(entries) => f
+                .debug_map()
+                .entries(entries.iter().map(|(key, value)| (&key.name, Plain(value))))
+                .finish(),
+            scalar => scalar.fmt(f),
+        }
     }
 }
 
@@ -259,7 +330,7 @@ fn duplicate_name(document: &Document, first: &Document) -> Diagnostic {
         .hint("rename one of the two")
 }
 
-/// Reads, parses and lowers a project directory in one call.
+/// Reads, parses and lowers a project directory in one call; its variables have their defaults.
 pub fn load(
     directory: &std::path::Path,
     inputs: LowerInputs<'_>,

@@ -8,6 +8,7 @@ use super::expression::Target;
 use super::map_reader::MapReader;
 use super::node::Node;
 use super::value_reader::{PlacedValues, SpannedTemplate};
+use super::variables::{self, GivenVariables, VariableDeclaration, Variables};
 use super::version::VersionRequirement;
 use crate::address::Lineage;
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceFile, Span, suggestion};
@@ -27,6 +28,10 @@ pub struct Settings {
     pub secrets: BTreeMap<String, Spanned<SecretSource>>,
     /// Bearer tokens that services with `auth: true` accept: each a reference to a secret, by label.
     pub tokens: BTreeMap<String, SpannedTemplate>,
+    /// The variables that the project declares, by name.
+    pub variables: BTreeMap<String, VariableDeclaration>,
+    /// Their values.
+    pub variable_values: Variables,
     /// Values that people and other tools read after an apply.
     pub outputs: PlacedValues,
     /// The versions of gabion that may work on this project.
@@ -55,8 +60,14 @@ pub enum SecretSource {
 
 impl Settings {
     /// Returns the settings of a project without a settings file.
-    pub fn without_file(default_name: &str) -> Self {
-        Self::empty(default_name, SourceFile::new("gabion.yml", ""))
+    pub(super) fn without_file(
+        default_name: &str,
+        given: &GivenVariables,
+        problems: &mut Diagnostics,
+    ) -> Self {
+        let mut settings = Self::empty(default_name, SourceFile::new("gabion.yml", ""));
+        settings.variable_values = given.resolve(&settings.variables, settings.file.path(), problems);
+        settings
     }
 
     fn empty(default_name: &str, file: Arc<SourceFile>) -> Self {
@@ -67,6 +78,8 @@ impl Settings {
             backends: Vec::new(),
             secrets: BTreeMap::new(),
             tokens: BTreeMap::new(),
+            variables: BTreeMap::new(),
+            variable_values: Variables::default(),
             outputs: PlacedValues::default(),
             required_version: None,
             file,
@@ -74,7 +87,12 @@ impl Settings {
     }
 
     /// Reads the settings file's documents; what could not be read has its default, and a diagnostic.
-    pub fn read(file: &Arc<SourceFile>, documents: &[Node], default_name: &str) -> (Self, Diagnostics) {
+    pub fn read(
+        file: &Arc<SourceFile>,
+        documents: &[Node],
+        default_name: &str,
+        given: &GivenVariables,
+    ) -> (Self, Diagnostics) {
         let mut settings = Self::empty(default_name, file.clone());
         let mut problems = Diagnostics::new();
         if let [_, second, ..] = documents {
@@ -88,8 +106,16 @@ impl Settings {
                     .hint("move other documents into a `*.gabion.yml` file"),
             );
         }
-        if let Some(node) = documents.first() {
-            settings.fill(node, &mut problems);
+        let first = documents.first();
+        if let Some(declared) = first
+            .and_then(|node| node.get("vars"))
+            .filter(|node| !node.is_null())
+        {
+            settings.variables = variables::read_declarations(declared, &mut problems);
+        }
+        settings.variable_values = given.resolve(&settings.variables, file.path(), &mut problems);
+        if let Some(node) = first {
+            settings.fill(&settings.expanded(node, &mut problems), &mut problems);
         }
         settings.check_tokens(&mut problems);
         (settings, problems)
@@ -120,6 +146,24 @@ impl Settings {
         }
         let text = String::from_utf8(bytes).unwrap_or_default();
         Some(SourceFile::new(file.path(), text))
+    }
+
+    /// The settings with the values of variables put in, `vars` left as it is.
+    fn expanded(&self, node: &Node, problems: &mut Diagnostics) -> Node {
+        let Some(entries) = node.as_map() else {
+            return node.clone();
+        };
+        let expand = |(key, value): &(super::node::Key, Node)| {
+            let value = match key.name.as_str() {
+                "vars" => value.clone(),
+                _ => super::expand::expand_settings(value, &self.variable_values, problems),
+            };
+            (key.clone(), value)
+        };
+        Node {
+            kind: super::node::NodeKind::Map(entries.iter().map(expand).collect()),
+            ..node.clone()
+        }
     }
 
     fn fill(&mut self, node: &Node, problems: &mut Diagnostics) {
@@ -153,7 +197,8 @@ impl Settings {
             self.outputs = PlacedValues::read(outputs, map.problems());
         }
         self.required_version = map.optional("required_version").flatten();
-        for later in ["vars", "policy", "checks"] {
+        map.known(&["vars"]);
+        for later in ["policy", "checks"] {
             map.refuse(
                 later,
                 format!("This version of gabion has no `{later}` yet."),

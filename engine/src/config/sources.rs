@@ -28,6 +28,8 @@ pub struct Sources {
     settings: Option<Arc<SourceFile>>,
     /// The files with documents, by path.
     files: BTreeMap<String, Arc<SourceFile>>,
+    /// Texts from elsewhere that values came from, by what they are called.
+    origins: BTreeMap<String, Arc<SourceFile>>,
 }
 
 impl Default for Sources {
@@ -73,6 +75,13 @@ impl Sources {
         (sources, problems)
     }
 
+    /// Reads the file with what holds for one stack alone, `gabion.STACK.yml`, if there is one.
+    pub fn stack_file(&self, stack: &str, problems: &mut Diagnostics) -> Option<Arc<SourceFile>> {
+        let names = [format!("gabion.{stack}.yml"), format!("gabion.{stack}.yaml")];
+        let name = names.iter().find(|name| self.directory.join(name).exists())?;
+        read(&self.directory, name, problems)
+    }
+
     /// Makes the sources of a project from texts by path, for callers that have no directory.
     pub fn from_texts<P: AsRef<str>, T: AsRef<str>>(
         default_name: &str,
@@ -83,6 +92,7 @@ impl Sources {
             default_name: default_name.to_owned(),
             settings: None,
             files: BTreeMap::new(),
+            origins: BTreeMap::new(),
         };
         for (path, text) in texts {
             sources.add(
@@ -110,6 +120,11 @@ impl Sources {
         } else {
             self.settings = Some(file);
         }
+    }
+
+    /// Adds a text from elsewhere, so that places in it can be shown.
+    pub(super) fn add_origin(&mut self, file: &Arc<SourceFile>) {
+        self.origins.insert(file.path().to_owned(), file.clone());
     }
 
     /// Puts a masked settings file in place of the one that was read.
@@ -142,6 +157,7 @@ impl Sources {
         self.files
             .get(path)
             .or_else(|| self.settings.as_ref().filter(|file| file.path() == path))
+            .or_else(|| self.origins.get(path))
     }
 
     /// Returns the span of a place in one of the files.

@@ -4,6 +4,7 @@ mod decode;
 mod expression;
 mod project;
 mod sources;
+mod variables;
 mod yaml;
 
 use super::{Node, parse_yaml};

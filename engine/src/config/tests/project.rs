@@ -421,12 +421,12 @@ fn every_problem_of_every_stage_is_in_one_run() {
        The project declares no secret `tken`.
     hint: did you mean `token`?
 
-    error: unknown reference
+    error: unknown variable
       --> web.gabion.yml:21:42
     21 |   web: ${{ gabion_data.web.output }} ${{ vars.x }}
        |                                          ^^^^^^
-       `gabion_data.web2` uses `vars.x`, and nothing here is called `vars`.
-    hint: there is `env.NAME`, `secrets.NAME` and `kind.name.attribute`
+       The project declares no variable `x`.
+    hint: declare it in `gabion.yml` under `vars`
 
     error: unknown reference
       --> web.gabion.yml:22:14
