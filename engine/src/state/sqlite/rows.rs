@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::address::Uid;
 use crate::state::chain::ChainedEvent;
+use crate::state::fold::FORMAT_VERSION;
 use crate::state::record::Record;
 use crate::state::snapshot::{Head, State, StateParts};
 use crate::state::sqlite::file::DatabaseFile;
@@ -27,6 +28,9 @@ const SEALED_WITH: &str = "sealed_with";
 /// The head of the log, and what proves that the records are those that belong to it.
 #[derive(Serialize, Deserialize)]
 pub(super) struct HeadRow {
+    /// The format of the log's events.
+    #[serde(default = "first_format")]
+    format: u32,
     #[serde(flatten)]
     pub(super) head: Head,
     /// Layout 1 had it here.
@@ -36,6 +40,11 @@ pub(super) struct HeadRow {
     records: u64,
     /// The exclusive or of all records' digests, in hexadecimal: it changes with any record, whatever their order.
     digest: String,
+}
+
+/// Layout 1 did not say which format its log has.
+fn first_format() -> u32 {
+    1
 }
 
 impl HeadRow {
@@ -201,8 +210,16 @@ impl Rows<'_> {
     }
 
     pub(super) fn head(&self) -> Result<HeadRow, StoreError> {
-        self.meta("head")?
-            .ok_or_else(|| self.file.unreadable("`head` in table meta", "it is missing"))
+        let head: HeadRow = self
+            .meta("head")?
+            .ok_or_else(|| self.file.unreadable("`head` in table meta", "it is missing"))?;
+        if head.format > FORMAT_VERSION {
+            return Err(StoreError::NewerFormat {
+                location: self.file.location(),
+                found: head.format,
+            });
+        }
+        Ok(head)
     }
 
     /// Returns the highest lease epoch in the log.
@@ -384,6 +401,7 @@ impl Rows<'_> {
         self.put_meta(
             "head",
             &HeadRow {
+                format: FORMAT_VERSION,
                 head,
                 project: None,
                 epoch: after.epoch,

@@ -261,13 +261,15 @@ impl Session {
 
     fn take_lease(&mut self, file: &DatabaseFile, request: LeaseRequest) -> Result<LeaseGrant, StoreError> {
         let taken = self.write(file, |rows| {
+            // Whoever cannot read the log does not come to hold its lease.
+            let logged = rows.head_epoch()?;
             let (highest, held) = rows.lease()?;
             if let Some(view) = held
                 && request.replaces != Some(view.seen())
             {
                 return Err(StoreError::Locked(Box::new(view)));
             }
-            let epoch = highest.max(rows.head_epoch()?) + 1;
+            let epoch = highest.max(logged) + 1;
             rows.put_lease(&LeaseView {
                 epoch,
                 holder: request.holder,

@@ -1,0 +1,306 @@
+//! States that released versions wrote are read, upgraded and written further; those of later versions are refused.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use gabion_engine::state::chain::ChainedEvent;
+use gabion_engine::state::copy::LogCopy;
+use gabion_engine::state::envelope::{Envelope, StoreKey};
+use gabion_engine::state::store::{AdoptRequest, AppendRequest, LeaseRequest};
+use gabion_engine::state::verify::verify;
+use gabion_engine::state::{FORMAT_VERSION, MemoryStore, SqliteStore, State, StateStore, StoreError};
+use gabion_testing::store_events::{create, creation, events, holder, lease_taken, succeeded};
+use rusqlite::Connection;
+use sha2::{Digest, Sha256};
+
+/// The layout of the database that this version writes.
+const LAYOUT: i64 = 2;
+
+/// A copy of a state that a released version wrote.
+struct Fixture {
+    /// Its version and name, for failures.
+    name: String,
+    directory: tempfile::TempDir,
+    /// What the version itself loaded.
+    state: State,
+    /// Its events.
+    log: Vec<ChainedEvent>,
+}
+
+impl Fixture {
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("state.db")
+    }
+
+    fn store(&self) -> SqliteStore {
+        SqliteStore::at(self.path())
+    }
+
+    fn layout(&self) -> i64 {
+        let connection = Connection::open(self.path()).unwrap();
+        connection
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .unwrap()
+    }
+}
+
+fn fixtures() -> Vec<Fixture> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/state");
+    let mut found = Vec::new();
+    for version in std::fs::read_dir(root).unwrap() {
+        let version = version.unwrap().path();
+        if !version.is_dir() {
+            continue;
+        }
+        for file in std::fs::read_dir(&version).unwrap() {
+            let file = file.unwrap().path();
+            if file.extension().is_none_or(|extension| extension != "db") {
+                continue;
+            }
+            let directory = tempfile::tempdir().unwrap();
+            std::fs::copy(&file, directory.path().join("state.db")).unwrap();
+            let log = std::fs::read_to_string(file.with_extension("log")).unwrap();
+            let log = log.lines().map(|line| {
+                let (hash, encoded) = line.split_once(' ').unwrap();
+                ChainedEvent::read(encoded.as_bytes(), hash).unwrap()
+            });
+            found.push(Fixture {
+                name: format!("{}", file.display()),
+                directory,
+                state: serde_json::from_slice(&std::fs::read(file.with_extension("json")).unwrap()).unwrap(),
+                log: log.collect(),
+            });
+        }
+    }
+    assert!(found.len() >= 2);
+    found
+}
+
+fn fingerprint(path: &Path) -> Vec<u8> {
+    Sha256::digest(std::fs::read(path).unwrap()).to_vec()
+}
+
+/// Takes the lease from the run that was killed, and returns its epoch.
+async fn take_over(store: &SqliteStore) -> u64 {
+    let held = store.lease().await.unwrap().unwrap();
+    let request = LeaseRequest {
+        holder: holder("bob"),
+        length: Duration::from_secs(30),
+        at: creation().at,
+        replaces: Some(held.seen()),
+    };
+    store.take_lease(request).await.unwrap().epoch
+}
+
+async fn append(store: &SqliteStore, epoch: u64, sequence: u64, number: u64) -> Result<(), StoreError> {
+    let bodies = [lease_taken(), create(number, number, &format!("n{number}"))];
+    let request = AppendRequest {
+        epoch,
+        expected_sequence: sequence,
+        events: events(sequence + 1, epoch, bodies),
+    };
+    store.append(request).await.map(|_| ())
+}
+
+#[tokio::test]
+async fn a_state_of_every_released_version_is_read_without_being_touched() {
+    for fixture in fixtures() {
+        let (before, layout) = (fingerprint(&fixture.path()), fixture.layout());
+        let store = fixture.store();
+        assert_eq!(
+            store.load().await.unwrap().state,
+            fixture.state,
+            "{}",
+            fixture.name
+        );
+        assert_eq!(
+            store.events(0, 10_000).await.unwrap(),
+            fixture.log,
+            "{}",
+            fixture.name
+        );
+        let found = verify(&store).await.unwrap();
+        assert_eq!(found.damage, Vec::<String>::new(), "{}", fixture.name);
+        assert!(store.lease().await.unwrap().is_some());
+        drop(store);
+        assert_eq!(fixture.layout(), layout);
+        assert_eq!(fingerprint(&fixture.path()), before, "{}", fixture.name);
+    }
+}
+
+#[tokio::test]
+async fn a_log_of_every_released_version_folds_to_the_same_state_in_any_store() {
+    for fixture in fixtures() {
+        let base = fixture.store().base().await.unwrap();
+        let log = LogCopy::new(base, fixture.log.clone(), 0).unwrap();
+        assert_eq!(*log.state(), fixture.state, "{}", fixture.name);
+        let memory = MemoryStore::new();
+        memory.adopt(AdoptRequest { log, over: None }).await.unwrap();
+        assert_eq!(
+            memory.load().await.unwrap().state,
+            fixture.state,
+            "{}",
+            fixture.name
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_state_of_every_released_version_is_upgraded_by_the_first_write() {
+    for fixture in fixtures() {
+        let store = fixture.store();
+        let layout = fixture.layout();
+        let epoch = take_over(&store).await;
+        // A write that is refused upgrades nothing either.
+        let moved = append(&store, epoch, fixture.state.serial + 1, 1000).await;
+        assert!(matches!(moved, Err(StoreError::Moved { .. })), "{moved:?}");
+        assert_eq!(fixture.layout(), layout);
+        assert_eq!(store.load().await.unwrap().state, fixture.state);
+
+        append(&store, epoch, fixture.state.serial, 1000).await.unwrap();
+        assert_eq!(fixture.layout(), LAYOUT);
+        let state = store.load().await.unwrap().state;
+        assert_eq!(
+            (state.serial, state.len(), &state.project, &state.outputs),
+            (
+                fixture.state.serial + 2,
+                fixture.state.len() + 1,
+                &fixture.state.project,
+                &fixture.state.outputs
+            )
+        );
+        // Another process sees the same, and so does the one that is at work when it happens.
+        assert_eq!(fixture.store().load().await.unwrap().state, state);
+        let log = store.events(0, 10_000).await.unwrap();
+        assert_eq!(log[..fixture.log.len()], fixture.log, "{}", fixture.name);
+        let found = verify(&store).await.unwrap();
+        assert_eq!(found.damage, Vec::<String>::new(), "{}", fixture.name);
+        let request = AppendRequest {
+            epoch,
+            expected_sequence: state.serial,
+            events: events(state.serial + 1, epoch, [succeeded(1000, "id", 1)]),
+        };
+        store.append(request).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn whoever_has_an_earlier_layout_open_goes_on_in_the_new_one() {
+    for fixture in fixtures() {
+        let other = fixture.store();
+        other.load().await.unwrap();
+        let store = fixture.store();
+        let epoch = take_over(&store).await;
+        append(&store, epoch, fixture.state.serial, 1000).await.unwrap();
+        assert_eq!(
+            other.load().await.unwrap().state,
+            store.load().await.unwrap().state,
+            "{}",
+            fixture.name
+        );
+        let sequence = fixture.state.serial + 2;
+        let request = AppendRequest {
+            epoch,
+            expected_sequence: sequence,
+            events: events(sequence + 1, epoch, [succeeded(1000, "id", 1)]),
+        };
+        other.append(request).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_state_of_every_released_version_can_be_encrypted() {
+    for fixture in fixtures() {
+        let envelope = Envelope::new(StoreKey::new([9; 32]), []);
+        let store = SqliteStore::sealed_at(fixture.path(), envelope);
+        assert_eq!(
+            store.load().await.unwrap().state,
+            fixture.state,
+            "{}",
+            fixture.name
+        );
+        let epoch = take_over(&store).await;
+        assert!(store.reseal(epoch).await.unwrap() > 0);
+        assert_eq!(
+            store.load().await.unwrap().state,
+            fixture.state,
+            "{}",
+            fixture.name
+        );
+        assert_eq!(
+            store.events(0, 10_000).await.unwrap(),
+            fixture.log,
+            "{}",
+            fixture.name
+        );
+        assert_eq!(verify(&store).await.unwrap().damage, Vec::<String>::new());
+        let refused = fixture.store().load().await;
+        assert!(
+            matches!(refused, Err(StoreError::MissingKey { .. })),
+            "{refused:?}"
+        );
+        let bytes = std::fs::read(fixture.path()).unwrap();
+        assert!(!bytes.windows(11).any(|part| part == b"gabion_data"));
+    }
+}
+
+/// Asserts that a state is refused as one of a later version by whatever would read or write it, and not touched.
+async fn refused_as_newer(fixture: &Fixture, found: u32) {
+    let before = fingerprint(&fixture.path());
+    let store = fixture.store();
+    let newer = |what: &str, error: Option<StoreError>| {
+        assert!(
+            matches!(error, Some(StoreError::NewerFormat { found: it, .. }) if it == found),
+            "{what}: {error:?}"
+        );
+    };
+    newer("load", store.load().await.err());
+    newer("append", append(&store, 2, fixture.state.serial, 1).await.err());
+    newer("compact", store.compact(2, 5).await.err());
+    newer("reseal", store.reseal(2).await.err());
+    let request = LeaseRequest {
+        holder: holder("bob"),
+        length: Duration::from_secs(30),
+        at: creation().at,
+        replaces: None,
+    };
+    newer("take_lease", store.take_lease(request).await.err());
+    drop(store);
+    assert_eq!(fingerprint(&fixture.path()), before);
+}
+
+#[tokio::test]
+async fn a_later_layout_is_refused() {
+    for fixture in fixtures() {
+        let connection = Connection::open(fixture.path()).unwrap();
+        connection
+            .pragma_update(None, "user_version", LAYOUT + 1)
+            .unwrap();
+        drop(connection);
+        refused_as_newer(&fixture, u32::try_from(LAYOUT + 1).unwrap()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_later_log_format_is_refused() {
+    for fixture in fixtures() {
+        let connection = Connection::open(fixture.path()).unwrap();
+        let head: String = connection
+            .query_row("SELECT value FROM meta WHERE key = 'head'", [], |row| row.get(0))
+            .unwrap();
+        let mut head: serde_json::Value = serde_json::from_str(&head).unwrap();
+        head["format"] = (FORMAT_VERSION + 1).into();
+        let head = head.to_string();
+        let digest = Sha256::digest(format!("head\0{head}"));
+        connection
+            .execute(
+                "UPDATE meta SET value = ?1, digest = ?2 WHERE key = 'head'",
+                [head, hex::encode(&digest[..16])],
+            )
+            .unwrap();
+        drop(connection);
+        refused_as_newer(&fixture, FORMAT_VERSION + 1).await;
+    }
+}
