@@ -96,7 +96,11 @@ impl StateAccess {
                 project: self.project.clone(),
                 holder: self.holder(options, operation),
                 run: RunId::from_uuid(ids.next()),
-                lease_length: DEFAULT_LEASE_LENGTH,
+                lease_length: self
+                    .settings
+                    .lease
+                    .as_ref()
+                    .map_or(DEFAULT_LEASE_LENGTH, |lease| lease.value),
                 lock_timeout,
                 heartbeat: HeartbeatMode::Thread,
                 processes,

@@ -23,8 +23,9 @@ use crate::retry::RetryPolicy;
 use crate::state::journal::Journal;
 use crate::state::lease::Cover;
 
-/// How much longer than the next deadline the lease is asked to last, so that many calls need one renewal.
-const LEASE_AHEAD: Duration = Duration::from_secs(60);
+/// How much longer than the next deadline the lease is asked to last, in lengths of the lease, so that many calls need
+/// one renewal: a minute unless the project sets the length.
+const LEASES_AHEAD: u32 = 2;
 
 /// What a call hears or says while it runs.
 pub(super) enum Message {
@@ -147,17 +148,18 @@ impl Launch {
     /// Makes the lease last as long as the call may take, counted from when this returns. Not waited for longer than
     /// people would, nor when they said to stop.
     async fn cover(&self) -> Option<Cover> {
-        let wait = LEASE_AHEAD / 2;
+        let ahead = self.journal.lease_length() * LEASES_AHEAD;
+        let wait = ahead / 2;
         let end = Instant::now() + self.timeout;
         // Other calls may be why it lasts now, and end before this one.
-        let cover = self.journal.reserve_lease(end + LEASE_AHEAD);
+        let cover = self.journal.reserve_lease(end + ahead);
         if self.journal.lease_outlives(end + wait) {
             return Some(cover);
         }
         tokio::select! {
             biased;
             () = self.control.stop.cancelled() => None,
-            covered = self.journal.cover_until(end + LEASE_AHEAD) => covered,
+            covered = self.journal.cover_until(end + ahead) => covered,
             () = tokio::time::sleep(wait) => {
                 let end = Instant::now() + self.timeout;
                 self.journal.lease_outlives(end).then_some(cover)

@@ -111,7 +111,13 @@ pub fn settings_json_schema() -> Value {
         "additionalProperties": false,
         "properties": {
             "project": {"type": "string", "pattern": "^[a-z][a-z0-9-]{1,40}$", "description": "The project's name; by default that of its directory."},
-            "state": {"description": "Where state is stored: a store's type, or a map with `type` and what the store needs.", "anyOf": plugin["anyOf"]},
+            "state": {"description": "Where state is stored: a store's type, or a map with `type` and what the store needs.", "anyOf": [
+                {"type": "string"},
+                {"type": "object", "required": ["type"], "properties": {
+                    "type": {"type": "string"},
+                    "lease": {"anyOf": duration()["anyOf"], "description": "How long whoever holds the state may be silent before others may take it over: from 5s to 10m, 30s by default."},
+                }},
+            ]},
             "lineage": {"type": "string", "format": "uuid", "description": "The lineage that the store must have."},
             "backends": {"type": "array", "items": plugin, "description": "The backends that documents may name."},
             "secrets": {

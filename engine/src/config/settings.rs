@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::decode::{FromNode, Spanned};
 use super::expression::Target;
 use super::map_reader::MapReader;
-use super::node::Node;
+use super::node::{Node, NodeKind};
 use super::value_reader::{PlacedValues, SpannedTemplate};
 use super::variables::{self, GivenVariables, VariableDeclaration, Variables};
 use super::version::VersionRequirement;
@@ -20,6 +21,8 @@ pub struct Settings {
     pub project: Spanned<String>,
     /// Where state is stored; `None` is the default store.
     pub state: Option<Plugin>,
+    /// How long whoever holds the state may be silent before others may take it over, when it is set.
+    pub lease: Option<Spanned<Duration>>,
     /// The lineage that the store must have.
     pub lineage: Option<Spanned<Lineage>>,
     /// The backends that documents may name, in the order written.
@@ -74,6 +77,7 @@ impl Settings {
         Self {
             project: Spanned::new(default_name.to_owned(), Span::of_file(&file)),
             state: None,
+            lease: None,
             lineage: None,
             backends: Vec::new(),
             secrets: BTreeMap::new(),
@@ -189,6 +193,9 @@ impl Settings {
             }
         }
         self.state = map.optional("state").flatten();
+        if let Some(state) = &mut self.state {
+            self.lease = take_lease(&mut state.node, map.problems());
+        }
         self.lineage = map.optional::<Spanned<Lineage>>("lineage").flatten();
         self.backends = map.each("backends");
         let secrets = map.each_entry::<Spanned<SecretSource>>("secrets");
@@ -258,6 +265,32 @@ impl Settings {
             .at(span)
             .hint(hint)
     }
+}
+
+/// How short a lease may be: a holder renews it four times in that, also over a slow network.
+const SHORTEST_LEASE: Duration = Duration::from_secs(5);
+
+/// How long a lease may be: for so long nobody can go on after a machine was lost.
+const LONGEST_LEASE: Duration = Duration::from_secs(600);
+
+/// Takes `lease` out of what is written for the state: it means the same for every store, and none decodes it.
+fn take_lease(state: &mut Node, problems: &mut Diagnostics) -> Option<Spanned<Duration>> {
+    let NodeKind::Map(entries) = &mut state.kind else {
+        return None;
+    };
+    let at = entries.iter().position(|(key, _)| key.name == "lease")?;
+    let (_, node) = entries.remove(at);
+    let lease = Spanned::<Duration>::from_node(&node, problems)?;
+    if (SHORTEST_LEASE..=LONGEST_LEASE).contains(&lease.value) {
+        return Some(lease);
+    }
+    problems.push(
+        Diagnostic::error("bad-lease", "lease of that length")
+            .detail("A lease lasts between 5 seconds and 10 minutes.")
+            .at(lease.span)
+            .hint("leave it out for 30 seconds"),
+    );
+    None
 }
 
 impl FromNode for Plugin {

@@ -268,6 +268,11 @@ impl Journal {
         self.run
     }
 
+    /// Returns how long the holder may be silent while no call runs.
+    pub fn lease_length(&self) -> Duration {
+        self.heartbeat.length()
+    }
+
     /// Returns whether nobody can take the lease before then, so that a call with this deadline may be sent.
     pub fn lease_outlives(&self, deadline: Instant) -> bool {
         self.heartbeat.outlives(deadline)

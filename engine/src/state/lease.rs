@@ -237,6 +237,11 @@ impl Heartbeat {
         Ok(Self { shared, done })
     }
 
+    /// Returns how long the lease lasts at least, each time that it is renewed.
+    pub fn length(&self) -> Duration {
+        self.shared.base
+    }
+
     /// Waits for the first renewal, or for the news that there will be none.
     pub async fn first_beat(&self) {
         let mut renewals = self.shared.renewals.subscribe();

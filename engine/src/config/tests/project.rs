@@ -736,3 +736,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_lease_is_set_beside_the_store() {
+    let lease = |state: &str| {
+        let text = format!("project: demo\nstate: {state}\n");
+        let (project, problems) = Project::parse(Sources::from_texts("demo", [("gabion.yml", &*text)]));
+        let state = project.settings.state.expect("the state is set");
+        assert!(state.node.get("lease").is_none(), "stores do not know it");
+        (
+            project.settings.lease.map(|lease| lease.value.as_secs()),
+            problems.to_string(),
+        )
+    };
+    assert_eq!(lease("{type: sqlite, lease: 10s}"), (Some(10), String::new()));
+    assert_eq!(lease("sqlite"), (None, String::new()));
+    for wrong in ["4s", "11m"] {
+        let (lease, problems) = lease(&format!("{{type: sqlite, lease: {wrong}}}"));
+        assert_eq!(lease, None);
+        assert!(
+            problems.contains("between 5 seconds and 10 minutes"),
+            "{problems}"
+        );
+    }
+}
