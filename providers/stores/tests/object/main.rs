@@ -1,0 +1,3 @@
+//! The object store: conformance, damage, faults, and what it costs.
+
+mod memory;
