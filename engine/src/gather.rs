@@ -3,6 +3,7 @@
 //! Nothing is changed and no lease is taken. What cannot be read is reported as such and is never taken for gone: a
 //! "not found" of an object younger than its type's consistency window is asked again until the window has passed.
 
+mod late;
 pub(crate) mod look;
 mod observe;
 mod outside;
@@ -254,6 +255,7 @@ enum Part {
     Listed(
         ProviderName,
         Result<Vec<crate::provider::ListedObject>, ProviderError>,
+        Vec<late::Late>,
     ),
 }
 
@@ -283,16 +285,20 @@ fn take(request: &GatherRequest<'_>, world: &mut World, part: Part) -> Result<()
             world.facts.insert(provider, facts);
         }
         Part::Facts(provider, Err(error)) => return Err(GatherError::Facts { provider, error }),
-        Part::Listed(_, Ok(listed)) => {
-            world.observations.extend(outside::late(request, &listed));
-            if request.unmanaged {
-                world.unmanaged.extend(outside::unmanaged(request, listed));
-                world
-                    .unmanaged
-                    .sort_by(|a, b| (&a.resource_type, &a.id).cmp(&(&b.resource_type, &b.id)));
+        Part::Listed(provider, result, late) => {
+            let late = late.into_iter().map(|late| late.seal(request, sealer));
+            world.observations.extend(late);
+            match result {
+                Ok(listed) if request.unmanaged => {
+                    world.unmanaged.extend(outside::unmanaged(request, listed));
+                    world
+                        .unmanaged
+                        .sort_by(|a, b| (&a.resource_type, &a.id).cmp(&(&b.resource_type, &b.id)));
+                }
+                Err(error) if request.unmanaged => return Err(GatherError::List { provider, error }),
+                Ok(_) | Err(_) => {}
             }
         }
-        Part::Listed(provider, Err(error)) => return Err(GatherError::List { provider, error }),
     }
     Ok(())
 }

@@ -295,6 +295,27 @@ fn a_tombstone_is_remembered_moved_and_cleared_by_adoption() {
 }
 
 #[test]
+fn what_turned_up_late_is_recorded_again() {
+    let gone = [create(1, 1, "a"), settled(1, None)];
+    let buried = fold(gone.clone()).unwrap().tombstones[&operation(1)].clone();
+    let turned_up = || EventBody::TurnedUp {
+        operation: operation(1),
+        record: Box::new(buried.record.as_deref().unwrap().clone()),
+        state: object("late", 1),
+    };
+    let state = fold(gone.iter().cloned().chain([turned_up()])).unwrap();
+    assert!(state.tombstones.is_empty());
+    assert_eq!(status(&state, "a"), Some(Status::Incomplete));
+    assert_eq!(current(&state, "a").uid, uid(1));
+    // Once only.
+    fold(gone.iter().cloned().chain([turned_up(), turned_up()])).unwrap_err();
+    // Where another object has its address, it awaits deletion.
+    let state = fold(gone.iter().cloned().chain([create(2, 2, "a"), turned_up()])).unwrap();
+    assert_eq!(current(&state, "a").uid, uid(2));
+    assert!(state.record(uid(1)).unwrap().deposed);
+}
+
+#[test]
 fn old_tombstones_go_when_a_run_starts() {
     let mut state = fold([create(1, 1, "a"), settled(1, None)]).unwrap();
     let mut later = |hours: i64, expected: usize| {

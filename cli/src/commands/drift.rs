@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use gabion_engine::address::ResourceAddress;
-use gabion_engine::plan::Mode;
+use gabion_engine::address::{ObjectId, ResourceAddress};
 use gabion_engine::plan::change::{Drift, DriftKind, DriftVerdict, Reason};
-use gabion_engine::provider::{ListedObject, ReadOutcome};
+use gabion_engine::plan::{Mode, Plan};
+use gabion_engine::provider::{ListedObject, Observation, ReadOutcome};
 use gabion_engine::state::State;
 use gabion_engine::state::event::EventBody;
 use gabion_engine::world::{Refresh, World};
@@ -46,6 +46,10 @@ pub struct DriftReportJson {
     /// Objects that carry the project's mark and are in no record.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unmanaged: Vec<UnmanagedJson>,
+    /// Objects whose creation had been given up and that turned up after that: the next apply takes them over, or
+    /// deletes them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub turned_up: Vec<UnmanagedJson>,
 }
 
 /// An object that carries the project's mark and is in no record.
@@ -186,7 +190,8 @@ fn report(context: &Context, planned: &Planned, accepted: &BTreeSet<ResourceAddr
         .cloned()
         .collect();
     let unmanaged = unmanaged(&planned.world);
-    let drifted = drift.iter().any(counts) || !unmanaged.is_empty();
+    let late = turned_up(plan);
+    let drifted = drift.iter().any(counts) || !unmanaged.is_empty() || !late.is_empty();
     let mut text = String::new();
     match options.format {
         Format::Json => {
@@ -205,6 +210,14 @@ fn report(context: &Context, planned: &Planned, accepted: &BTreeSet<ResourceAddr
                         address: object.address.as_ref().map(ToString::to_string),
                     })
                     .collect(),
+                turned_up: late
+                    .iter()
+                    .map(|(address, id)| UnmanagedJson {
+                        resource_type: address.resource_type.to_string(),
+                        id: id.to_string(),
+                        address: Some(address.to_string()),
+                    })
+                    .collect(),
             };
             text = serde_json::to_string_pretty(&report).unwrap_or_default();
             text.push('\n');
@@ -217,6 +230,13 @@ fn report(context: &Context, planned: &Planned, accepted: &BTreeSet<ResourceAddr
                 for object in &unmanaged {
                     let name = unmanaged_name(object);
                     let _ = writeln!(text, "| {} | {} |", cell_code(&name), code(object.id.as_str()));
+                }
+            }
+            if !late.is_empty() {
+                let _ = writeln!(text, "\n| turned up late | id |\n| --- | --- |");
+                for (address, id) in &late {
+                    let name = cell_code(&address.to_string());
+                    let _ = writeln!(text, "| {name} | {} |", code(id.as_str()));
                 }
             }
         }
@@ -267,6 +287,18 @@ fn write_text(
         }
         text.push('\n');
     }
+    let late = turned_up(&planned.plan);
+    if !late.is_empty() {
+        let _ = writeln!(
+            text,
+            "{0}Turned up late, after an earlier run had given up the creation{0:#}",
+            theme.strong
+        );
+        for (address, id) in &late {
+            let _ = writeln!(text, "    + {address}  {}", plain(id.as_str()));
+        }
+        text.push('\n');
+    }
     let program = &context.options.program;
     if !drifted {
         let objects = planned.world.objects.len();
@@ -296,11 +328,26 @@ fn write_text(
     if !drift.is_empty() {
         parts.push(drift_text::summary_line(drift));
     }
+    if !late.is_empty() {
+        parts.push(format!("{} turned up late", count(late.len(), "object")));
+    }
     if !unmanaged.is_empty() {
         parts.push(format!("{} in no record", count(unmanaged.len(), "object")));
     }
     let _ = writeln!(text, "{0}Drift:{0:#} {1}.", theme.strong, parts.join(", "));
     let _ = writeln!(text, "\n{0}Next:{0:#} {program} plan", theme.strong);
+}
+
+/// Returns what turned up after its creation had been given up.
+fn turned_up(plan: &Plan) -> Vec<(&ResourceAddress, &ObjectId)> {
+    plan.settlements
+        .iter()
+        .filter(|settlement| settlement.late)
+        .filter_map(|settlement| match &settlement.observation {
+            Observation::Present(found) => Some((&settlement.address, &found.id)),
+            Observation::Absent | Observation::Unknown { .. } => None,
+        })
+        .collect()
 }
 
 fn unmanaged_name(object: &ListedObject) -> String {

@@ -9,7 +9,7 @@ use gabion_engine::plan::step::{Step, StepId, StepOperation};
 use gabion_engine::plan::{
     Basis, Bindings, Mode, OutputChange, PLAN_FORMAT_VERSION, Plan, Settlement, Unsettled,
 };
-use gabion_engine::provider::Observation;
+use gabion_engine::provider::{ObjectState, Observation};
 use gabion_engine::resource::{DocumentRef, Lifecycle, Place};
 use gabion_engine::schema::{ReplaceOrder, Timeouts};
 use gabion_engine::state::record::{Declaration, Dependency, Pin};
@@ -391,12 +391,27 @@ pub(crate) fn everything() -> Plan {
     ]);
     Plan {
         outputs,
-        settlements: vec![Settlement {
-            operation: OperationId::from_uuid(Uuid::from_u64_pair(1, 1)),
-            uid: uid(5),
-            address: address("gabion_data.late"),
-            observation: Observation::Absent,
-        }],
+        settlements: vec![
+            Settlement {
+                operation: OperationId::from_uuid(Uuid::from_u64_pair(1, 1)),
+                uid: uid(5),
+                address: address("gabion_data.late"),
+                observation: Observation::Absent,
+                late: false,
+            },
+            Settlement {
+                operation: OperationId::from_uuid(Uuid::from_u64_pair(1, 3)),
+                uid: uid(15),
+                address: address("gabion_data.later"),
+                observation: Observation::Present(ObjectState {
+                    id: ObjectId::new("data-15"),
+                    attributes: Attributes::new(),
+                    private: serde_json::Value::Null,
+                    unreadable: Vec::new(),
+                }),
+                late: true,
+            },
+        ],
         unsettled: vec![Unsettled {
             operation: OperationId::from_uuid(Uuid::from_u64_pair(1, 2)),
             address: address("host_unit.qwen/default/7"),

@@ -523,6 +523,7 @@ fn recovery(plan: &Plan) -> Vec<RecoveryJson> {
         address: settlement.address.to_string(),
         operation: settlement.operation.to_string(),
         found: match settlement.observation {
+            Observation::Present(_) if settlement.late => "late".into(),
             Observation::Present(_) => "present".into(),
             Observation::Absent => "absent".into(),
             Observation::Unknown { .. } => "unsettled".into(),

@@ -375,7 +375,7 @@ pub struct RecoveryJson {
     pub address: String,
     /// The call's idempotency key.
     pub operation: String,
-    /// `present`, `absent` or `unsettled`.
+    /// `present`, `absent`, `late` (its creation had been given up, and it turned up after that) or `unsettled`.
     pub found: String,
     /// Why it could not be found out.
     #[serde(default, skip_serializing_if = "Option::is_none")]

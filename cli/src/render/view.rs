@@ -275,6 +275,14 @@ pub(crate) fn recovery(plan: &Plan) -> Vec<String> {
     let mut lines = Vec::new();
     for settlement in &plan.settlements {
         let found = match &settlement.observation {
+            Observation::Present(state) if settlement.late => {
+                lines.push(format!(
+                    "{}: a creation that was given up; it happened late: {} is there",
+                    settlement.address,
+                    plain(state.id.as_str())
+                ));
+                continue;
+            }
             Observation::Present(state) => format!("it happened: {} is there", plain(state.id.as_str())),
             Observation::Absent => "it never happened".into(),
             Observation::Unknown { reason } => plain(reason),

@@ -28,6 +28,9 @@ pub(crate) fn verb(change: &Change) -> String {
         Action::Update => words.push("update".into()),
         Action::Replace(ReplaceOrder::DeleteThenCreate) => words.push("replace, old one goes first".into()),
         Action::Replace(ReplaceOrder::CreateThenDelete) => words.push("replace, new one comes first".into()),
+        Action::Delete if change.deposed && change.reasons.contains(&Reason::TurnedUp) => {
+            words.push("destroy what turned up late".into());
+        }
         Action::Delete if change.deposed => words.push("destroy what a replacement left".into()),
         Action::Delete => words.push("destroy".into()),
         Action::Forget => words.push("forget, the object stays".into()),
@@ -49,6 +52,7 @@ pub(crate) fn reason(reason: &Reason) -> Option<String> {
         Reason::Drifted => "it was changed outside gabion".into(),
         Reason::CannotChangeInPlace(paths) => format!("{} cannot be changed in place", path_list(paths)),
         Reason::Tainted => "it was marked for replacement with `gabion state taint`".into(),
+        Reason::TurnedUp => "it turned up late: an earlier run had given up its creation".into(),
         Reason::Incomplete => "an earlier run did not finish it".into(),
         Reason::Undeclared(None) => "no document declares it any more".into(),
         Reason::Undeclared(Some(place)) => format!("a `removed` document says so ({place})"),

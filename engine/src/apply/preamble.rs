@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::report::{ApplyError, ApplyOptions, ApplyRequest};
 use super::view::View;
-use crate::address::Uid;
+use crate::address::{ResourceAddress, Uid};
 use crate::plan::change::{Action, Change};
 use crate::provider::Observation;
 use crate::seal::mark_secrets;
@@ -47,14 +47,29 @@ pub(super) fn opening(
             events.push(EventBody::Vanished { uid: *uid });
         }
     }
+    // What turns up late has no record yet, and the address of the one that it had.
+    let mut late: BTreeMap<Uid, &ResourceAddress> = BTreeMap::new();
+    for settlement in plan.settlements.iter().filter(|settlement| settlement.late) {
+        let tombstone = state.tombstones.get(&settlement.operation);
+        if let Observation::Present(found) = &settlement.observation
+            && let Some(record) = tombstone.and_then(|tombstone| tombstone.record.as_ref())
+        {
+            late.insert(record.uid, &record.address);
+            events.push(EventBody::TurnedUp {
+                operation: settlement.operation,
+                record: Box::new(Record::clone(record)),
+                state: found.clone(),
+            });
+        }
+    }
+    let address_of = |uid: Uid| {
+        let recorded = state.record(uid).map(|record| &record.address);
+        recorded.or_else(|| late.get(&uid).copied())
+    };
     let moves: Vec<_> = plan
         .moves
         .iter()
-        .filter(|moved| {
-            state
-                .record(moved.uid)
-                .is_some_and(|record| record.address == moved.from)
-        })
+        .filter(|moved| address_of(moved.uid) == Some(&moved.from))
         .cloned()
         .collect();
     if !moves.is_empty() {
@@ -62,7 +77,7 @@ pub(super) fn opening(
     }
     for change in &plan.changes {
         if let (Action::Forget, Some(uid)) = (change.action, change.uid)
-            && state.record(uid).is_some()
+            && address_of(uid).is_some()
         {
             events.push(EventBody::Forgotten { uid });
         }

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::late::{self, Sought};
 use super::{Calls, GatherRequest, Part};
-use crate::address::{ObjectId, OperationId, ProviderName, ResourceAddress, ResourceType, Uid};
+use crate::address::{ObjectId, ProviderName, ResourceAddress, ResourceType, Uid};
 use crate::provider::{
-    FactsRequest, ImportRequest, ListRequest, ListedObject, ObjectState, Observation, Provider, ProviderError,
+    FactsRequest, ImportRequest, ListRequest, ListedObject, ObjectState, Provider, ProviderError,
 };
 use crate::seal::Sealer;
 use crate::value::Attributes;
@@ -130,30 +131,46 @@ pub(super) async fn facts(wanted: (Arc<dyn Provider>, FactsRequest), calls: Call
     Part::Facts(name, result)
 }
 
+/// A provider to ask for objects with the project's mark.
+pub(super) struct Listing {
+    provider: Arc<dyn Provider>,
+    request: ListRequest,
+    /// What may turn up there after its creation was given up.
+    sought: Vec<Sought>,
+}
+
 /// Returns the providers to ask for objects with the project's mark: all for drift, else those that manage what a lost
 /// creation may still turn up as.
-pub(super) fn list_requests(request: &GatherRequest<'_>) -> Vec<(Arc<dyn Provider>, ListRequest)> {
+pub(super) fn list_requests(request: &GatherRequest<'_>) -> Vec<Listing> {
     let Some(lineage) = request.state.lineage else {
         return Vec::new();
     };
-    let late: BTreeSet<&ProviderName> = request
-        .state
-        .tombstones
-        .values()
-        .filter_map(|tombstone| request.providers.provider(&tombstone.address.resource_type))
-        .map(|provider| &provider.schema().name)
-        .collect();
+    let mut sought = late::sought(request.state, request.now);
     request
         .providers
         .providers()
         .into_iter()
-        .filter(|provider| request.unmanaged || late.contains(&provider.schema().name))
-        .map(|provider| (provider.clone(), ListRequest { lineage }))
+        .map(|provider| Listing {
+            provider: provider.clone(),
+            request: ListRequest { lineage },
+            sought: provider
+                .schema()
+                .resource_types
+                .keys()
+                .filter_map(|resource_type| sought.remove(resource_type))
+                .flatten()
+                .collect(),
+        })
+        .filter(|listing| request.unmanaged || !listing.sought.is_empty())
         .collect()
 }
 
-pub(super) async fn list(wanted: (Arc<dyn Provider>, ListRequest), calls: Calls) -> Part {
-    let (provider, request) = wanted;
+pub(super) async fn list(wanted: Listing, calls: Calls) -> Part {
+    let Listing {
+        provider,
+        request,
+        sought,
+    } = wanted;
     let name = provider.schema().name.clone();
     let what = format!("Listing the objects of provider `{name}`");
     let result: Result<Vec<ListedObject>, ProviderError> = calls
@@ -163,47 +180,37 @@ pub(super) async fn list(wanted: (Arc<dyn Provider>, ListRequest), calls: Calls)
             async move { provider.list(request).await }
         })
         .await;
-    Part::Listed(name, result)
+    let late = late::look(&provider, sought, &result, &calls).await;
+    Part::Listed(name, result, late)
 }
 
-/// Finds objects of creations that had been given up, by the uid on their mark.
+/// Keeps the objects that are in no record, that no call in flight may be making, and that did not turn up late.
 ///
-/// Of such an object only the id is told: what its inputs held is not known any more, so what the world says of it may
-/// hold secrets.
-pub(super) fn late(
-    request: &GatherRequest<'_>,
-    listed: &[ListedObject],
-) -> BTreeMap<OperationId, Observation> {
-    let ids: BTreeMap<Uid, &ObjectId> = listed
-        .iter()
-        .filter_map(|object| Some((object.uid?, &object.id)))
-        .collect();
-    request
-        .state
-        .tombstones
-        .iter()
-        .filter_map(|(operation, tombstone)| {
-            let state = ObjectState {
-                id: (*ids.get(&tombstone.uid)?).clone(),
-                attributes: Attributes::new(),
-                private: serde_json::Value::Null,
-                unreadable: Vec::new(),
-            };
-            Some((*operation, Observation::Present(state)))
-        })
-        .collect()
-}
-
-/// Keeps the objects that are in no record and that no call in flight may be making.
+/// One that carries the uid of a recorded object and goes by another id is a duplicate, and in no record.
 pub(super) fn unmanaged(request: &GatherRequest<'_>, listed: Vec<ListedObject>) -> Vec<ListedObject> {
     let known: BTreeSet<(&ResourceType, &ObjectId)> = request
         .state
         .records()
         .filter_map(|record| Some((&record.address.resource_type, record.id.as_ref()?)))
         .collect();
+    let in_flight = |uid: Uid| {
+        let record = request.state.record(uid);
+        record.is_some_and(|record| record.id.is_none() || record.open.is_some())
+    };
+    let late: BTreeSet<Uid> = request
+        .state
+        .tombstones
+        .values()
+        .filter(|tombstone| tombstone.is_sought(request.now))
+        .map(|tombstone| tombstone.uid)
+        .collect();
     listed
         .into_iter()
         .filter(|object| !known.contains(&(&object.resource_type, &object.id)))
-        .filter(|object| object.uid.is_none_or(|uid| request.state.record(uid).is_none()))
+        .filter(|object| {
+            object
+                .uid
+                .is_none_or(|uid| !in_flight(uid) && !late.contains(&uid))
+        })
         .collect()
 }

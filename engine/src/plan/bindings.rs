@@ -61,7 +61,7 @@ pub(super) fn fill(
         }
     }
     for change in changes {
-        if change.uid.is_none() {
+        if change.uid.is_none_or(|uid| known.turned_up(uid)) && !change.deposed {
             bindings.absent.push(change.address.clone());
         }
         if let (Some(uid), Action::Delete | Action::Replace(_)) = (change.uid, change.action) {
@@ -133,6 +133,19 @@ pub fn moved(
                 format!(
                     "The plan creates `{address}`, and it exists by now: it was recorded at serial {}.",
                     record.created_at
+                ),
+            );
+        }
+    }
+    for settlement in plan.settlements.iter().filter(|settlement| settlement.late) {
+        let buried = state.tombstones.contains_key(&settlement.operation);
+        let taken_back = state.record(settlement.uid).is_some_and(ours);
+        if !buried && !taken_back && !ran(state, digest) {
+            says(
+                Some(&settlement.address),
+                format!(
+                    "The plan takes over an object of `{}` that turned up late, and another run settled that by now.",
+                    settlement.address
                 ),
             );
         }

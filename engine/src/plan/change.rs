@@ -98,6 +98,8 @@ pub enum Reason {
     CannotChangeInPlace(Vec<AttributePath>),
     /// A person marked it for replacement.
     Tainted,
+    /// Its creation had been given up as absent, and it turned up after that.
+    TurnedUp,
     /// An earlier run did not finish it.
     Incomplete,
     /// The configuration no longer declares it. The place is where a `removed` document says so.

@@ -156,7 +156,9 @@ fn bindings_are_complete(plan: &Plan, faults: &mut Vec<String>) {
     }
     for (uid, change) in by_uid {
         let goes = matches!(change.action, Action::Delete | Action::Replace(_));
-        if change.action != Action::NoOp && !plan.bindings.records.contains_key(&uid) {
+        // What turns up late has no record yet.
+        let late = plan.settlements.iter().any(|s| s.late && s.uid == uid);
+        if change.action != Action::NoOp && !late && !plan.bindings.records.contains_key(&uid) {
             faults.push(format!(
                 "The plan is not bound to the record of `{}`.",
                 change.address

@@ -436,6 +436,12 @@ impl<'a> Decider<'a> {
             .record
             .is_some_and(|record| record.status == Status::Incomplete)
         {
+            if existing
+                .record
+                .is_some_and(|record| self.known.turned_up(record.uid))
+            {
+                reasons.push(Reason::TurnedUp);
+            }
             reasons.push(Reason::Incomplete);
             change.action = Action::Update;
         }

@@ -5,12 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::address::{ResourceAddress, RunId, Uid};
+use crate::address::{ObjectId, ResourceAddress, ResourceType, RunId, Uid};
 use crate::plan::{Settlement, Unsettled};
 use crate::provider::{ObjectState, Observation, ReadOutcome};
 use crate::state::State;
 use crate::state::event::{Event, EventBody, ObjectMove};
 use crate::state::record::Record;
+use crate::state::snapshot::Tombstone;
 use crate::value::{Attributes, seal_attributes};
 use crate::world::World;
 
@@ -28,6 +29,9 @@ pub(super) struct Known<'a> {
     pub(super) vanished: BTreeMap<Uid, Record>,
     /// Objects at whose address nothing was found although it was recorded, by address.
     pub(super) lost: BTreeSet<ResourceAddress>,
+    /// Creations that were given up and of which it could not be found out whether their objects turned up, by address,
+    /// with the reason.
+    pub(super) unheard: Vec<(ResourceAddress, String)>,
     /// Renames.
     pub(super) moves: Vec<ObjectMove>,
     /// The address that each renamed object had.
@@ -60,6 +64,7 @@ impl<'a> Known<'a> {
             unsettled_objects: BTreeSet::new(),
             vanished: BTreeMap::new(),
             lost: BTreeSet::new(),
+            unheard: Vec::new(),
             moves: Vec::new(),
             previous: BTreeMap::new(),
             observed: BTreeMap::new(),
@@ -68,6 +73,14 @@ impl<'a> Known<'a> {
         };
         known.settle(state)?;
         known.drop_vanished()?;
+        known.take_late()?;
+        known.settlements.sort_by(|a, b| {
+            let key = |settlement: &Settlement| (settlement.late, settlement.operation);
+            (&a.address, key(a)).cmp(&(&b.address, key(b)))
+        });
+        known
+            .unsettled
+            .sort_by(|a, b| (&a.address, a.operation).cmp(&(&b.address, b.operation)));
         Ok(known)
     }
 
@@ -112,6 +125,13 @@ impl<'a> Known<'a> {
     /// Returns the objects that depend on one, by the records, in order.
     pub(super) fn dependants(&self, uid: Uid) -> &[Uid] {
         self.dependants.get(&uid).map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns whether an object turned up after its creation had been given up.
+    pub(super) fn turned_up(&self, uid: Uid) -> bool {
+        self.settlements
+            .iter()
+            .any(|settlement| settlement.late && settlement.uid == uid)
     }
 
     /// Returns the address that an object had before it was moved.
@@ -165,6 +185,7 @@ impl<'a> Known<'a> {
                         uid: record.uid,
                         address: record.address.clone(),
                         observation,
+                        late: false,
                     });
                     continue;
                 }
@@ -176,11 +197,76 @@ impl<'a> Known<'a> {
                 reason,
             });
         }
-        self.settlements
-            .sort_by(|a, b| (&a.address, a.operation).cmp(&(&b.address, b.operation)));
-        self.unsettled
-            .sort_by(|a, b| (&a.address, a.operation).cmp(&(&b.address, b.operation)));
         Ok(())
+    }
+
+    /// Takes back objects that turned up after their creation had been settled as absent: one at its address when that is
+    /// free, any other as deposed.
+    fn take_late(&mut self) -> Result<(), String> {
+        let tombstones = self.state.tombstones.clone();
+        for (operation, tombstone) in tombstones {
+            let (Some(observation), Some(record)) =
+                (self.world.observations.get(&operation), &tombstone.record)
+            else {
+                continue;
+            };
+            if !tombstone.is_sought(self.world.gathered_at) {
+                continue;
+            }
+            let Tombstone { uid, ref address, .. } = tombstone;
+            let address = address.clone();
+            let reason = match observation {
+                Observation::Absent => continue,
+                Observation::Unknown { reason } => {
+                    self.unheard.push((address, reason.clone()));
+                    continue;
+                }
+                // A natural key names one object, whoever made it: that is taken over already.
+                Observation::Present(found) if self.is_recorded(&address.resource_type, &found.id) => {
+                    continue;
+                }
+                // Both calls may have made one and the same.
+                Observation::Present(_) if self.is_held_up(&address) => {
+                    "It turned up late, and what became of a later call for its address is not known yet."
+                }
+                Observation::Present(_) => {
+                    let observation = seal(observation);
+                    if let Observation::Present(state) = &observation {
+                        self.fold(EventBody::TurnedUp {
+                            operation,
+                            record: Box::new(Record::clone(record)),
+                            state: state.clone(),
+                        })?;
+                        self.observed.insert(uid, state.clone());
+                    }
+                    self.settlements.push(Settlement {
+                        operation,
+                        uid,
+                        address,
+                        observation,
+                        late: true,
+                    });
+                    continue;
+                }
+            };
+            self.unsettled.push(Unsettled {
+                operation,
+                address,
+                reason: reason.to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    fn is_recorded(&self, resource_type: &ResourceType, id: &ObjectId) -> bool {
+        self.state
+            .records()
+            .any(|record| record.address.resource_type == *resource_type && record.id.as_ref() == Some(id))
+    }
+
+    fn is_held_up(&self, address: &ResourceAddress) -> bool {
+        let current = self.state.current(address);
+        current.is_some_and(|record| self.unsettled_objects.contains(&record.uid))
     }
 
     fn drop_vanished(&mut self) -> Result<(), String> {

@@ -128,6 +128,9 @@ pub struct Settlement {
     pub address: ResourceAddress,
     /// What was found, sealed. Never `Unknown`.
     pub observation: Observation,
+    /// Whether the call had been settled as absent before, and its object turned up after that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub late: bool,
 }
 
 /// A call that cannot be settled now.

@@ -568,9 +568,21 @@ impl<'a> Planner<'a> {
             };
             note(format!("This plan is partial. {what}"), None);
         }
+        for (address, reason) in &self.known.unheard {
+            note(
+                format!(
+                    "Whether the creation of `{address}` that was given up made something after all could not be found \
+                     out: {reason}"
+                ),
+                None,
+            );
+        }
         for (operation, tombstone) in &self.input.state.tombstones {
             use crate::provider::Observation;
-            if let Some(Observation::Present(found)) = self.input.world.observations.get(operation) {
+            // Of an earlier version's tombstones too little is known to take the object over.
+            if tombstone.record.is_none()
+                && let Some(Observation::Present(found)) = self.input.world.observations.get(operation)
+            {
                 note(
                     format!(
                         "The creation of `{}` that was given up turned up late: the object `{}` exists and is not \

@@ -69,7 +69,12 @@ pub(super) fn plan(
                 (document, _) => Reason::Undeclared(document.map(|document| document.place.clone())),
             },
         };
-        if let Some(change) = goes(input, known, record, reason, forget, problems) {
+        let reasons = match (known.turned_up(record.uid), record.deposed) {
+            (false, _) => vec![reason],
+            (true, true) => vec![Reason::TurnedUp, reason],
+            (true, false) => vec![reason, Reason::TurnedUp],
+        };
+        if let Some(change) = goes(input, known, record, reasons, forget, problems) {
             removals.changes.push(change);
         }
     }
@@ -115,7 +120,7 @@ fn goes(
     input: &PlanInput<'_>,
     known: &Known<'_>,
     record: &Record,
-    reason: Reason,
+    reasons: Vec<Reason>,
     forget: bool,
     problems: &mut Diagnostics,
 ) -> Option<Change> {
@@ -123,7 +128,7 @@ fn goes(
         if forget {
             return Some(change(
                 record,
-                reason,
+                reasons,
                 Action::Forget,
                 record.attributes.clone(),
                 Vec::new(),
@@ -162,12 +167,12 @@ fn goes(
             .collect()
     };
     let action = if forget { Action::Forget } else { Action::Delete };
-    Some(change(record, reason, action, before, attributes))
+    Some(change(record, reasons, action, before, attributes))
 }
 
 fn change(
     record: &Record,
-    reason: Reason,
+    reasons: Vec<Reason>,
     action: Action,
     before: Attributes,
     attributes: Vec<AttributeChange>,
@@ -178,7 +183,7 @@ fn change(
         provider: record.declaration.provider.clone(),
         deposed: record.deposed,
         action,
-        reasons: vec![reason],
+        reasons,
         previous_address: None,
         importing: None,
         imported: None,

@@ -85,6 +85,16 @@ pub enum EventBody {
         /// What was found. Never `Unknown`: such a call stays open.
         observation: Observation,
     },
+    /// An object turned up whose creation had been settled as absent. It is recorded again, as incomplete: at its
+    /// address when that is free, else as deposed.
+    TurnedUp {
+        /// The creation.
+        operation: OperationId,
+        /// The record that it had.
+        record: Box<Record>,
+        /// What was found, sealed.
+        state: ObjectState,
+    },
     /// An object that was recorded is proved to be gone.
     Vanished {
         /// The object.

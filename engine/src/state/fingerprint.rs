@@ -143,6 +143,15 @@ pub fn seal_event(body: EventBody, key: Option<&FingerprintKey>) -> EventBody {
             operation,
             observation: Observation::Present(seal_object(&state, key)),
         },
+        EventBody::TurnedUp {
+            operation,
+            record,
+            state,
+        } => EventBody::TurnedUp {
+            operation,
+            record,
+            state: seal_object(&state, key),
+        },
         EventBody::Imported { mut record } => {
             record.inputs = seal_attributes(&record.inputs, key);
             record.attributes = seal_attributes(&record.attributes, key);

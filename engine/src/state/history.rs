@@ -264,6 +264,10 @@ fn describe(state: &State, event: &Event) -> Vec<(Subject, String)> {
                 format!("{found} after a {noun} without a result"),
             )
         }
+        EventBody::TurnedUp { record, state, .. } => one(
+            Some((record.uid, record.address.clone())),
+            format!("turned up late (id {}); its creation had been given up", state.id),
+        ),
         EventBody::Vanished { uid } => one(object(*uid), "found to be gone".to_owned()),
         EventBody::DeletedWith { uid, with } => {
             let with = object(*with).map_or_else(|| with.to_string(), |(_, address)| format!("`{address}`"));

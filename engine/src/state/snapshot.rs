@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::address::{Lineage, OperationId, ResourceAddress, RunId, Uid};
@@ -58,6 +58,20 @@ pub struct Tombstone {
     pub address: ResourceAddress,
     /// When it was settled, by the writer's clock. Later runs look for it for 24 hours.
     pub at: Timestamp,
+    /// The record that it had, without its call: all that it takes to read, adopt or delete what turns up after all.
+    /// `None` in logs of earlier versions; such an object is only reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<Arc<Record>>,
+}
+
+/// For how long what a call may still make is looked for.
+const SOUGHT: SignedDuration = SignedDuration::from_hours(24);
+
+impl Tombstone {
+    /// Returns whether what the call was to make is still looked for. One that was settled by a clock that is ahead is.
+    pub fn is_sought(&self, now: Timestamp) -> bool {
+        now.duration_since(self.at) < SOUGHT
+    }
 }
 
 /// The last run that started.

@@ -217,26 +217,131 @@ fn a_deletion_that_did_not_finish_is_finished_first() {
     scenario.apply();
 }
 
-#[test]
-fn a_late_object_of_a_creation_that_was_given_up_is_reported() {
+/// A creation of `box.a` that was given up, and an object of it that is there after all.
+fn turned_up() -> Scenario {
     let mut scenario = Scenario::new(CONFIG);
     let plan = scenario.plan();
     interrupted(&plan, &mut scenario);
+    let uid = uid_of(&scenario, "box.a");
     scenario.fold(EventBody::Settled {
         operation: operation(),
         observation: Observation::Absent,
     });
-    scenario.options.targets.push("box.c".parse().unwrap());
-    let mut object = scenario.make(
-        gabion_engine::address::Uid::from_uuid(Uuid::nil()),
-        &address("box.a"),
-        &Attributes::new(),
-    );
+    let inputs = plan.changes[0].inputs.clone().unwrap();
+    let mut object = scenario.make(uid, &address("box.a"), &inputs);
     object.id = ObjectId::new("i-late");
+    object.attributes.insert("id".into(), "i-late".into());
     scenario
         .world
         .observations
         .insert(operation(), Observation::Present(object));
+    scenario
+}
+
+#[test]
+fn a_late_object_is_adopted_at_its_free_address() {
+    let mut scenario = turned_up();
+    assert_snapshot!(render(&scenario.plan()), @r#"
+    settled box.a: late as i-late
+    update box.a: turnedup, incomplete
+    create box.b: new
+        id: - -> Unknown (computed)
+        input: - -> "i-late" (main.gabion.yml:11:21)
+        output: - -> Unknown (computed)
+        size: - -> 1 (computed)
+        zone: - -> Unknown (computed)
+    create box.c: new
+        id: - -> Unknown (computed)
+        output: - -> Unknown (computed)
+        size: - -> 1 (computed)
+        zone: - -> Unknown (computed)
+    0. update box.a
+    1. create box.b after 0
+    2. create box.c
+    "#);
+    assert!(scenario.plan().bindings.absent.contains(&address("box.a")));
+    scenario.apply();
+}
+
+#[test]
+fn a_late_object_whose_address_is_taken_is_deleted() {
+    let mut scenario = turned_up();
+    let late = scenario.world.observations.remove(&operation()).unwrap();
+    scenario.apply();
+    scenario.world.observations.insert(operation(), late);
+    assert_snapshot!(render(&scenario.plan()), @r"
+    settled box.a: late as i-late
+    delete box.a (deposed): turnedup, deposed
+    0. delete box.a
+    ");
+    scenario.apply();
+}
+
+#[test]
+fn a_late_object_that_nothing_declares_any_more_is_deleted() {
+    let mut scenario = turned_up();
+    scenario.configure("box c: {}");
+    assert_snapshot!(render(&scenario.plan()), @r"
+    settled box.a: late as i-late
+    delete box.a: undeclared, turnedup
+    create box.c: new
+        id: - -> Unknown (computed)
+        output: - -> Unknown (computed)
+        size: - -> 1 (computed)
+        zone: - -> Unknown (computed)
+    0. delete box.a
+    1. create box.c
+    ");
+    scenario.apply();
+}
+
+#[test]
+fn a_late_object_is_settled_even_where_a_selection_leaves_its_change_out() {
+    let mut scenario = turned_up();
+    scenario.options.targets.push("box.c".parse().unwrap());
+    assert_snapshot!(render(&scenario.plan()), @r"
+    settled box.a: late as i-late
+    create box.c: new
+        id: - -> Unknown (computed)
+        output: - -> Unknown (computed)
+        size: - -> 1 (computed)
+        zone: - -> Unknown (computed)
+    left out box.a
+    left out box.b
+    note This plan is partial. 2 changes are left out.
+    0. create box.c
+    ");
+}
+
+#[test]
+fn whether_a_late_object_is_there_may_not_be_known() {
+    let mut scenario = turned_up();
+    let reason = "The API does not answer.".to_owned();
+    scenario
+        .world
+        .observations
+        .insert(operation(), Observation::Unknown { reason });
+    scenario.options.targets.push("box.c".parse().unwrap());
+    assert_snapshot!(render(&scenario.plan()), @r"
+    create box.c: new
+        id: - -> Unknown (computed)
+        output: - -> Unknown (computed)
+        size: - -> 1 (computed)
+        zone: - -> Unknown (computed)
+    left out box.a
+    left out box.b
+    note This plan is partial. 2 changes are left out.
+    note Whether the creation of `box.a` that was given up made something after all could not be found out: The API does not answer.
+    0. create box.c
+    ");
+}
+
+/// Logs of earlier versions remember only the address of what was given up.
+#[test]
+fn a_late_object_of_which_too_little_is_known_is_reported() {
+    let mut scenario = turned_up();
+    scenario.state.tombstones.get_mut(&operation()).unwrap().record = None;
+    scenario.options.targets.push("box.c".parse().unwrap());
     assert_snapshot!(render(&scenario.plan()), @r"
     create box.c: new
         id: - -> Unknown (computed)

@@ -12,6 +12,7 @@ mod failure;
 mod gather;
 mod import;
 mod incomplete;
+mod late;
 mod lease;
 mod lost_answer;
 mod moved;

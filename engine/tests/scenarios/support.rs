@@ -389,6 +389,7 @@ pub(crate) fn summary(plan: &Plan) -> String {
         .iter()
         .map(|settlement| {
             let found = match settlement.observation {
+                _ if settlement.late => "late",
                 gabion_engine::provider::Observation::Present(_) => "present",
                 gabion_engine::provider::Observation::Absent => "absent",
                 gabion_engine::provider::Observation::Unknown { .. } => "unknown",

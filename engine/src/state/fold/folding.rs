@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::address::{Lineage, ObjectId, OperationId, ResourceAddress, Uid};
-use crate::provider::{CallAction, Effect, Observation};
+use crate::provider::{CallAction, Effect, ObjectState, Observation};
 use crate::state::chain;
 use crate::state::event::{Created, Event, EventBody, Intent, ObjectMove};
 use crate::state::fold::FORMAT_VERSION;
@@ -182,6 +182,11 @@ impl Folding {
                 operation,
                 observation,
             } => self.settled(*operation, observation, event.at),
+            EventBody::TurnedUp {
+                operation,
+                record,
+                state,
+            } => self.turned_up(*operation, record, state),
             EventBody::Vanished { uid } => {
                 let record = self.idle(*uid)?;
                 self.remove(&record);
@@ -470,11 +475,31 @@ impl Folding {
                         uid: record.uid,
                         address: record.address.clone(),
                         at,
+                        record: Some(Arc::new(record)),
                     },
                 );
             }
             (Observation::Absent, CallAction::Update | CallAction::Delete) => self.remove(&record),
         }
+        Ok(())
+    }
+
+    fn turned_up(
+        &mut self,
+        operation: OperationId,
+        buried: &Record,
+        state: &ObjectState,
+    ) -> Result<(), FoldError> {
+        self.state.tombstones.remove(&operation);
+        self.uid_is_new(buried.uid, &buried.address)?;
+        let mut record = buried.clone();
+        let inputs = record.inputs.clone();
+        adopt(&mut record, state, &inputs, &Attributes::new())?;
+        record.open = None;
+        record.status = Status::Incomplete;
+        record.made_at = Some(self.at);
+        record.deposed = self.state.current.contains_key(&record.address);
+        self.put(record);
         Ok(())
     }
 
@@ -546,7 +571,13 @@ impl Folding {
             self.put(record);
         }
         for tombstone in self.state.tombstones.values_mut() {
-            if let Some(to) = renamed.get(&tombstone.address) {
+            let to = renamed.get(&tombstone.address);
+            if let Some(record) = &mut tombstone.record {
+                let record = Arc::make_mut(record);
+                record.address = to.unwrap_or(&record.address).clone();
+                rename_edges(record, &renamed);
+            }
+            if let Some(to) = to {
                 tombstone.address = to.clone();
             }
         }
@@ -576,11 +607,7 @@ impl Folding {
                 continue;
             };
             let mut record = Record::clone(record);
-            for dependency in &mut record.declaration.dependencies {
-                if let Some(to) = renamed.get(&dependency.address) {
-                    dependency.address = to.clone();
-                }
-            }
+            rename_edges(&mut record, renamed);
             self.touched.insert(uid);
             self.state.records.insert(uid, Arc::new(record));
         }
@@ -683,5 +710,13 @@ impl Folding {
         record.deposed = false;
         record.address = address.clone();
         self.put(record);
+    }
+}
+
+fn rename_edges(record: &mut Record, renamed: &BTreeMap<ResourceAddress, ResourceAddress>) {
+    for dependency in &mut record.declaration.dependencies {
+        if let Some(to) = renamed.get(&dependency.address) {
+            dependency.address = to.clone();
+        }
     }
 }

@@ -9,6 +9,9 @@
 //! | update | as before | incomplete | open | incomplete | removed |
 //! | delete | as before | deleting | open | incomplete | removed |
 //!
+//! What was found absent after a creation leaves a tombstone with its record: if the object turns up after all, it is
+//! recorded again from that, as incomplete.
+//!
 //! A creation that was checkpointed is never removed by an error: it is *incomplete*. One that failed half-way without
 //! an id stays open, because only an observation by its operation id can still find what it left.
 

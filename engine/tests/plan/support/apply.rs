@@ -7,7 +7,7 @@ use gabion_engine::config::{Reference, Resolved, Target, Template};
 use gabion_engine::plan::Plan;
 use gabion_engine::plan::change::{Action, Change};
 use gabion_engine::plan::step::{Step, StepOperation};
-use gabion_engine::provider::{CallAction, ObjectState};
+use gabion_engine::provider::{CallAction, ObjectState, Observation};
 use gabion_engine::state::event::{EventBody, Intent, RunStarted};
 use gabion_engine::state::record::{Declaration, Record, Status};
 use gabion_engine::value::{Attributes, Value, seal_attributes};
@@ -37,7 +37,7 @@ impl Scenario {
             plan: Some(self.running.clone()),
             commit: None,
         }));
-        for settlement in &plan.settlements {
+        for settlement in plan.settlements.iter().filter(|settlement| !settlement.late) {
             self.fold(EventBody::Settled {
                 operation: settlement.operation,
                 observation: settlement.observation.clone(),
@@ -46,6 +46,22 @@ impl Scenario {
         }
         for uid in &plan.vanished {
             self.fold(EventBody::Vanished { uid: *uid });
+        }
+        for settlement in plan.settlements.iter().filter(|settlement| settlement.late) {
+            let record = self.state.tombstones[&settlement.operation]
+                .record
+                .clone()
+                .unwrap();
+            let Observation::Present(found) = self.world.observations.remove(&settlement.operation).unwrap()
+            else {
+                panic!("only what is there turns up");
+            };
+            self.fold(EventBody::TurnedUp {
+                operation: settlement.operation,
+                record: Box::new(Record::clone(&record)),
+                state: found.clone(),
+            });
+            self.cloud.insert(settlement.uid, found);
         }
         if !plan.moves.is_empty() {
             self.fold(EventBody::Moved {

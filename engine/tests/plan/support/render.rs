@@ -14,6 +14,7 @@ pub(crate) fn render(plan: &Plan) -> String {
     let mut out = String::new();
     for settlement in &plan.settlements {
         let found = match &settlement.observation {
+            Observation::Present(state) if settlement.late => format!("late as {}", state.id),
             Observation::Present(state) => format!("present as {}", state.id),
             Observation::Absent => "absent".to_owned(),
             Observation::Unknown { .. } => "unknown".to_owned(),
