@@ -152,11 +152,19 @@ async fn a_state_of_every_released_version_is_upgraded_by_the_first_write() {
     for fixture in fixtures() {
         let store = fixture.store();
         let layout = fixture.layout();
-        let epoch = take_over(&store).await;
-        // A write that is refused upgrades nothing either.
-        let moved = append(&store, epoch, fixture.state.serial + 1, 1000).await;
-        assert!(matches!(moved, Err(StoreError::Moved { .. })), "{moved:?}");
+        // Who is refused the lease upgrades nothing.
+        let request = LeaseRequest {
+            holder: holder("bob"),
+            length: Duration::from_secs(30),
+            at: creation().at,
+            replaces: None,
+        };
+        let refused = store.take_lease(request).await;
+        assert!(matches!(refused, Err(StoreError::Locked(_))), "{refused:?}");
         assert_eq!(fixture.layout(), layout);
+        let epoch = take_over(&store).await;
+        assert_eq!(epoch, 3);
+        assert_eq!(fixture.layout(), LAYOUT);
         assert_eq!(store.load().await.unwrap().state, fixture.state);
 
         append(&store, epoch, fixture.state.serial, 1000).await.unwrap();

@@ -40,7 +40,16 @@ pub async fn verify(store: &dyn StateStore) -> Result<Verification, StoreError> 
     let mut folded = store.base().await?;
     let first = folded.serial;
     'log: while folded.serial < loaded.serial {
-        let page = store.events(folded.serial, PAGE).await?;
+        let page = match store.events(folded.serial, PAGE).await {
+            Ok(page) => page,
+            Err(StoreError::Unreadable { what, why, .. }) => {
+                found
+                    .damage
+                    .push(format!("The log cannot be read: {what}: {why}."));
+                break;
+            }
+            Err(error) => return Err(error),
+        };
         if page.is_empty() {
             found.damage.push(format!(
                 "The log ends with event {}, and its head says {}.",

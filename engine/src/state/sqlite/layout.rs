@@ -9,7 +9,7 @@ use crate::state::store::StoreError;
 /// The layout that this build writes, and the newest that it reads.
 ///
 /// 1: content is text, and records have their address and status in columns of their own.
-/// 2: content may be encrypted, and nothing of it stands beside it.
+/// 2: content may be encrypted, and nothing of it stands beside it; the lease has a digest.
 const VERSION: u32 = 2;
 
 /// Content is text, or a blob when it is encrypted.
@@ -21,9 +21,7 @@ const TABLES: &str = "
 
 const LEASE_TABLE: &str = "
     CREATE TABLE lease (
-        one INTEGER PRIMARY KEY CHECK (one = 1), epoch INTEGER NOT NULL, held INTEGER NOT NULL,
-        holder TEXT NOT NULL, since TEXT NOT NULL, renewed TEXT NOT NULL, beat INTEGER NOT NULL,
-        length_ms INTEGER NOT NULL
+        one INTEGER PRIMARY KEY CHECK (one = 1), value TEXT NOT NULL, digest TEXT NOT NULL
     ) STRICT;
 ";
 
@@ -53,27 +51,33 @@ pub(super) fn version(connection: &Connection, file: &DatabaseFile) -> Result<u3
     }
 }
 
-/// Removes the log that is there, of whatever layout and condition; the lease stays.
+/// Returns whether the database has the layout that this build writes.
+pub(super) fn is_current(rows: &Rows<'_>) -> Result<bool, StoreError> {
+    Ok(version(rows.connection, rows.file)? == VERSION)
+}
+
+/// Removes the log that is there; the lease stays.
 pub(super) fn remake(rows: &Rows<'_>) -> Result<(), StoreError> {
     rows.connection
         .execute_batch("DROP TABLE events; DROP TABLE records; DROP TABLE meta;")
         .and_then(|()| rows.connection.execute_batch(TABLES))
-        .and_then(|()| rows.connection.pragma_update(None, "user_version", VERSION))
         .map_err(|error| rows.file.error("replacing the log", error))
 }
 
-/// Brings the database to the layout that this build writes, within the transaction of the first write.
+/// Brings the database to the layout that this build writes, within the transaction that takes the lease: whoever writes
+/// holds it, so that nobody else is at work.
 pub(super) fn upgrade(rows: &Rows<'_>) -> Result<(), StoreError> {
-    if version(rows.connection, rows.file)? == VERSION {
+    if is_current(rows)? {
         return Ok(());
     }
     // Nothing is carried over that cannot be trusted.
-    let state = rows.state()?;
+    let (state, lease) = (rows.state()?, rows.lease()?);
     let moved = rows.connection.execute_batch(&format!(
         "ALTER TABLE meta RENAME TO meta_1;
          ALTER TABLE events RENAME TO events_1;
          ALTER TABLE records RENAME TO records_1;
-         {TABLES}
+         DROP TABLE lease;
+         {TABLES} {LEASE_TABLE}
          INSERT INTO meta SELECT key, value, digest FROM meta_1;
          INSERT INTO events SELECT sequence, hash, body FROM events_1 ORDER BY sequence;
          INSERT INTO records SELECT uid, body, digest FROM records_1 ORDER BY uid;
@@ -82,5 +86,6 @@ pub(super) fn upgrade(rows: &Rows<'_>) -> Result<(), StoreError> {
     moved
         .and_then(|()| rows.connection.pragma_update(None, "user_version", VERSION))
         .map_err(|error| rows.file.error("upgrading the database", error))?;
+    rows.put_lease(&lease)?;
     rows.put_parts(&state)
 }

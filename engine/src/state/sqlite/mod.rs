@@ -12,6 +12,7 @@
 mod adopt;
 mod file;
 mod layout;
+mod lease;
 mod reseal;
 mod rows;
 mod store;

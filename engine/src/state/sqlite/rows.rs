@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-use jiff::Timestamp;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 use serde::de::DeserializeOwned;
@@ -12,12 +10,12 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::address::Uid;
-use crate::state::chain::ChainedEvent;
+use crate::state::chain::{self, ChainedEvent};
 use crate::state::fold::FORMAT_VERSION;
 use crate::state::record::Record;
 use crate::state::snapshot::{Head, State, StateParts};
 use crate::state::sqlite::file::DatabaseFile;
-use crate::state::store::{LeaseView, StoreError};
+use crate::state::store::StoreError;
 
 /// The keys of the parts that a state has beside its records, in table meta.
 pub(super) const PARTS: [&str; 4] = ["base", "beside", "head", SEALED_WITH];
@@ -123,10 +121,15 @@ fn toggle(sum: &mut RecordDigest, digest: &RecordDigest) {
 }
 
 fn meta_digest(key: &str, kept: &Kept) -> String {
+    digest_of(key, &kept.0)
+}
+
+/// Returns the digest of something that the database keeps under a name.
+pub(super) fn digest_of(key: &str, kept: &[u8]) -> String {
     let mut hash = Sha256::new();
     hash.update(key);
     hash.update([0]);
-    hash.update(&kept.0);
+    hash.update(kept);
     hex::encode(&hash.finalize()[..16])
 }
 
@@ -421,35 +424,58 @@ impl Rows<'_> {
         Ok(())
     }
 
+    /// Returns up to `limit` events after the one with the sequence number `after`, whose chain holds.
     pub(super) fn events(&self, after: u64, limit: usize) -> Result<Vec<ChainedEvent>, StoreError> {
+        let head = self.head()?.head;
+        let (mut sequence, mut chain) = self.before(after)?;
         let mut statement = self
             .connection
             .prepare_cached(
                 "SELECT sequence, hash, body FROM events WHERE sequence > ?1 ORDER BY sequence LIMIT ?2",
             )
             .map_err(self.error("reading"))?;
-        let after = i64::try_from(after).unwrap_or(i64::MAX);
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut rows = statement.query([after, limit]).map_err(self.error("reading"))?;
+        let from = i64::try_from(after).unwrap_or(i64::MAX);
+        let most = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut rows = statement.query([from, most]).map_err(self.error("reading"))?;
         let mut events = Vec::new();
         while let Some(row) = rows.next().map_err(self.error("reading"))? {
-            let (sequence, hash, kept): (u64, String, Kept) = row
+            let (found, hash, kept): (u64, String, Kept) = row
                 .get(0)
                 .and_then(|sequence| Ok((sequence, row.get(1)?, Kept::of(row, 2)?)))
                 .map_err(self.error("reading"))?;
-            let place = event_place(sequence);
+            let place = event_place(found);
             let encoded = self.open(&place, &kept, &place)?;
             let event = ChainedEvent::read(encoded, hash)
                 .map_err(|error| self.file.unreadable(&place, error.to_string()))?;
-            if event.event.sequence != sequence {
-                return Err(self.file.unreadable(
-                    place,
-                    format!("it says that it is event {}", event.event.sequence),
-                ));
-            }
+            chain = chain::verify(sequence, &chain, [&event])
+                .map_err(|error| self.file.unreadable("table events", error.to_string()))?;
+            sequence = event.event.sequence;
             events.push(event);
         }
+        if events.len() < limit && sequence < head.sequence {
+            return Err(self.file.unreadable(
+                "table events",
+                format!("events {} to {} are missing", sequence + 1, head.sequence),
+            ));
+        }
         Ok(events)
+    }
+
+    /// Returns the sequence number and the hash that the first event after that one follows.
+    fn before(&self, after: u64) -> Result<(u64, Arc<str>), StoreError> {
+        let after_row = i64::try_from(after).unwrap_or(i64::MAX);
+        let hash: Option<String> = self
+            .connection
+            .prepare_cached("SELECT hash FROM events WHERE sequence = ?1")
+            .and_then(|mut statement| statement.query_row([after_row], |row| row.get(0)).optional())
+            .map_err(self.error("reading"))?;
+        match hash {
+            Some(hash) => Ok((after, hash.into())),
+            None => {
+                let base = self.base()?;
+                Ok((base.serial.max(after), base.chain))
+            }
+        }
     }
 
     pub(super) fn base(&self) -> Result<State, StoreError> {
@@ -462,88 +488,6 @@ impl Rows<'_> {
         self.connection
             .execute("DELETE FROM events WHERE sequence <= ?1", [serial])
             .map_err(self.error("compacting"))?;
-        Ok(())
-    }
-
-    /// Returns the highest epoch ever granted, and the lease if somebody holds it.
-    pub(super) fn lease(&self) -> Result<(u64, Option<LeaseView>), StoreError> {
-        struct LeaseRow {
-            epoch: u64,
-            held: bool,
-            holder: String,
-            since: String,
-            renewed: String,
-            beat: u64,
-            length_ms: u64,
-        }
-        let row = self
-            .connection
-            .prepare_cached("SELECT epoch, held, holder, since, renewed, beat, length_ms FROM lease")
-            .and_then(|mut statement| {
-                let found = statement.query_row([], |row| {
-                    Ok(LeaseRow {
-                        epoch: row.get(0)?,
-                        held: row.get(1)?,
-                        holder: row.get(2)?,
-                        since: row.get(3)?,
-                        renewed: row.get(4)?,
-                        beat: row.get(5)?,
-                        length_ms: row.get(6)?,
-                    })
-                });
-                found.optional()
-            })
-            .map_err(self.error("reading the lease"))?;
-        let Some(row) = row else {
-            return Ok((0, None));
-        };
-        if !row.held {
-            return Ok((row.epoch, None));
-        }
-        let damaged = |why: String| self.file.unreadable("table lease", why);
-        let time = |text: &str| {
-            text.parse::<Timestamp>()
-                .map_err(|error| damaged(error.to_string()))
-        };
-        let view = LeaseView {
-            epoch: row.epoch,
-            holder: serde_json::from_str(&row.holder).map_err(|error| damaged(error.to_string()))?,
-            since: time(&row.since)?,
-            renewed: time(&row.renewed)?,
-            beat: row.beat,
-            length: Duration::from_millis(row.length_ms),
-        };
-        Ok((row.epoch, Some(view)))
-    }
-
-    pub(super) fn put_lease(&self, view: &LeaseView) -> Result<(), StoreError> {
-        let holder =
-            serde_json::to_string(&view.holder).expect("a holder has only text keys and whole numbers");
-        let length = u64::try_from(view.length.as_millis()).unwrap_or(u64::MAX >> 1);
-        self.connection
-            .prepare_cached(
-                "INSERT OR REPLACE INTO lease (one, epoch, held, holder, since, renewed, beat, length_ms)
-                 VALUES (1, ?1, 1, ?2, ?3, ?4, ?5, ?6)",
-            )
-            .and_then(|mut statement| {
-                statement.execute(params![
-                    view.epoch,
-                    holder,
-                    view.since.to_string(),
-                    view.renewed.to_string(),
-                    view.beat,
-                    length,
-                ])
-            })
-            .map_err(self.error("writing the lease"))?;
-        Ok(())
-    }
-
-    /// Gives the lease back; its epoch is kept.
-    pub(super) fn free_lease(&self) -> Result<(), StoreError> {
-        self.connection
-            .execute("UPDATE lease SET held = 0", [])
-            .map_err(self.error("writing the lease"))?;
         Ok(())
     }
 }

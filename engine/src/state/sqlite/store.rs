@@ -14,6 +14,7 @@ use crate::state::envelope::Envelope;
 use crate::state::snapshot::{Head, State};
 use crate::state::sqlite::file::{DatabaseFile, FileIdentity};
 use crate::state::sqlite::layout;
+use crate::state::sqlite::lease::LeaseRow;
 use crate::state::sqlite::reseal::Progress;
 use crate::state::sqlite::rows::Rows;
 use crate::state::store::{
@@ -152,9 +153,8 @@ impl Session {
     fn append(&mut self, file: &DatabaseFile, request: AppendRequest) -> Result<Head, StoreError> {
         let mut appended = None;
         let head = self.transaction(file, TransactionBehavior::Immediate, |rows, known| {
-            holds(rows, request.epoch)?;
-            layout::upgrade(rows)?;
             let head = rows.head()?.head;
+            holds(rows, request.epoch)?;
             if head.sequence != request.expected_sequence {
                 return Err(StoreError::Moved {
                     expected: request.expected_sequence,
@@ -187,8 +187,8 @@ impl Session {
 
     fn compact(&mut self, file: &DatabaseFile, epoch: u64, up_to: u64) -> Result<u64, StoreError> {
         self.write(file, |rows| {
+            rows.head()?;
             holds(rows, epoch)?;
-            layout::upgrade(rows)?;
             let mut base = rows.base()?;
             let before = base.serial;
             loop {
@@ -223,8 +223,8 @@ impl Session {
         from: Progress,
     ) -> Result<(u64, Progress), StoreError> {
         self.write(file, |rows| {
+            rows.head()?;
             holds(rows, epoch)?;
-            layout::upgrade(rows)?;
             rows.reseal(from)
         })
     }
@@ -263,38 +263,45 @@ impl Session {
         let taken = self.write(file, |rows| {
             // Whoever cannot read the log does not come to hold its lease.
             let logged = rows.head_epoch()?;
-            let (highest, held) = rows.lease()?;
+            let LeaseRow { epoch: highest, held } = rows.lease()?;
             if let Some(view) = held
                 && request.replaces != Some(view.seen())
             {
                 return Err(StoreError::Locked(Box::new(view)));
             }
+            layout::upgrade(rows)?;
             let epoch = highest.max(logged) + 1;
-            rows.put_lease(&LeaseView {
+            rows.put_lease(&LeaseRow {
                 epoch,
-                holder: request.holder,
-                since: request.at,
-                renewed: request.at,
-                beat: 0,
-                length: request.length,
+                held: Some(LeaseView {
+                    epoch,
+                    holder: request.holder,
+                    since: request.at,
+                    renewed: request.at,
+                    beat: 0,
+                    length: request.length,
+                }),
             })?;
             Ok(LeaseGrant { epoch })
         });
         match taken {
             // Somebody is stuck within a commit; whoever holds the lease is the one to name.
-            Err(busy @ StoreError::Busy { .. }) => match self.read(file, |rows| rows.lease())? {
-                (_, Some(view)) => Err(StoreError::Locked(Box::new(view))),
-                (_, None) => Err(busy),
+            Err(busy @ StoreError::Busy { .. }) => match self.read(file, |rows| rows.lease())?.held {
+                Some(view) => Err(StoreError::Locked(Box::new(view))),
+                None => Err(busy),
             },
             other => other,
         }
     }
 }
 
-fn holds(rows: &Rows<'_>, epoch: u64) -> Result<LeaseView, StoreError> {
-    match rows.lease()? {
-        (_, Some(view)) if view.epoch == epoch => Ok(view),
-        (_, now) => Err(StoreError::LostLease {
+/// Returns the lease, which must be the one of this epoch, after the highest epoch ever granted.
+fn holds(rows: &Rows<'_>, epoch: u64) -> Result<(u64, LeaseView), StoreError> {
+    let row = rows.lease()?;
+    match row.held {
+        // A lease that an earlier version granted is no writer's of this one.
+        Some(view) if view.epoch == epoch && layout::is_current(rows)? => Ok((row.epoch, view)),
+        now => Err(StoreError::LostLease {
             epoch,
             now: now.map(Box::new),
         }),
@@ -321,6 +328,7 @@ impl StateStore for SqliteStore {
                 };
                 rows.put_event(&event)?;
                 rows.put_state(&State::default(), &state, &touched)?;
+                rows.put_lease(&LeaseRow { epoch: 0, held: None })?;
                 rows.put_sealed_with()?;
                 transaction
                     .commit()
@@ -375,9 +383,14 @@ impl StateStore for SqliteStore {
             match over {
                 Some(epoch) => {
                     session.write(file, |rows| {
-                        holds(rows, epoch)?;
+                        let (highest, lease) = holds(rows, epoch)?;
                         layout::remake(rows)?;
-                        rows.put_log(&log)
+                        rows.put_log(&log)?;
+                        // The next one is above all that were granted for either log.
+                        rows.put_lease(&LeaseRow {
+                            epoch: highest.max(log.epoch()),
+                            held: Some(lease),
+                        })
                     })?;
                     session.state = Some(log.state().clone());
                 }
@@ -390,6 +403,10 @@ impl StateStore for SqliteStore {
                         file,
                     };
                     rows.put_log(&log)?;
+                    rows.put_lease(&LeaseRow {
+                        epoch: log.epoch(),
+                        held: None,
+                    })?;
                     rows.put_sealed_with()?;
                     transaction
                         .commit()
@@ -424,11 +441,14 @@ impl StateStore for SqliteStore {
     async fn renew(&self, epoch: u64, length: Duration, at: Timestamp) -> Result<(), StoreError> {
         self.run(&self.leasing, move |file, session| {
             session.write(file, |rows| {
-                let mut view = holds(rows, epoch)?;
+                let (highest, mut view) = holds(rows, epoch)?;
                 view.beat += 1;
                 view.length = length;
                 view.renewed = at;
-                rows.put_lease(&view)
+                rows.put_lease(&LeaseRow {
+                    epoch: highest,
+                    held: Some(view),
+                })
             })
         })
         .await
@@ -437,7 +457,10 @@ impl StateStore for SqliteStore {
     async fn release(&self, epoch: u64) -> Result<(), StoreError> {
         self.run(&self.leasing, move |file, session| {
             session.write(file, |rows| match holds(rows, epoch) {
-                Ok(_) => rows.free_lease(),
+                Ok((highest, _)) => rows.put_lease(&LeaseRow {
+                    epoch: highest,
+                    held: None,
+                }),
                 Err(StoreError::LostLease { .. }) => Ok(()),
                 Err(error) => Err(error),
             })
@@ -447,7 +470,7 @@ impl StateStore for SqliteStore {
 
     async fn lease(&self) -> Result<Option<LeaseView>, StoreError> {
         self.run(&self.leasing, |file, session| {
-            session.read(file, |rows| rows.lease().map(|(_, held)| held))
+            session.read(file, |rows| rows.lease().map(|row| row.held))
         })
         .await
     }
