@@ -5,3 +5,4 @@
 
 pub mod object;
 pub mod postgres;
+mod tls;

@@ -9,9 +9,13 @@ mod place;
 mod probe;
 mod proof;
 mod reading;
+mod s3;
 mod segment;
+mod settings;
 mod store;
 mod upkeep;
 mod writing;
 
+pub use s3::{open, open_with};
+pub use settings::ObjectSettings;
 pub use store::{ObjectOptions, ObjectStateStore, Upkeep};
