@@ -177,7 +177,7 @@ pub async fn gather(
     );
     // While somebody holds the lease, they are in flight.
     let open = request.state.open_calls().filter(|_| request.lease.is_none());
-    let observations = observe::requests(open, request.state, request.providers);
+    let observations = observe::requests(open, request.state, request.providers, Some(request.now));
     let objects = batches.iter().map(read::Batch::len).sum();
     observer.observe(&GatherEvent::Started {
         objects,

@@ -47,7 +47,7 @@ pub(crate) async fn look(
     for batch in read::batches(request.objects, providers, None, limits.batch.max(1)) {
         parts.spawn(read::read(batch, calls.clone()));
     }
-    for wanted in observe::requests(request.calls, state, providers) {
+    for wanted in observe::requests(request.calls, state, providers, None) {
         parts.spawn(observe::observe(wanted, calls.clone()));
     }
     let mut looked = Looked::default();

@@ -1,10 +1,15 @@
 //! Finding out what became of calls whose result is not recorded.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::read::{patience, pause};
 use super::{Calls, GatherEvent, Part};
 use crate::address::{OperationId, Uid};
-use crate::provider::{Observation, ObserveRequest, Provider, ProviderRegistry};
+use crate::provider::{CallAction, Observation, ObserveRequest, Provider, ProviderRegistry};
 use crate::seal::Sealer;
 use crate::state::State;
 use crate::state::record::{OpenCall, Record};
@@ -15,6 +20,8 @@ pub(super) struct Wanted {
     provider: Arc<dyn Provider>,
     uid: Uid,
     request: Result<ObserveRequest, (OperationId, String)>,
+    /// For how long the object may be there although it is not found.
+    patience: Duration,
 }
 
 /// What was found.
@@ -53,6 +60,7 @@ pub(super) fn requests<'a>(
     calls: impl IntoIterator<Item = (&'a Record, &'a OpenCall)>,
     state: &State,
     providers: &ProviderRegistry,
+    now: Option<Timestamp>,
 ) -> Vec<Wanted> {
     let Some(lineage) = state.lineage else {
         return Vec::new();
@@ -70,7 +78,11 @@ pub(super) fn requests<'a>(
                     lineage,
                 })
                 .map_err(|error| (open.operation, error.message));
+            let window = provider
+                .resource_schema(&record.address.resource_type)
+                .consistency_window;
             Some(Wanted {
+                patience: patience(record, now, window),
                 provider: provider.clone(),
                 uid: record.uid,
                 request,
@@ -100,23 +112,52 @@ pub(super) async fn observe(wanted: Wanted, calls: Calls) -> Part {
         .provider
         .resource_schema(&address.resource_type)
         .consistency_window;
+    let operation = request.operation;
+    let began = Instant::now();
+    let observation = loop {
+        let observation = ask(&wanted.provider, &request, window, &calls).await;
+        // What a creation made is looked for by the provider itself, for the whole window. Of what was recorded before
+        // the call, one look at an id proves little: a young object may not be visible yet, and a deleted one still be.
+        let believed_after = match (request.action, &observation) {
+            (CallAction::Update | CallAction::Delete, Observation::Absent) => wanted.patience,
+            (CallAction::Delete, Observation::Present(_)) => window,
+            _ => Duration::ZERO,
+        };
+        let left = believed_after.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            break observation;
+        }
+        calls.tell(GatherEvent::LookingAgain {
+            addresses: vec![address.clone()],
+            within: left,
+        });
+        tokio::time::sleep(pause(window).min(left)).await;
+    };
+    Part::Observed(Observed {
+        uid,
+        operation,
+        observation,
+    })
+}
+
+/// Asks once.
+async fn ask(
+    provider: &Arc<dyn Provider>,
+    request: &ObserveRequest,
+    window: Duration,
+    calls: &Calls,
+) -> Observation {
     // A proof of absence takes the whole window.
     let timeout = window + calls.limits.call_timeout;
-    let operation = request.operation;
-    let what = format!("Finding out what became of `{address}`");
-    let observation = calls
+    let what = format!("Finding out what became of `{}`", request.object.address);
+    calls
         .make(&what, timeout, || {
-            let provider = wanted.provider.clone();
+            let provider = provider.clone();
             let request = request.clone();
             async move { provider.observe(request).await }
         })
         .await
         .unwrap_or_else(|error| Observation::Unknown {
             reason: error.message,
-        });
-    Part::Observed(Observed {
-        uid,
-        operation,
-        observation,
-    })
+        })
 }

@@ -121,13 +121,18 @@ pub(super) fn batches<'a>(
 
 /// Returns for how long from now on an object may be there although it is not found: until its type's consistency window
 /// has passed since it was made, which for most was long ago.
-fn patience(record: &Record, now: Option<Timestamp>, window: Duration) -> Duration {
+pub(super) fn patience(record: &Record, now: Option<Timestamp>, window: Duration) -> Duration {
     let (Some(made), Some(now)) = (record.made_at, now) else {
         return window;
     };
     // One that is made in the future was made by a clock that is ahead.
     let age = Duration::try_from(now.duration_since(made)).unwrap_or_default();
     (window + CLOCKS_APART).saturating_sub(age).min(window)
+}
+
+/// Returns how long to wait before the next look within a consistency window.
+pub(super) fn pause(window: Duration) -> Duration {
+    (window / LOOKS).max(SHORTEST_PAUSE)
 }
 
 /// Reads a batch. What is not found is looked for while it may only not be visible yet.
@@ -165,8 +170,7 @@ pub(super) async fn read(batch: Batch, calls: Calls) -> Part {
                 .collect(),
             within: end.saturating_duration_since(Instant::now()),
         });
-        let pause = (window / LOOKS).max(SHORTEST_PAUSE);
-        tokio::time::sleep_until((Instant::now() + pause).min(end)).await;
+        tokio::time::sleep_until((Instant::now() + pause(window)).min(end)).await;
         wanted = missing;
     }
 }

@@ -209,6 +209,13 @@ impl Walk<'_> {
                 let node = self.node_of(record);
                 found.insert(node, record.address.clone());
                 open.push(node);
+                // If the creation proves absent, the object that it deposed has its address again.
+                let deposed = record.open.as_ref().and_then(|open| open.deposes);
+                if let Some(deposed) = deposed.and_then(|uid| self.known.state.record(uid)) {
+                    let node = self.node_of(deposed);
+                    found.insert(node, record.address.clone());
+                    open.push(node);
+                }
             }
         }
         while let Some(node) = open.pop() {

@@ -13,11 +13,12 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use crate::address::Uid;
 use crate::diagnostic::Diagnostic;
 use crate::graph::ResourceGraph;
-use crate::plan::change::{Action, Change};
+use crate::plan::change::{Action, Change, Reason};
 use crate::plan::claims::HandOver;
 use crate::plan::known::Known;
 use crate::plan::step::{Step, StepId, StepOperation};
 use crate::schema::ReplaceOrder;
+use crate::state::record::Status;
 
 /// Why one node waits for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +30,8 @@ enum Why {
     /// What depended on it is changed first, so that nothing uses it any more when it goes.
     StopsUsing,
     GoesWith,
+    /// The object that took its address is finished before it goes.
+    StandsIn,
     HandsOver(usize),
 }
 
@@ -197,6 +200,9 @@ impl Builder<'_> {
                     self.edge(apply, removal, Why::Replaces);
                 }
             }
+            if let Some(successor) = self.unfinished_successor(change) {
+                self.edge(successor, removal, Why::StandsIn);
+            }
             let holder = change
                 .deleted_with
                 .and_then(|with| self.remove.get(&with))
@@ -219,6 +225,22 @@ impl Builder<'_> {
                 }
             }
         }
+    }
+
+    /// Returns the node that makes or finishes the object that took a deposed one's address, unless that is ready: a
+    /// replacement that was interrupted still has its order.
+    fn unfinished_successor(&self, change: &Change) -> Option<usize> {
+        if !change.deposed || change.reasons.contains(&Reason::TurnedUp) {
+            return None;
+        }
+        let apply = self.apply[self.graph.position(&change.address)?];
+        let current = self.known.state.current(&change.address);
+        let ready = current.is_some_and(|record| record.status == Status::Ready);
+        let acts = matches!(
+            self.nodes[apply].operation,
+            Some(StepOperation::Create { .. } | StepOperation::Update)
+        );
+        (acts && !ready).then_some(apply)
     }
 
     /// Makes the removal of an object wait for one that depended on it.
@@ -301,6 +323,9 @@ impl Builder<'_> {
                 break order;
             }
             let path = self.shortest_cycle();
+            if self.give_up(&path, Why::StandsIn).is_some() {
+                continue;
+            }
             if let Some(change) = self.yields(&path) {
                 return Err(NoOrder::Turn(change));
             }
@@ -422,22 +447,29 @@ impl Builder<'_> {
     /// That wish cannot always be granted: what is changed may need something new that can only be made once the old
     /// one is gone. Returns whether there was such a wish.
     fn relax(&mut self, path: &[usize]) -> bool {
+        let Some((at, next)) = self.give_up(path, Why::StopsUsing) else {
+            return false;
+        };
+        let note = format!(
+            "The {} cannot wait for the {}, which uses it until then.",
+            self.nodes[at].label, self.nodes[next].label
+        );
+        if let Some(change) = self.nodes[at].change {
+            self.notes.entry(change).or_default().push(note);
+        }
+        true
+    }
+
+    /// Takes the first edge of a kind out of a cycle; returns the node that waited, and the one that it waited for.
+    fn give_up(&mut self, path: &[usize], why: Why) -> Option<(usize, usize)> {
         for (index, at) in path.iter().enumerate() {
             let next = path[(index + 1) % path.len()];
-            let wish = |(first, why): &(usize, Why)| *first == next && *why == Why::StopsUsing;
-            if let Some(found) = self.nodes[*at].after.iter().position(wish) {
+            if let Some(found) = self.nodes[*at].after.iter().position(|edge| *edge == (next, why)) {
                 self.nodes[*at].after.remove(found);
-                let note = format!(
-                    "The {} cannot wait for the {}, which uses it until then.",
-                    self.nodes[*at].label, self.nodes[next].label
-                );
-                if let Some(change) = self.nodes[*at].change {
-                    self.notes.entry(change).or_default().push(note);
-                }
-                return true;
+                return Some((*at, next));
             }
         }
-        false
+        None
     }
 
     fn shortest_cycle(&self) -> Vec<usize> {
@@ -482,6 +514,7 @@ impl Builder<'_> {
                 Some(Why::Replaces) => "replaces it in that order".to_owned(),
                 Some(Why::GoesBefore | Why::StopsUsing) => "is used by it until then".to_owned(),
                 Some(Why::GoesWith) => "goes with it".to_owned(),
+                Some(Why::StandsIn) => "stands in for it until then".to_owned(),
                 Some(Why::HandsOver(claim)) => {
                     let claim = &self.hand_overs[claim];
                     hint = format!(

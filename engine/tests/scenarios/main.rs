@@ -5,6 +5,7 @@
 mod breach;
 mod cancel;
 mod conditions;
+mod crash;
 mod create;
 mod destroy;
 mod drift;
