@@ -12,6 +12,7 @@ pub(super) const LAYOUT_VERSION: i32 = 1;
 /// The tables, in the order in which they are made; `{schema}` stands for the schema.
 ///
 /// `logs.seal` covers the row, `logs.digest` all records. Content (`parts`, `body`) is as the envelope keeps it.
+/// `leases.granted` is the highest epoch ever granted, `leases.epoch` that of the lease.
 const TABLES: [(&str, &str); 6] = [
     (
         "logs",
@@ -63,6 +64,7 @@ const TABLES: [(&str, &str); 6] = [
         "leases",
         "CREATE TABLE {schema}.leases (
     log bigint PRIMARY KEY REFERENCES {schema}.logs ON DELETE CASCADE,
+    granted bigint NOT NULL,
     epoch bigint NOT NULL,
     held boolean NOT NULL,
     token text NOT NULL,

@@ -17,15 +17,16 @@ use crate::postgres::error::Trouble;
 use crate::postgres::rows::{LogRow, column, number};
 use crate::postgres::session::{Failed, Parameter, Session, Tables, Turn};
 
-/// The lease's row: the highest epoch ever granted, and the lease if somebody holds it.
+/// The lease's row.
 struct LeaseRow {
-    epoch: u64,
+    /// The highest epoch ever granted.
+    granted: u64,
     /// Tells one taking from every other.
     token: String,
     held: Option<LeaseView>,
 }
 
-const COLUMNS: &str = "epoch, held, token, holder, since, renewed, beat, length_ms";
+const COLUMNS: &str = "granted, epoch, held, token, holder, since, renewed, beat, length_ms";
 
 impl Turn<'_> {
     fn damaged_lease(&self, why: impl Into<String>) -> Trouble {
@@ -37,12 +38,12 @@ impl Turn<'_> {
         let row = rows
             .first()
             .ok_or_else(|| self.damaged_lease("it has no row of this log"))?;
-        let epoch = number(row.try_get(0)?);
-        let held: bool = row.try_get(1)?;
-        let token = row.try_get(2)?;
+        let granted = number(row.try_get(0)?);
+        let held: bool = row.try_get(2)?;
+        let token = row.try_get(3)?;
         if !held {
             return Ok(LeaseRow {
-                epoch,
+                granted,
                 token,
                 held: None,
             });
@@ -52,16 +53,16 @@ impl Turn<'_> {
                 .map_err(|error| self.damaged_lease(error.to_string()))
         };
         let view = LeaseView {
-            epoch,
-            holder: serde_json::from_str(row.try_get(3)?)
+            epoch: number(row.try_get(1)?),
+            holder: serde_json::from_str(row.try_get(4)?)
                 .map_err(|error| self.damaged_lease(error.to_string()))?,
-            since: time(row.try_get(4)?)?,
-            renewed: time(row.try_get(5)?)?,
-            beat: number(row.try_get(6)?),
-            length: Duration::from_millis(number(row.try_get(7)?)),
+            since: time(row.try_get(5)?)?,
+            renewed: time(row.try_get(6)?)?,
+            beat: number(row.try_get(7)?),
+            length: Duration::from_millis(number(row.try_get(8)?)),
         };
         Ok(LeaseRow {
-            epoch,
+            granted,
             token,
             held: Some(view),
         })
@@ -92,13 +93,28 @@ impl Turn<'_> {
         Ok(head)
     }
 
-    /// Makes the row of a new log.
-    pub(super) async fn put_first_lease(&self) -> Result<(), Trouble> {
+    /// Makes the row of a new log, of which epochs up to one were granted elsewhere.
+    pub(super) async fn put_first_lease(&self, granted: u64) -> Result<(), Trouble> {
         let log = self.log;
         self.execute(
-            "INSERT INTO {s}.leases (log, epoch, held, token, holder, since, renewed, beat, length_ms)
-             VALUES ({log}, 0, false, '', '', '', '', 0, 0)",
-            &[(&log.project, Type::TEXT), (&log.stack, Type::TEXT)],
+            "INSERT INTO {s}.leases (log, granted, epoch, held, token, holder, since, renewed, beat, length_ms)
+             VALUES ({log}, $3, 0, false, '', '', '', '', 0, 0)",
+            &[
+                (&log.project, Type::TEXT),
+                (&log.stack, Type::TEXT),
+                (&column(granted), Type::INT8),
+            ],
+            0,
+        )
+        .await
+        .map(drop)
+    }
+
+    /// Sees to it that only epochs above one are granted from now on. A lease that is held stays so.
+    pub(super) async fn grant_above(&self, log: &LogRow, granted: u64) -> Result<(), Trouble> {
+        self.execute(
+            "UPDATE {s}.leases SET granted = greatest(granted, $2) WHERE log = $1",
+            &[(&log.id, Type::INT8), (&column(granted), Type::INT8)],
             0,
         )
         .await
@@ -116,11 +132,11 @@ impl Turn<'_> {
         {
             return Err(StoreError::Locked(Box::new(view)).into());
         }
-        let epoch = row.epoch.max(head.epoch) + 1;
+        let epoch = row.granted.max(head.epoch) + 1;
         let holder =
             serde_json::to_string(&request.holder).expect("a holder has only text keys and whole numbers");
         let at = request.at.to_string();
-        let text = "UPDATE {s}.leases SET epoch = $2, held = true, token = $3, holder = $4, since = $5, renewed = $5,
+        let text = "UPDATE {s}.leases SET granted = $2, epoch = $2, held = true, token = $3, holder = $4, since = $5, renewed = $5,
              beat = 0, length_ms = $6 WHERE log = $1";
         let (id, length) = (head.id, milliseconds(request.length));
         let epoch_column = column(epoch);
@@ -252,7 +268,11 @@ impl Session {
             Err(Failed::Surely(error)) => Err(error),
             // What is there tells whether it was done: the transaction had the row, so once we do, it has ended.
             Err(Failed::Perhaps(error)) => match self.settled_lease().await {
-                Ok(row) if row.token == token && row.held.is_some() => Ok(LeaseGrant { epoch: row.epoch }),
+                Ok(LeaseRow {
+                    held: Some(view),
+                    token: now,
+                    ..
+                }) if now == token => Ok(LeaseGrant { epoch: view.epoch }),
                 _ => Err(error),
             },
         }

@@ -6,12 +6,12 @@ use std::collections::BTreeSet;
 use futures_util::future::{join, join4};
 use gabion_engine::address::Uid;
 use gabion_engine::state::chain::{self, ChainedEvent};
-use gabion_engine::state::store::{AppendRequest, CreateRequest, Loaded};
+use gabion_engine::state::store::{AdoptRequest, AppendRequest, CreateRequest, Loaded};
 use gabion_engine::state::{Head, State, StoreError};
 
+use crate::postgres::change::{Change, Known};
 use crate::postgres::error::Trouble;
 use crate::postgres::layout;
-use crate::postgres::rows::{Change, Known};
 use crate::postgres::session::{Failed, Session, Tables, Turn};
 
 /// How many events are folded or sealed at a time.
@@ -49,9 +49,46 @@ impl Turn<'_> {
             }
             .into());
         }
-        self.put_first_lease().await?;
+        self.put_first_lease(0).await?;
         self.commit().await?;
         Ok(change.head)
+    }
+
+    async fn adopt(&self, request: &AdoptRequest) -> Result<(), Trouble> {
+        let AdoptRequest { log, over } = request;
+        let locked = match over {
+            Some(epoch) => Some(self.begin_holding(*epoch).await?),
+            None => {
+                self.begin().await?;
+                layout::make(self.client(), self.place()).await?;
+                None
+            }
+        };
+        let all = log.state().records().map(|record| record.uid).collect();
+        let change = Change::new(self, None, log.state().clone(), log.events(), &all)?;
+        let row = match locked {
+            Some(row) => {
+                self.replace_log(&row, &change).await?;
+                // Last, because it keeps heartbeats waiting.
+                self.grant_above(&row, log.epoch()).await?;
+                row
+            }
+            None => {
+                if !self.put_log(&change).await? {
+                    return Err(StoreError::Exists {
+                        location: self.place().location.clone(),
+                    }
+                    .into());
+                }
+                self.put_first_lease(log.epoch()).await?;
+                self.head().await?
+            }
+        };
+        if log.base().serial > 0 {
+            self.put_base(&change.head.lineage.to_string(), row.id, log.base())
+                .await?;
+        }
+        self.commit().await
     }
 
     /// Appends in two round trips: one locks the log and looks at it, the other writes and commits.
@@ -133,6 +170,22 @@ impl Session {
             })
             .await;
         Ok(created?)
+    }
+
+    /// Takes over a copy of another log, in one transaction.
+    pub(super) async fn adopt(&mut self, request: AdoptRequest) -> Result<Head, StoreError> {
+        let tables = match request.over {
+            Some(_) => Tables::Needed,
+            None => Tables::Made,
+        };
+        self.known = None;
+        let adopted = self
+            .transact("taking over a log", tables, async |turn| {
+                turn.adopt(&request).await
+            })
+            .await;
+        adopted?;
+        Ok(request.log.head().clone())
     }
 
     pub(super) async fn load(&mut self) -> Result<Loaded, StoreError> {
@@ -265,7 +318,7 @@ impl Session {
                     turn.end().await?;
                     return Ok(0);
                 }
-                turn.put_base(&row, &base).await?;
+                turn.put_base(&row.lineage, row.id, &base).await?;
                 turn.commit().await?;
                 Ok(base.serial - now)
             })

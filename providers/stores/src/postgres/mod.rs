@@ -1,5 +1,6 @@
 //! State in a PostgreSQL database.
 
+mod change;
 mod connect;
 mod error;
 mod layout;
@@ -13,6 +14,7 @@ mod settings;
 mod store;
 mod tls;
 mod url;
+mod writes;
 
 pub use settings::{DEFAULT_SCHEMA, PostgresSettings};
 pub use store::{OpenOptions, PostgresStore};

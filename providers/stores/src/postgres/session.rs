@@ -19,10 +19,10 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
+use crate::postgres::change::Known;
 use crate::postgres::connect::{Connection, Limits, Target};
 use crate::postgres::error::{Place, Trouble};
 use crate::postgres::layout::{self, Layout};
-use crate::postgres::rows::Known;
 
 /// How often something is tried whose connection broke before its outcome could be in doubt.
 const ATTEMPTS: u32 = 3;

@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use gabion_engine::state::chain::ChainedEvent;
 use gabion_engine::state::envelope::Envelope;
 use gabion_engine::state::store::{
-    AppendRequest, CreateRequest, LeaseGrant, LeaseRequest, LeaseView, Loaded,
+    AdoptRequest, AppendRequest, CreateRequest, LeaseGrant, LeaseRequest, LeaseView, Loaded,
 };
 use gabion_engine::state::{Head, State, StateStore, StoreError};
 use jiff::Timestamp;
@@ -180,6 +180,10 @@ impl StateStore for PostgresStore {
         self.log
             .run(move |session| session.reseal(epoch).boxed_local())
             .await
+    }
+
+    async fn adopt(&self, request: AdoptRequest) -> Result<Head, StoreError> {
+        self.log.run(|session| session.adopt(request).boxed_local()).await
     }
 
     async fn take_lease(&self, request: LeaseRequest) -> Result<LeaseGrant, StoreError> {

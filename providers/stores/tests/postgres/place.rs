@@ -15,9 +15,10 @@ use gabion_testing::store_conformance::StorePlace;
 pub(crate) struct Place {
     pub(crate) url: String,
     pub(crate) schema: String,
+    pub(crate) project: String,
     pub(crate) envelope: Envelope,
     /// Kept running as long as anybody uses it.
-    pub(crate) _server: Option<Arc<Server>>,
+    server: Option<Arc<Server>>,
 }
 
 impl Place {
@@ -25,7 +26,7 @@ impl Place {
     pub(crate) fn new() -> Self {
         let (url, server) = shared();
         Self {
-            _server: server,
+            server,
             ..Self::at(url)
         }
     }
@@ -38,8 +39,21 @@ impl Place {
         Self {
             url: url.into(),
             schema: format!("t{nanoseconds}_{}_{count}", std::process::id()),
+            project: "tests".to_owned(),
             envelope: Envelope::plain(),
-            _server: None,
+            server: None,
+        }
+    }
+
+    /// Makes a place for another project in the same tables.
+    pub(crate) fn beside(&self) -> Self {
+        let other = Self::at(&self.url);
+        Self {
+            project: other.schema,
+            schema: self.schema.clone(),
+            envelope: self.envelope.clone(),
+            server: self.server.clone(),
+            ..other
         }
     }
 
@@ -49,7 +63,15 @@ impl Place {
 
     /// Opens the place through another URL.
     pub(crate) fn store_at(&self, url: &str) -> PostgresStore {
-        open(url, &self.schema, self.envelope.clone(), &|_| None).expect("the URL names a user")
+        let settings = settings(url, &self.schema);
+        let options = OpenOptions {
+            environment: &|_| None,
+            directory: Path::new("/"),
+            project: &self.project,
+            stack: "",
+            envelope: self.envelope.clone(),
+        };
+        PostgresStore::open(&settings, options).expect("the URL names a user")
     }
 
     /// Runs statements as an administrator; `{s}` is the schema.
@@ -73,25 +95,10 @@ impl StorePlace for Place {
     }
 }
 
-pub(crate) fn open(
-    url: &str,
-    schema: &str,
-    envelope: Envelope,
-    environment: &dyn Fn(&str) -> Option<String>,
-) -> Result<PostgresStore, gabion_engine::state::StoreError> {
-    let settings = PostgresSettings::from_url(url)
+pub(crate) fn settings(url: &str, schema: &str) -> PostgresSettings {
+    PostgresSettings::from_url(url)
         .and_then(|settings| settings.with_schema(schema).map_err(str::to_owned))
-        .expect("tests use well-formed settings");
-    PostgresStore::open(
-        &settings,
-        OpenOptions {
-            environment,
-            directory: Path::new("/"),
-            project: "tests",
-            stack: "",
-            envelope,
-        },
-    )
+        .expect("tests use well-formed settings")
 }
 
 /// Returns the server's programs.
