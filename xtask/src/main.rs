@@ -17,6 +17,7 @@ mod ci;
 mod engine_tests;
 mod http;
 mod kill_loop;
+mod moto;
 mod process;
 mod python;
 mod quickstart;

@@ -1,7 +1,9 @@
 //! `cargo xtask test`: installs what the tests need, then runs all of them.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::moto::Moto;
 use crate::{Failure, process, python};
 
 /// Longer than the slowest machine should need, builds included.
@@ -9,6 +11,14 @@ const LIMIT: Duration = Duration::from_secs(60 * 60);
 
 /// Where the tests find and keep the router packages, apart from the user's own cache.
 const PACKAGES: &str = "GABION_TEST_PACKAGES";
+
+/// The URL of an S3 server that tests may make buckets in; one is started when it is not set.
+const S3: &str = "GABION_TEST_S3";
+
+/// Returns the directory that packages for tests are installed in.
+pub(crate) fn packages() -> PathBuf {
+    std::env::var_os(PACKAGES).map_or_else(|| crate::target().join("test-packages"), PathBuf::from)
+}
 
 /// Runs the tests; `arguments` go to `cargo test`.
 pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
@@ -19,8 +29,14 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
         tests.arg("--workspace");
     }
     tests.args(arguments);
-    if std::env::var_os(PACKAGES).is_none() {
-        tests.env(PACKAGES, crate::target().join("test-packages"));
+    tests.env(PACKAGES, packages());
+    // It ends when this function does.
+    let s3 = match std::env::var_os(S3) {
+        Some(_) => None,
+        None => Some(Moto::start(&packages())?),
+    };
+    if let Some(s3) = &s3 {
+        tests.env(S3, s3.endpoint());
     }
     process::run_bounded(&mut tests, LIMIT)
 }

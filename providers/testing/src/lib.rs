@@ -3,6 +3,7 @@
 
 pub mod conformance;
 pub mod fake;
+pub mod objects;
 pub mod postgres;
 pub mod store_adopt;
 pub mod store_conformance;

@@ -1,0 +1,182 @@
+//! The S3 server that tests of the object store use: moto, pinned, on loopback, in memory.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::Failure;
+use crate::process;
+
+/// What is installed: moto's S3 part and what its server needs, each file by its hash.
+const LOCK: &str = include_str!("packages/moto-5.2.5.txt");
+
+const NAME: &str = "moto-5.2.5";
+
+/// How long the server may take until it answers.
+const START: Duration = Duration::from_secs(60);
+
+/// Serves on a free port until its standard input ends: also when whoever started it is killed.
+const SERVE: &str = "\
+import os, sys, threading
+def watch():
+    sys.stdin.buffer.read()
+    os._exit(0)
+threading.Thread(target=watch, daemon=True).start()
+from moto.server import main
+main(['-H', '127.0.0.1', '-p', '0'])
+";
+
+/// A running server, which ends when this is dropped.
+pub(crate) struct Moto {
+    child: Child,
+    _lifeline: Option<ChildStdin>,
+    directory: PathBuf,
+    endpoint: String,
+}
+
+impl Moto {
+    /// Starts a server, installing it below `packages` first when it is not there.
+    pub(crate) fn start(packages: &Path) -> Result<Self, Failure> {
+        let python = ensure(packages)?.join("bin").join("python");
+        let directory = crate::target()
+            .join("tmp")
+            .join(format!("moto-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).map_err(|error| at(&directory, &error))?;
+        let log = directory.join("log");
+        let output = File::create(&log).map_err(|error| at(&log, &error))?;
+        let errors = output.try_clone().map_err(|error| at(&log, &error))?;
+        let mut command = Command::new(python);
+        command
+            .args(["-I", "-u", "-c", SERVE])
+            .current_dir(&directory)
+            .stdin(Stdio::piped())
+            .stdout(output)
+            .stderr(errors);
+        let mut child = command
+            .spawn()
+            .map_err(|error| format!("cannot start `{}`: {error}", process::shown(&command)))?;
+        let mut moto = Self {
+            _lifeline: child.stdin.take(),
+            child,
+            directory,
+            endpoint: String::new(),
+        };
+        moto.endpoint = moto.wait_for_endpoint(&log)?;
+        Ok(moto)
+    }
+
+    /// Returns the server's URL.
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    fn wait_for_endpoint(&mut self, log: &Path) -> Result<String, Failure> {
+        let deadline = Instant::now() + START;
+        loop {
+            let said = std::fs::read_to_string(log).map_err(|error| at(log, &error))?;
+            if let Some(endpoint) = endpoint(&said) {
+                return Ok(endpoint);
+            }
+            let ended = self
+                .child
+                .try_wait()
+                .map_err(|error| format!("waiting failed: {error}"))?;
+            if ended.is_some() || Instant::now() >= deadline {
+                return Err(format!("the S3 server for tests did not start:\n{said}"));
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        // It may be gone already, which is what is wanted.
+        self.child.kill().ok();
+        self.child.wait().ok();
+        std::fs::remove_dir_all(&self.directory).ok();
+    }
+}
+
+/// Finds where the server says that it listens.
+fn endpoint(said: &str) -> Option<String> {
+    let (_, rest) = said.split_once("Running on http://127.0.0.1:")?;
+    let (port, _) = rest.split_once(|next: char| !next.is_ascii_digit())?;
+    Some(format!("http://127.0.0.1:{port}"))
+}
+
+/// Returns the environment that the server is in, making it first when it is not there whole.
+fn ensure(packages: &Path) -> Result<PathBuf, Failure> {
+    let path = packages.join(NAME);
+    if is_complete(&path) {
+        return Ok(path);
+    }
+    eprintln!("installing {NAME}, the S3 server for tests");
+    std::fs::create_dir_all(packages).map_err(|error| at(packages, &error))?;
+    let attempt = packages.join(format!("{NAME}.{}", std::process::id()));
+    let made = install(&attempt).and_then(|()| {
+        if path.exists() && !is_complete(&path) {
+            std::fs::remove_dir_all(&path).map_err(|error| at(&path, &error))?;
+        }
+        std::fs::rename(&attempt, &path)
+            .or_else(|error| match is_complete(&path) {
+                // Somebody else was first.
+                true => Ok(()),
+                false => Err(error),
+            })
+            .map_err(|error| at(&path, &error))
+    });
+    if attempt.exists() {
+        std::fs::remove_dir_all(&attempt).map_err(|error| at(&attempt, &error))?;
+    }
+    made.map(|()| path)
+}
+
+fn install(path: &Path) -> Result<(), Failure> {
+    process::run(Command::new("python3").args(["-I", "-m", "venv"]).arg(path))?;
+    let requirements = path.join("wanted.txt");
+    std::fs::write(&requirements, LOCK).map_err(|error| at(&requirements, &error))?;
+    let mut pip = Command::new(path.join("bin").join("python"));
+    pip.args(["-I", "-m", "pip", "install", "--quiet", "--only-binary", ":all:"]);
+    pip.args([
+        "--require-hashes",
+        "--no-deps",
+        "--no-input",
+        "--disable-pip-version-check",
+        "--progress-bar=off",
+        "-r",
+    ]);
+    process::run(pip.arg(&requirements))?;
+    // It comes last: an environment that has it is whole.
+    let installed = path.join("requirements.txt");
+    std::fs::rename(&requirements, &installed).map_err(|error| at(&installed, &error))
+}
+
+fn is_complete(path: &Path) -> bool {
+    std::fs::read_to_string(path.join("requirements.txt")).is_ok_and(|installed| installed == LOCK)
+}
+
+fn at(path: &Path, error: &std::io::Error) -> Failure {
+    format!("{}: {error}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lock_pins_the_server_and_hashes_every_file() {
+        assert!(LOCK.contains(&NAME.replace('-', "==")));
+        let requirements = LOCK.lines().filter(|line| line.contains("==")).count();
+        assert!(LOCK.matches("--hash=sha256:").count() >= requirements);
+    }
+
+    #[test]
+    fn endpoint_is_read_off_what_the_server_says() {
+        let said = "WARNING: …\n * Running on http://127.0.0.1:36613\nPress CTRL+C to quit";
+        assert_eq!(endpoint(said).as_deref(), Some("http://127.0.0.1:36613"));
+        assert_eq!(endpoint(" * Running on http://127.0.0.1:36"), None);
+    }
+}
