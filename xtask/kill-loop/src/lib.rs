@@ -6,6 +6,7 @@
 //! | module | what it owns |
 //! | --- | --- |
 //! | [`cloud`] | the fake cloud's process |
+//! | [`gate`] | stopping gabion between its checks and a call |
 //! | [`run`] | one run of gabion, bounded in time: awaited, killed, stopped, interrupted |
 //! | [`project`] | a project of a user of its own, and an end that leaves nothing running |
 //! | [`store`] | where a project's state is kept, as `gabion.yml` says it |
@@ -20,6 +21,7 @@ pub mod check;
 pub mod cloud;
 pub mod contention;
 pub mod figures;
+pub mod gate;
 pub mod kill;
 pub mod project;
 pub mod rounds;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use gabion_host::process::{ProcessIdentity, ProcessStat};
@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::Failure;
 use crate::cloud::{Cloud, SOCKET, lively};
+use crate::gate::GATE;
 use crate::run::{Files, Run, Said};
 use crate::store::{Store, StoreKind};
 
@@ -102,7 +103,7 @@ impl Project {
             runs: std::cell::Cell::new(0),
             root: Some(root),
         };
-        project.write("gabion.yml", &project.store.settings_file("kills", ""))?;
+        project.set_state("")?;
         Ok(project)
     }
 
@@ -141,7 +142,8 @@ impl Project {
             .env("HOME", &self.home)
             .env("USER", "ada")
             .env("COLUMNS", "100")
-            .env(SOCKET, self.cloud.socket());
+            .env(SOCKET, self.cloud.socket())
+            .env(GATE, self.gate());
         for (name, directory) in [
             ("XDG_CONFIG_HOME", "config"),
             ("XDG_STATE_HOME", "state"),
@@ -153,6 +155,38 @@ impl Project {
         let variables = self.store.variables().iter();
         command.envs(variables.map(|(name, value)| (name, value)));
         command
+    }
+
+    /// Returns where a gate's file is; see [`gate`](crate::gate).
+    fn gate(&self) -> PathBuf {
+        self.root().join("gate")
+    }
+
+    /// Makes the next call of this name stop its process, as in `create fake_machine`.
+    ///
+    /// # Errors
+    /// When the gate cannot be written.
+    pub fn close_gate(&self, call: &str) -> Result<(), Failure> {
+        fs::write(self.gate(), call).map_err(|error| error.to_string())
+    }
+
+    /// Waits until a run stands still at the gate.
+    ///
+    /// # Errors
+    /// When it ends or goes on instead.
+    pub fn at_gate(&self, run: &mut Run) -> Result<(), Failure> {
+        let gate = self.gate();
+        run.until("it stands still at the gate", |run| {
+            !gate.exists() && run.stands_still()
+        })
+    }
+
+    /// Sets what the project's state is, beside its store: lines such as `lease: 10s`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn set_state(&self, more: &str) -> Result<(), Failure> {
+        self.write("gabion.yml", &self.store.settings_file("kills", more))
     }
 
     /// Starts a command that nobody answers.
@@ -167,6 +201,30 @@ impl Project {
         }
         Run::deaf(&mut command);
         Run::start(command, files)
+    }
+
+    /// Starts a command on a terminal of its own, where somebody may type.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_on_terminal(&self, arguments: &[&str]) -> Result<Run, Failure> {
+        // Python is there wherever the tests run, and its standard library has a pseudo-terminal.
+        const ON_TERMINAL: &str =
+            "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
+        let gabion = self.command(&[]);
+        let mut command = Command::new("python3");
+        command
+            .args(["-c", ON_TERMINAL])
+            .arg(&self.programs.gabion)
+            .args(arguments)
+            .current_dir(&self.directory)
+            .env_clear()
+            .env("TERM", "xterm")
+            .stdin(Stdio::piped());
+        for (name, value) in gabion.get_envs() {
+            command.envs(value.map(|value| (name, value)));
+        }
+        Run::start(command, self.files())
     }
 
     /// Returns where the next run's outputs go.

@@ -108,6 +108,7 @@ fn run_session(
             return Ok(());
         }
     }
+    let before = figures.violations();
     let killed = kill_once(&project, &["destroy", "-y"], &mut random, *usual)?;
     count(&killed.phase, false, figures);
     if let Err(failure) = project.run(&["destroy", "-y"])?.exits(0) {
@@ -119,7 +120,7 @@ fn run_session(
         figures.left += left.len() as u64;
         tell(&format!("left after the destroy: {}", left.join(", ")));
     }
-    if figures.violations() > 0 {
+    if figures.violations() > before {
         tell(&format!("everything is in {}", project.keep().display()));
     }
     Ok(())

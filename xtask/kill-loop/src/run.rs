@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -146,6 +147,26 @@ impl Run {
         events(&self.files.events)
     }
 
+    /// Returns whether it takes care of interrupts itself by now.
+    pub fn hears_interrupts(&self) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        caught.is_some_and(|mask| mask & (1 << (Signal::SIGINT as u32 - 1)) != 0)
+    }
+
+    /// Types something at its terminal.
+    ///
+    /// # Errors
+    /// When it has none, or nobody reads there any more.
+    pub fn types(&mut self, text: &[u8]) -> Result<(), Failure> {
+        let terminal = self.child.stdin.as_mut().ok_or("it has no terminal")?;
+        terminal
+            .write_all(text)
+            .and_then(|()| terminal.flush())
+            .map_err(|error| error.to_string())
+    }
+
     /// Returns how many events it told of so far.
     pub fn event_count(&self) -> u64 {
         let text = fs::read(&self.files.events).unwrap_or_default();
@@ -172,10 +193,12 @@ impl Run {
     /// When it does not.
     pub fn stop(&self) -> Result<(), Failure> {
         self.signal(Signal::SIGSTOP)?;
-        let pid = self.pid();
-        until("the process stands still", || {
-            ProcessStat::read(pid).is_some_and(|stat| stat.state == 'T')
-        })
+        until("the process stands still", || self.stands_still())
+    }
+
+    /// Returns whether it is stopped.
+    pub fn stands_still(&self) -> bool {
+        ProcessStat::read(self.pid()).is_some_and(|stat| stat.state == 'T')
     }
 
     /// Lets it go on.

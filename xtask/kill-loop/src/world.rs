@@ -250,7 +250,8 @@ impl Object {
             Kind::Address => {
                 // The cloud lets no two addresses have one name, the old one beside its replacement included.
                 set("name", &format!("address-{number}-v{version}"));
-                set("ip", &format!("198.51.{}.{}", number % 250, version % 250));
+                // No two of them have one address, whatever their numbers and versions.
+                set("ip", &format!("10.{}.{}.{version}", number / 250, number % 250));
                 if let Some(machine) = machine {
                     set("machine", &machine);
                 }

@@ -33,6 +33,7 @@ pub(crate) async fn create(
     request: CreateRequest,
     call: &Call,
 ) -> Result<ObjectState, ProviderError> {
+    admit(config, call).await?;
     let recorded = RecordedObject {
         uid: call.uid,
         address: request.address,
@@ -53,6 +54,7 @@ pub(crate) async fn update(
     request: UpdateRequest,
     call: &Call,
 ) -> Result<ObjectState, ProviderError> {
+    admit(config, call).await?;
     let recorded = RecordedObject {
         inputs: request.inputs,
         ..request.object
@@ -69,6 +71,7 @@ pub(crate) async fn delete(
     request: DeleteRequest,
     call: &Call,
 ) -> Result<(), ProviderError> {
+    admit(config, call).await?;
     let directory = actual::directory(config, &request.object).map_err(|error| error::unit(&error))?;
     call.phase("stop");
     let recorded = request.object.inputs.clone();
@@ -105,6 +108,15 @@ pub(crate) fn observe(config: &HostConfig, request: &ObserveRequest) -> Observat
             reason: error.to_string(),
         },
     }
+}
+
+/// Refuses the call of a run whose lease was taken over, when a later run has changed this machine since.
+async fn admit(config: &HostConfig, call: &Call) -> Result<(), ProviderError> {
+    let (root, fence) = (config.data_root.clone(), fence(call));
+    tokio::task::spawn_blocking(move || unit::admit_on_machine(&root, &fence))
+        .await
+        .map_err(|_| error::interrupted("the unit had not been touched"))?
+        .map_err(|problem| error::unit(&problem).with_effect(Effect::None))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -13,6 +13,8 @@
 //!   mark.json     who runs, written by that very process just before it becomes the program
 //!   exit.json     how the program ended, if the process that started it was there to see
 //!   log/          current.log, and rotated ones: 1.log is the youngest
+//! <data_root>/fences/<lineage>.json
+//!                 the newest lease epoch of a project that changed any unit here; older ones make none
 //! ```
 //!
 //! A unit that is removed is stopped first, then its directory is moved to `.leaving-<uid>`, where nobody can start it any more; only when nothing runs in it there are its ports released and its files deleted.
@@ -25,6 +27,7 @@ mod error;
 mod fence;
 mod launch;
 mod log;
+mod machine_fence;
 mod mark;
 mod placeholder;
 mod record;
@@ -38,6 +41,7 @@ pub use error::UnitError;
 pub use fence::Fence;
 pub use launch::{Launched, StartRequest, start};
 pub use log::{LogFollower, LogPosition, follow, rotate_if_larger, tail};
+pub(crate) use machine_fence::admit_on_machine;
 pub use mark::Mark;
 pub use placeholder::{PlaceholderError, Substitution};
 pub use record::{LaunchRecord, digest};

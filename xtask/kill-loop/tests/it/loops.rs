@@ -1,16 +1,10 @@
 //! Short versions of the kill loop and of runs that meet; `cargo xtask kill-loop` has the long ones.
 
 use gabion_kill_loop::contention;
-use gabion_kill_loop::project::Programs;
 use gabion_kill_loop::rounds::{self, Plan};
 use gabion_kill_loop::store::StoreKind;
 
-pub(crate) fn programs() -> Programs {
-    Programs {
-        gabion: env!("CARGO_BIN_EXE_gabion-over-fake-cloud").into(),
-        driver: env!("CARGO_BIN_EXE_gabion-kill-loop").into(),
-    }
-}
+use crate::harness::programs;
 
 fn plan(store: StoreKind, rounds: u64) -> Plan {
     Plan {

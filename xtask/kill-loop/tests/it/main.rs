@@ -2,4 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
+mod harness;
+mod interrupt;
+mod lease;
 mod loops;

@@ -1,0 +1,98 @@
+//! What the tests begin with.
+
+use std::path::PathBuf;
+
+use gabion_kill_loop::Failure;
+use gabion_kill_loop::cloud::lively;
+use gabion_kill_loop::project::{Programs, Project};
+use gabion_kill_loop::store::StoreKind;
+use gabion_testing::fake::api::{Described, Settings};
+
+/// How a test ends.
+pub(crate) type Ends = Result<(), Failure>;
+
+pub(crate) fn programs() -> Programs {
+    Programs {
+        gabion: env!("CARGO_BIN_EXE_gabion-over-fake-cloud").into(),
+        driver: env!("CARGO_BIN_EXE_gabion-kill-loop").into(),
+    }
+}
+
+/// Makes a project on SQLite with these documents, whose cloud is quick and consistent.
+pub(crate) fn project(documents: &str) -> Result<Project, Failure> {
+    let project = Project::new(&programs(), StoreKind::Sqlite, 1)?;
+    project.cloud.configure(Settings {
+        consistency: std::time::Duration::ZERO,
+        ..lively()
+    })?;
+    project.write("main.gabion.yml", documents)?;
+    Ok(project)
+}
+
+/// One machine of the cloud.
+pub(crate) fn machine(name: &str, more: &str) -> String {
+    format!(
+        "type: resource\nkind: fake_machine\nname: {name}\nproperties: {{name: {name}, image: one{more}}}\n"
+    )
+}
+
+/// Something that is made after something else.
+pub(crate) fn after(name: &str, of: &str) -> String {
+    format!("type: resource\nkind: gabion_data\nname: {name}\nproperties: {{input: '${{{{ {of}.id }}}}'}}\n")
+}
+
+/// Returns the machines of the cloud.
+pub(crate) fn machines(project: &Project) -> Result<Vec<Described>, Failure> {
+    let mut objects = project.cloud.dump()?.objects;
+    objects.retain(|object| object.resource_type == "fake_machine");
+    Ok(objects)
+}
+
+/// Checks that an apply succeeds, and that nothing is left to do after it.
+pub(crate) fn settles(project: &Project) -> Ends {
+    project.run(&["apply", "-y"])?.exits(0)?;
+    empty(project)
+}
+
+/// Checks that nothing is left to do.
+pub(crate) fn empty(project: &Project) -> Ends {
+    project.run(&["plan", "--detailed-exitcode"])?.exits(0)?;
+    project.run(&["state", "verify"])?.exits(0)?;
+    Ok(())
+}
+
+/// Returns the serial of the state.
+pub(crate) fn serial(project: &Project) -> Result<u64, Failure> {
+    let list = project
+        .run(&["state", "list", "--format", "json"])?
+        .exits(0)?
+        .json()?;
+    list["serial"].as_u64().ok_or_else(|| "no serial".to_owned())
+}
+
+/// Returns the database of a project on SQLite.
+pub(crate) fn database(project: &Project) -> PathBuf {
+    project.directory().join(".gabion/state.db")
+}
+
+/// SQLite's write lock, held by this test's process as by one that was stopped within a commit.
+pub(crate) struct WriteLock(rusqlite::Connection);
+
+impl WriteLock {
+    pub(crate) fn take(project: &Project) -> Result<Self, Failure> {
+        let text = |error: rusqlite::Error| error.to_string();
+        let connection = rusqlite::Connection::open(database(project)).map_err(text)?;
+        connection
+            .busy_timeout(std::time::Duration::from_secs(30))
+            .and_then(|()| connection.execute_batch("BEGIN IMMEDIATE"))
+            .map_err(text)?;
+        Ok(Self(connection))
+    }
+}
+
+impl Drop for WriteLock {
+    fn drop(&mut self) {
+        // Closing the connection would do it too.
+        drop(self.0.execute_batch("ROLLBACK"));
+    }
+}
