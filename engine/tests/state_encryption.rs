@@ -172,7 +172,7 @@ async fn a_reader_of_an_earlier_state_is_waited_for_and_the_rest_done_later() {
     reading
         .query_row("SELECT count(*) FROM events", [], |row| row.get::<_, u64>(0))
         .unwrap();
-    let store = place.open(&sealing(1));
+    let store = place.open(&sealing(1)).patient_for(Duration::from_millis(50));
     let busy = store.reseal(epoch).await;
     assert!(matches!(busy, Err(StoreError::Busy { .. })), "{busy:?}");
     drop(reading);

@@ -145,7 +145,7 @@ impl HeadError {
             Self::Unreadable { .. } | Self::Write { .. } => return None,
         };
         Some(format!(
-            "restore the state from a copy; only if what is lost does not matter, remove {}",
+            "restore the state from a copy; without one, find its objects again by their tags:\n    gabion state rebuild\nonly if what is lost does not matter, remove {}",
             path.display()
         ))
     }

@@ -354,7 +354,9 @@ impl StoreError {
             Self::LostLease { .. } | Self::Moved { .. } => {
                 "what was sent is found out by the next run:\n    gabion apply".to_owned()
             }
-            Self::Unreadable { .. } => "restore it from a copy; what is there is left as it is".to_owned(),
+            Self::Unreadable { .. } => {
+                "restore it from a copy; without one, find the objects again by their tags:\n    gabion state rebuild".to_owned()
+            }
             Self::MissingKey { key, .. } => format!(
                 "say in gabion.yml where the key {key} is: as `key` below `state: encryption:`, or among `previous` if another one encrypts by now"
             ),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::statfs::{NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, Error, ErrorCode, OpenFlags, ffi};
 
 use crate::state::envelope::Envelope;
 use crate::state::sqlite::layout;
@@ -17,8 +17,8 @@ use crate::state::store::StoreError;
 /// Marks the database as gabion's, in its header: `gabn`.
 const APPLICATION_ID: i32 = 0x6761_626e;
 
-/// How long a commit waits for another process's.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a commit waits for another process's, unless it is told otherwise.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where a database is.
 #[derive(Debug, Clone)]
@@ -26,11 +26,28 @@ pub(super) struct DatabaseFile {
     pub(super) path: PathBuf,
     /// What its content is encrypted with.
     pub(super) envelope: Envelope,
+    /// How long a commit waits for another process's.
+    pub(super) patience: Duration,
 }
 
 /// Which file a connection has open: its device and inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileIdentity(u64, u64);
+
+/// Returns whether a failure comes from what is in the file, and not from how it is reached.
+fn is_damage(failure: &ffi::Error) -> bool {
+    match failure.code {
+        ErrorCode::DatabaseCorrupt
+        | ErrorCode::NotADatabase
+        | ErrorCode::ConstraintViolation
+        | ErrorCode::TypeMismatch
+        | ErrorCode::TooBig
+        // A table or a column is missing.
+        | ErrorCode::Unknown => true,
+        ErrorCode::SystemIoFailure => failure.extended_code == ffi::SQLITE_IOERR_SHORT_READ,
+        _ => false,
+    }
+}
 
 impl DatabaseFile {
     pub(super) fn location(&self) -> String {
@@ -47,24 +64,34 @@ impl DatabaseFile {
 
     /// Words what SQLite says.
     pub(super) fn error(&self, what: &str, error: rusqlite::Error) -> StoreError {
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => self.unreadable(
-                "the database file",
-                format!("{error}; it is damaged, and what it holds cannot be trusted"),
-            ),
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy {
-                location: self.location(),
-                what: format!(
-                    "{what} waited for another process's write for {} s",
-                    BUSY_TIMEOUT.as_secs()
-                ),
+        match &error {
+            Error::SqliteFailure(failure, _) => match failure.code {
+                ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::FileLockingProtocolFailed => StoreError::Busy {
+                    location: self.location(),
+                    what: format!(
+                        "{what} waited for another process's write for {:?}",
+                        self.patience
+                    ),
+                },
+                _ if is_damage(failure) => self.damaged(&error),
+                _ => StoreError::Io {
+                    location: self.location(),
+                    what: what.to_owned(),
+                    source: error.into(),
+                },
             },
-            _ => StoreError::Io {
-                location: self.location(),
-                what: what.to_owned(),
-                source: error.into(),
-            },
+            // What is there is not what its column holds.
+            _ => self.damaged(&error),
         }
+    }
+
+    fn damaged(&self, error: &Error) -> StoreError {
+        self.unreadable(
+            "the database file",
+            format!("{error}; it is damaged, and what it holds cannot be trusted"),
+        )
     }
 
     fn io(&self, what: &str) -> impl FnOnce(std::io::Error) -> StoreError {
@@ -106,6 +133,12 @@ impl DatabaseFile {
                 ),
             );
         }
+        if let Ok(target) = std::fs::read_link(&self.path) {
+            return self.unreadable(
+                "the database file",
+                format!("it is a symbolic link to {}, where nothing is", target.display()),
+            );
+        }
         StoreError::NotFound {
             location: self.location(),
         }
@@ -136,7 +169,7 @@ impl DatabaseFile {
 
     fn configure(&self, connection: &Connection) -> Result<(), StoreError> {
         let configured = connection
-            .busy_timeout(BUSY_TIMEOUT)
+            .busy_timeout(self.patience)
             .and_then(|()| connection.pragma_update(None, "synchronous", "FULL"));
         configured.map_err(|error| self.error("opening", error))
     }
@@ -211,6 +244,7 @@ impl DatabaseFile {
         let unfinished = DatabaseFile {
             path: self.beside(".new"),
             envelope: self.envelope.clone(),
+            patience: self.patience,
         };
         for suffix in ["", "-wal", "-shm", "-journal"] {
             match std::fs::remove_file(unfinished.beside(suffix)) {
@@ -263,7 +297,7 @@ impl DatabaseFile {
             .mode(0o600)
             .open(&path)
             .map_err(self.io("opening the lock file"))?;
-        let give_up = Instant::now() + BUSY_TIMEOUT;
+        let give_up = Instant::now() + self.patience;
         loop {
             match lock.try_lock() {
                 Ok(()) => return Ok(lock),

@@ -12,7 +12,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::state::chain::{self, ChainedEvent};
 use crate::state::envelope::Envelope;
 use crate::state::snapshot::{Head, State};
-use crate::state::sqlite::file::{DatabaseFile, FileIdentity};
+use crate::state::sqlite::file::{DatabaseFile, FileIdentity, PATIENCE};
 use crate::state::sqlite::layout;
 use crate::state::sqlite::lease::LeaseRow;
 use crate::state::sqlite::reseal::Progress;
@@ -56,6 +56,20 @@ impl SqliteStore {
             file: DatabaseFile {
                 path: path.into(),
                 envelope,
+                patience: PATIENCE,
+            },
+            writing: Arc::default(),
+            leasing: Arc::default(),
+        }
+    }
+
+    /// Returns the same store, which waits so long for a write of another process before it is busy.
+    #[must_use]
+    pub fn patient_for(self, patience: Duration) -> Self {
+        Self {
+            file: DatabaseFile {
+                patience,
+                ..self.file
             },
             writing: Arc::default(),
             leasing: Arc::default(),
