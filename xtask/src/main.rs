@@ -18,6 +18,8 @@ mod engine_tests;
 mod http;
 mod kill_loop;
 mod moto;
+mod packages;
+mod postgres;
 mod process;
 mod python;
 mod quickstart;

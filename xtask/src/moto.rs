@@ -6,8 +6,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::Failure;
-use crate::process;
+use crate::{Failure, packages, process};
 
 /// What is installed: moto's S3 part and what its server needs, each file by its hash.
 const LOCK: &str = include_str!("packages/moto-5.2.5.txt");
@@ -39,7 +38,7 @@ pub(crate) struct Moto {
 impl Moto {
     /// Starts a server, installing it below `packages` first when it is not there.
     pub(crate) fn start(packages: &Path) -> Result<Self, Failure> {
-        let python = ensure(packages)?.join("bin").join("python");
+        let python = packages::ensure(packages, NAME, LOCK)?.join("bin").join("python");
         let directory = crate::target()
             .join("tmp")
             .join(format!("moto-{}", std::process::id()));
@@ -105,57 +104,6 @@ fn endpoint(said: &str) -> Option<String> {
     let (_, rest) = said.split_once("Running on http://127.0.0.1:")?;
     let (port, _) = rest.split_once(|next: char| !next.is_ascii_digit())?;
     Some(format!("http://127.0.0.1:{port}"))
-}
-
-/// Returns the environment that the server is in, making it first when it is not there whole.
-fn ensure(packages: &Path) -> Result<PathBuf, Failure> {
-    let path = packages.join(NAME);
-    if is_complete(&path) {
-        return Ok(path);
-    }
-    eprintln!("installing {NAME}, the S3 server for tests");
-    std::fs::create_dir_all(packages).map_err(|error| at(packages, &error))?;
-    let attempt = packages.join(format!("{NAME}.{}", std::process::id()));
-    let made = install(&attempt).and_then(|()| {
-        if path.exists() && !is_complete(&path) {
-            std::fs::remove_dir_all(&path).map_err(|error| at(&path, &error))?;
-        }
-        std::fs::rename(&attempt, &path)
-            .or_else(|error| match is_complete(&path) {
-                // Somebody else was first.
-                true => Ok(()),
-                false => Err(error),
-            })
-            .map_err(|error| at(&path, &error))
-    });
-    if attempt.exists() {
-        std::fs::remove_dir_all(&attempt).map_err(|error| at(&attempt, &error))?;
-    }
-    made.map(|()| path)
-}
-
-fn install(path: &Path) -> Result<(), Failure> {
-    process::run(Command::new("python3").args(["-I", "-m", "venv"]).arg(path))?;
-    let requirements = path.join("wanted.txt");
-    std::fs::write(&requirements, LOCK).map_err(|error| at(&requirements, &error))?;
-    let mut pip = Command::new(path.join("bin").join("python"));
-    pip.args(["-I", "-m", "pip", "install", "--quiet", "--only-binary", ":all:"]);
-    pip.args([
-        "--require-hashes",
-        "--no-deps",
-        "--no-input",
-        "--disable-pip-version-check",
-        "--progress-bar=off",
-        "-r",
-    ]);
-    process::run(pip.arg(&requirements))?;
-    // It comes last: an environment that has it is whole.
-    let installed = path.join("requirements.txt");
-    std::fs::rename(&requirements, &installed).map_err(|error| at(&installed, &error))
-}
-
-fn is_complete(path: &Path) -> bool {
-    std::fs::read_to_string(path.join("requirements.txt")).is_ok_and(|installed| installed == LOCK)
 }
 
 fn at(path: &Path, error: &std::io::Error) -> Failure {

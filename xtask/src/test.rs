@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::moto::Moto;
+use crate::postgres::Postgres;
 use crate::{Failure, process, python};
 
 /// Longer than the slowest machine should need, builds included.
@@ -30,7 +31,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     }
     tests.args(arguments);
     tests.env(PACKAGES, packages());
-    // It ends when this function does.
+    // Both servers end when this function does.
+    let postgres = Postgres::start(&packages())?;
+    postgres.export(&mut tests);
     let s3 = match std::env::var_os(S3) {
         Some(_) => None,
         None => Some(Moto::start(&packages())?),

@@ -28,6 +28,8 @@ pub struct Server {
     port: u16,
     settings: Vec<(String, String)>,
     process: Option<Child>,
+    /// Stops the server when this process ends without doing so: its standard input ends then.
+    watcher: Option<Child>,
 }
 
 /// Who the server runs as when we are root: it refuses to be that.
@@ -71,6 +73,22 @@ pub fn find_binaries(given: Option<&Path>, search: Option<&str>) -> Option<PathB
     })
 }
 
+/// Returns a directory that the server's user can get at: `preferred`, or the system's temporary directory.
+///
+/// # Errors
+/// When it is not known who the server's user is.
+pub fn reachable(preferred: &Path) -> Result<PathBuf, String> {
+    let open = |part: &Path| match fs::metadata(part) {
+        Ok(metadata) => metadata.permissions().mode() & 0o001 != 0,
+        // What is not there yet is made open.
+        Err(_) => true,
+    };
+    Ok(match account()? {
+        Some(_) if !preferred.ancestors().all(open) => std::env::temp_dir(),
+        _ => preferred.to_owned(),
+    })
+}
+
 impl Server {
     /// Makes a data directory below `preferred`, or below the system's temporary directory where the server's user
     /// cannot get at that, and starts a server on it. `settings` go to its configuration.
@@ -80,10 +98,7 @@ impl Server {
     pub fn start(binaries: &Path, preferred: &Path, settings: &[(&str, &str)]) -> Result<Self, String> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let account = account()?;
-        let parent = match account {
-            Some(_) if !is_open(preferred) => std::env::temp_dir(),
-            _ => preferred.to_owned(),
-        };
+        let parent = reachable(preferred)?;
         fs::create_dir_all(&parent).map_err(|error| format!("{}: {error}", parent.display()))?;
         let directory = loop {
             let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -109,6 +124,7 @@ impl Server {
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
             process: None,
+            watcher: None,
         };
         server.initialize()?;
         server.restart()?;
@@ -159,6 +175,7 @@ impl Server {
 
     /// Kills the server (SIGKILL), as a failure of its machine would.
     pub fn kill(&mut self) {
+        self.unwatch();
         if let Some(mut process) = self.process.take() {
             process.kill().ok();
             process.wait().ok();
@@ -187,6 +204,7 @@ impl Server {
 
     /// Stops the server after what it is doing is rolled back (a fast shutdown).
     pub fn stop(&mut self) {
+        self.unwatch();
         let Some(mut process) = self.process.take() else {
             return;
         };
@@ -202,6 +220,23 @@ impl Server {
         }
         process.kill().ok();
         process.wait().ok();
+    }
+
+    fn watch(&mut self, pid: &str) -> Result<(), String> {
+        let mut watcher = Command::new("sh");
+        watcher
+            .args(["-c", "read _; kill -INT \"$0\"", pid])
+            .stdin(Stdio::piped());
+        let watcher = watcher.spawn().map_err(|error| format!("sh: {error}"))?;
+        self.watcher = Some(watcher);
+        Ok(())
+    }
+
+    fn unwatch(&mut self) {
+        if let Some(mut watcher) = self.watcher.take() {
+            watcher.kill().ok();
+            watcher.wait().ok();
+        }
     }
 
     fn data(&self) -> PathBuf {
@@ -263,9 +298,12 @@ impl Server {
             .spawn()
             .map_err(|error| format!("{}: {error}", self.binaries.join("postgres").display()))?;
         let pid = process.id().to_string();
-        let process = self.process.insert(process);
+        self.process = Some(process);
+        self.watch(&pid)?;
         loop {
-            if let Ok(Some(ended)) = process.try_wait() {
+            let ended = self.process.as_mut().map(Child::try_wait);
+            if let Some(Ok(Some(ended))) = ended {
+                self.unwatch();
                 self.process = None;
                 return Err(format!("the server ended ({ended}): {}", self.last_words()));
             }
@@ -340,12 +378,4 @@ fn account() -> Result<Option<Account>, String> {
             "the server does not run as root, and there is neither a user `postgres` nor `nobody`".to_owned(),
         ),
     }
-}
-
-/// Returns whether every user can get to a directory.
-fn is_open(directory: &Path) -> bool {
-    directory
-        .ancestors()
-        .filter_map(|part| fs::metadata(part).ok())
-        .all(|metadata| metadata.permissions().mode() & 0o001 != 0)
 }
