@@ -109,7 +109,7 @@ pub(crate) enum Format {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Write a project to start from
+    /// Write a project to start from, or prepare the store of a project's state
     Init(Init),
     /// Check the configuration; reads no state and no infrastructure
     Validate(Validate),
@@ -218,6 +218,11 @@ pub(crate) struct Init {
     /// The project's name; the directory's name if not given
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
+
+    /// Keep the state in this store: `sqlite`, `s3://BUCKET/PREFIX?region=REGION` or
+    /// `postgres://USER@HOST/DATABASE?sslmode=verify-full`; it is made there, and its lineage pinned
+    #[arg(long, value_name = "URL")]
+    pub(crate) store: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -427,6 +432,18 @@ pub(crate) enum State {
         /// Its address
         #[arg(value_name = "ADDR", required = true)]
         addresses: Vec<ResourceAddress>,
+        #[command(flatten)]
+        locking: Locking,
+    },
+    /// Move the state to another store, with its history
+    ///
+    /// The log is copied byte for byte and read back, then closed where it was: who still goes there is told where it is
+    /// now. `gabion.yml` names the new store afterwards. If anything fails, run it again.
+    Migrate {
+        /// The store: `sqlite`, `s3://BUCKET/PREFIX?region=REGION`,
+        /// `postgres://USER@HOST/DATABASE?sslmode=verify-full`
+        #[arg(long, value_name = "URL")]
+        to: String,
         #[command(flatten)]
         locking: Locking,
     },

@@ -20,6 +20,7 @@ mod recorded;
 mod render;
 mod show;
 mod state_access;
+mod store;
 mod wiring;
 
 use std::ffi::OsString;

@@ -235,6 +235,11 @@ fn variable(text: &str) -> Result<(String, String), Failure> {
 }
 
 fn check_stack(stack: &str) -> Result<(), Failure> {
+    if stack == "default" {
+        return Err(Failure::new("not a stack's name")
+            .detail("`default` is what a project without `--stack` is called where its state is stored.")
+            .hint("leave `--stack` out, or choose another name"));
+    }
     let is_fine = !stack.is_empty()
         && stack.len() <= 63
         && stack

@@ -49,6 +49,15 @@ impl LoadedProject {
         Ok(directory)
     }
 
+    /// Returns whether the settings file could not be read as it is written.
+    pub(crate) fn settings_have_errors(&self) -> bool {
+        let file = self.project.settings.file.path();
+        self.problems.iter().any(|problem| {
+            let place = problem.primary.as_ref().map(|span| span.place());
+            problem.is_error() && place.is_some_and(|place| &*place.file == file)
+        })
+    }
+
     /// Gives the documents their meaning.
     ///
     /// # Errors
@@ -88,6 +97,7 @@ impl LoadedProject {
         let (configuration, found) = self.project.lower(inputs, &self.problems);
         let mut problems = self.problems.clone();
         problems.extend(found);
+        problems.extend(wiring::check_store(&self.project.settings));
         (configuration, problems)
     }
 

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gabion_engine::address::{IdSource, RandomIds, RunId};
-use gabion_engine::config::Settings;
-use gabion_engine::diagnostic::Diagnostic;
+use gabion_engine::address::{IdSource, Lineage, RandomIds, RunId};
+use gabion_engine::config::{Plugin, Settings, Spanned};
+use gabion_engine::diagnostic::{Diagnostic, Diagnostics};
 use gabion_engine::state::event::Holder;
 use gabion_engine::state::fingerprint::{FingerprintKey, KeyError, read_key_file, read_or_create_key_file};
 use gabion_engine::state::head::{HeadError, HeadMark};
@@ -21,8 +21,9 @@ use gabion_engine::state::{
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::options::Options;
-use crate::project::LoadedProject;
-use crate::wiring;
+use crate::output::Printer;
+use crate::project::{LoadedProject, print_warnings};
+use crate::wiring::{self, StorePlace};
 
 /// The variable that holds the fingerprint key instead of the file.
 const KEY_VARIABLE: &str = "GABION_KEY";
@@ -31,22 +32,38 @@ const KEY_VARIABLE: &str = "GABION_KEY";
 pub(crate) struct StateAccess {
     /// The store.
     pub(crate) store: Arc<dyn StateStore>,
-    mark: HeadMark,
+    /// What shows that it lost nothing.
+    pub(crate) mark: HeadMark,
     project: Arc<str>,
     settings: Settings,
+    stack: Option<String>,
 }
 
 impl StateAccess {
     /// Finds the state of a project. Nothing is opened or made yet.
     pub(crate) fn of(project: &LoadedProject, options: &Options) -> Result<Self, Failure> {
+        Self::in_store(project, options, project.project.settings.state.as_ref())
+    }
+
+    /// Finds the state of a project in a store that its settings do not name, or not yet.
+    pub(crate) fn in_store(
+        project: &LoadedProject,
+        options: &Options,
+        state: Option<&Plugin>,
+    ) -> Result<Self, Failure> {
         let directory = project.directory()?;
         let settings = &project.project.settings;
-        let local = directory.join(".gabion");
-        let path = match &options.stack {
-            None => local.join("state.db"),
-            Some(stack) => local.join("stacks").join(format!("{stack}.db")),
+        // Settings that cannot be read name no store, and a wrong one would look like a new project.
+        if project.settings_have_errors() {
+            return Err(project.problems.clone().into());
+        }
+        let place = StorePlace {
+            directory,
+            project: &settings.project.value,
+            stack: options.stack.as_deref(),
+            environment: &options.environment,
         };
-        let store = wiring::store(settings, path)?;
+        let store = wiring::open_store(state, place)?;
         let mark = HeadMark::new(
             &options.dirs.state,
             directory,
@@ -57,6 +74,7 @@ impl StateAccess {
             mark,
             project: settings.project.value.as_str().into(),
             settings: settings.clone(),
+            stack: options.stack.clone(),
         })
     }
 
@@ -88,27 +106,11 @@ impl StateAccess {
         lock_timeout: Duration,
         key: Option<Arc<FingerprintKey>>,
     ) -> Result<Journal, Failure> {
-        let processes = Processes::default();
-        let ids = RandomIds;
+        // A state that is pinned and missing must not be made anew.
+        self.load().await?;
         let journal = Journal::open(
             self.store.clone(),
-            JournalOptions {
-                project: self.project.clone(),
-                holder: self.holder(options, operation),
-                run: RunId::from_uuid(ids.next()),
-                lease_length: self
-                    .settings
-                    .lease
-                    .as_ref()
-                    .map_or(DEFAULT_LEASE_LENGTH, |lease| lease.value),
-                lock_timeout,
-                heartbeat: HeartbeatMode::Thread,
-                processes,
-                key,
-                head_mark: Some(self.mark.clone()),
-                clock: Arc::new(SystemClock),
-                ids: Arc::new(ids),
-            },
+            self.journal_options(options, operation, lock_timeout, key),
         )
         .await
         .map_err(open_failure)?;
@@ -118,6 +120,34 @@ impl StateAccess {
             return Err(failure);
         }
         Ok(journal)
+    }
+
+    /// Returns how this process writes.
+    pub(crate) fn journal_options(
+        &self,
+        options: &Options,
+        operation: &str,
+        lock_timeout: Duration,
+        key: Option<Arc<FingerprintKey>>,
+    ) -> JournalOptions {
+        let ids = RandomIds;
+        JournalOptions {
+            project: self.project.clone(),
+            holder: self.holder(options, operation),
+            run: RunId::from_uuid(ids.next()),
+            lease_length: self
+                .settings
+                .lease
+                .as_ref()
+                .map_or(DEFAULT_LEASE_LENGTH, |lease| lease.value),
+            lock_timeout,
+            heartbeat: HeartbeatMode::Thread,
+            processes: Processes::default(),
+            key,
+            head_mark: Some(self.mark.clone()),
+            clock: Arc::new(SystemClock),
+            ids: Arc::new(ids),
+        }
     }
 
     /// Returns this process as a holder of the lease.
@@ -144,24 +174,66 @@ impl StateAccess {
         Ok(view.filter(alive).map(|view| view.holder))
     }
 
-    fn check_lineage(&self, state: &State) -> Result<(), Failure> {
-        let (Some(pinned), Some(found)) = (&self.settings.lineage, state.lineage) else {
+    /// Returns the lineage that the project pins for this state.
+    pub(crate) fn pinned(&self) -> Option<&Spanned<Lineage>> {
+        self.settings.lineage_of(self.stack.as_deref())
+    }
+
+    /// Says that a state which others can reach should be pinned, when it is not.
+    pub(crate) fn remind_to_pin(&self, state: &State, printer: &Printer) {
+        let (None, Some(lineage), Some(store)) = (self.pinned(), state.lineage, &self.settings.state) else {
+            return;
+        };
+        if !wiring::is_remote(Some(store)) {
+            return;
+        }
+        let warning = Diagnostic::warning("unpinned", "the state is not pinned")
+            .detail(format!(
+                "If the state at {} were lost, a machine that never used it would take this for a new project.",
+                self.store.location()
+            ))
+            .at(store.plugin_type.span.clone())
+            .hint(format!(
+                "`gabion init` writes its lineage into `{}`:\n{}",
+                self.settings.file.path(),
+                pin_lines(self.stack.as_deref(), lineage)
+            ));
+        print_warnings(printer, &Diagnostics::from(warning));
+    }
+
+    /// Checks that a state is the one that the project pins; having none is as wrong as having another one.
+    pub(crate) fn check_lineage(&self, state: &State) -> Result<(), Failure> {
+        let Some(pinned) = self.pinned() else {
             return Ok(());
         };
-        if pinned.value == found {
-            return Ok(());
-        }
-        Err(
-            Diagnostic::error("other-lineage", "this is another project's state")
+        let location = self.store.location();
+        let problem = match state.lineage {
+            Some(found) if found == pinned.value => return Ok(()),
+            Some(found) => Diagnostic::error("other-lineage", "this is another project's state")
                 .detail(format!(
-                    "The project pins the lineage {}, and the state at {} has the lineage {found}.",
-                    pinned.value,
-                    self.store.location()
+                    "The project pins the lineage {}, and the state at {location} has the lineage {found}.",
+                    pinned.value
                 ))
-                .at(pinned.span.clone())
-                .hint("name the right store under `state`, or take the pinned lineage out")
-                .into(),
-        )
+                .hint("name the right store under `state`, or take the pinned lineage out"),
+            None => Diagnostic::error("missing-state", "the state is missing")
+                .detail(format!(
+                    "The project pins the lineage {}, and there is no state at {location}.",
+                    pinned.value
+                ))
+                .hint(
+                    "name the right store under `state`, restore the state from a copy (`gabion state push FILE`), or find the \
+                     project's objects again:\n    gabion state rebuild\nOnly to begin a new project, take the pinned lineage out",
+                ),
+        };
+        Err(problem.at(pinned.span.clone()).into())
+    }
+}
+
+/// Returns the lines of the settings that pin a state.
+pub(crate) fn pin_lines(stack: Option<&str>, lineage: Lineage) -> String {
+    match stack {
+        None => format!("lineage: {lineage}"),
+        Some(stack) => format!("stacks:\n  {stack}:\n    lineage: {lineage}"),
     }
 }
 

@@ -2,16 +2,14 @@
 
 mod agent;
 mod machines;
+mod stores;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use gabion_data::DataProvider;
-use gabion_engine::config::{DocumentRegistry, Settings};
-use gabion_engine::diagnostic::Diagnostic;
+use gabion_engine::config::DocumentRegistry;
 use gabion_engine::provider::ProviderRegistry;
-use gabion_engine::state::sqlite::SqliteStore;
-use gabion_engine::state::{State, StateStore};
+use gabion_engine::state::State;
 use gabion_inference::Inference;
 
 use crate::failure::Failure;
@@ -19,9 +17,7 @@ use crate::options::Options;
 
 pub(crate) use agent::{serve_agent, start_unit, unit_exec};
 pub(crate) use machines::{LogPart, UnitReport, follow_log, log_tail, unit_report, units_root};
-
-/// The stores of this build.
-const STORES: [&str; 1] = ["sqlite"];
+pub(crate) use stores::{StorePlace, check_store, is_remote, open_store, store_json_schema, store_of_url};
 
 /// Returns the document types of this build.
 pub(crate) fn documents() -> DocumentRegistry {
@@ -39,22 +35,4 @@ pub(crate) fn providers(
     machines::register(&mut registry, options, project, state)?;
     options.extra.register(&mut registry);
     Ok(registry)
-}
-
-/// Returns the store that the settings name; by default a database at `path`.
-pub(crate) fn store(settings: &Settings, path: PathBuf) -> Result<Arc<dyn StateStore>, Failure> {
-    if let Some(plugin) = &settings.state
-        && plugin.plugin_type.value != "sqlite"
-    {
-        return Err(Diagnostic::error("unknown-store", "unknown state store")
-            .detail(format!(
-                "This build of gabion has no state store `{}`; it has: {}.",
-                plugin.plugin_type.value,
-                STORES.join(", ")
-            ))
-            .at(plugin.plugin_type.span.clone())
-            .hint("take `state` out to keep the state in .gabion/state.db")
-            .into());
-    }
-    Ok(Arc::new(SqliteStore::at(path)))
 }

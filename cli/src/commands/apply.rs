@@ -74,7 +74,10 @@ async fn fresh(what: &Doing<'_>, context: &Context) -> Outcome {
     }
     let outcome = under_lease(what, context, &interrupts, &project, &access, &mut journal).await;
     match journal {
-        Some(journal) => close(&journal, outcome, printer).await,
+        Some(journal) => {
+            access.remind_to_pin(&journal.state(), printer);
+            close(&journal, outcome, printer).await
+        }
         None => outcome,
     }
 }

@@ -1,4 +1,4 @@
-//! `gabion init`: a project to start from.
+//! `gabion init`: a project to start from, and its state's store.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
@@ -6,10 +6,11 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::Context;
+use super::{Context, init_store};
 use crate::args::Init;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
+use crate::wiring;
 
 /// `gabion.yml`.
 #[derive(Serialize)]
@@ -44,8 +45,40 @@ struct Probe {
     url: &'static str,
 }
 
+/// Writes a project into the directory, or prepares the store of the project that is there.
+pub(crate) async fn run(args: &Init, context: &Context) -> Outcome {
+    let Context { options, printer } = context;
+    let store = args.store.as_deref().map(wiring::store_of_url).transpose()?;
+    if !has_project(&options.directory) {
+        write(args, context)?;
+        if store.is_some() {
+            init_store::run(store.as_ref(), context).await?;
+        }
+        printer.status(&format!("\nNext: {} plan", options.program));
+        return Ok(Exit::Done);
+    }
+    if let Some(name) = &args.name {
+        return Err(there_already(&options.directory).hint(format!(
+            "it keeps its name; change `project` in gabion.yml to `{name}` by hand"
+        )));
+    }
+    if !init_store::run(store.as_ref(), context).await? {
+        return Err(there_already(&options.directory));
+    }
+    Ok(Exit::Done)
+}
+
+fn there_already(directory: &Path) -> Failure {
+    Failure::new("there is a project already")
+        .detail(format!(
+            "`{}` has configuration files; nothing was written.",
+            directory.display()
+        ))
+        .hint("see what it would do:\n    gabion plan")
+}
+
 /// Writes a project into the directory; what is there already stays as it is.
-pub(crate) fn run(args: &Init, context: &Context) -> Outcome {
+fn write(args: &Init, context: &Context) -> Result<(), Failure> {
     let Context { options, printer } = context;
     let directory = &options.directory;
     std::fs::create_dir_all(directory).map_err(|error| unwritable(directory, &error))?;
@@ -101,17 +134,6 @@ pub(crate) fn run(args: &Init, context: &Context) -> Outcome {
         ),
         (".gitignore", "/.gabion/\n*.gabion.plan\nplan.gabion\n".to_owned()),
     ];
-    let already = files
-        .iter()
-        .any(|(name, _)| *name != ".gitignore" && directory.join(name).exists());
-    if already || has_documents(directory) {
-        return Err(Failure::new("there is a project already")
-            .detail(format!(
-                "`{}` has configuration files; nothing was written.",
-                directory.display()
-            ))
-            .hint("see what it would do:\n    gabion plan"));
-    }
     for (name, text) in &files {
         let path = directory.join(name);
         match OpenOptions::new().write(true).create_new(true).open(&path) {
@@ -126,8 +148,7 @@ pub(crate) fn run(args: &Init, context: &Context) -> Outcome {
             Err(error) => return Err(unwritable(&path, &error)),
         }
     }
-    printer.status(&format!("\nNext: {} plan", options.program));
-    Ok(Exit::Done)
+    Ok(())
 }
 
 fn yaml(comment: &str, document: &impl Serialize) -> Result<String, Failure> {
@@ -157,13 +178,16 @@ fn name_of(directory: &Path) -> String {
     }
 }
 
-fn has_documents(directory: &Path) -> bool {
+/// Returns whether the directory has configuration files.
+fn has_project(directory: &Path) -> bool {
     let endings = [".gabion.yml", ".gabion.yaml", ".dstack.yml", ".dstack.yaml"];
     std::fs::read_dir(directory).is_ok_and(|entries| {
         entries.flatten().any(|entry| {
-            endings
-                .iter()
-                .any(|ending| entry.file_name().to_string_lossy().ends_with(ending))
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            name == "gabion.yml"
+                || name == "gabion.yaml"
+                || endings.iter().any(|ending| name.ends_with(ending))
         })
     })
 }

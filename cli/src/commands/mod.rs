@@ -8,6 +8,7 @@ mod drift;
 mod graph;
 mod import;
 mod init;
+mod init_store;
 mod logs;
 mod output;
 mod plan;
@@ -37,7 +38,7 @@ pub(crate) struct Context {
 /// Runs a command.
 pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
     match command {
-        Command::Init(args) => init::run(&args, context),
+        Command::Init(args) => init::run(&args, context).await,
         Command::Validate(args) => validate::run(&args, context),
         Command::Completion(args) => Ok(completion::run(&args, context)),
         Command::Plan(args) => plan::run(&args, context).await,

@@ -26,6 +26,7 @@ pub(crate) async fn run(args: &PlanArgs, context: &Context) -> Outcome {
     let planned = interrupts
         .unless(async {
             let state = access.load().await?;
+            access.remind_to_pin(&state, printer);
             let request = PlanRequest {
                 mode,
                 selection: &args.selection,

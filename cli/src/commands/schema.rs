@@ -123,8 +123,10 @@ pub(crate) fn text(schema: &Value) -> String {
 /// Returns every schema by its name.
 pub(crate) fn all() -> BTreeMap<String, Value> {
     let registry = wiring::documents();
+    let mut settings = settings_json_schema();
+    settings["properties"]["state"] = wiring::store_json_schema();
     let mut schemas = BTreeMap::from([
-        ("gabion".to_owned(), settings_json_schema()),
+        ("gabion".to_owned(), settings),
         ("plan".to_owned(), schema_of::<PlanJson>()),
         ("events".to_owned(), schema_of::<EventLineJson>()),
         ("diagnostics".to_owned(), schema_of::<DiagnosticsJson>()),

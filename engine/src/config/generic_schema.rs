@@ -118,7 +118,16 @@ pub fn settings_json_schema() -> Value {
                     "lease": {"anyOf": duration()["anyOf"], "description": "How long whoever holds the state may be silent before others may take it over: from 5s to 10m, 30s by default."},
                 }},
             ]},
-            "lineage": {"type": "string", "format": "uuid", "description": "The lineage that the store must have."},
+            "lineage": {"type": "string", "format": "uuid", "description": "The lineage that the store must have; `gabion init` writes it."},
+            "stacks": {
+                "type": "object",
+                "description": "What holds for one stack only, by its name.",
+                "additionalProperties": {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "properties": {"lineage": {"type": "string", "format": "uuid", "description": "The lineage that the stack's store must have."}},
+                },
+            },
             "backends": {"type": "array", "items": plugin, "description": "The backends that documents may name."},
             "secrets": {
                 "type": "object",

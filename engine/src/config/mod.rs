@@ -44,7 +44,7 @@ pub use registry::{
     DocumentFamily, DocumentRegistry, DocumentType, LowerContext, Lowered, Naming, NothingRecorded, Purpose,
     RecordedView,
 };
-pub use settings::{Plugin, SecretSource, Settings, bad_name, check_name, is_variable};
+pub use settings::{Plugin, SecretSource, Settings, StackSettings, bad_name, check_name, is_variable};
 pub use sources::Sources;
 pub use value_reader::{PlacedValues, SpannedTemplate};
 pub use variables::{GivenVariables, VariableDeclaration, VariableKind, Variables};

@@ -25,6 +25,8 @@ pub struct Settings {
     pub lease: Option<Spanned<Duration>>,
     /// The lineage that the store must have.
     pub lineage: Option<Spanned<Lineage>>,
+    /// What holds for one stack only, by its name.
+    pub stacks: BTreeMap<String, StackSettings>,
     /// The backends that documents may name, in the order written.
     pub backends: Vec<Plugin>,
     /// Where each secret's value comes from.
@@ -50,6 +52,13 @@ pub struct Plugin {
     pub plugin_type: Spanned<String>,
     /// All of what is written for it: a word, or a map with `type`. Whoever knows the type decodes it.
     pub node: Node,
+}
+
+/// What holds for one stack only.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StackSettings {
+    /// The lineage that the stack's store must have.
+    pub lineage: Option<Spanned<Lineage>>,
 }
 
 /// Where a secret's value comes from.
@@ -79,6 +88,7 @@ impl Settings {
             state: None,
             lease: None,
             lineage: None,
+            stacks: BTreeMap::new(),
             backends: Vec::new(),
             secrets: BTreeMap::new(),
             tokens: BTreeMap::new(),
@@ -125,16 +135,13 @@ impl Settings {
         (settings, problems)
     }
 
-    /// Returns the file with what stands in the place of a secret's source masked, if anything does: people write the
-    /// secret itself there, and a diagnostic shows its line.
+    /// Returns the file with what stands in the place of a secret's source, or is a password, masked, if anything is:
+    /// people write the secret itself there, and a diagnostic shows its line.
     pub(super) fn masked(file: &Arc<SourceFile>, documents: &[Node]) -> Option<Arc<SourceFile>> {
-        let secrets = documents
+        let spans: Vec<Span> = documents
             .iter()
-            .filter_map(|node| node.get("secrets")?.as_map())
-            .flatten();
-        let spans: Vec<&Span> = secrets
-            .filter(|(_, source)| source.text().is_some() && !source.span.text().is_empty())
-            .map(|(_, source)| &source.span)
+            .flat_map(exposed)
+            .filter(|span| !span.text().is_empty())
             .collect();
         if spans.is_empty() {
             return None;
@@ -197,6 +204,7 @@ impl Settings {
             self.lease = take_lease(&mut state.node, map.problems());
         }
         self.lineage = map.optional::<Spanned<Lineage>>("lineage").flatten();
+        let stacks = map.each_entry::<StackSettings>("stacks");
         self.backends = map.each("backends");
         let secrets = map.each_entry::<Spanned<SecretSource>>("secrets");
         let tokens = map.each_entry::<SpannedTemplate>("tokens");
@@ -213,6 +221,10 @@ impl Settings {
             );
         }
         map.finish();
+        self.stacks = stacks
+            .into_iter()
+            .map(|(key, stack)| (key.name, stack.unwrap_or_default()))
+            .collect();
         for (key, source) in secrets {
             // A secret whose source is wrong is declared all the same.
             let source = source.unwrap_or_else(|| Spanned::new(SecretSource::Invalid, key.span));
@@ -249,6 +261,14 @@ impl Settings {
                         .hint("declare it under `secrets` and write `${{ secrets.NAME }}`"),
                 ),
             }
+        }
+    }
+
+    /// Returns the lineage that a stack's store must have, if it is pinned; without a name, the project's own.
+    pub fn lineage_of(&self, stack: Option<&str>) -> Option<&Spanned<Lineage>> {
+        match stack {
+            None => self.lineage.as_ref(),
+            Some(stack) => self.stacks.get(stack)?.lineage.as_ref(),
         }
     }
 
@@ -293,6 +313,42 @@ fn take_lease(state: &mut Node, problems: &mut Diagnostics) -> Option<Spanned<Du
     None
 }
 
+/// Returns where a settings document holds a secret that it must not hold.
+fn exposed(document: &Node) -> Vec<Span> {
+    let secrets = document.get("secrets").and_then(Node::as_map).unwrap_or_default();
+    let mut sources: Vec<&Node> = secrets.iter().map(|(_, source)| source).collect();
+    let state = document.get("state");
+    if let Some(encryption) = state.and_then(|state| state.get("encryption")) {
+        sources.push(encryption);
+        sources.extend(encryption.get("key"));
+        if let Some(previous) = encryption.get("previous") {
+            sources.push(previous);
+            sources.extend(previous.as_list().unwrap_or_default());
+        }
+    }
+    let mut spans: Vec<Span> = sources
+        .into_iter()
+        .filter(|source| source.text().is_some())
+        .map(|source| source.span.clone())
+        .collect();
+    for key in ["url", "endpoint"] {
+        spans.extend(state.and_then(|state| password(state.get(key)?)));
+    }
+    spans
+}
+
+/// Returns where a URL holds a password.
+fn password(url: &Node) -> Option<Span> {
+    let text = url.as_str()?;
+    let start = text.find("://")? + 3;
+    let end = text[start..]
+        .find(['/', '?', '#'])
+        .map_or(text.len(), |end| start + end);
+    let at = start + text[start..end].rfind('@')?;
+    let colon = start + text[start..at].find(':')? + 1;
+    (colon < at).then(|| url.part(colon, at))
+}
+
 impl FromNode for Plugin {
     fn expected() -> String {
         "a type, or a map with the key `type`".to_owned()
@@ -323,6 +379,19 @@ impl FromNode for Plugin {
             plugin_type,
             node: node.clone(),
         })
+    }
+}
+
+impl FromNode for StackSettings {
+    fn expected() -> String {
+        "what holds for the stack: `{lineage: …}`".to_owned()
+    }
+
+    fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
+        let mut map = MapReader::open(node, "stack", problems)?;
+        let lineage = map.optional::<Spanned<Lineage>>("lineage");
+        map.finish();
+        Some(Self { lineage: lineage? })
     }
 }
 

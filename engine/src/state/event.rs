@@ -166,14 +166,23 @@ pub enum EventBody {
     Leaving {
         /// The objects.
         uids: Vec<Uid>,
-        /// The lineage of the log that takes them in.
-        to: Lineage,
+        /// The log that takes them in.
+        to: Destination,
     },
     /// Objects that were on their way into another log, and were not taken in there, stay.
     Staying {
         /// The objects.
         uids: Vec<Uid>,
     },
+}
+
+/// The log that an object is on its way to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Destination {
+    /// Its lineage.
+    pub lineage: Lineage,
+    /// Its stack's name; empty for none.
+    pub stack: Arc<str>,
 }
 
 /// The first event of every log.

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::address::{OperationId, ResourceAddress, RunId, Uid};
 use crate::provider::{CallAction, Effect, Observation};
-use crate::state::event::{Event, EventBody};
+use crate::state::event::{Destination, Event, EventBody};
 use crate::state::snapshot::State;
 use crate::state::store::{StateStore, StoreError};
 
@@ -301,12 +301,19 @@ fn describe(state: &State, event: &Event) -> Vec<(Subject, String)> {
         EventBody::LogArrived { from } => one(None, format!("the state came here from {from}")),
         EventBody::Leaving { uids, to } => uids
             .iter()
-            .map(|uid| (object(*uid), format!("on its way to the state {to}")))
+            .map(|uid| (object(*uid), format!("on its way to {}", place(to))))
             .collect(),
         EventBody::Staying { uids } => uids
             .iter()
             .map(|uid| (object(*uid), "stays: the other state did not take it".to_owned()))
             .collect(),
+    }
+}
+
+fn place(to: &Destination) -> String {
+    match &*to.stack {
+        "" => "the state without a stack".to_owned(),
+        stack => format!("the stack `{stack}`"),
     }
 }
 

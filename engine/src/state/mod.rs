@@ -11,14 +11,17 @@ pub mod head;
 pub mod history;
 pub mod journal;
 pub mod lease;
+pub mod log_file;
 pub mod map;
 pub mod memory;
+pub mod migrate;
 pub mod process;
 pub mod record;
 pub mod snapshot;
 pub mod sqlite;
 pub mod store;
 pub mod surgery;
+pub mod transfer;
 pub mod verify;
 
 pub use clock::{Clock, SystemClock};

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::address::{Lineage, OperationId, ResourceAddress, RunId, Uid};
-use crate::state::event::RunStarted;
+use crate::state::event::{Destination, RunStarted};
 use crate::state::map::SharedMap;
 use crate::state::record::{OpenCall, Record};
 use crate::value::Value;
@@ -45,8 +45,8 @@ pub struct State {
     pub last_run: Option<LastRun>,
     /// Where the log goes on, when it is not in this store any more.
     pub moved_to: Option<Arc<str>>,
-    /// Objects that are on their way into another log, with its lineage.
-    pub leaving: BTreeMap<Uid, Lineage>,
+    /// Objects that are on their way into another log.
+    pub leaving: BTreeMap<Uid, Destination>,
 }
 
 /// A creation that was settled as absent.
@@ -284,7 +284,7 @@ pub struct StateParts {
     pub moved_to: Option<Arc<str>>,
     /// See [`State::leaving`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub leaving: BTreeMap<Uid, Lineage>,
+    pub leaving: BTreeMap<Uid, Destination>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 
 mod history;
 mod list;
+mod migrate;
 mod show;
 mod surgery;
 mod unlock;
@@ -22,6 +23,7 @@ pub(crate) async fn run(command: &State, context: &Context) -> Outcome {
         State::Rm { addresses, locking } => surgery::rm(addresses, *locking, context).await,
         State::Taint { addresses, locking } => surgery::taint(addresses, *locking, context).await,
         State::Untaint { addresses, locking } => surgery::untaint(addresses, *locking, context).await,
+        State::Migrate { to, locking } => migrate::run(to, *locking, context).await,
         State::Verify => verify::run(context).await,
         State::Unlock { yes } => unlock::run(*yes, context).await,
         State::History { address, entries } => history::run(address.as_ref(), *entries, context).await,

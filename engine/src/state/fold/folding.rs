@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::address::{Lineage, ObjectId, OperationId, ResourceAddress, Uid};
+use crate::address::{ObjectId, OperationId, ResourceAddress, Uid};
 use crate::provider::{CallAction, Effect, ObjectState, Observation};
 use crate::state::chain;
-use crate::state::event::{Created, Event, EventBody, Intent, ObjectMove};
+use crate::state::event::{Created, Destination, Event, EventBody, Intent, ObjectMove};
 use crate::state::fold::FORMAT_VERSION;
 use crate::state::fold::attributes::{accept, adopt};
 use crate::state::fold::error::{FoldError, contradiction, same_id};
@@ -251,7 +251,7 @@ impl Folding {
                     reason: "a log arrived that had not been moved",
                 }),
             },
-            EventBody::Leaving { uids, to } => self.leaving(uids, *to),
+            EventBody::Leaving { uids, to } => self.leaving(uids, to),
             EventBody::Staying { uids } => {
                 for uid in uids {
                     if self.state.leaving.remove(uid).is_none() {
@@ -266,7 +266,7 @@ impl Folding {
         }
     }
 
-    fn leaving(&mut self, uids: &[Uid], to: Lineage) -> Result<(), FoldError> {
+    fn leaving(&mut self, uids: &[Uid], to: &Destination) -> Result<(), FoldError> {
         for uid in uids {
             let record = self.idle(*uid)?;
             if record.deposed {
@@ -275,10 +275,10 @@ impl Folding {
                     "an object that awaits deletion cannot leave",
                 ));
             }
-            if self.state.lineage == Some(to) {
+            if self.state.lineage == Some(to.lineage) {
                 return Err(contradiction(&record, "it is in that log already"));
             }
-            if self.state.leaving.insert(*uid, to).is_some() {
+            if self.state.leaving.insert(*uid, to.clone()).is_some() {
                 return Err(contradiction(&record, "it is on its way to another log already"));
             }
         }

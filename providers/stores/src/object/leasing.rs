@@ -36,7 +36,7 @@ impl Core {
         }
     }
 
-    async fn put_lease(
+    pub(super) async fn put_lease(
         &self,
         place: &Place,
         lease: &LeaseObject,
@@ -57,12 +57,12 @@ impl Core {
             let (manifest, _) = self.manifest().await?;
             let (before, version) = self.lease_object().await?.unzip();
             let highest = match &before {
-                Some(lease) if lease.lineage != manifest.head.lineage => {
-                    return Err(self.place.unreadable(LEASE, "it is that of another state"));
-                }
                 Some(lease) => lease.epoch.max(manifest.fence.epoch),
                 None => manifest.fence.epoch,
             };
+            // The lease of a log that another one took the place of holds nothing any more: the fence is what counts.
+            let before =
+                before.filter(|lease| lease.lineage == manifest.head.lineage || manifest.admits(lease.epoch));
             if let Some(held) = before.and_then(|lease| lease.held)
                 && request.replaces != Some(held.seen())
             {

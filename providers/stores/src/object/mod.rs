@@ -1,5 +1,6 @@
 //! State in object storage: S3 and what is compatible with it.
 
+mod adopting;
 mod core;
 mod history;
 mod leasing;

@@ -119,8 +119,9 @@ impl Core {
             let unfinished = |name: &str| {
                 Name::read(name).is_none_or(|name| match name.kind {
                     Kind::Probe => true,
-                    Kind::Segment => name.last == 1,
-                    _ => false,
+                    Kind::Segment => name.last == 1 || name.epoch == 0,
+                    // Of an adoption; whoever holds a lease writes under an epoch.
+                    _ => name.epoch == 0,
                 })
             };
             let left = there.iter().find(|(name, _)| name == LEASE || !unfinished(name));

@@ -10,7 +10,7 @@ use gabion_engine::state::chain::ChainedEvent;
 use gabion_engine::state::envelope::Envelope;
 use gabion_engine::state::snapshot::Head;
 use gabion_engine::state::store::{
-    AppendRequest, CreateRequest, LeaseGrant, LeaseRequest, LeaseView, Loaded,
+    AdoptRequest, AppendRequest, CreateRequest, LeaseGrant, LeaseRequest, LeaseView, Loaded,
 };
 use gabion_engine::state::{State, StateStore, StoreError};
 use jiff::Timestamp;
@@ -173,6 +173,12 @@ impl StateStore for ObjectStateStore {
     async fn reseal(&self, epoch: u64) -> Result<u64, StoreError> {
         let core = self.core.clone();
         self.change("sealing anew", async move { core.reseal(epoch).await })
+            .await
+    }
+
+    async fn adopt(&self, request: AdoptRequest) -> Result<Head, StoreError> {
+        let core = self.core.clone();
+        self.change("taking over a log", async move { core.adopt(request).await })
             .await
     }
 

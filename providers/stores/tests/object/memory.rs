@@ -5,6 +5,7 @@ use std::sync::Arc;
 use gabion_engine::state::StateStore;
 use gabion_engine::state::envelope::{Envelope, StoreKey};
 use gabion_stores::object::{ObjectOptions, ObjectStateStore, Upkeep};
+use gabion_testing::store_adopt::check_adoption;
 use gabion_testing::store_conformance::{StorePlace, check_store};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
@@ -51,11 +52,13 @@ pub(crate) fn small() -> Upkeep {
 #[tokio::test]
 async fn it_keeps_the_contract() {
     check_store(|| Memory::new(Upkeep::default())).await;
+    check_adoption(|| Memory::new(Upkeep::default())).await;
 }
 
 #[tokio::test]
 async fn it_keeps_the_contract_with_upkeep_at_every_turn() {
     check_store(|| Memory::new(small())).await;
+    check_adoption(|| Memory::new(small())).await;
 }
 
 #[tokio::test]

@@ -1,0 +1,161 @@
+//! A whole log as one JSON file: what `gabion state pull` writes and `gabion state push` reads.
+//!
+//! ```json
+//! {
+//!   "format": "gabion-log", "format_version": 1,
+//!   "lineage": "…", "project": "chat", "serial": 42, "chain": "…", "epoch": 7,
+//!   "base": null,
+//!   "events": [{"hash": "…", "event": {…}}, …]
+//! }
+//! ```
+//!
+//! `base` is the state that the first event follows, when history was compacted. An event's bytes are what writing it as
+//! canonical JSON gives; where an earlier version of gabion wrote other bytes, they stand beside it as `encoded`.
+//! Programs may format the file anew: what counts is what the hashes cover. Secrets are sealed as they are in the log;
+//! the content of an encrypted store is not encrypted here.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::address::Lineage;
+use crate::state::chain::{self, ChainedEvent};
+use crate::state::copy::{CopyError, LogCopy};
+use crate::state::event::Event;
+use crate::state::snapshot::State;
+
+/// What names the format.
+const FORMAT: &str = "gabion-log";
+/// The version of the format that this build writes, and the newest that it reads.
+const FORMAT_VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Written {
+    format: String,
+    format_version: u32,
+    lineage: Lineage,
+    project: String,
+    serial: u64,
+    chain: String,
+    epoch: u64,
+    base: Option<State>,
+    /// Of the base, which no event's hash covers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    base_digest: Option<String>,
+    events: Vec<WrittenEvent>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WrittenEvent {
+    hash: String,
+    event: Event,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    encoded: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Header {
+    format: String,
+    format_version: u32,
+}
+
+/// Why a file is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum LogFileError {
+    /// It is no JSON, or another one.
+    #[error("it is no file that `gabion state pull` wrote: {0}")]
+    Foreign(String),
+    /// It was written by a later version.
+    #[error("it has format {found}, and this gabion knows formats up to {FORMAT_VERSION}")]
+    Newer {
+        /// Its format.
+        found: u32,
+    },
+    /// It was changed, or is not whole.
+    #[error("it was altered or is not whole: {0}")]
+    Altered(#[from] CopyError),
+    /// Its base is not the one that was written.
+    #[error(
+        "it was altered or is not whole: the state that its events follow is not the one that was written"
+    )]
+    Base,
+    /// What it says of itself is not what its events give.
+    #[error("it was altered or is not whole: it ends at serial {found}, and says that it ends at {said}")]
+    End {
+        /// Where its events end.
+        found: u64,
+        /// Where it says that they do.
+        said: u64,
+    },
+}
+
+fn digest(base: &State) -> String {
+    let text = serde_json::to_vec(base).expect("a state has only text keys and finite numbers");
+    hex::encode(Sha256::digest(text))
+}
+
+/// Returns a log as a file.
+pub fn write(log: &LogCopy) -> Vec<u8> {
+    let events = log.events().iter().map(|event| WrittenEvent {
+        hash: event.hash.to_string(),
+        event: event.event.clone(),
+        encoded: (chain::encode(&event.event) != *event.encoded)
+            .then(|| String::from_utf8_lossy(&event.encoded).into_owned()),
+    });
+    let written = Written {
+        format: FORMAT.to_owned(),
+        format_version: FORMAT_VERSION,
+        lineage: log.head().lineage,
+        project: log.state().project.to_string(),
+        serial: log.head().sequence,
+        chain: log.head().chain.to_string(),
+        epoch: log.epoch(),
+        base: (log.base().serial > 0).then(|| log.base().clone()),
+        base_digest: (log.base().serial > 0).then(|| digest(log.base())),
+        events: events.collect(),
+    };
+    let mut text = serde_json::to_vec_pretty(&written).expect("a log has only text keys and finite numbers");
+    text.push(b'\n');
+    text
+}
+
+/// Reads a log from a file, and checks that it is whole.
+///
+/// # Errors
+/// When it is no such file, is newer, or is not whole.
+pub fn read(text: &[u8]) -> Result<LogCopy, LogFileError> {
+    let foreign = |error: serde_json::Error| LogFileError::Foreign(error.to_string());
+    let header: Header = serde_json::from_slice(text).map_err(foreign)?;
+    if header.format != FORMAT {
+        return Err(LogFileError::Foreign(format!(
+            "its format is `{}`",
+            header.format
+        )));
+    }
+    if header.format_version > FORMAT_VERSION {
+        return Err(LogFileError::Newer {
+            found: header.format_version,
+        });
+    }
+    let written: Written = serde_json::from_slice(text).map_err(foreign)?;
+    if written.base.as_ref().map(digest) != written.base_digest {
+        return Err(LogFileError::Base);
+    }
+    let events = written.events.into_iter().map(|written| {
+        let encoded = match written.encoded {
+            Some(encoded) => encoded.into_bytes(),
+            None => chain::encode(&written.event),
+        };
+        // What the hash covers is what counts.
+        ChainedEvent::read(encoded, written.hash)
+    });
+    let events = events.collect::<Result<Vec<_>, _>>().map_err(foreign)?;
+    let log = LogCopy::new(written.base.unwrap_or_default(), events, written.epoch)?;
+    let head = log.head();
+    if head.sequence != written.serial || *head.chain != *written.chain || head.lineage != written.lineage {
+        return Err(LogFileError::End {
+            found: head.sequence,
+            said: written.serial,
+        });
+    }
+    Ok(log)
+}
