@@ -5,6 +5,7 @@
 
 mod late;
 pub(crate) mod look;
+pub mod marks;
 mod observe;
 mod outside;
 mod read;

@@ -122,6 +122,15 @@ pub enum EventBody {
         /// Its record.
         record: Box<Record>,
     },
+    /// Records were made again for objects that were found by their marks, after the log lost its end or the whole of
+    /// itself.
+    Rebuilt {
+        /// The records, incomplete.
+        records: Vec<Record>,
+        /// Recorded objects of which it is not known what happened to them since: they are incomplete now.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        doubted: Vec<Uid>,
+    },
     /// What the configuration says about an object changed, without a call.
     Declared {
         /// The object.

@@ -157,6 +157,13 @@ pub fn seal_event(body: EventBody, key: Option<&FingerprintKey>) -> EventBody {
             record.attributes = seal_attributes(&record.attributes, key);
             EventBody::Imported { record }
         }
+        EventBody::Rebuilt { mut records, doubted } => {
+            for record in &mut records {
+                record.inputs = seal_attributes(&record.inputs, key);
+                record.attributes = seal_attributes(&record.attributes, key);
+            }
+            EventBody::Rebuilt { records, doubted }
+        }
         EventBody::Accepted { uid, attributes } => EventBody::Accepted {
             uid,
             attributes: seal_attributes(&attributes, key),

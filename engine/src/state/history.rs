@@ -292,6 +292,21 @@ fn describe(state: &State, event: &Event) -> Vec<(Subject, String)> {
                 format!("imported{id}"),
             )
         }
+        EventBody::Rebuilt { records, doubted } => records
+            .iter()
+            .map(|record| {
+                let id = record
+                    .id
+                    .as_ref()
+                    .map_or_else(String::new, |id| format!(" (id {id})"));
+                let what = format!("found by its mark{id}, and recorded again");
+                (Some((record.uid, record.address.clone())), what)
+            })
+            .chain(doubted.iter().map(|uid| {
+                let what = "to be read again: what happened to it since is lost";
+                (object(*uid), what.to_owned())
+            }))
+            .collect(),
         EventBody::Declared { uid, .. } => one(object(*uid), "declared anew, without a call".to_owned()),
         EventBody::Accepted { uid, .. } => one(object(*uid), "accepted as it is in the world".to_owned()),
         EventBody::Tainted { uid } => one(object(*uid), "tainted".to_owned()),

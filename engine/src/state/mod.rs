@@ -16,6 +16,7 @@ pub mod map;
 pub mod memory;
 pub mod migrate;
 pub mod process;
+pub mod rebuild;
 pub mod record;
 pub mod snapshot;
 pub mod sqlite;

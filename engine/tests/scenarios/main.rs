@@ -18,6 +18,7 @@ mod lease;
 mod lost_answer;
 mod moved;
 mod properties;
+mod rebuild;
 mod replace;
 mod resume;
 mod retry;

@@ -207,6 +207,16 @@ impl Folding {
                 Ok(())
             }
             EventBody::Imported { record } => self.imported(record),
+            EventBody::Rebuilt { records, doubted } => {
+                for uid in doubted {
+                    let mut record = self.get(*uid)?;
+                    if record.open.is_none() && record.status == Status::Ready {
+                        record.status = Status::Incomplete;
+                        self.put(record);
+                    }
+                }
+                records.iter().try_for_each(|record| self.imported(record))
+            }
             EventBody::Declared { uid, declaration } => {
                 let mut record = self.get(*uid)?;
                 record.declaration = declaration.clone();
