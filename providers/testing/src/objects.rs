@@ -47,6 +47,33 @@ type Decide = dyn Fn(Request, &Path) -> ObjectFault + Send + Sync;
 pub struct FaultyObjects {
     inner: Arc<dyn ObjectStore>,
     decide: Arc<Decide>,
+    /// The seed of how often others get their turn around each request; `None` is never.
+    yields: Option<u64>,
+    traffic: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    puts: AtomicU64,
+    gets: AtomicU64,
+    lists: AtomicU64,
+    deletes: AtomicU64,
+    written: AtomicU64,
+}
+
+/// What was asked of object storage so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// How many objects were written, or tried to.
+    pub puts: u64,
+    /// How many were read, or tried to.
+    pub gets: u64,
+    /// How often objects were listed.
+    pub lists: u64,
+    /// How many were deleted.
+    pub deletes: u64,
+    /// How many bytes were written.
+    pub written: u64,
 }
 
 impl FaultyObjects {
@@ -58,25 +85,73 @@ impl FaultyObjects {
         Self {
             inner,
             decide: Arc::new(decide),
+            yields: None,
+            traffic: Arc::default(),
         }
     }
 
-    /// Wraps object storage so that one in `one_in` requests fails, half of those after their effect. The same seed and
-    /// the same requests make the same faults.
+    /// Wraps object storage so that one in `one_in` requests fails, half of those after their effect, and some without
+    /// any answer. Around each request others get their turn. The same seed and the same requests make the same faults.
     pub fn seeded(inner: Arc<dyn ObjectStore>, seed: u64, one_in: u64) -> Self {
         let count = AtomicU64::new(0);
-        Self::new(inner, move |_, _| {
+        let mut faulty = Self::new(inner, move |_, _| {
             let number = count.fetch_add(1, Ordering::Relaxed);
             let drawn = mixed(seed, number);
-            match (drawn % one_in.max(1), (drawn >> 32) % 2) {
-                (0, 0) => ObjectFault::Before,
-                (0, _) => ObjectFault::After,
+            match (drawn % one_in.max(1), (drawn >> 32) % 10) {
+                (0, 0..5) => ObjectFault::After,
+                (0, 5..8) => ObjectFault::Before,
+                (0, 8) => ObjectFault::SilentAfter,
+                (0, _) => ObjectFault::SilentBefore,
                 _ => ObjectFault::None,
             }
-        })
+        });
+        faulty.yields = Some(!seed);
+        faulty
     }
 
-    async fn with_fault<T>(fault: ObjectFault, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
+    /// Returns what was asked so far.
+    pub fn traffic(&self) -> Traffic {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Traffic {
+            puts: read(&self.traffic.puts),
+            gets: read(&self.traffic.gets),
+            lists: read(&self.traffic.lists),
+            deletes: read(&self.traffic.deletes),
+            written: read(&self.traffic.written),
+        }
+    }
+
+    fn decided(&self, request: Request, location: &Path) -> ObjectFault {
+        let count = match request {
+            Request::Put => &self.traffic.puts,
+            Request::Get => &self.traffic.gets,
+            Request::List => &self.traffic.lists,
+            Request::Delete => &self.traffic.deletes,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        (self.decide)(request, location)
+    }
+
+    async fn turns(&self) {
+        let Some(seed) = self.yields else { return };
+        let Traffic { puts, gets, .. } = self.traffic();
+        for _ in 0..mixed(seed, puts.wrapping_mul(7919) + gets) % 4 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn with_fault<T>(
+        &self,
+        fault: ObjectFault,
+        work: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T> {
+        self.turns().await;
+        let done = Self::faulted(fault, work).await;
+        self.turns().await;
+        done
+    }
+
+    async fn faulted<T>(fault: ObjectFault, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
         match fault {
             ObjectFault::None => work.await,
             ObjectFault::Before => Err(fault_error("nothing was done")),
@@ -130,8 +205,11 @@ impl fmt::Display for FaultyObjects {
 #[async_trait]
 impl ObjectStore for FaultyObjects {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
-        let fault = (self.decide)(Request::Put, location);
-        Self::with_fault(fault, self.inner.put_opts(location, payload, opts)).await
+        let fault = self.decided(Request::Put, location);
+        let size = payload.content_length() as u64;
+        self.traffic.written.fetch_add(size, Ordering::Relaxed);
+        self.with_fault(fault, self.inner.put_opts(location, payload, opts))
+            .await
     }
 
     async fn put_multipart_opts(
@@ -143,8 +221,9 @@ impl ObjectStore for FaultyObjects {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        let fault = (self.decide)(Request::Get, location);
-        Self::with_fault(fault, self.inner.get_opts(location, options)).await
+        let fault = self.decided(Request::Get, location);
+        self.with_fault(fault, self.inner.get_opts(location, options))
+            .await
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
@@ -154,8 +233,8 @@ impl ObjectStore for FaultyObjects {
                 let this = this.clone();
                 async move {
                     let location = location?;
-                    let fault = (this.decide)(Request::Delete, &location);
-                    Self::with_fault(fault, this.inner.delete(&location)).await?;
+                    let fault = this.decided(Request::Delete, &location);
+                    this.with_fault(fault, this.inner.delete(&location)).await?;
                     Ok(location)
                 }
             })
@@ -164,7 +243,7 @@ impl ObjectStore for FaultyObjects {
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         let asked = prefix.cloned().unwrap_or_default();
-        match (self.decide)(Request::List, &asked) {
+        match self.decided(Request::List, &asked) {
             ObjectFault::None => self.inner.list(prefix),
             ObjectFault::Before | ObjectFault::After => {
                 stream::once(async { Err(fault_error("nothing was listed")) }).boxed()
@@ -175,8 +254,9 @@ impl ObjectStore for FaultyObjects {
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         let asked = prefix.cloned().unwrap_or_default();
-        let fault = (self.decide)(Request::List, &asked);
-        Self::with_fault(fault, self.inner.list_with_delimiter(prefix)).await
+        let fault = self.decided(Request::List, &asked);
+        self.with_fault(fault, self.inner.list_with_delimiter(prefix))
+            .await
     }
 
     async fn copy_opts(&self, _from: &Path, _to: &Path, _options: CopyOptions) -> Result<()> {

@@ -1,5 +1,7 @@
 //! The object store: conformance, damage, faults, and what it costs.
 
+mod damage;
+mod faults;
 mod memory;
 mod moto;
 mod racy;
