@@ -2,6 +2,10 @@
 
 use std::path::PathBuf;
 
+use gabion_engine::state::event::Holder;
+use gabion_engine::state::process::Processes;
+use gabion_engine::state::sqlite::SqliteStore;
+use gabion_engine::state::store::{LeaseRequest, StateStore};
 use gabion_kill_loop::Failure;
 use gabion_kill_loop::cloud::lively;
 use gabion_kill_loop::project::{Programs, Project};
@@ -73,6 +77,29 @@ pub(crate) fn serial(project: &Project) -> Result<u64, Failure> {
 /// Returns the database of a project on SQLite.
 pub(crate) fn database(project: &Project) -> PathBuf {
     project.directory().join(".gabion/state.db")
+}
+
+/// Takes the lease of a project as this test's process, which lives on.
+pub(crate) fn hold(project: &Project) -> Result<SqliteStore, Failure> {
+    let store = SqliteStore::at(database(project));
+    let request = LeaseRequest {
+        holder: Holder {
+            who: "grace".to_owned(),
+            host: "here".to_owned(),
+            process: Processes::default().own().ok(),
+            operation: "apply".to_owned(),
+        },
+        length: std::time::Duration::from_secs(300),
+        at: "2026-01-01T00:00:00Z"
+            .parse()
+            .map_err(|error| format!("{error}"))?,
+        replaces: None,
+    };
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
+    runtime
+        .block_on(store.take_lease(request))
+        .map_err(|error| error.to_string())?;
+    Ok(store)
 }
 
 /// SQLite's write lock, held by this test's process as by one that was stopped within a commit.

@@ -7,7 +7,7 @@ use gabion_testing::fake::api::Verb;
 use gabion_testing::fake::fault::{Fault, FaultRule, Random};
 use nix::sys::signal::Signal;
 
-use crate::harness::{Ends, WriteLock, after, empty, machine, machines, project, serial, settles};
+use crate::harness::{Ends, WriteLock, after, empty, hold, machine, machines, project, serial, settles};
 
 fn two() -> String {
     machine("a", "") + "---\n" + &after("b", "fake_machine.a")
@@ -156,12 +156,24 @@ fn a_holder_stopped_within_a_commit_is_named() -> Ends {
         "main.gabion.yml",
         &(machine("a", ", size: large") + "---\n" + &after("b", "fake_machine.a")),
     )?;
+    // This process stands for a run that holds the lease and was stopped while it wrote.
+    let lease = hold(&project)?;
     let lock = WriteLock::take(&project)?;
     project.run(&["plan", "--detailed-exitcode"])?.exits(2)?;
+    let said = project
+        .run(&["apply", "-y"])?
+        .exits(3)?
+        .says(&format!("(process {})", std::process::id()))?;
+    assert!(said.took >= Duration::from_secs(5), "it did not wait: {said}");
+    drop((lease, lock));
+    project.run(&["state", "unlock", "-y"])?.exits(0)?;
+
+    // Whoever writes without holding the lease is waited for all the same, and it is no damage.
+    let lock = WriteLock::take(&project)?;
     project
         .run(&["apply", "-y"])?
         .exits(3)?
-        .says(&format!("process {}", std::process::id()))?;
+        .says("the state is busy")?;
     drop(lock);
     settles(&project)
 }
