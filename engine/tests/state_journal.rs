@@ -377,7 +377,18 @@ async fn nothing_is_written_when_its_loss_could_not_be_seen() {
     let store = MemoryStore::new();
     std::fs::write(directory.path().join("heads"), b"in the way").unwrap();
     let refused = Journal::open(Arc::new(store.clone()), with_mark()).await;
-    assert!(matches!(refused, Err(OpenError::Head(_))), "{:?}", refused.err());
+    let error = refused.err().unwrap();
+    assert!(
+        matches!(error, OpenError::Head(HeadError::Write { .. })),
+        "{error}"
+    );
+    assert!(error.hint().unwrap().contains("XDG_STATE_HOME"), "{error}");
+    // Nothing was changed before.
+    let untouched = store.load().await;
+    assert!(
+        matches!(untouched, Err(StoreError::NotFound { .. })),
+        "{untouched:?}"
+    );
 
     std::fs::remove_file(directory.path().join("heads")).unwrap();
     let journal = Journal::open(Arc::new(store), with_mark()).await.unwrap();
@@ -397,4 +408,24 @@ async fn nothing_is_written_when_its_loss_could_not_be_seen() {
     };
     assert!(matches!(error, JournalError::HeadMark(_)), "{error}");
     assert!(matches!(journal.close().await, Err(JournalError::HeadMark(_))));
+}
+
+#[tokio::test]
+async fn whoever_closed_has_a_mark_at_the_last_commit() {
+    let directory = tempfile::tempdir().unwrap();
+    let mark = HeadMark::new(directory.path(), std::path::Path::new("/project"), "");
+    let store = MemoryStore::new();
+    for round in 0..20 {
+        let mut options = options();
+        options.head_mark = Some(mark.clone());
+        let journal = Journal::open(Arc::new(store.clone()), options).await.unwrap();
+        for n in 0..round {
+            let number = round * 100 + n;
+            let body = create(number, number, &format!("r{number}"));
+            journal.commit(vec![body]).await.unwrap();
+        }
+        journal.close().await.unwrap();
+        let head = store.load().await.unwrap().head;
+        assert_eq!(mark.read().unwrap(), Some(head), "round {round}");
+    }
 }

@@ -142,7 +142,13 @@ impl HeadError {
             | Self::OtherLineage { path, .. }
             | Self::OtherHistory { path, .. } => path,
             Self::Store(error) => return error.hint(),
-            Self::Unreadable { .. } | Self::Write { .. } => return None,
+            Self::Write { path, .. } => {
+                return Some(format!(
+                    "make {} writable, or set XDG_STATE_HOME to a directory that is",
+                    path.parent().unwrap_or(path).display()
+                ));
+            }
+            Self::Unreadable { .. } => return None,
         };
         Some(format!(
             "restore the state from a copy; without one, find its objects again by their tags:\n    gabion state rebuild\nonly if what is lost does not matter, remove {}",
@@ -198,11 +204,51 @@ impl HeadMark {
         Ok(Some(mark.head))
     }
 
-    /// Writes how far the log goes, all or nothing.
+    /// Makes sure that the mark can be written, before anything is done whose loss it would show.
+    ///
+    /// # Errors
+    /// When its directory cannot be made or written.
+    pub fn prepare(&self) -> Result<(), HeadError> {
+        let probe = || {
+            let directory = self.directory();
+            if !directory.is_dir() {
+                std::fs::create_dir_all(directory)?;
+                sync_directory(directory.parent().unwrap_or(directory))?;
+            }
+            let unfinished = self.unfinished();
+            File::create(&unfinished)?;
+            std::fs::remove_file(unfinished)
+        };
+        probe().map_err(|source| self.unwritable(source))
+    }
+
+    /// Writes how far the log goes, all or nothing. When it returns, it is on stable storage.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub fn write(&self, head: &Head) -> Result<(), HeadError> {
+        let written = self.replace(head).and_then(|()| self.sync());
+        written.map_err(|source| self.unwritable(source))
+    }
+
+    /// Writes how far the log went while it goes on, all or nothing: never back, in case another holder of the lease has
+    /// written since. It is on stable storage once it is [`settle`](Self::settle)d.
+    pub(crate) fn note(&self, head: &Head) -> Result<(), HeadError> {
+        if let Ok(Some(there)) = self.read()
+            && there.lineage == head.lineage
+            && there.sequence >= head.sequence
+        {
+            return Ok(());
+        }
+        self.replace(head).map_err(|source| self.unwritable(source))
+    }
+
+    /// Puts what was noted last on stable storage.
+    pub(crate) fn settle(&self) -> Result<(), HeadError> {
+        self.sync().map_err(|source| self.unwritable(source))
+    }
+
+    fn replace(&self, head: &Head) -> std::io::Result<()> {
         let written = WrittenMark {
             format_version: MARK_FORMAT_VERSION,
             project: self.project.display().to_string(),
@@ -211,21 +257,34 @@ impl HeadMark {
         };
         let mut text = serde_json::to_vec(&written).expect("a mark has only text keys and whole numbers");
         text.push(b'\n');
-        self.replace(&text).map_err(|source| HeadError::Write {
-            path: self.path.clone(),
-            source,
-        })
-    }
-
-    fn replace(&self, text: &[u8]) -> std::io::Result<()> {
-        let directory = self.path.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(directory)?;
-        // A holder that lost its lease may still be writing its last mark.
-        let unfinished = self.path.with_extension(format!("{}.new", std::process::id()));
+        std::fs::create_dir_all(self.directory())?;
+        let unfinished = self.unfinished();
         let mut file = File::create(&unfinished)?;
-        file.write_all(text)?;
+        file.write_all(&text)?;
+        // Or a crash could leave an empty file under the mark's name.
         file.sync_data()?;
         std::fs::rename(&unfinished, &self.path)
+    }
+
+    fn sync(&self) -> std::io::Result<()> {
+        sync_directory(self.directory())
+    }
+
+    fn directory(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("."))
+    }
+
+    /// Returns the name of a mark that is being written: of one's own, because a holder that lost its lease may still be
+    /// writing its last one.
+    fn unfinished(&self) -> PathBuf {
+        self.path.with_extension(format!("{}.new", std::process::id()))
+    }
+
+    fn unwritable(&self, source: std::io::Error) -> HeadError {
+        HeadError::Write {
+            path: self.path.clone(),
+            source,
+        }
     }
 
     /// Compares a loaded state (`None`: there is no store) with a mark that was read before it was loaded: one that is
@@ -285,4 +344,9 @@ impl HeadMark {
             _ => Ok(Continuity::Continued),
         }
     }
+}
+
+/// Puts the names in a directory on stable storage.
+fn sync_directory(directory: &Path) -> std::io::Result<()> {
+    File::open(directory)?.sync_all()
 }

@@ -27,6 +27,12 @@ use crate::state::store::{AppendRequest, CreateRequest, StateStore, StoreError};
 /// How many events one append carries at most.
 const LARGEST_APPEND: usize = 4096;
 
+/// For how long an append is tried again while another process keeps the store busy.
+const BUSY_PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long to wait before a store that is busy is asked again.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
+
 /// How a journal is opened.
 pub struct JournalOptions {
     /// The project's name, for a log that is created now.
@@ -168,6 +174,9 @@ impl Journal {
     /// # Errors
     /// [`StoreError::Locked`] when somebody else holds the lease; otherwise as [`load_for_reading`].
     pub async fn open(store: Arc<dyn StateStore>, options: JournalOptions) -> Result<Self, OpenError> {
+        if let Some(mark) = &options.head_mark {
+            mark.prepare()?;
+        }
         let state = load_for_reading(&*store, options.head_mark.as_ref()).await?;
         if state.lineage.is_none() {
             create(&*store, &options).await?;
@@ -297,7 +306,7 @@ impl Journal {
         self.heartbeat.is_lost()
     }
 
-    /// Writes what is left to write and gives the lease back. Closing again does nothing.
+    /// Writes what is left to write, the head mark included, and gives the lease back. Closing again does nothing.
     ///
     /// A journal that is dropped instead keeps its lease until its process ends.
     ///
@@ -314,7 +323,15 @@ impl Journal {
             Err(_) => Err(JournalError::Closed),
         };
         self.heartbeat.stop().await;
-        let released = self.store.release(self.epoch).await;
+        let give_up = Instant::now() + BUSY_PATIENCE;
+        let released = loop {
+            match self.store.release(self.epoch).await {
+                Err(StoreError::Busy { .. }) if Instant::now() < give_up => {
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                }
+                other => break other,
+            }
+        };
         ended?;
         released.map_err(|error| JournalError::Failed(Arc::new(error)))
     }
@@ -446,12 +463,7 @@ impl Writer {
     async fn append(&mut self, folded: State, events: Vec<Event>) -> Result<Arc<State>, JournalError> {
         if !events.is_empty() {
             let appended = self
-                .store
-                .append(AppendRequest {
-                    epoch: self.epoch,
-                    expected_sequence: self.state.serial,
-                    events,
-                })
+                .append_when_free(events)
                 .await
                 .and_then(|head| self.same_head(&folded, &head));
             if let Err(error) = appended {
@@ -467,6 +479,25 @@ impl Writer {
             }
         }
         Ok(self.latest.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// Appends, and tries again for a while when another process keeps the store busy: nothing was written then, and what
+    /// was done in the world waits to be written down.
+    async fn append_when_free(&self, events: Vec<Event>) -> Result<Head, StoreError> {
+        let give_up = Instant::now() + BUSY_PATIENCE;
+        loop {
+            let request = AppendRequest {
+                epoch: self.epoch,
+                expected_sequence: self.state.serial,
+                events: events.clone(),
+            };
+            match self.store.append(request).await {
+                Err(StoreError::Busy { .. }) if Instant::now() < give_up => {
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                }
+                other => return other,
+            }
+        }
     }
 
     fn same_head(&self, folded: &State, head: &Head) -> Result<(), StoreError> {
@@ -532,11 +563,16 @@ impl Marker {
                     continue;
                 };
                 let mark = mark.clone();
-                let written = tokio::task::spawn_blocking(move || mark.write(&head)).await;
+                let written = tokio::task::spawn_blocking(move || mark.note(&head)).await;
                 if let Ok(Err(error)) = written {
                     failed.send_replace(Some(Arc::new(error)));
                     return;
                 }
+            }
+            // Whoever reports success has the mark of it on stable storage.
+            let settled = tokio::task::spawn_blocking(move || mark.settle()).await;
+            if let Ok(Err(error)) = settled {
+                failed.send_replace(Some(Arc::new(error)));
             }
         });
         Self { heads, failure, task }

@@ -24,6 +24,9 @@ pub const DEFAULT_LEASE_LENGTH: Duration = Duration::from_secs(30);
 /// What is added to the longest deadline of the calls under way: time for an answer to be written down.
 const MARGIN: Duration = Duration::from_secs(5);
 
+/// How long to wait before a store that is busy is asked again.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
+
 /// How the lease is taken.
 pub struct LeaseOptions {
     /// Who takes it.
@@ -48,6 +51,7 @@ pub async fn acquire(
     let give_up = Instant::now() + options.timeout;
     let mut watched: Option<(LeaseSeen, Instant)> = None;
     let mut replaces = None;
+    let mut refused = None;
     loop {
         let request = LeaseRequest {
             holder: options.holder.clone(),
@@ -57,13 +61,18 @@ pub async fn acquire(
         };
         let view = match store.take_lease(request).await {
             Err(StoreError::Locked(view)) => view,
+            // Somebody is in the middle of a write, a holder of the lease or not.
+            Err(busy @ StoreError::Busy { .. }) => {
+                let now = Instant::now();
+                if now >= give_up {
+                    return Err(busy);
+                }
+                tokio::time::sleep_until((now + BUSY_PAUSE).min(give_up)).await;
+                continue;
+            }
             other => return other,
         };
         let seen = view.seen();
-        if options.processes.holder_liveness(&view.holder, store.is_local()) == Liveness::Gone {
-            replaces = Some(seen);
-            continue;
-        }
         let now = Instant::now();
         let since = match watched {
             Some((last, since)) if last == seen => since,
@@ -71,15 +80,23 @@ pub async fn acquire(
         };
         watched = Some((seen, since));
         let silent_until = since + view.length;
-        if now >= silent_until {
-            replaces = Some(seen);
+        let may_be_replaced = now >= silent_until
+            || options.processes.holder_liveness(&view.holder, store.is_local()) == Liveness::Gone;
+        // One that was to be replaced and still stands is kept by a writer who is stuck, which can take its time.
+        if may_be_replaced && refused != Some(seen) {
+            (replaces, refused) = (Some(seen), Some(seen));
             continue;
         }
         if now >= give_up {
             return Err(StoreError::Locked(view));
         }
         let poll = (view.length / 10).clamp(Duration::from_millis(50), Duration::from_secs(1));
-        tokio::time::sleep_until((now + poll).min(silent_until).min(give_up)).await;
+        let wake = match now < silent_until {
+            true => (now + poll).min(silent_until),
+            false => now + poll,
+        };
+        tokio::time::sleep_until(wake.min(give_up)).await;
+        refused = None;
     }
 }
 

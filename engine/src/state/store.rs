@@ -309,6 +309,16 @@ pub enum StoreError {
         /// What did not end.
         what: String,
     },
+    /// The store is where it cannot work.
+    #[error(
+        "the state at {location} is on a network file system ({kind}), where SQLite can lose what it wrote"
+    )]
+    NetworkFileSystem {
+        /// Where.
+        location: String,
+        /// The file system's type: `nfs4`, `fuse.sshfs`.
+        kind: String,
+    },
     /// The store cannot be reached or written.
     #[error("{what} failed at {location}: {source}")]
     Io {
@@ -361,6 +371,9 @@ impl StoreError {
                 "say in gabion.yml where the key {key} is: as `key` below `state: encryption:`, or among `previous` if another one encrypts by now"
             ),
             Self::NewerFormat { .. } => "use the version of gabion that wrote it, or a later one".to_owned(),
+            Self::NetworkFileSystem { .. } => {
+                "keep the project on a disk of this machine, or its state in a store that is made for sharing (`state: {type: s3, …}` or `{type: postgres, …}` in gabion.yml)".to_owned()
+            }
             Self::Busy { .. } => "try again; if it stays so, find the process that keeps it busy".to_owned(),
             Self::NotFound { .. } | Self::Exists { .. } | Self::Illegal(_) | Self::Io { .. } => return None,
         };

@@ -7,10 +7,11 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::sys::statfs::{NFS_SUPER_MAGIC, SMB_SUPER_MAGIC, statfs};
 use rusqlite::{Connection, Error, ErrorCode, OpenFlags, ffi};
 
 use crate::state::envelope::Envelope;
+use crate::state::sqlite::blocker::Blocker;
+use crate::state::sqlite::filesystem::network_file_system;
 use crate::state::sqlite::layout;
 use crate::state::store::StoreError;
 
@@ -70,10 +71,7 @@ impl DatabaseFile {
                 | ErrorCode::DatabaseLocked
                 | ErrorCode::FileLockingProtocolFailed => StoreError::Busy {
                     location: self.location(),
-                    what: format!(
-                        "{what} waited for another process's write for {:?}",
-                        self.patience
-                    ),
+                    what: self.waited(what),
                 },
                 _ if is_damage(failure) => self.damaged(&error),
                 _ => StoreError::Io {
@@ -85,6 +83,20 @@ impl DatabaseFile {
             // What is there is not what its column holds.
             _ => self.damaged(&error),
         }
+    }
+
+    /// Says what was waited for in vain.
+    fn waited(&self, what: &str) -> String {
+        let who = match self.blocker() {
+            Some(blocker) => format!("{} is in the middle of a write", blocker.describe()),
+            None => "another process is in the middle of a write".to_owned(),
+        };
+        format!("{what} waited {:?}, and {who}", self.patience)
+    }
+
+    /// Returns the process that keeps others from writing.
+    pub(super) fn blocker(&self) -> Option<Blocker> {
+        Blocker::of(&self.beside("-shm"))
     }
 
     fn damaged(&self, error: &Error) -> StoreError {
@@ -147,6 +159,7 @@ impl DatabaseFile {
     /// Opens a database that exists, after checking that it is one of ours.
     pub(super) fn open(&self) -> Result<(Connection, FileIdentity), StoreError> {
         self.check_header()?;
+        self.refuse_network_file_system()?;
         let identity = self.identity()?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection =
@@ -231,7 +244,7 @@ impl DatabaseFile {
             .mode(0o700)
             .create(directory)
             .map_err(self.io("making the directory"))?;
-        self.refuse_network_file_system(directory)?;
+        self.refuse_network_file_system()?;
         let _lock = self.lock()?;
         if std::fs::symlink_metadata(&self.path).is_ok() {
             return Err(StoreError::Exists {
@@ -315,14 +328,13 @@ impl DatabaseFile {
         }
     }
 
-    fn refuse_network_file_system(&self, directory: &Path) -> Result<(), StoreError> {
-        let kind = statfs(directory).map_err(|errno| self.io("looking at the file system")(errno.into()))?;
-        if [NFS_SUPER_MAGIC, SMB_SUPER_MAGIC].contains(&kind.filesystem_type()) {
-            return Err(self.io("creating")(std::io::Error::new(
-                ErrorKind::Unsupported,
-                "it is on a network file system, where SQLite can lose a state; use a store that is made for sharing",
-            )));
+    fn refuse_network_file_system(&self) -> Result<(), StoreError> {
+        match network_file_system(self.directory()) {
+            Some(kind) => Err(StoreError::NetworkFileSystem {
+                location: self.location(),
+                kind,
+            }),
+            None => Ok(()),
         }
-        Ok(())
     }
 }

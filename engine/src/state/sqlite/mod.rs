@@ -10,7 +10,9 @@
 //! and the lease.
 
 mod adopt;
+mod blocker;
 mod file;
+mod filesystem;
 mod layout;
 mod lease;
 mod reseal;

@@ -299,11 +299,18 @@ impl Session {
             Ok(LeaseGrant { epoch })
         });
         match taken {
-            // Somebody is stuck within a commit; whoever holds the lease is the one to name.
-            Err(busy @ StoreError::Busy { .. }) => match self.read(file, |rows| rows.lease())?.held {
-                Some(view) => Err(StoreError::Locked(Box::new(view))),
-                None => Err(busy),
-            },
+            // Somebody is stuck within a commit. Whoever holds the lease is the one to name, unless it is another.
+            Err(busy @ StoreError::Busy { .. }) => {
+                let held = self.read(file, |rows| rows.lease())?.held;
+                let holder = held.as_ref().and_then(|view| view.holder.process.as_ref());
+                let another = file
+                    .blocker()
+                    .is_some_and(|blocker| holder.is_none_or(|holder| holder.pid != blocker.pid));
+                match held {
+                    Some(view) if !another => Err(StoreError::Locked(Box::new(view))),
+                    _ => Err(busy),
+                }
+            }
             other => other,
         }
     }
