@@ -28,7 +28,9 @@ impl User {
     /// Writes the project's files.
     pub(crate) fn write(&self, files: &[(String, String)]) {
         for (name, text) in files {
-            std::fs::write(self.project().join(name), text).unwrap();
+            let path = self.project().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
         }
     }
 

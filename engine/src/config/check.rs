@@ -228,7 +228,7 @@ impl<'a> Checker<'a> {
                 }
             }
             // What is left of them after expansion was reported there.
-            Target::Scope(name) if matches!(&**name, "vars" | "each") => {}
+            Target::Scope(name) if super::expand::is_scope(name) => {}
             Target::Scope(name) => {
                 let span = reference_span(reference, whole);
                 self.problems.push(

@@ -4,9 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::decode::{FromNode, Spanned};
-use super::expand::{self, Instance};
 use super::node::Node;
-use super::variables::Variables;
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceFile, Span};
 use crate::resource::{DocumentRef, Place};
 
@@ -27,35 +25,17 @@ pub struct Document {
     pub range: Range<usize>,
     /// The key of the `for_each` entry that it is for, if it was made by one.
     pub each: Option<Arc<str>>,
+    /// The module that it is in, if it is in one: what its name begins with.
+    pub module: Option<Arc<str>>,
 }
 
 impl Document {
-    /// Splits a file's nodes into documents, with variables put in; reports those without a type, and those that are no
-    /// maps.
-    pub(super) fn read_file(
-        file: &Arc<SourceFile>,
-        nodes: &[Node],
-        variables: &Variables,
-        problems: &mut Diagnostics,
-    ) -> Vec<Self> {
-        let mut documents = Vec::new();
-        for (index, node) in nodes.iter().enumerate() {
-            let end = nodes
-                .get(index + 1)
-                .map_or(file.text().len(), |next| next.span.start);
-            let range = node.span.start..end;
-            for instance in expand::instances(node, variables, problems) {
-                documents.extend(Self::read(file, index, range.clone(), instance, problems));
-            }
-        }
-        documents
-    }
-
-    fn read(
+    /// Reads a document; reports one without a type, and one that is no map.
+    pub(super) fn read(
         file: &Arc<SourceFile>,
         index: usize,
         range: Range<usize>,
-        Instance { node, each }: Instance,
+        node: Node,
         problems: &mut Diagnostics,
     ) -> Option<Self> {
         if node.as_map().is_none() {
@@ -87,7 +67,8 @@ impl Document {
             file: file.clone(),
             index,
             range,
-            each,
+            each: None,
+            module: None,
         })
     }
 

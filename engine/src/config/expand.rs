@@ -1,13 +1,14 @@
-//! Expansion: `vars` and `each` in the nodes of documents, and documents with `for_each`.
+//! Expansion: `vars`, `inputs`, `module` and `each` in the nodes of documents, and documents with `for_each`.
 //!
 //! It is done on nodes, before anything else reads them: a variable may stand wherever a value may, and keeps its type.
 //! What came from a variable keeps the place of its value, and says where it was used.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::decode::excerpt;
 use super::expression::{Reference, Target, Template};
+use super::modules::MODULE;
 use super::node::{Key, Node, NodeKind};
 use super::variables::Variables;
 use crate::diagnostic::{Diagnostic, Diagnostics, Span, suggestion};
@@ -19,6 +20,36 @@ const MOST_INSTANCES: usize = 10_000;
 /// The scopes that expansion knows.
 const VARS: &str = "vars";
 const EACH: &str = "each";
+const INPUTS: &str = "inputs";
+
+/// What expressions may refer to at one level: in the project's own files, or in those of a module.
+#[derive(Clone, Default)]
+pub(super) struct Scopes {
+    /// The project's variables; a module sees none of them.
+    variables: Option<Variables>,
+    /// A module's inputs.
+    inputs: Option<Variables>,
+    /// The outputs of the modules that are used at this level, by name.
+    pub(super) modules: BTreeMap<String, Node>,
+}
+
+impl Scopes {
+    /// What the project's own files may refer to.
+    pub(super) fn of_project(variables: Variables) -> Self {
+        Self {
+            variables: Some(variables),
+            ..Self::default()
+        }
+    }
+
+    /// What a module's files may refer to.
+    pub(super) fn of_module(inputs: Variables) -> Self {
+        Self {
+            inputs: Some(inputs),
+            ..Self::default()
+        }
+    }
+}
 
 /// A document's node after expansion, and the key of the `for_each` entry that it is for.
 pub(super) struct Instance {
@@ -29,25 +60,19 @@ pub(super) struct Instance {
 /// What the scopes mean in one place.
 #[derive(Clone, Copy)]
 struct Bindings<'a> {
-    variables: &'a Variables,
+    scopes: &'a Scopes,
     each: Option<(&'a Key, &'a Node)>,
 }
 
-/// Expands the expressions of a node that stands in no document: settings.
-pub(super) fn expand_settings(node: &Node, variables: &Variables, problems: &mut Diagnostics) -> Node {
-    let bindings = Bindings {
-        variables,
-        each: None,
-    };
+/// Expands the expressions of a node that `for_each` does not multiply.
+pub(super) fn expand(node: &Node, scopes: &Scopes, problems: &mut Diagnostics) -> Node {
+    let bindings = Bindings { scopes, each: None };
     bindings.expand(node, problems)
 }
 
 /// Expands a document into the documents that it stands for: one, unless it has `for_each`.
-pub(super) fn instances(node: &Node, variables: &Variables, problems: &mut Diagnostics) -> Vec<Instance> {
-    let outer = Bindings {
-        variables,
-        each: None,
-    };
+pub(super) fn instances(node: &Node, scopes: &Scopes, problems: &mut Diagnostics) -> Vec<Instance> {
+    let outer = Bindings { scopes, each: None };
     let Some((key, written)) = node.entry("for_each") else {
         let node = outer.expand(node, problems);
         return vec![Instance { node, each: None }];
@@ -60,7 +85,7 @@ pub(super) fn instances(node: &Node, variables: &Variables, problems: &mut Diagn
     let mut found = Vec::with_capacity(entries.len());
     for (key, value) in &entries {
         let bindings = Bindings {
-            variables,
+            scopes,
             each: Some((key, value)),
         };
         // What is wrong with the template is wrong in every copy, and is said once.
@@ -266,29 +291,46 @@ impl Bindings<'_> {
             Target::Scope(scope) => &**scope,
             _ => unreachable!("only references to a scope are resolved here"),
         };
+        let name = path.next().and_then(|segment| match segment {
+            PathSegment::Key(name) => Some(&**name),
+            PathSegment::Index(_) => None,
+        });
         let mut found = match scope {
-            VARS => match path.next() {
-                Some(PathSegment::Key(name)) => match self.variables.values().get(&**name) {
-                    Some(node) => node.clone(),
-                    // Declared and without a value: said where it is declared.
-                    None if self.variables.is_declared(name) => return Err(Box::new(None)),
-                    None => {
-                        return Err(some(
-                            Diagnostic::error("unknown-variable", "unknown variable")
-                                .detail(format!("The project declares no variable `{name}`."))
-                                .hint(self.variables.hint(name)),
-                        ));
-                    }
-                },
-                _ => {
+            VARS => match &self.scopes.variables {
+                Some(variables) => named_value(variables, VARS, name)?,
+                None => {
                     return Err(some(
-                        Diagnostic::error("unknown-variable", "variable without a name")
-                            .detail("`vars` is followed by a variable's name.")
-                            .hint("write `${{ vars.NAME }}`"),
+                        Diagnostic::error("no-variables", "`vars` within a module")
+                            .detail("The variables of the project have no meaning in the files of a module.")
+                            .hint("declare an input in `module.yml`, and give it the variable where the module is used"),
                     ));
                 }
             },
-            _ => match (self.each, path.next()) {
+            INPUTS => match &self.scopes.inputs {
+                Some(inputs) => named_value(inputs, INPUTS, name)?,
+                None => {
+                    return Err(some(
+                        Diagnostic::error("no-inputs", "`inputs` outside a module")
+                            .detail("`inputs` has a meaning only in the files of a module.")
+                            .hint("declare a variable under `vars`, and write `${{ vars.NAME }}`"),
+                    ));
+                }
+            },
+            MODULE => match name.and_then(|name| self.scopes.modules.get(name)) {
+                Some(outputs) => outputs.clone(),
+                None => {
+                    let known = self.scopes.modules.keys().map(String::as_str);
+                    let near = suggestion(name.unwrap_or_default(), known);
+                    return Err(some(
+                        Diagnostic::error("unknown-reference", "unknown reference")
+                            .detail(format!("No module `{}` is used here.", name.unwrap_or_default()))
+                            .hint(near.unwrap_or_else(|| {
+                                "write `${{ module.NAME.OUTPUT }}`, with the name of a `type: module` document".to_owned()
+                            })),
+                    ));
+                }
+            },
+            _ => match (self.each, name) {
                 (None, _) => {
                     return Err(some(
                         Diagnostic::error("no-for-each", "`each` without `for_each`")
@@ -296,12 +338,12 @@ impl Bindings<'_> {
                             .hint("add `for_each: …` beside `type`"),
                     ));
                 }
-                (Some((key, _)), Some(PathSegment::Key(word))) if &**word == "key" => Node {
+                (Some((key, _)), Some("key")) => Node {
                     kind: NodeKind::String(key.name.clone()),
                     span: key.span.clone(),
                     alias: None,
                 },
-                (Some((_, value)), Some(PathSegment::Key(word))) if &**word == "value" => value.clone(),
+                (Some((_, value)), Some("value")) => value.clone(),
                 _ => {
                     return Err(some(
                         Diagnostic::error("unknown-reference", "unknown reference")
@@ -338,12 +380,52 @@ impl Bindings<'_> {
     }
 }
 
+/// Returns a variable's or an input's value.
+fn named_value(values: &Variables, scope: &str, name: Option<&str>) -> Result<Node, Box<Option<Diagnostic>>> {
+    let what = if scope == VARS { "variable" } else { "input" };
+    let Some(name) = name else {
+        return Err(some(
+            Diagnostic::error("unknown-variable", "reference without a name")
+                .detail(
+                    format!("`{scope}` is followed by the name of an {what}.")
+                        .replace("an variable", "a variable"),
+                )
+                .hint(format!("write `${{{{ {scope}.NAME }}}}`")),
+        ));
+    };
+    match values.values().get(name) {
+        Some(node) => Ok(node.clone()),
+        // Declared and without a value: said where it is declared.
+        None if values.is_declared(name) => Err(Box::new(None)),
+        None => Err(some(
+            Diagnostic::error(
+                "unknown-variable",
+                if scope == VARS {
+                    "unknown variable"
+                } else {
+                    "unknown input"
+                },
+            )
+            .detail(format!(
+                "The {} declares no {what} `{name}`.",
+                if scope == VARS { "project" } else { "module" }
+            ))
+            .hint(values.hint(name)),
+        )),
+    }
+}
+
 fn some(problem: Diagnostic) -> Box<Option<Diagnostic>> {
     Box::new(Some(problem))
 }
 
+/// Tells whether a word names a scope that expansion knows.
+pub(super) fn is_scope(name: &str) -> bool {
+    matches!(name, VARS | EACH | INPUTS | MODULE)
+}
+
 fn is_ours(reference: &Reference) -> bool {
-    matches!(&reference.target, Target::Scope(scope) if matches!(&**scope, VARS | EACH))
+    matches!(&reference.target, Target::Scope(scope) if is_scope(scope))
 }
 
 /// Tells whether a text still holds an expression that expansion should have filled: why it did not was reported, and

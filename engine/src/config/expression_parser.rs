@@ -115,7 +115,7 @@ impl<'a> Parser<'a> {
         let target = match &*root {
             "env" => Target::Environment(self.one_name(&mut rest, &range, "env.NAME")?),
             "secrets" => Target::Secret(self.one_name(&mut rest, &range, "secrets.NAME")?),
-            "vars" | "each" => Target::Scope(root),
+            "vars" | "each" | "inputs" | "module" => Target::Scope(root),
             _ => return self.resource(root, root_range, rest.collect(), range),
         };
         let path: Vec<PathSegment> = rest.map(|segment| segment.value).collect();

@@ -6,6 +6,7 @@ use super::condition::ConditionExpression;
 use super::decode::{FromNode, Spanned};
 use super::document::Document;
 use super::map_reader::MapReader;
+use super::modules::MODULE;
 use super::node::Node;
 use super::registry::{DocumentFamily, DocumentType, LowerContext, Lowered, Naming};
 use super::value_reader::PlacedValues;
@@ -20,7 +21,12 @@ use crate::value::{AttributePath, TemplateText};
 /// The family of the engine's own documents.
 pub(super) struct GenericDocuments;
 
-const TYPES: [DocumentType; 4] = [
+const TYPES: [DocumentType; 5] = [
+    DocumentType {
+        name: MODULE,
+        summary: "Uses a directory of documents, with inputs.",
+        naming: Naming::Unique,
+    },
     DocumentType {
         name: "resource",
         summary: "A single resource of any kind that a provider of this build manages.",
@@ -54,6 +60,8 @@ impl DocumentFamily for GenericDocuments {
             match document.document_type.value.as_str() {
                 "resource" => lowered.resources.extend(resource(document, &mut problems)),
                 "moved" => lowered.directives.moved.extend(moved(document, &mut problems)),
+                // Its documents stand in its place long before.
+                MODULE => {}
                 "removed" => lowered
                     .directives
                     .removed

@@ -40,6 +40,17 @@ pub(super) fn json_schema(document_type: &str) -> Option<Value> {
                 },
             }),
         ),
+        "module" => (
+            "Uses a directory of documents, with inputs.",
+            json!(null),
+            json!(["type", "name", "source"]),
+            json!({
+                "type": {"const": "module"},
+                "name": text("Its name, which every name in the module gets in front."),
+                "source": text("The module's directory: a path from the directory of this file."),
+                "inputs": {"type": "object", "description": "A value for each input that the module's `module.yml` declares."},
+            }),
+        ),
         "moved" => (
             "Says that a recorded object has another address now.",
             json!({"type": "moved", "from": "gateway_listener.entrance", "to": "gateway_listener.front"}),
@@ -70,10 +81,16 @@ pub(super) fn json_schema(document_type: &str) -> Option<Value> {
         ),
         _ => return None,
     };
+    // A module's example is nothing without its directory.
+    let examples = if document_type == "module" {
+        json!([])
+    } else {
+        json!([example])
+    };
     Some(json!({
         "type": "object",
         "description": summary,
-        "examples": [example],
+        "examples": examples,
         "required": required,
         "additionalProperties": false,
         "properties": properties,

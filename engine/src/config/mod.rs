@@ -21,6 +21,7 @@ mod expression_parser;
 mod generic;
 mod generic_schema;
 mod map_reader;
+mod modules;
 mod node;
 mod project;
 mod registry;

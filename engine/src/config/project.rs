@@ -7,14 +7,15 @@ use sha2::{Digest, Sha256};
 
 use super::check::Checker;
 use super::document::Document;
-use super::expand;
+use super::expand::{self, Scopes};
+use super::modules::{self, Level};
 use super::node::{Node, NodeKind};
 use super::registry::{DocumentRegistry, LowerContext, Lowered, Naming, Purpose, RecordedView};
 use super::settings::Settings;
 use super::sources::Sources;
 use super::variables::GivenVariables;
 use super::yaml;
-use crate::diagnostic::{Diagnostic, Diagnostics, Span, suggestion};
+use crate::diagnostic::{Diagnostic, Diagnostics, SourceFile, suggestion};
 use crate::resource::Configuration;
 
 /// A parsed project: its settings and documents, not yet given a meaning.
@@ -55,45 +56,43 @@ impl Project {
     /// of them.
     pub fn parse_with(mut sources: Sources, given: &GivenVariables) -> (Self, Diagnostics) {
         let mut problems = Diagnostics::new();
-        let settings = match sources.settings().cloned() {
-            Some(mut file) => {
-                let (mut documents, mut found) = yaml::parse(&file);
-                if let Some(masked) = Settings::masked(&file, &documents) {
-                    file = masked;
-                    (documents, found) = yaml::parse(&file);
-                    sources.replace_settings(&file);
-                }
-                problems.extend(found);
-                let (settings, found) = Settings::read(&file, &documents, sources.default_name(), given);
-                problems.extend(found);
-                settings
-            }
-            None => Settings::without_file(sources.default_name(), given, &mut problems),
+        let mut file = match sources.settings() {
+            Some(file) => file.clone(),
+            None => SourceFile::new("gabion.yml", ""),
         };
+        let (mut written, mut found) = yaml::parse(&file);
+        if let Some(masked) = Settings::masked(&file, &written) {
+            file = masked;
+            (written, found) = yaml::parse(&file);
+            sources.replace_settings(&file);
+        }
+        problems.extend(found);
+        let (variables, values) = Settings::read_variables(&file, &written, given, &mut problems);
         for file in given.files() {
             sources.add_origin(file);
         }
-        let mut documents = Vec::new();
-        let mut incomplete = false;
-        for file in sources.files() {
-            let (nodes, found) = yaml::parse(file);
-            incomplete |= nodes.is_empty() && found.has_errors();
-            if nodes.is_empty() && found.is_empty() {
-                problems.push(
-                    Diagnostic::error("empty-file", "empty file")
-                        .detail(format!("`{}` holds no document.", file.path()))
-                        .at(Span::of_file(file))
-                        .hint("write a document, or remove the file"),
-                );
+        let scopes = Scopes::of_project(values.clone());
+        let Level {
+            documents,
+            scopes,
+            incomplete,
+        } = modules::read_project(&sources, scopes, &mut problems);
+        let mut settings = match sources.settings() {
+            Some(_) => {
+                let (settings, found) = Settings::read(&file, &written, sources.default_name(), &scopes);
+                problems.extend(found);
+                settings
             }
-            problems.extend(found);
-            documents.extend(Document::read_file(
-                file,
-                &nodes,
-                &settings.variable_values,
-                &mut problems,
-            ));
-        }
+            None => Settings::empty(sources.default_name(), file),
+        };
+        settings.variables = variables;
+        settings.variable_values = values;
+        let is_echo = |problem: &Diagnostic| problem.code == "unexpected-expression" && is_echo(problem);
+        let problems = problems
+            .iter()
+            .filter(|problem| !is_echo(problem))
+            .cloned()
+            .collect();
         (
             Self {
                 sources,
@@ -163,13 +162,9 @@ impl Project {
         let incomplete = self.incomplete;
         let found = Checker::new(self, inputs, incomplete, failed).check(&mut configuration);
         problems.extend(found);
-        let left_over = |problem: &Diagnostic| {
-            let span = problem.primary.as_ref();
-            span.is_some_and(|span| expand::is_left_over(span.text()))
-        };
         let problems = problems
             .iter()
-            .filter(|problem| !left_over(problem))
+            .filter(|problem| !is_echo(problem))
             .cloned()
             .collect();
         (configuration, problems)
@@ -286,8 +281,17 @@ fn check_document_name(document: &Document, naming: Naming, problems: &mut Diagn
     }
 }
 
-/// The name that people wrote: that of a copy that `for_each` made has the entry's key after a `/`.
+/// Tells whether a problem only follows from an expression that expansion could not fill, and reported.
+fn is_echo(problem: &Diagnostic) -> bool {
+    let span = problem.primary.as_ref();
+    span.is_some_and(|span| expand::is_left_over(span.text()))
+}
+
+/// The name that people wrote: a module's has that of the module in front, a copy that `for_each` made has the entry's
+/// key at its end, both with a `/` between.
 fn own_name<'a>(document: &Document, name: &'a str) -> &'a str {
+    let within = |module: &str| name.strip_prefix(module)?.strip_prefix('/');
+    let name = document.module.as_deref().and_then(within).unwrap_or(name);
     let of_entry = |key: &str| {
         let own = name.strip_suffix(key)?.strip_suffix('/')?;
         (!key.contains('/')).then_some(own)

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::decode::{FromNode, Spanned};
+use super::expand::{self, Scopes};
 use super::expression::Target;
 use super::map_reader::MapReader;
-use super::node::{Node, NodeKind};
+use super::node::{Key, Node, NodeKind};
 use super::value_reader::{PlacedValues, SpannedTemplate};
 use super::variables::{self, GivenVariables, VariableDeclaration, Variables};
 use super::version::VersionRequirement;
@@ -72,17 +73,7 @@ pub enum SecretSource {
 
 impl Settings {
     /// Returns the settings of a project without a settings file.
-    pub(super) fn without_file(
-        default_name: &str,
-        given: &GivenVariables,
-        problems: &mut Diagnostics,
-    ) -> Self {
-        let mut settings = Self::empty(default_name, SourceFile::new("gabion.yml", ""));
-        settings.variable_values = given.resolve(&settings.variables, settings.file.path(), problems);
-        settings
-    }
-
-    fn empty(default_name: &str, file: Arc<SourceFile>) -> Self {
+    pub(super) fn empty(default_name: &str, file: Arc<SourceFile>) -> Self {
         Self {
             project: Spanned::new(default_name.to_owned(), Span::of_file(&file)),
             state: None,
@@ -101,11 +92,11 @@ impl Settings {
     }
 
     /// Reads the settings file's documents; what could not be read has its default, and a diagnostic.
-    pub fn read(
+    pub(super) fn read(
         file: &Arc<SourceFile>,
         documents: &[Node],
         default_name: &str,
-        given: &GivenVariables,
+        scopes: &Scopes,
     ) -> (Self, Diagnostics) {
         let mut settings = Self::empty(default_name, file.clone());
         let mut problems = Diagnostics::new();
@@ -120,16 +111,8 @@ impl Settings {
                     .hint("move other documents into a `*.gabion.yml` file"),
             );
         }
-        let first = documents.first();
-        if let Some(declared) = first
-            .and_then(|node| node.get("vars"))
-            .filter(|node| !node.is_null())
-        {
-            settings.variables = variables::read_declarations(declared, &mut problems);
-        }
-        settings.variable_values = given.resolve(&settings.variables, file.path(), &mut problems);
-        if let Some(node) = first {
-            settings.fill(&settings.expanded(node, &mut problems), &mut problems);
+        if let Some(node) = documents.first() {
+            settings.fill(&expanded(node, scopes, &mut problems), &mut problems);
         }
         settings.check_tokens(&mut problems);
         (settings, problems)
@@ -159,22 +142,20 @@ impl Settings {
         Some(SourceFile::new(file.path(), text))
     }
 
-    /// The settings with the values of variables put in, `vars` left as it is.
-    fn expanded(&self, node: &Node, problems: &mut Diagnostics) -> Node {
-        let Some(entries) = node.as_map() else {
-            return node.clone();
-        };
-        let expand = |(key, value): &(super::node::Key, Node)| {
-            let value = match key.name.as_str() {
-                "vars" => value.clone(),
-                _ => super::expand::expand_settings(value, &self.variable_values, problems),
-            };
-            (key.clone(), value)
-        };
-        Node {
-            kind: super::node::NodeKind::Map(entries.iter().map(expand).collect()),
-            ..node.clone()
-        }
+    /// Reads the variables that the settings declare, and their values.
+    pub(super) fn read_variables(
+        file: &Arc<SourceFile>,
+        documents: &[Node],
+        given: &GivenVariables,
+        problems: &mut Diagnostics,
+    ) -> (BTreeMap<String, VariableDeclaration>, Variables) {
+        let declared = documents.first().and_then(|node| node.get("vars"));
+        let declared = declared
+            .filter(|node| !node.is_null())
+            .map(|node| variables::read_declarations(node, problems))
+            .unwrap_or_default();
+        let values = given.resolve(&declared, file.path(), problems);
+        (declared, values)
     }
 
     fn fill(&mut self, node: &Node, problems: &mut Diagnostics) {
@@ -347,6 +328,24 @@ fn password(url: &Node) -> Option<Span> {
     let at = start + text[start..end].rfind('@')?;
     let colon = start + text[start..at].find(':')? + 1;
     (colon < at).then(|| url.part(colon, at))
+}
+
+/// The settings with what expressions refer to put in, `vars` left as it is.
+fn expanded(node: &Node, scopes: &Scopes, problems: &mut Diagnostics) -> Node {
+    let Some(entries) = node.as_map() else {
+        return node.clone();
+    };
+    let expand = |(key, value): &(Key, Node)| {
+        let value = match key.name.as_str() {
+            "vars" => value.clone(),
+            _ => expand::expand(value, scopes, problems),
+        };
+        (key.clone(), value)
+    };
+    Node {
+        kind: NodeKind::Map(entries.iter().map(expand).collect()),
+        ..node.clone()
+    }
 }
 
 impl FromNode for Plugin {

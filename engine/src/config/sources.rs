@@ -1,14 +1,16 @@
 //! Which files make a project, and reading them. The only I/O of `config`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::modules::{self, MODULE, MODULE_FILES};
+use super::node::Node;
 use super::settings::check_name;
-use super::yaml::MAX_FILE_BYTES;
+use super::yaml::{self, MAX_FILE_BYTES};
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceFile, Span};
 use crate::resource::Place;
 
@@ -28,6 +30,8 @@ pub struct Sources {
     settings: Option<Arc<SourceFile>>,
     /// The files with documents, by path.
     files: BTreeMap<String, Arc<SourceFile>>,
+    /// The files of the modules that the project uses, by path.
+    modules: BTreeMap<String, Arc<SourceFile>>,
     /// Texts from elsewhere that values came from, by what they are called.
     origins: BTreeMap<String, Arc<SourceFile>>,
 }
@@ -72,6 +76,7 @@ impl Sources {
         if !any {
             problems.push(empty(directory, &names));
         }
+        sources.load_modules(&mut problems);
         (sources, problems)
     }
 
@@ -92,6 +97,7 @@ impl Sources {
             default_name: default_name.to_owned(),
             settings: None,
             files: BTreeMap::new(),
+            modules: BTreeMap::new(),
             origins: BTreeMap::new(),
         };
         for (path, text) in texts {
@@ -103,8 +109,47 @@ impl Sources {
         sources
     }
 
+    /// Reads the directories of the modules that the files use, and of those that these use.
+    fn load_modules(&mut self, problems: &mut Diagnostics) {
+        let mut left: Vec<(String, Arc<SourceFile>)> = self
+            .files
+            .values()
+            .map(|file| (String::new(), file.clone()))
+            .collect();
+        let mut seen = BTreeSet::new();
+        while let Some((within, file)) = left.pop() {
+            for directory in used_directories(&within, &file) {
+                if !seen.insert(directory.clone()) {
+                    continue;
+                }
+                // One that is not there is reported where it is named.
+                for name in list(&self.directory.join(&directory)).unwrap_or_default() {
+                    if !is_documents(&name) && !MODULE_FILES.contains(&name.as_str()) {
+                        continue;
+                    }
+                    if let Some(found) = read(&self.directory, &format!("{directory}/{name}"), problems) {
+                        left.push((directory.clone(), found.clone()));
+                        self.modules.insert(found.path().to_owned(), found);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Returns the files of a module's directory, which is given from the project's.
+    pub(super) fn module(&self, directory: &str) -> Vec<&Arc<SourceFile>> {
+        let within = |file: &&Arc<SourceFile>| {
+            file.path()
+                .rsplit_once('/')
+                .is_some_and(|(found, _)| found == directory)
+        };
+        self.modules.values().filter(within).collect()
+    }
+
     fn add(&mut self, file: Arc<SourceFile>, problems: &mut Diagnostics) {
-        if !is_settings(file.path()) {
+        if file.path().contains('/') {
+            self.modules.insert(file.path().to_owned(), file);
+        } else if !is_settings(file.path()) {
             self.files.insert(file.path().to_owned(), file);
         } else if let Some(first) = &self.settings {
             problems.push(
@@ -157,6 +202,7 @@ impl Sources {
         self.files
             .get(path)
             .or_else(|| self.settings.as_ref().filter(|file| file.path() == path))
+            .or_else(|| self.modules.get(path))
             .or_else(|| self.origins.get(path))
     }
 
@@ -168,7 +214,8 @@ impl Sources {
     /// Returns the SHA-256 of all files' paths and texts, in hexadecimal.
     pub fn digest(&self) -> String {
         let mut hash = Sha256::new();
-        for file in self.settings.iter().chain(self.files.values()) {
+        let files = self.settings.iter().chain(self.files.values());
+        for file in files.chain(self.modules.values()) {
             for part in [file.path(), file.text()] {
                 hash.update((part.len() as u64).to_be_bytes());
                 hash.update(part.as_bytes());
@@ -260,6 +307,23 @@ fn is_settings(name: &str) -> bool {
 fn is_documents(name: &str) -> bool {
     // Emacs keeps locks as `.#name`.
     ENDINGS.iter().any(|ending| name.ends_with(ending)) && !name.starts_with(".#")
+}
+
+/// The directories of the modules that a file uses, from the project's.
+fn used_directories(within: &str, file: &Arc<SourceFile>) -> Vec<String> {
+    // Reading a file twice is not worth it for the many that use none.
+    if !file.text().contains(MODULE) {
+        return Vec::new();
+    }
+    let (documents, _) = yaml::parse(file);
+    let of_module = |node: &&Node| node.get("type").and_then(Node::as_str) == Some(MODULE);
+    let sources = documents
+        .iter()
+        .filter(of_module)
+        .filter_map(|node| node.get("source")?.as_str());
+    sources
+        .filter_map(|source| modules::join(within, source))
+        .collect()
 }
 
 /// The names in a directory, sorted. Names that are no UTF-8 cannot be the project's.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::decode::Keyword;
+use super::decode::{Keyword, Spanned};
 use super::expression::Template;
 use super::map_reader::MapReader;
 use super::node::{Key, Node, NodeKind};
@@ -308,7 +308,7 @@ impl GivenVariables {
         Variables {
             values,
             declared: declared.keys().cloned().collect(),
-            settings: settings.to_owned(),
+            hint: format!("declare it in `{settings}` under `vars`"),
         }
     }
 }
@@ -392,13 +392,82 @@ fn undeclared(key: &Key, declared: &BTreeMap<String, VariableDeclaration>, setti
         )
 }
 
-/// The values of a project's variables.
+impl Variables {
+    /// Returns the values of a module's inputs, as the document that uses it gives them; expressions may stand in them.
+    pub(super) fn of_inputs(
+        declared: &BTreeMap<String, VariableDeclaration>,
+        given: Option<&Node>,
+        module: &Spanned<String>,
+        problems: &mut Diagnostics,
+    ) -> Self {
+        let mut values = BTreeMap::new();
+        let given = given.map_or(&[][..], |node| {
+            if node.as_map().is_none() {
+                problems.push(node.wrong_type("a map: each input's name with its value"));
+            }
+            node.as_map().unwrap_or_default()
+        });
+        for (key, node) in given {
+            let Some(declaration) = declared.get(&key.name) else {
+                problems.push(
+                    Diagnostic::error("unknown-input", "unknown input")
+                        .detail(format!(
+                            "The module declares no input `{}`.",
+                            super::decode::excerpt(&key.name)
+                        ))
+                        .at(key.span.clone())
+                        .hint(
+                            suggestion(&key.name, declared.keys().map(String::as_str)).unwrap_or_else(|| {
+                                "declare it in its `module.yml` under `inputs`".to_owned()
+                            }),
+                        ),
+                );
+                continue;
+            };
+            let is_expression = node.as_str().is_some_and(Template::is_in);
+            match declaration.kind.read(node) {
+                // What an expression gives is known later, and checked where it is used.
+                _ if is_expression => drop(values.insert(key.name.clone(), node.clone())),
+                Some(node) => drop(values.insert(key.name.clone(), node)),
+                None => problems.push(
+                    node.wrong_type(declaration.kind.expected())
+                        .related(declaration.span.clone(), "declared here"),
+                ),
+            }
+        }
+        for (name, declaration) in declared {
+            if given.iter().any(|(key, _)| key.name == *name) {
+                continue;
+            }
+            match &declaration.default {
+                Some(default) => drop(values.insert(name.clone(), default.clone())),
+                None => problems.push(
+                    Diagnostic::error("missing-input", "input without a value")
+                        .detail(format!(
+                            "The module's input `{name}` has no default, and must be given."
+                        ))
+                        .at(module.span.clone())
+                        .related(declaration.span.clone(), "declared here")
+                        .hint(format!("add it under `inputs`: `{name}: …`")),
+                ),
+            }
+        }
+        Self {
+            values,
+            declared: declared.keys().cloned().collect(),
+            hint: "declare it in the module's `module.yml` under `inputs`".to_owned(),
+        }
+    }
+}
+
+/// The values of a project's variables, or of a module's inputs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Variables {
     values: BTreeMap<String, Node>,
     /// Every declared name: one without a value was reported already.
     declared: Vec<String>,
-    settings: String,
+    /// What to do about one that is not declared.
+    hint: String,
 }
 
 impl Variables {
@@ -414,12 +483,7 @@ impl Variables {
 
     /// Returns what to write instead of a variable that is not declared.
     pub(super) fn hint(&self, name: &str) -> String {
-        suggestion(name, self.declared.iter().map(String::as_str)).unwrap_or_else(|| {
-            if self.settings.is_empty() {
-                "declare it in `gabion.yml` under `vars`".to_owned()
-            } else {
-                format!("declare it in `{}` under `vars`", self.settings)
-            }
-        })
+        let near = suggestion(name, self.declared.iter().map(String::as_str));
+        near.unwrap_or_else(|| self.hint.clone())
     }
 }
