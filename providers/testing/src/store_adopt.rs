@@ -128,7 +128,7 @@ async fn a_log_is_replaced_under_its_lease_only(place: &dyn StorePlace) {
     assert_eq!(held.epoch, epoch);
     store.release(epoch).await.expect("it holds the lease");
     let next = take(&*elsewhere, "bob").await;
-    assert!(next > epoch && next > log.state().epoch);
+    assert!(next > epoch && next > log.epoch(), "{next}");
     append(
         &*elsewhere,
         next,

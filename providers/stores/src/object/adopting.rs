@@ -49,7 +49,8 @@ impl Core {
             open: false,
         };
         // Epoch 0 is nobody's lease: what is left of this when it is cut short is known by it.
-        let manifest = self.copied(log, 0, fence).await?;
+        let manifest = self.copied(log, 0).await?;
+        let manifest = Manifest { fence, ..manifest };
         match self.put_manifest(&manifest, None).await? {
             Swapped::Done(version) => self.learn_copy(log, manifest, version),
             Swapped::Conflict(Some(found)) => {
@@ -74,9 +75,14 @@ impl Core {
             if !before.admits(epoch) {
                 return Err(self.lost(epoch).await);
             }
-            let manifest = match copied.take() {
+            let objects = match copied.take() {
                 Some(copied) => copied,
-                None => self.copied(log, epoch, before.fence).await?,
+                None => self.copied(log, epoch).await?,
+            };
+            let manifest = Manifest {
+                fence: before.fence,
+                floor: before.floor.max(log.epoch()),
+                ..objects
             };
             match self.put_manifest(&manifest, Some(&version)).await? {
                 Swapped::Done(version) => {
@@ -107,7 +113,7 @@ impl Core {
     }
 
     /// Writes the objects of a log, and returns the manifest that names them.
-    async fn copied(&self, log: &LogCopy, epoch: u64, fence: Fence) -> Result<Manifest, StoreError> {
+    async fn copied(&self, log: &LogCopy, epoch: u64) -> Result<Manifest, StoreError> {
         let limits = &self.options.upkeep;
         let base = match log.base().serial {
             0 => None,
@@ -155,7 +161,11 @@ impl Core {
             format_version: gabion_engine::state::FORMAT_VERSION,
             write: self.mark(),
             head: log.head().clone(),
-            fence,
+            fence: Fence {
+                epoch: 0,
+                open: false,
+            },
+            floor: log.epoch(),
             base,
             snapshot,
             since_snapshot,

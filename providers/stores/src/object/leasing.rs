@@ -59,7 +59,8 @@ impl Core {
             let highest = match &before {
                 Some(lease) => lease.epoch.max(manifest.fence.epoch),
                 None => manifest.fence.epoch,
-            };
+            }
+            .max(manifest.floor);
             // The lease of a log that another one took the place of holds nothing any more: the fence is what counts.
             let before =
                 before.filter(|lease| lease.lineage == manifest.head.lineage || manifest.admits(lease.epoch));

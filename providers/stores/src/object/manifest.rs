@@ -23,6 +23,9 @@ pub(crate) struct Manifest {
     pub(crate) head: Head,
     /// Who may append.
     pub(crate) fence: Fence,
+    /// Epochs are granted above this one: the highest of a log that was taken over.
+    #[serde(default)]
+    pub(crate) floor: u64,
     /// The state that the kept history starts from; `None` is the empty one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) base: Option<Kept>,

@@ -143,7 +143,7 @@ impl Core {
     pub(super) async fn content(&self, stored: &Stored) -> Result<Vec<u8>, Fault> {
         let bytes = self.kept(stored).await?;
         let opened = self.options.envelope.open(&stored.name, &bytes);
-        opened.map_err(|error| self.place.unreadable(&stored.name, error.to_string()).into())
+        opened.map_err(|error| StoreError::of_envelope(self.place.location(), &stored.name, error).into())
     }
 
     /// Returns an object's bytes as they are kept, after the same check.

@@ -69,6 +69,7 @@ impl Core {
                 epoch: 0,
                 open: false,
             },
+            floor: 0,
             base: None,
             snapshot: None,
             since_snapshot: entry.stored.size,

@@ -89,7 +89,7 @@ async fn a_plain_state_is_encrypted_and_changes_its_key() {
         let opener = std::mem::replace(&mut memory.options.envelope, closed);
         let error = memory.open().load().await.expect_err("its key is missing");
         let text = error.to_string();
-        assert!(matches!(error, StoreError::Unreadable { .. }), "{text}");
+        assert!(matches!(error, StoreError::MissingKey { .. }), "{text}");
         assert!(text.contains(&opener.key_id().expect("it seals")), "{text}");
         memory.options.envelope = opener;
     }
