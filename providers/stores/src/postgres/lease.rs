@@ -125,8 +125,9 @@ impl Turn<'_> {
         // The lease first: an append under way ends before the log's epoch is read.
         let (begun, lease, head) = join3(self.begin(), self.lease("FOR UPDATE"), self.head()).await;
         begun?;
+        let lease = lease?;
         let head = head?;
-        let row = self.lease_row(&lease?)?;
+        let row = self.lease_row(&lease)?;
         if let Some(view) = row.held
             && request.replaces != Some(view.seen())
         {

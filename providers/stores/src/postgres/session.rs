@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
@@ -62,9 +62,12 @@ impl Lane {
         work: impl for<'a> FnOnce(&'a mut Session) -> LocalBoxFuture<'a, Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
+        let waiting = Arc::new(());
+        let asked = Arc::downgrade(&waiting);
         let job: Job = Box::new(move |session| {
             Box::pin(async move {
                 if !answer.is_closed() {
+                    session.asked = asked;
                     let done = work(session).await;
                     // Whoever asked may have gone meanwhile.
                     answer.send(done).ok();
@@ -74,7 +77,9 @@ impl Lane {
         let place = &self.log.target.place;
         let ended = || place.failed("working on the database", "the thread that does it has ended");
         self.jobs()?.send(job).map_err(|_| ended())?;
-        answered.await.unwrap_or_else(|_| Err(ended()))
+        let done = answered.await.unwrap_or_else(|_| Err(ended()));
+        drop(waiting);
+        done
     }
 
     fn jobs(&self) -> Result<mpsc::UnboundedSender<Job>, StoreError> {
@@ -94,6 +99,7 @@ impl Lane {
             limits: self.limits,
             connection: None,
             reached: false,
+            asked: Weak::new(),
             known: None,
         };
         std::thread::Builder::new()
@@ -121,6 +127,8 @@ pub(super) struct Session {
     connection: Option<Connection>,
     /// Whether the server was ever reached: then it is the right one, and may be restarting when it is gone.
     reached: bool,
+    /// Goes when nobody waits any more for what is being done.
+    asked: Weak<()>,
     pub(super) known: Option<Known>,
 }
 
@@ -238,10 +246,12 @@ impl Session {
                 }
                 Err(trouble) => trouble,
             };
+            // It is there, and starting or stopping.
             let starting = matches!(&trouble, Trouble::Database(error)
-                if error.code() == Some(&SqlState::CANNOT_CONNECT_NOW));
+                if error.code().is_some_and(|code| code.code().starts_with("57P")));
             let passing = starting || self.reached && may_pass(&trouble);
-            if !passing || begun.elapsed() + pause > self.limits.patience {
+            let given_up = self.asked.strong_count() == 0;
+            if !passing || given_up || begun.elapsed() + pause > self.limits.patience {
                 return Err(place.error("connecting", trouble));
             }
             tokio::time::sleep(pause).await;

@@ -33,8 +33,8 @@ const LOG_LIMITS: Limits = Limits {
 /// How long what is done with the lease may take: a heartbeat that hangs must be sent again before the lease runs out.
 const LEASE_LIMITS: Limits = Limits {
     connect: Duration::from_secs(5),
-    lock: Duration::from_secs(5),
-    statement: Duration::from_secs(5),
+    lock: Duration::from_secs(4),
+    statement: Duration::from_secs(6),
     silence: Duration::from_secs(8),
     patience: Duration::from_secs(5),
 };

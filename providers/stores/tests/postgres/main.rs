@@ -5,5 +5,10 @@
 )]
 
 mod conformance;
+mod contention;
+mod crash;
 mod damage;
 mod place;
+mod proxy;
+mod server;
+mod tls;

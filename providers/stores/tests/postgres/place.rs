@@ -74,6 +74,13 @@ impl Place {
         PostgresStore::open(&settings, options).expect("the URL names a user")
     }
 
+    /// Returns the server's port.
+    pub(crate) fn port(&self) -> u16 {
+        let (_, rest) = self.url.rsplit_once(':').expect("test URLs have a port");
+        let port = rest.split(['/', '?']).next().and_then(|port| port.parse().ok());
+        port.expect("test URLs have a port")
+    }
+
     /// Runs statements as an administrator; `{s}` is the schema.
     pub(crate) async fn execute(&self, statements: &str) {
         let (client, connection) = tokio_postgres::connect(&self.url, tokio_postgres::NoTls)
