@@ -211,6 +211,7 @@ pub async fn gather(
     let mut done = 0;
     loop {
         tokio::select! {
+            biased;
             Some(event) = heard.recv() => observer.observe(&event),
             part = parts.join_next() => match part {
                 None => break,

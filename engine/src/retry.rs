@@ -123,6 +123,7 @@ impl RetryPolicy {
             }
             on_retry(&error, attempt, delay);
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(delay) => {}
                 () = stop.cancelled() => return Err(error),
             }

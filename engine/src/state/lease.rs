@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::state::clock::Clock;
@@ -136,14 +136,15 @@ pub enum HeartbeatMode {
 /// Renews a lease until it is stopped or lost.
 pub struct Heartbeat {
     shared: Arc<Shared>,
-    done: watch::Receiver<bool>,
 }
 
 struct Shared {
     base: Duration,
     status: Mutex<Status>,
     wake: Notify,
-    renewals: watch::Sender<u64>,
+    /// Told to everybody whenever something in the status changed that somebody may wait for. (Those who wait go on in
+    /// the order in which they came, so that the same run takes the same course.)
+    changed: Notify,
 }
 
 struct Status {
@@ -154,8 +155,11 @@ struct Status {
     covers: BTreeMap<u64, Instant>,
     /// How many calls were covered so far.
     numbered: u64,
+    renewals: u64,
     lost: bool,
     stop: bool,
+    /// Whether nothing is renewed any more, and nothing is under way.
+    done: bool,
 }
 
 /// Keeps a lease from being shorter than one call needs. Once it is dropped, because the call has ended, the next renewal
@@ -172,10 +176,38 @@ impl Drop for Cover {
     }
 }
 
+impl Status {
+    /// Returns whether the lease surely lasts until then.
+    fn outlives(&self, deadline: Instant) -> bool {
+        let left = self.length.saturating_sub(self.renewed.elapsed());
+        !self.lost && left >= deadline.saturating_duration_since(Instant::now())
+    }
+}
+
 impl Shared {
     fn status(&self) -> std::sync::MutexGuard<'_, Status> {
         // Every change is a plain assignment.
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the status and tells everybody.
+    fn change(&self, change: impl FnOnce(&mut Status)) {
+        change(&mut self.status());
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until the status is as wanted.
+    async fn wait_for(&self, wanted: impl Fn(&Status) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // From here on no change is missed.
+            changed.as_mut().enable();
+            if wanted(&self.status()) {
+                return;
+            }
+            changed.await;
+        }
     }
 }
 
@@ -224,20 +256,22 @@ impl Heartbeat {
                 length: Duration::ZERO,
                 covers: BTreeMap::new(),
                 numbered: 0,
+                renewals: 0,
                 lost: false,
                 stop: false,
+                done: false,
             }),
             wake: Notify::new(),
-            renewals: watch::Sender::new(0),
+            changed: Notify::new(),
         });
-        let (finished, done) = watch::channel(false);
-        let beating = beat(store, clock, grant.epoch, shared.clone());
+        let ending = Ending(shared.clone());
+        let beating = async move {
+            let Ending(shared) = &ending;
+            beat(store, clock, grant.epoch, shared).await;
+        };
         match mode {
             HeartbeatMode::Task => {
-                tokio::spawn(async move {
-                    beating.await;
-                    finished.send_replace(true);
-                });
+                tokio::spawn(beating);
             }
             HeartbeatMode::Thread => {
                 let runtime = tokio::runtime::Builder::new_current_thread()
@@ -245,13 +279,10 @@ impl Heartbeat {
                     .build()?;
                 std::thread::Builder::new()
                     .name("gabion-lease".to_owned())
-                    .spawn(move || {
-                        runtime.block_on(beating);
-                        finished.send_replace(true);
-                    })?;
+                    .spawn(move || runtime.block_on(beating))?;
             }
         }
-        Ok(Self { shared, done })
+        Ok(Self { shared })
     }
 
     /// Returns how long the lease lasts at least, each time that it is renewed.
@@ -261,19 +292,14 @@ impl Heartbeat {
 
     /// Waits for the first renewal, or for the news that there will be none.
     pub async fn first_beat(&self) {
-        let mut renewals = self.shared.renewals.subscribe();
-        let mut done = self.done.clone();
-        tokio::select! {
-            _ = renewals.wait_for(|count| *count > 0) => {}
-            _ = done.wait_for(|done| *done) => {}
-        }
+        self.shared
+            .wait_for(|status| status.renewals > 0 || status.done)
+            .await;
     }
 
     /// Returns whether the lease surely lasts until then, unless it is renewed before anyway.
     pub fn outlives(&self, deadline: Instant) -> bool {
-        let status = self.shared.status();
-        let left = status.length.saturating_sub(status.renewed.elapsed());
-        !status.lost && left >= deadline.saturating_duration_since(Instant::now())
+        self.shared.status().outlives(deadline)
     }
 
     /// Asks that the lease last until then, at each renewal from now on.
@@ -295,23 +321,16 @@ impl Heartbeat {
         if self.outlives(deadline) {
             return true;
         }
-        let mut renewals = self.shared.renewals.subscribe();
         self.shared.wake.notify_one();
-        loop {
-            renewals.mark_unchanged();
-            if self.outlives(deadline) {
-                return true;
-            }
-            if *self.done.borrow() || Instant::now() >= deadline {
-                return false;
-            }
-            let mut done = self.done.clone();
-            tokio::select! {
-                changed = renewals.changed() => if changed.is_err() { return false },
-                _ = done.wait_for(|done| *done) => {}
-                () = tokio::time::sleep_until(deadline) => {}
-            }
+        let settled = self
+            .shared
+            .wait_for(|status| status.outlives(deadline) || status.lost || status.done);
+        tokio::select! {
+            biased;
+            () = settled => {}
+            () = tokio::time::sleep_until(deadline) => {}
         }
+        self.outlives(deadline)
     }
 
     /// Returns whether the lease was found to be another's.
@@ -323,9 +342,7 @@ impl Heartbeat {
     pub async fn stop(&self) {
         self.shared.status().stop = true;
         self.shared.wake.notify_one();
-        let mut done = self.done.clone();
-        // An error means that the beating ended without saying so, which is an end too.
-        while !*done.borrow_and_update() && done.changed().await.is_ok() {}
+        self.shared.wait_for(|status| status.done).await;
     }
 }
 
@@ -336,7 +353,16 @@ impl Drop for Heartbeat {
     }
 }
 
-async fn beat(store: Arc<dyn StateStore>, clock: Arc<dyn Clock>, epoch: u64, shared: Arc<Shared>) {
+/// Says that nothing is renewed any more, however that ends.
+struct Ending(Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.change(|status| status.done = true);
+    }
+}
+
+async fn beat(store: Arc<dyn StateStore>, clock: Arc<dyn Clock>, epoch: u64, shared: &Shared) {
     loop {
         let started = Moment::now();
         let length = {
@@ -352,22 +378,22 @@ async fn beat(store: Arc<dyn StateStore>, clock: Arc<dyn Clock>, epoch: u64, sha
         };
         let pause = match store.renew(epoch, length, clock.now()).await {
             Ok(()) => {
-                let mut status = shared.status();
-                status.renewed = started;
-                status.length = length;
-                drop(status);
-                shared.renewals.send_modify(|count| *count += 1);
+                shared.change(|status| {
+                    status.renewed = started;
+                    status.length = length;
+                    status.renewals += 1;
+                });
                 shared.base / 4
             }
             Err(StoreError::LostLease { .. }) => {
-                shared.status().lost = true;
-                shared.renewals.send_modify(|count| *count += 1);
+                shared.change(|status| status.lost = true);
                 return;
             }
             // The lease goes on running out; trying again soon is all there is to do.
             Err(_) => shared.base / 20,
         };
         tokio::select! {
+            biased;
             () = shared.wake.notified() => {}
             () = tokio::time::sleep(pause) => {}
         }

@@ -109,6 +109,7 @@ impl FakeProvider {
     /// Waits for the next look, or for the word to stop.
     async fn pause(&self, resource_type: &ResourceType, id: &str, call: &Call) -> Result<(), ProviderError> {
         tokio::select! {
+            biased;
             () = tokio::time::sleep(self.poll) => Ok(()),
             () = call.cancel.cancelled() => Err(ProviderError::new(
                 ErrorClass::Uncertain,
