@@ -130,6 +130,12 @@ impl Cloud {
         }
     }
 
+    /// Forgets how it was to misbehave.
+    pub(super) fn calm(&mut self) {
+        self.rules.clear();
+        self.chaos = Chaos::default();
+    }
+
     /// Remembers a request that is carried out later although nobody waits for it.
     pub(super) fn defer(&mut self, due: Duration, request: ApiRequest) {
         self.late.push((due, request));

@@ -47,6 +47,11 @@ impl FakeCloud {
         self.lock().chaos = chaos;
     }
 
+    /// Takes back every rule and all chance: from now on nothing goes wrong but what is under way already.
+    pub fn calm(&self) {
+        self.lock().calm();
+    }
+
     /// Changes how it behaves.
     pub fn configure(&self, change: impl FnOnce(&mut Settings)) {
         change(&mut self.lock().settings);
