@@ -2,7 +2,9 @@
 
 use std::process::Command;
 
-use crate::{Failure, process};
+use crate::moto::Moto;
+use crate::postgres::Postgres;
+use crate::{Failure, process, test};
 
 /// Builds an unoptimised driver: a build that is there sooner, for a few rounds.
 const DEV: &str = "--dev";
@@ -17,6 +19,27 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     }
     process::run(&mut build)?;
     let profile = if dev { "debug" } else { "release" };
-    let driver = crate::target().join(profile).join("gabion-kill-loop");
-    process::run(Command::new(driver).args(arguments.iter().filter(|argument| *argument != DEV)))
+    let mut driver = Command::new(crate::target().join(profile).join("gabion-kill-loop"));
+    driver.args(arguments.iter().filter(|argument| *argument != DEV));
+    let wants = |store: &str| {
+        arguments
+            .iter()
+            .any(|argument| argument == store || argument == "all")
+    };
+    // The servers end when this function does.
+    let postgres = match wants("postgres") {
+        true => Some(Postgres::start(&test::packages())?),
+        false => None,
+    };
+    if let Some(postgres) = &postgres {
+        postgres.export(&mut driver);
+    }
+    let s3 = match wants("s3") && std::env::var_os(test::S3).is_none() {
+        true => Some(Moto::start(&test::packages())?),
+        false => None,
+    };
+    if let Some(s3) = &s3 {
+        driver.env(test::S3, s3.endpoint());
+    }
+    process::run(&mut driver)
 }

@@ -14,7 +14,7 @@ const LIMIT: Duration = Duration::from_secs(60 * 60);
 const PACKAGES: &str = "GABION_TEST_PACKAGES";
 
 /// The URL of an S3 server that tests may make buckets in; one is started when it is not set.
-const S3: &str = "GABION_TEST_S3";
+pub(crate) const S3: &str = "GABION_TEST_S3";
 
 /// Returns the directory that packages for tests are installed in.
 pub(crate) fn packages() -> PathBuf {

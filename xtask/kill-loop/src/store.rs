@@ -1,7 +1,10 @@
 //! Where a project's state is kept.
 
 use std::fmt;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::Failure;
 
@@ -71,15 +74,46 @@ impl Store {
         name: &str,
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Failure> {
-        let _ = (name, environment);
-        match kind {
-            StoreKind::Sqlite => Ok(Self {
-                kind,
-                settings: Vec::new(),
-                variables: Vec::new(),
-            }),
-            StoreKind::S3 | StoreKind::Postgres => Err(format!("no {kind} yet")),
-        }
+        let server = |variable: &str| {
+            environment(variable).ok_or_else(|| {
+                format!(
+                    "{variable} is not set; `cargo xtask kill-loop` and `cargo xtask test` start a server"
+                )
+            })
+        };
+        let (settings, variables) = match kind {
+            StoreKind::Sqlite => (Vec::new(), Vec::new()),
+            StoreKind::S3 => {
+                let endpoint = server(S3)?;
+                make_bucket(&endpoint, name)?;
+                (
+                    vec![
+                        ("bucket", name.to_owned()),
+                        ("prefix", "team/state".to_owned()),
+                        ("endpoint", endpoint),
+                    ],
+                    vec![("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")],
+                )
+            }
+            StoreKind::Postgres => {
+                let url = server(POSTGRES)?;
+                let joint = if url.contains('?') { '&' } else { '?' };
+                // It is on loopback, and has no certificate.
+                let url = match url.contains("sslmode") {
+                    true => url,
+                    false => format!("{url}{joint}sslmode=disable"),
+                };
+                (vec![("url", url), ("schema", name.replace('-', "_"))], Vec::new())
+            }
+        };
+        Ok(Self {
+            kind,
+            settings,
+            variables: variables
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+        })
     }
 
     /// Returns its kind.
@@ -102,5 +136,27 @@ impl Store {
     /// Returns what gabion's environment needs.
     pub fn variables(&self) -> &[(String, String)] {
         &self.variables
+    }
+}
+
+/// Makes a bucket on a server for tests, which asks for no signature.
+fn make_bucket(endpoint: &str, bucket: &str) -> Result<(), Failure> {
+    let failed = |why: String| format!("no bucket can be made at {endpoint}: {why}");
+    let host = endpoint.trim_start_matches("http://").trim_end_matches('/');
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(host)?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        write!(
+            stream,
+            "PUT /{bucket} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    match ask() {
+        Ok(answer) if answer.starts_with("HTTP/1.1 200") => Ok(()),
+        Ok(answer) => Err(failed(answer)),
+        Err(error) => Err(failed(error.to_string())),
     }
 }

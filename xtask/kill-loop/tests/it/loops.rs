@@ -41,3 +41,23 @@ fn killed_runs_lose_nothing_and_make_nothing_twice_on_sqlite() {
 fn runs_that_meet_work_one_at_a_time_on_sqlite() {
     met(StoreKind::Sqlite, 5);
 }
+
+#[test]
+fn killed_runs_lose_nothing_and_make_nothing_twice_on_s3() {
+    killed(StoreKind::S3, 3);
+}
+
+#[test]
+fn killed_runs_lose_nothing_and_make_nothing_twice_on_postgres() {
+    killed(StoreKind::Postgres, 3);
+}
+
+#[test]
+fn runs_that_meet_work_one_at_a_time_on_s3() {
+    met(StoreKind::S3, 3);
+}
+
+#[test]
+fn runs_that_meet_work_one_at_a_time_on_postgres() {
+    met(StoreKind::Postgres, 3);
+}
