@@ -9,6 +9,7 @@ mod crash;
 mod create;
 mod destroy;
 mod drift;
+mod durable;
 mod failure;
 mod gather;
 mod import;
