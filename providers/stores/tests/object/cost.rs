@@ -8,6 +8,7 @@ use gabion_engine::state::store::{AppendRequest, LeaseRequest};
 use gabion_stores::object::{ObjectOptions, ObjectStateStore};
 use gabion_testing::objects::{FaultyObjects, ObjectFault, Traffic};
 use gabion_testing::store_events::{create, creation, events, holder, lease_taken, succeeded};
+use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 
 struct Measured {
@@ -127,10 +128,13 @@ async fn figures() {
         let loaded = measured.open().load().await.expect("it can be read");
         let load = begun.elapsed();
         let reading = measured.since(before);
+        let path = object_store::path::Path::from("p/manifest.json");
+        let manifest = measured.traffic.head(&path).await.expect("it is there");
         let per = |count: u64| count as f64 / appends as f64;
         println!(
-            "{appends} appends: {:.2} puts, {:.3} gets, {:.4} lists, {:.0} bytes written each, {:.2} ms each; \
+            "manifest: {} bytes; {appends} appends: {:.2} puts, {:.3} gets, {:.4} lists, {:.0} bytes written each, {:.2} ms each; \
              load of {} objects: {} gets, {} ms",
+            manifest.size,
             per(traffic.puts),
             per(traffic.gets),
             per(traffic.lists),

@@ -7,3 +7,4 @@ mod memory;
 mod moto;
 mod racy;
 mod reseal;
+mod sweep;
