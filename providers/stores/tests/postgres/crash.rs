@@ -160,7 +160,7 @@ async fn crash(place: &Place, seed: u64, outcomes: &[AtomicUsize; 3]) {
     append(&next, next_epoch, now.serial, [lease_taken()])
         .await
         .unwrap_or_else(|error| panic!("seed {seed}, {fate:?}: {error}"));
-    if seed % 10 == 0 {
+    if seed.is_multiple_of(10) {
         let found = verify(&next).await.expect("it can be read");
         assert_eq!(found.damage, Vec::<String>::new(), "seed {seed}");
     }

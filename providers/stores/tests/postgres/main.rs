@@ -8,6 +8,7 @@ mod conformance;
 mod contention;
 mod crash;
 mod damage;
+mod measure;
 mod place;
 mod proxy;
 mod server;
