@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use gabion_engine::address::ResourceAddress;
+use jiff::Timestamp;
 
 use crate::options::shell_word;
 
@@ -396,18 +397,35 @@ pub(crate) enum State {
     List,
     /// Show one record
     Show {
-        /// Its address
-        #[arg(value_name = "ADDR")]
-        address: ResourceAddress,
+        /// Its address; with `--at`, all that was recorded if not given
+        #[arg(value_name = "ADDR", required_unless_present = "at")]
+        address: Option<ResourceAddress>,
+        /// As it was at this serial
+        #[arg(long, value_name = "SERIAL")]
+        at: Option<u64>,
     },
-    /// Give a recorded object another address
+    /// Show what changed between two serials
+    Diff {
+        /// The earlier serial
+        #[arg(value_name = "A")]
+        from: u64,
+        /// The later one; now if not given
+        #[arg(value_name = "B")]
+        to: Option<u64>,
+    },
+    /// Give a recorded object another address, or move objects to another stack
+    ///
+    /// Between stacks, what depends on each other moves together. The objects themselves are not touched.
+    #[command(
+        override_usage = "gabion state mv [OPTIONS] <FROM> <TO>\n       gabion state mv [OPTIONS] --to-stack <NAME> <ADDR>..."
+    )]
     Mv {
-        /// The address that it has
-        #[arg(value_name = "FROM")]
-        from: ResourceAddress,
-        /// The address that it gets
-        #[arg(value_name = "TO")]
-        to: ResourceAddress,
+        /// The address that it has, and the one that it gets; with `--to-stack`, the objects to move
+        #[arg(value_name = "ADDR", required = true)]
+        addresses: Vec<ResourceAddress>,
+        /// The stack that takes the objects in; `default` is the state without a stack
+        #[arg(long, value_name = "NAME")]
+        to_stack: Option<String>,
         #[command(flatten)]
         locking: Locking,
     },
@@ -455,14 +473,76 @@ pub(crate) enum State {
         #[arg(short = 'y', long = "auto-approve")]
         yes: bool,
     },
-    /// List what was done, newest last
+    /// List what was done, run by run, newest last
     History {
-        /// Only what was done to this object
+        /// Only what was done to this object, under any address that it had
         #[arg(value_name = "ADDR")]
         address: Option<ResourceAddress>,
-        /// How many entries
-        #[arg(short = 'n', long, value_name = "N", default_value = "50")]
-        entries: usize,
+        /// Only the last N entries; all if not given
+        #[arg(short = 'n', long, value_name = "N")]
+        entries: Option<usize>,
+        /// A line for each run: who, when, what, commit, serials
+        #[arg(long, conflicts_with = "address")]
+        runs: bool,
+    },
+    /// Write the whole state, history included, as a JSON file
+    ///
+    /// Secrets are not in it, as they are not in the state; the content of an encrypted store is not encrypted in it.
+    Pull {
+        /// The file, readable by you alone; standard output if not given
+        #[arg(short, long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Put a state back that `gabion state pull` wrote
+    ///
+    /// Without `--force` it must be the state that is there, with nothing missing: it can only add what the store lost or
+    /// never had.
+    Push {
+        /// The file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Replace what is there, also by an older or another state; a copy of it is kept in `.gabion`
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        locking: Locking,
+    },
+    /// Drop old history; the state stays as it is
+    ///
+    /// History is kept until you say otherwise. What is dropped cannot be listed, shown or compared any more.
+    #[command(group = clap::ArgGroup::new("kept").required(true).args(["keep_runs", "before"]))]
+    Compact {
+        /// Keep the history of the last N runs
+        #[arg(long, value_name = "N")]
+        keep_runs: Option<usize>,
+        /// Drop the history of runs that ended before this date, such as 2026-11-01
+        #[arg(long, value_name = "DATE", value_parser = moment)]
+        before: Option<Timestamp>,
+        /// Do not ask
+        #[arg(short = 'y', long = "auto-approve")]
+        yes: bool,
+        #[command(flatten)]
+        locking: Locking,
+    },
+    /// Make a lost or damaged state again, from the marks that objects carry
+    ///
+    /// Nothing is created or deleted. A damaged database is kept beside the new one. Prefer a copy, if there is one:
+    /// what only the state knew does not come back.
+    Rebuild {
+        /// Do not ask
+        #[arg(short = 'y', long = "auto-approve")]
+        yes: bool,
+        #[command(flatten)]
+        locking: Locking,
+    },
+    /// Encrypt with the key that the settings name now, history included
+    ///
+    /// Run it after a key was changed, or after encryption was switched on for a state that was not encrypted. It can be
+    /// interrupted and run again.
+    #[command(visible_alias = "reseal")]
+    Rekey {
+        #[command(flatten)]
+        locking: Locking,
     },
 }
 
@@ -530,6 +610,18 @@ pub(crate) enum Agent {
 pub(crate) struct Reflex {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
     pub(crate) rest: Vec<String>,
+}
+
+/// Reads a date, its first moment in UTC, or a moment such as `2026-11-01T12:00:00Z`.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    let date = || -> Option<Timestamp> {
+        let date: jiff::civil::Date = text.parse().ok()?;
+        Some(date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+    };
+    text.parse()
+        .ok()
+        .or_else(date)
+        .ok_or_else(|| format!("`{text}` is not a date; write 2026-11-01, or 2026-11-01T12:00:00Z"))
 }
 
 /// Reads a duration such as `30s`, `5m` or `1h`; a bare number is seconds.

@@ -234,7 +234,8 @@ fn variable(text: &str) -> Result<(String, String), Failure> {
     }
 }
 
-fn check_stack(stack: &str) -> Result<(), Failure> {
+/// Refuses what cannot name a stack.
+pub(crate) fn check_stack(stack: &str) -> Result<(), Failure> {
     if stack == "default" {
         return Err(Failure::new("not a stack's name")
             .detail("`default` is what a project without `--stack` is called where its state is stored.")

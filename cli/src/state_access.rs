@@ -20,7 +20,7 @@ use gabion_engine::state::{
 
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::options::Options;
+use crate::options::{Options, shell_word};
 use crate::output::Printer;
 use crate::project::{LoadedProject, print_warnings};
 use crate::wiring::{self, StorePlace};
@@ -100,6 +100,33 @@ impl StateAccess {
 
     /// Takes the lease and opens the log for writing; a new project's log is created.
     pub(crate) async fn journal(
+        &self,
+        options: &Options,
+        operation: &str,
+        lock_timeout: Duration,
+        key: Option<Arc<FingerprintKey>>,
+    ) -> Result<Journal, Failure> {
+        let journal = self.open_journal(options, operation, lock_timeout, key).await?;
+        if let Some(failure) = leaving(&journal.state(), options) {
+            // Nothing was written; the lease would run out by itself.
+            let _ = journal.close().await;
+            return Err(failure);
+        }
+        Ok(journal)
+    }
+
+    /// Like [`journal`](Self::journal), for moving objects to another stack: also when an earlier attempt was
+    /// interrupted, which nothing but another one can finish.
+    pub(crate) async fn moving_journal(
+        &self,
+        options: &Options,
+        operation: &str,
+        lock_timeout: Duration,
+    ) -> Result<Journal, Failure> {
+        self.open_journal(options, operation, lock_timeout, None).await
+    }
+
+    async fn open_journal(
         &self,
         options: &Options,
         operation: &str,
@@ -229,6 +256,34 @@ impl StateAccess {
     }
 }
 
+/// Words that objects are on their way to another stack, if any are.
+fn leaving(state: &State, options: &Options) -> Option<Failure> {
+    let to = state.leaving.values().next()?;
+    let addresses: Vec<String> = state
+        .leaving
+        .iter()
+        .filter(|(_, other)| *other == to)
+        .filter_map(|(uid, _)| state.record(*uid))
+        .map(|record| record.address.to_string())
+        .collect();
+    let stack = match &*to.stack {
+        "" => "default",
+        stack => stack,
+    };
+    Some(
+        Failure::new("objects are on their way to another stack")
+            .detail(format!(
+                "Moving {} to the stack `{stack}` was interrupted. Nothing was changed.",
+                addresses.join(", ")
+            ))
+            .hint(format!(
+                "finish it:\n    {} state mv --to-stack {stack} {}",
+                options.program,
+                addresses.join(" ")
+            )),
+    )
+}
+
 /// Returns the lines of the settings that pin a state.
 pub(crate) fn pin_lines(stack: Option<&str>, lineage: Lineage) -> String {
     match stack {
@@ -282,10 +337,12 @@ pub(crate) fn open_failure(error: OpenError) -> Failure {
                 error.hint(),
             )
         }
-        OpenError::Moved { .. } => with_hint(
-            Failure::new("the state was moved").detail(format!("{}.", sentence(&error.to_string()))),
-            error.hint(),
-        ),
+        OpenError::Moved { location, to } => Failure::new("the state was moved")
+            .detail(format!("The state that was at {location} is at {to} now."))
+            .hint(format!(
+                "get the `gabion.yml` that names the new place, or finish the move:\n    gabion state migrate --to {}",
+                shell_word(&to)
+            )),
         OpenError::Heartbeat(error) => {
             Failure::new("cannot start").detail(format!("{}.", sentence(&error.to_string())))
         }

@@ -17,7 +17,10 @@ use crate::options::Options;
 
 pub(crate) use agent::{serve_agent, start_unit, unit_exec};
 pub(crate) use machines::{LogPart, UnitReport, follow_log, log_tail, unit_report, units_root};
-pub(crate) use stores::{StorePlace, check_store, is_remote, open_store, store_json_schema, store_of_url};
+pub(crate) use stores::{
+    StorePlace, check_store, is_encrypted, is_remote, open_store, set_sqlite_aside, store_json_schema,
+    store_of_url,
+};
 
 /// Returns the document types of this build.
 pub(crate) fn documents() -> DocumentRegistry {

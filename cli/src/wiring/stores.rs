@@ -73,18 +73,44 @@ pub(crate) fn check_store(settings: &Settings) -> Diagnostics {
     problems
 }
 
-/// Returns whether a store of the settings is on this machine alone.
+/// Returns whether others can reach the store of the settings.
 pub(crate) fn is_remote(state: Option<&Plugin>) -> bool {
     state.is_some_and(|plugin| plugin.plugin_type.value != "sqlite")
 }
 
+/// Returns whether the settings name a key for the content of the store.
+pub(crate) fn is_encrypted(state: Option<&Plugin>) -> bool {
+    state.is_some_and(|plugin| plugin.node.get("encryption").is_some_and(|node| !node.is_null()))
+}
+
 /// Returns the database of a project's state in its own directory.
-pub(crate) fn sqlite_path(place: StorePlace<'_>) -> PathBuf {
+fn sqlite_path(place: StorePlace<'_>) -> PathBuf {
     let local = place.directory.join(".gabion");
     match place.stack {
         None => local.join("state.db"),
         Some(stack) => local.join("stacks").join(format!("{stack}.db")),
     }
+}
+
+/// Renames what there is of a database, its write-ahead log included: `state.db.WORD`. Returns the new name, if there was
+/// anything.
+pub(crate) fn set_sqlite_aside(place: StorePlace<'_>, word: &str) -> std::io::Result<Option<PathBuf>> {
+    let path = sqlite_path(place);
+    let beside = |path: &Path, suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let aside = beside(&path, &format!(".{word}"));
+    let mut renamed = None;
+    for suffix in ["", "-wal", "-shm"] {
+        match std::fs::rename(beside(&path, suffix), beside(&aside, suffix)) {
+            Ok(()) => renamed = Some(aside.clone()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(renamed)
 }
 
 /// A store and what is set for it.

@@ -23,6 +23,8 @@ mod saved_plan;
 mod schema;
 mod secrets;
 mod state;
+mod state_history;
+mod state_stores;
 mod streams;
 mod validate;
 mod variables;

@@ -107,6 +107,38 @@ impl LogCopy {
         Ok(copy)
     }
 
+    /// Reads what can be read of a damaged log: its events from the start, up to the first one that is missing or not
+    /// what was written. What its records say is not asked.
+    pub async fn salvage(store: &dyn StateStore) -> Option<Self> {
+        let base = store.base().await.ok()?;
+        let mut state = base.clone();
+        let mut events: Vec<ChainedEvent> = Vec::new();
+        let mut page = PAGE;
+        loop {
+            match store.events(state.serial, page).await {
+                Ok(found) if found.is_empty() => break,
+                Ok(found) => {
+                    let before = events.len();
+                    for event in found {
+                        let whole = chain::verify(state.serial, &state.chain, [&event]).is_ok()
+                            && state.fold_hashed(&event.event, event.hash.clone()).is_ok();
+                        if !whole {
+                            return Self::new(base, events, 0).ok();
+                        }
+                        events.push(event);
+                    }
+                    if events.len() == before {
+                        break;
+                    }
+                }
+                // One event in the page cannot be read: those before it can, one by one.
+                Err(_) if page > 1 => page = 1,
+                Err(_) => break,
+            }
+        }
+        Self::new(base, events, 0).ok()
+    }
+
     /// Returns the state that the first event follows.
     pub fn base(&self) -> &State {
         &self.base

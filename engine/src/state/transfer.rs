@@ -36,6 +36,15 @@ pub enum TransferError {
     Journal(#[from] JournalError),
 }
 
+/// Says whether objects may be moved from one state to another, without changing anything; a state that was never created
+/// takes in anything.
+///
+/// # Errors
+/// As [`transfer`], where it writes nothing.
+pub fn check(from: &State, to: &State, transfer: &Transfer<'_>) -> Result<(), SurgeryError> {
+    records(from, to, transfer).map(|_| ())
+}
+
 /// Moves objects from one log to another, and returns how many were moved now or by an earlier attempt.
 ///
 /// # Errors
@@ -184,7 +193,7 @@ fn movable(from: &State, to: &State, record: &Record) -> Result<(), SurgeryError
         });
     }
     match from.leaving.get(&record.uid) {
-        Some(other) if Some(other.lineage) != to.lineage => Err(refused(
+        Some(other) if to.lineage.is_some_and(|lineage| lineage != other.lineage) => Err(refused(
             "object that is on its way elsewhere",
             format!(
                 "`{address}` is on its way to {}.",

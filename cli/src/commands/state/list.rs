@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use gabion_engine::state::State;
 use gabion_engine::state::record::{Record, Status};
 use serde_json::json;
 
@@ -16,9 +17,17 @@ use crate::state_access::StateAccess;
 
 /// Lists what is recorded, by address, deposed objects after current ones.
 pub(crate) async fn run(context: &Context) -> Outcome {
+    let project = LoadedProject::read(&context.options);
+    let state = StateAccess::of(&project, &context.options)?
+        .load_existing()
+        .await?;
+    print(&state, context);
+    Ok(Exit::Done)
+}
+
+/// Prints what a state records.
+pub(crate) fn print(state: &State, context: &Context) {
     let Context { options, printer } = context;
-    let project = LoadedProject::read(options);
-    let state = StateAccess::of(&project, options)?.load_existing().await?;
     let records: Vec<&Record> = state.current_records().chain(state.deposed_records()).collect();
     let mut text = String::new();
     match options.format {
@@ -67,7 +76,6 @@ pub(crate) async fn run(context: &Context) -> Outcome {
         }
     }
     printer.data(&text);
-    Ok(Exit::Done)
 }
 
 /// Returns how far an object is, in a word or two.

@@ -5,11 +5,12 @@ use std::fmt::Write;
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::diagnostic::did_you_mean;
 use gabion_engine::state::State;
+use gabion_engine::state::history;
 use gabion_engine::state::record::Record;
 use gabion_engine::value::Attributes;
 use serde_json::json;
 
-use super::list::status_words;
+use super::list::{self, status_words};
 use crate::args::Format;
 use crate::commands::Context;
 use crate::exit::Exit;
@@ -22,14 +23,22 @@ use crate::render::plan_text::write_line;
 use crate::render::theme::Theme;
 use crate::render::value::{Sign, whole};
 use crate::render::words::plain;
-use crate::state_access::StateAccess;
+use crate::state_access::{StateAccess, store_failure};
 use crate::wiring;
 
 /// Shows one record. Secrets are not in it.
-pub(crate) async fn run(address: &ResourceAddress, context: &Context) -> Outcome {
+pub(crate) async fn run(address: Option<&ResourceAddress>, at: Option<u64>, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let project = LoadedProject::read(options);
-    let state = StateAccess::of(&project, options)?.load_existing().await?;
+    let access = StateAccess::of(&project, options)?;
+    let mut state = access.load_existing().await?;
+    if let Some(serial) = at {
+        state = state_at(&access, serial, &state).await?;
+    }
+    let Some(address) = address else {
+        list::print(&state, context);
+        return Ok(Exit::Done);
+    };
     let record = find(&state, address)?;
     let providers = wiring::providers(options, &project.project.settings.project.value, &state)?;
     let catalogue = Catalogue::of(&providers);
@@ -45,6 +54,37 @@ pub(crate) async fn run(address: &ResourceAddress, context: &Context) -> Outcome
     };
     printer.data(&text);
     Ok(Exit::Done)
+}
+
+/// Returns the state as it was at a serial, or how far the kept history reaches.
+pub(super) async fn state_at(access: &StateAccess, serial: u64, now: &State) -> Result<State, Failure> {
+    if serial == now.serial {
+        return Ok(now.clone());
+    }
+    let found = history::state_at(&*access.store, serial)
+        .await
+        .map_err(|error| store_failure(&error))?;
+    if let Some(state) = found {
+        return Ok(state);
+    }
+    let first = access
+        .store
+        .base()
+        .await
+        .map_err(|error| store_failure(&error))?
+        .serial
+        .max(1);
+    let why = if serial < first {
+        "what was before was dropped"
+    } else {
+        "nothing happened since"
+    };
+    Err(Failure::new("no such serial")
+        .detail(format!(
+            "The kept history reaches from serial {first} to {}: {why}.",
+            now.serial
+        ))
+        .hint("gabion state history"))
 }
 
 /// Returns the record at an address, or what the person may have meant.

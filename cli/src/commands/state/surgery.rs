@@ -98,13 +98,7 @@ async fn write(
         .journal(options, operation, locking.lock_timeout, None)
         .await?;
     let written = match changes(&journal.state()) {
-        Err(refused) => {
-            let failure = Failure::new(refused.summary).detail(refused.detail);
-            Err(match refused.hint {
-                Some(hint) => failure.hint(hint),
-                None => failure,
-            })
-        }
+        Err(refused) => Err(refusal(refused)),
         Ok(changes) => {
             let (events, notes): (Vec<_>, Vec<_>) = changes
                 .into_iter()
@@ -121,4 +115,13 @@ async fn write(
         printer.status(&plain(&note));
     }
     Ok(())
+}
+
+/// Words why a change by hand is refused.
+pub(super) fn refusal(refused: SurgeryError) -> Failure {
+    let failure = Failure::new(refused.summary).detail(refused.detail);
+    match refused.hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
 }

@@ -10,7 +10,7 @@ use crate::commands::Context;
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::project::LoadedProject;
-use crate::render::words::plain;
+use crate::render::words::{count, plain};
 use crate::state_access::{StateAccess, store_failure};
 
 /// Checks that the log is whole and the records are what it says; exits with 1 when something is wrong.
@@ -50,8 +50,10 @@ pub(crate) async fn run(context: &Context) -> Outcome {
         };
         let _ = writeln!(
             text,
-            "{style}The state is {word}:{style:#} serial {}, {} events checked, {} records compared.",
-            found.serial, found.events, found.records
+            "{style}The state is {word}:{style:#} serial {}, {} checked, {} compared.",
+            found.serial,
+            count(usize::try_from(found.events).unwrap_or(usize::MAX), "event"),
+            count(found.records, "record")
         );
     }
     printer.data(&text);
