@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -22,11 +22,11 @@ use nix::sys::signal::{Signal, raise};
 pub const GATE: &str = "GABION_STOP_BEFORE";
 
 /// Puts a gate before every provider of a registry.
-pub fn guard(registry: &mut ProviderRegistry, file: &PathBuf) {
+pub fn guard(registry: &mut ProviderRegistry, file: &Path) {
     for provider in std::mem::take(registry).providers() {
         registry.register(Arc::new(Gate {
             provider: provider.clone(),
-            file: file.clone(),
+            file: file.to_owned(),
         }));
     }
 }

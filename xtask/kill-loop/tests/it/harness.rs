@@ -24,7 +24,12 @@ pub(crate) fn programs() -> Programs {
 
 /// Makes a project on SQLite with these documents, whose cloud is quick and consistent.
 pub(crate) fn project(documents: &str) -> Result<Project, Failure> {
-    let project = Project::new(&programs(), StoreKind::Sqlite, 1)?;
+    project_on(StoreKind::Sqlite, documents)
+}
+
+/// Makes such a project on another store.
+pub(crate) fn project_on(store: StoreKind, documents: &str) -> Result<Project, Failure> {
+    let project = Project::new(&programs(), store, 1)?;
     project.cloud.configure(Settings {
         consistency: std::time::Duration::ZERO,
         ..lively()

@@ -3,11 +3,14 @@
 use std::time::{Duration, Instant};
 
 use gabion_kill_loop::run::{Said, until};
+use gabion_kill_loop::store::StoreKind;
 use gabion_testing::fake::api::Verb;
 use gabion_testing::fake::fault::{Fault, FaultRule, Random};
 use nix::sys::signal::Signal;
 
-use crate::harness::{Ends, WriteLock, after, empty, hold, machine, machines, project, serial, settles};
+use crate::harness::{
+    Ends, WriteLock, after, empty, hold, machine, machines, project, project_on, serial, settles,
+};
 
 fn two() -> String {
     machine("a", "") + "---\n" + &after("b", "fake_machine.a")
@@ -178,14 +181,13 @@ fn a_holder_stopped_within_a_commit_is_named() -> Ends {
     settles(&project)
 }
 
-#[test]
-fn a_holder_stopped_anywhere_in_a_busy_run_keeps_others_waiting() -> Ends {
+fn stopped_anywhere(store: StoreKind) -> Ends {
     let many: Vec<String> = (0..300)
         .map(|number| {
             format!("type: resource\nkind: gabion_data\nname: d{number}\nproperties: {{input: {number}}}\n")
         })
         .collect();
-    let project = project(&many.join("---\n"))?;
+    let project = project_on(store, &many.join("---\n"))?;
     let mut run = project.start(&["apply", "-y", "--parallelism", "1"])?;
     let mut random = Random::new(7);
     for stop in 0..3 {
@@ -201,9 +203,8 @@ fn a_holder_stopped_anywhere_in_a_busy_run_keeps_others_waiting() -> Ends {
     empty(&project)
 }
 
-#[test]
-fn a_holder_stopped_between_call_and_result_writes_nothing_more() -> Ends {
-    let project = project(&(hasty("a") + "---\n" + &after("b", "fake_machine.a")))?;
+fn stopped_between_call_and_result(store: StoreKind) -> Ends {
+    let project = project_on(store, &(hasty("a") + "---\n" + &after("b", "fake_machine.a")))?;
     project.set_state("lease: 5s")?;
     project.cloud.slow(Verb::Create, Duration::from_millis(1500), 1)?;
     let mut first = project.start(&["apply", "-y"])?;
@@ -313,9 +314,8 @@ fn overtaken(project: &gabion_kill_loop::project::Project, call: &str) -> Result
     Ok(said)
 }
 
-#[test]
-fn what_an_overtaken_run_makes_at_a_foreign_cloud_is_found_and_settled() -> Ends {
-    let project = project(&two())?;
+fn overtaken_at_a_foreign_cloud(store: StoreKind) -> Ends {
+    let project = project_on(store, &two())?;
     let said = overtaken(&project, "create fake_machine")?;
     assert_eq!(
         machines(&project)?.len(),
@@ -373,4 +373,49 @@ fn an_overtaken_run_changes_no_machine() -> Ends {
     }
     project.run(&["destroy", "-y"])?.exits(0)?;
     until("nothing runs", || project.processes().is_empty())
+}
+
+#[test]
+fn a_holder_stopped_between_call_and_result_writes_nothing_more_on_sqlite() -> Ends {
+    stopped_between_call_and_result(StoreKind::Sqlite)
+}
+
+#[test]
+fn a_holder_stopped_between_call_and_result_writes_nothing_more_on_s3() -> Ends {
+    stopped_between_call_and_result(StoreKind::S3)
+}
+
+#[test]
+fn a_holder_stopped_between_call_and_result_writes_nothing_more_on_postgres() -> Ends {
+    stopped_between_call_and_result(StoreKind::Postgres)
+}
+
+#[test]
+fn a_holder_stopped_anywhere_in_a_busy_run_keeps_others_waiting_on_sqlite() -> Ends {
+    stopped_anywhere(StoreKind::Sqlite)
+}
+
+#[test]
+fn a_holder_stopped_anywhere_in_a_busy_run_keeps_others_waiting_on_s3() -> Ends {
+    stopped_anywhere(StoreKind::S3)
+}
+
+#[test]
+fn a_holder_stopped_anywhere_in_a_busy_run_keeps_others_waiting_on_postgres() -> Ends {
+    stopped_anywhere(StoreKind::Postgres)
+}
+
+#[test]
+fn what_an_overtaken_run_makes_at_a_foreign_cloud_is_found_and_settled_on_sqlite() -> Ends {
+    overtaken_at_a_foreign_cloud(StoreKind::Sqlite)
+}
+
+#[test]
+fn what_an_overtaken_run_makes_at_a_foreign_cloud_is_found_and_settled_on_s3() -> Ends {
+    overtaken_at_a_foreign_cloud(StoreKind::S3)
+}
+
+#[test]
+fn what_an_overtaken_run_makes_at_a_foreign_cloud_is_found_and_settled_on_postgres() -> Ends {
+    overtaken_at_a_foreign_cloud(StoreKind::Postgres)
 }
