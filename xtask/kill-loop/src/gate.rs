@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use gabion_engine::address::ResourceType;
@@ -18,8 +19,13 @@ use gabion_engine::value::Value;
 use nix::sys::signal::{Signal, raise};
 
 /// The variable with the gate's file: while it holds a call's name, as in `create fake_machine`, the next such call
-/// removes it and stops the whole process, as SIGSTOP from outside would.
+/// moves it to [`held`] and stops the whole process, as SIGSTOP from outside would, again and again until that is gone.
 pub const GATE: &str = "GABION_STOP_BEFORE";
+
+/// Returns where a gate's file is while a process stands still at it.
+pub fn held(file: &Path) -> PathBuf {
+    file.with_extension("held")
+}
 
 /// Puts a gate before every provider of a registry.
 pub fn guard(registry: &mut ProviderRegistry, file: &Path) {
@@ -39,9 +45,15 @@ struct Gate {
 impl Gate {
     fn pass(&self, verb: &str, resource_type: &ResourceType) {
         let wanted = fs::read_to_string(&self.file).unwrap_or_default();
-        if wanted.trim() == format!("{verb} {resource_type}") && fs::remove_file(&self.file).is_ok() {
-            // Whether the process stood still is seen from outside.
+        let held = held(&self.file);
+        if wanted.trim() != format!("{verb} {resource_type}") || fs::rename(&self.file, &held).is_err() {
+            return;
+        }
+        while held.exists() {
+            // Whether the process stands still is seen from outside.
             let _ = raise(Signal::SIGSTOP);
+            // Whoever let it go on without opening the gate wants its other threads to get on.
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 }

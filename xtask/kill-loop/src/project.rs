@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::Failure;
 use crate::cloud::{Cloud, SOCKET, lively};
-use crate::gate::GATE;
+use crate::gate::{GATE, held};
 use crate::run::{Files, Run, Said};
 use crate::store::{Store, StoreKind};
 
@@ -167,6 +167,8 @@ impl Project {
     /// # Errors
     /// When the gate cannot be written.
     pub fn close_gate(&self, call: &str) -> Result<(), Failure> {
+        // One that was killed at the gate left this behind.
+        drop(fs::remove_file(held(&self.gate())));
         fs::write(self.gate(), call).map_err(|error| error.to_string())
     }
 
@@ -175,10 +177,19 @@ impl Project {
     /// # Errors
     /// When it ends or goes on instead.
     pub fn at_gate(&self, run: &mut Run) -> Result<(), Failure> {
-        let gate = self.gate();
+        let held = held(&self.gate());
         run.until("it stands still at the gate", |run| {
-            !gate.exists() && run.stands_still()
+            held.exists() && run.stands_still()
         })
+    }
+
+    /// Lets a run that stands still at the gate go on.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn open_gate(&self, run: &Run) -> Result<(), Failure> {
+        fs::remove_file(held(&self.gate())).map_err(|error| error.to_string())?;
+        run.resume()
     }
 
     /// Sets what the project's state is, beside its store: lines such as `lease: 10s`.

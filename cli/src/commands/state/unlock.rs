@@ -2,12 +2,12 @@
 
 use gabion_engine::state::SystemClock;
 use gabion_engine::state::lease::unlock;
-use gabion_engine::state::store::describe_holder;
+use gabion_engine::state::store::{LeaseView, StoreError, describe_holder};
 
 use crate::asking::{approve, nobody_to_ask};
 use crate::commands::Context;
 use crate::exit::Exit;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupts;
 use crate::project::LoadedProject;
 use crate::render::words::plain;
@@ -49,7 +49,33 @@ pub(crate) async fn run(yes: bool, context: &Context) -> Outcome {
         &SystemClock,
     )
     .await
-    .map_err(|error| store_failure(&error))?;
+    .map_err(|error| match error {
+        StoreError::Locked(now) => not_taken(&view, &now),
+        error => store_failure(&error),
+    })?;
     printer.status("Nobody holds the state now.");
     Ok(Exit::Done)
+}
+
+/// Words why a lease could not be taken away from its holder.
+fn not_taken(seen: &LeaseView, now: &LeaseView) -> Failure {
+    let holder = plain(&describe_holder(&now.holder));
+    let failure = if now.seen() == seen.seen() {
+        // It gave no sign of life, and yet nothing can be written: it was stopped in the middle of a write of its own.
+        let failure = Failure::new("the state is busy").detail(format!(
+            "{holder} was stopped while it wrote, and nobody can write until it goes on or ends."
+        ));
+        match &now.holder.process {
+            Some(process) => failure.hint(format!(
+                "let it go on, or end it; one that is gone is replaced at once:\n    kill -CONT {0}\n    kill -KILL {0}",
+                process.pid
+            )),
+            None => failure,
+        }
+    } else {
+        Failure::new("the state is locked").detail(format!(
+            "{holder} holds it, and gave a sign of life just now: it runs."
+        ))
+    };
+    failure.exit(Exit::Locked)
 }

@@ -1,6 +1,7 @@
 //! What the tests begin with.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use gabion_engine::state::event::Holder;
 use gabion_engine::state::process::Processes;
@@ -9,6 +10,7 @@ use gabion_engine::state::store::{LeaseRequest, StateStore};
 use gabion_kill_loop::Failure;
 use gabion_kill_loop::cloud::lively;
 use gabion_kill_loop::project::{Programs, Project};
+use gabion_kill_loop::run::Run;
 use gabion_kill_loop::store::StoreKind;
 use gabion_testing::fake::api::{Described, Settings};
 
@@ -31,7 +33,7 @@ pub(crate) fn project(documents: &str) -> Result<Project, Failure> {
 pub(crate) fn project_on(store: StoreKind, documents: &str) -> Result<Project, Failure> {
     let project = Project::new(&programs(), store, 1)?;
     project.cloud.configure(Settings {
-        consistency: std::time::Duration::ZERO,
+        consistency: Duration::ZERO,
         ..lively()
     })?;
     project.write("main.gabion.yml", documents)?;
@@ -94,7 +96,7 @@ pub(crate) fn hold(project: &Project) -> Result<SqliteStore, Failure> {
             process: Processes::default().own().ok(),
             operation: "apply".to_owned(),
         },
-        length: std::time::Duration::from_secs(300),
+        length: Duration::from_secs(300),
         at: "2026-01-01T00:00:00Z"
             .parse()
             .map_err(|error| format!("{error}"))?,
@@ -110,12 +112,34 @@ pub(crate) fn hold(project: &Project) -> Result<SqliteStore, Failure> {
 /// SQLite's write lock, held by this test's process as by one that was stopped within a commit.
 pub(crate) struct WriteLock(rusqlite::Connection);
 
+/// Makes a run stand still where it holds no lock on the store: stopped within a write to SQLite it would keep everybody
+/// waiting, which is another test's matter.
+pub(crate) fn stand_still(
+    project: &Project,
+    run: &mut Run,
+    mut stop: impl FnMut(&mut Run) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    for _ in 0..100 {
+        stop(run)?;
+        let local = project.store().kind() == StoreKind::Sqlite;
+        if !local || WriteLock::within(project, Duration::from_millis(100)).is_ok() {
+            return Ok(());
+        }
+        run.resume()?;
+    }
+    Err("the run writes all the time".to_owned())
+}
+
 impl WriteLock {
     pub(crate) fn take(project: &Project) -> Result<Self, Failure> {
+        Self::within(project, Duration::from_secs(30))
+    }
+
+    fn within(project: &Project, patience: Duration) -> Result<Self, Failure> {
         let text = |error: rusqlite::Error| error.to_string();
         let connection = rusqlite::Connection::open(database(project)).map_err(text)?;
         connection
-            .busy_timeout(std::time::Duration::from_secs(30))
+            .busy_timeout(patience)
             .and_then(|()| connection.execute_batch("BEGIN IMMEDIATE"))
             .map_err(text)?;
         Ok(Self(connection))

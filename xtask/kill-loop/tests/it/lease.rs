@@ -9,7 +9,7 @@ use gabion_testing::fake::fault::{Fault, FaultRule, Random};
 use nix::sys::signal::Signal;
 
 use crate::harness::{
-    Ends, WriteLock, after, empty, hold, machine, machines, project, project_on, serial, settles,
+    Ends, WriteLock, after, empty, hold, machine, machines, project, project_on, serial, settles, stand_still,
 };
 
 fn two() -> String {
@@ -89,7 +89,7 @@ fn a_holder_stopped_between_check_and_call_changes_nothing_but_a_foreign_cloud()
     project.set_state("lease: 5s")?;
     project.close_gate("create fake_machine")?;
     let mut first = project.start(&["apply", "-y"])?;
-    project.at_gate(&mut first)?;
+    stand_still(&project, &mut first, |run| project.at_gate(run))?;
     let began = Instant::now();
     project
         .run(&["apply", "-y"])?
@@ -102,7 +102,7 @@ fn a_holder_stopped_between_check_and_call_changes_nothing_but_a_foreign_cloud()
     let settled = serial(&project)?;
     assert_eq!(machines(&project)?.len(), 1);
 
-    first.resume()?;
+    project.open_gate(&first)?;
     let said = first.finish()?.exits(6)?;
     assert!(
         said.err.contains("the lock on the state was lost")
@@ -168,6 +168,12 @@ fn a_holder_stopped_within_a_commit_is_named() -> Ends {
         .exits(3)?
         .says(&format!("(process {})", std::process::id()))?;
     assert!(said.took >= Duration::from_secs(5), "it did not wait: {said}");
+    // Nor can a person take it away, as long as the process neither goes on nor ends.
+    project
+        .run(&["state", "unlock", "-y"])?
+        .exits(3)?
+        .says("was stopped while it wrote")?
+        .says(&format!("kill -CONT {}", std::process::id()))?;
     drop((lease, lock));
     project.run(&["state", "unlock", "-y"])?.exits(0)?;
 
@@ -211,7 +217,7 @@ fn stopped_between_call_and_result(store: StoreKind) -> Ends {
     first.until("its call arrived", |_| {
         project.cloud.arrived(Verb::Create) == Ok(1)
     })?;
-    first.stop()?;
+    stand_still(&project, &mut first, |run| run.stop())?;
     let second = project.run(&["apply", "-y", "--lock-timeout", "90s"])?.exits(0)?;
     empty(&project)?;
     let settled = serial(&project)?;
@@ -239,7 +245,7 @@ fn a_holder_stopped_past_its_lease_does_not_change_the_machine() -> Ends {
     for call in ["create host_unit", "update host_unit"] {
         project.close_gate(call)?;
         let mut first = project.start(&["apply", "-y"])?;
-        project.at_gate(&mut first)?;
+        stand_still(&project, &mut first, |run| project.at_gate(run))?;
         project.run(&["apply", "-y", "--lock-timeout", "90s"])?.exits(0)?;
         empty(&project)?;
         let settled = serial(&project)?;
@@ -253,7 +259,7 @@ fn a_holder_stopped_past_its_lease_does_not_change_the_machine() -> Ends {
         };
         let before = pids(&project);
         assert_eq!(before.len(), 1);
-        first.resume()?;
+        project.open_gate(&first)?;
         let said = first.finish()?.exits(6)?;
         assert_eq!(serial(&project)?, settled, "the first wrote: {said}");
         assert_eq!(pids(&project), before, "{said}");
@@ -303,11 +309,11 @@ fn a_holder_that_was_unlocked_stops_at_its_next_write() -> Ends {
 fn overtaken(project: &gabion_kill_loop::project::Project, call: &str) -> Result<Said, String> {
     project.close_gate(call)?;
     let mut first = project.start(&["apply", "-y"])?;
-    project.at_gate(&mut first)?;
+    stand_still(project, &mut first, |run| project.at_gate(run))?;
     project.run(&["state", "unlock", "-y"])?.exits(0)?;
     settles(project)?;
     let settled = serial(project)?;
-    first.resume()?;
+    project.open_gate(&first)?;
     let said = first.finish()?.exits(6)?;
     assert_eq!(serial(project)?, settled, "the first wrote: {said}");
     project.run(&["state", "verify"])?.exits(0)?;
@@ -360,12 +366,12 @@ fn an_overtaken_run_changes_no_machine() -> Ends {
         }
         project.close_gate(call)?;
         let mut first = project.start(&["apply", "-y"])?;
-        project.at_gate(&mut first)?;
+        stand_still(&project, &mut first, |run| project.at_gate(run))?;
         project.run(&["state", "unlock", "-y"])?.exits(0)?;
         settles(&project)?;
         let (settled, running) = (serial(&project)?, programs(&project, Some(first.pid())));
         assert_eq!(running.len(), 1);
-        first.resume()?;
+        project.open_gate(&first)?;
         let said = first.finish()?.exits(6)?;
         assert_eq!(serial(&project)?, settled, "{call}: the first wrote: {said}");
         assert_eq!(programs(&project, None), running, "{call}: {said}");
