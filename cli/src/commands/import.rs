@@ -111,6 +111,7 @@ fn only_import(
     };
     let plan = Plan {
         settlements: Vec::new(),
+        upgrades: std::collections::BTreeMap::new(),
         vanished: Vec::new(),
         moves: Vec::new(),
         accepted: Default::default(),

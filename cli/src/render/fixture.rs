@@ -456,6 +456,7 @@ pub(crate) fn nothing() -> Plan {
             configuration: "ab12".into(),
         },
         settlements: Vec::new(),
+        upgrades: BTreeMap::new(),
         unsettled: Vec::new(),
         vanished: Vec::new(),
         moves: Vec::new(),

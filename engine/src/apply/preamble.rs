@@ -62,6 +62,17 @@ pub(super) fn opening(
             });
         }
     }
+    for (uid, upgrade) in &plan.upgrades {
+        let recorded = state.record(*uid);
+        let version = recorded.map(|record| record.declaration.schema_version);
+        // What turned up late has the version that it had; an earlier run of the same plan may have upgraded the rest.
+        if late.contains_key(uid) || version == Some(upgrade.from) {
+            events.push(EventBody::Upgraded {
+                uid: *uid,
+                upgrade: Box::new(upgrade.clone()),
+            });
+        }
+    }
     let address_of = |uid: Uid| {
         let recorded = state.record(uid).map(|record| &record.address);
         recorded.or_else(|| late.get(&uid).copied())

@@ -43,6 +43,7 @@ pub(super) fn fill(
         .iter()
         .for_each(|settlement| bind(settlement.uid));
     known.vanished.keys().for_each(|uid| bind(*uid));
+    known.upgrades.keys().for_each(|uid| bind(*uid));
     known.moves.iter().for_each(|object| bind(object.uid));
     let acts = |change: &&Change| {
         change.action != Action::NoOp || change.only_declares() || change.importing.is_some()

@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::address::{ObjectId, ResourceAddress, ResourceType, RunId, Uid};
 use crate::plan::{Settlement, Unsettled};
-use crate::provider::{ObjectState, Observation, ReadOutcome};
+use crate::provider::{ObjectState, Observation, ProviderError, ProviderRegistry, ReadOutcome};
 use crate::state::State;
-use crate::state::event::{Event, EventBody, ObjectMove};
+use crate::state::event::{Event, EventBody, ObjectMove, RecordUpgrade};
 use crate::state::record::Record;
 use crate::state::snapshot::Tombstone;
+use crate::upgrade::record_upgrade;
 use crate::value::{Attributes, seal_attributes};
 use crate::world::World;
 
@@ -32,6 +33,8 @@ pub(super) struct Known<'a> {
     /// Creations that were given up and of which it could not be found out whether their objects turned up, by address,
     /// with the reason.
     pub(super) unheard: Vec<(ResourceAddress, String)>,
+    /// Records of an older schema version, in the present one.
+    pub(super) upgrades: BTreeMap<Uid, RecordUpgrade>,
     /// Renames.
     pub(super) moves: Vec<ObjectMove>,
     /// The address that each renamed object had.
@@ -65,6 +68,7 @@ impl<'a> Known<'a> {
             vanished: BTreeMap::new(),
             lost: BTreeSet::new(),
             unheard: Vec::new(),
+            upgrades: BTreeMap::new(),
             moves: Vec::new(),
             previous: BTreeMap::new(),
             observed: BTreeMap::new(),
@@ -82,6 +86,41 @@ impl<'a> Known<'a> {
             .unsettled
             .sort_by(|a, b| (&a.address, a.operation).cmp(&(&b.address, b.operation)));
         Ok(known)
+    }
+
+    /// Brings records of an older schema version to the present one. What a call may be changing is left for later.
+    ///
+    /// # Errors
+    /// When a record is newer than its provider, or cannot be upgraded: what to tell people. The inner error is a
+    /// contradiction.
+    pub(super) fn upgrade(&mut self, providers: &ProviderRegistry) -> Result<Vec<ProviderError>, String> {
+        let mut errors = Vec::new();
+        let records: Vec<Record> = self
+            .state
+            .records()
+            .filter(|record| {
+                let schema = providers.schema(&record.address.resource_type);
+                schema.is_some_and(|schema| schema.version != record.declaration.schema_version)
+            })
+            .cloned()
+            .collect();
+        for record in records {
+            let Some(provider) = providers.provider(&record.address.resource_type) else {
+                continue;
+            };
+            match record_upgrade(&record, &**provider) {
+                Ok(Some(upgrade)) if record.open.is_none() => {
+                    self.fold(EventBody::Upgraded {
+                        uid: record.uid,
+                        upgrade: Box::new(upgrade.clone()),
+                    })?;
+                    self.upgrades.insert(record.uid, upgrade);
+                }
+                Ok(_) => {}
+                Err(error) => errors.push(error),
+            }
+        }
+        Ok(errors)
     }
 
     /// Renames objects, all at once.

@@ -37,7 +37,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::{Lineage, OperationId, ResourceAddress, Uid};
 use crate::provider::Observation;
-use crate::state::event::ObjectMove;
+use crate::state::event::{ObjectMove, RecordUpgrade};
 use crate::value::{Attributes, Fingerprint, Value};
 use crate::world::Refresh;
 
@@ -64,6 +64,10 @@ pub struct Plan {
     pub unsettled: Vec<Unsettled>,
     /// Recorded objects that are proved to be gone; apply records that before its steps.
     pub vanished: Vec<Uid>,
+    /// Records of an older schema version, in the present one; apply records these before its steps, so that it happens
+    /// once.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub upgrades: BTreeMap<Uid, RecordUpgrade>,
     /// Renames, which apply records before its steps.
     pub moves: Vec<ObjectMove>,
     /// Objects that the plan leaves as they are and that differ from their records in what the configuration does not

@@ -109,6 +109,21 @@ fn know<'a>(input: &PlanInput<'a>, places: &Places<'_>, problems: &mut Diagnosti
             return None;
         }
     };
+    match known.upgrade(input.providers) {
+        Ok(errors) => {
+            for error in errors {
+                problems.push(
+                    Diagnostic::error("cannot-upgrade", "a record cannot be read by this version")
+                        .detail(error.message)
+                        .hint(error.hint),
+                );
+            }
+        }
+        Err(why) => {
+            problems.push(contradiction(why));
+            return None;
+        }
+    }
     if input.options.mode == Mode::Apply {
         let (moves, found) = moves::resolve(input.configuration, &known.state, places);
         let wrong = found.has_errors();
@@ -294,6 +309,7 @@ impl<'a> Planner<'a> {
             settlements,
             unsettled,
             vanished,
+            upgrades,
             moves,
             ..
         } = self.known;
@@ -305,6 +321,7 @@ impl<'a> Planner<'a> {
             settlements: settlements.clone(),
             unsettled: unsettled.clone(),
             vanished: vanished.keys().copied().collect(),
+            upgrades: upgrades.clone(),
             moves: moves.clone(),
             accepted,
             blocked,

@@ -40,6 +40,7 @@ impl Plan {
         !self.has_changes()
             && self.steps.is_empty()
             && self.accepted.is_empty()
+            && self.upgrades.is_empty()
             && !self.changes.iter().any(Change::only_declares)
     }
 

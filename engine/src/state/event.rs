@@ -131,6 +131,13 @@ pub enum EventBody {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         doubted: Vec<Uid>,
     },
+    /// A record of an older schema version was brought to the provider's present one.
+    Upgraded {
+        /// The object.
+        uid: Uid,
+        /// The record in its new form.
+        upgrade: Box<RecordUpgrade>,
+    },
     /// What the configuration says about an object changed, without a call.
     Declared {
         /// The object.
@@ -266,6 +273,22 @@ pub struct Intent {
     pub plan: Option<Arc<str>>,
     /// The number of the plan's step.
     pub step: u32,
+}
+
+/// A record in a newer schema version.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecordUpgrade {
+    /// The version that it had.
+    pub from: u32,
+    /// The version that it has now.
+    pub to: u32,
+    /// Its inputs, sealed.
+    pub inputs: Attributes,
+    /// Its attributes, sealed.
+    pub attributes: Attributes,
+    /// Data that only the provider reads.
+    #[serde(default)]
+    pub private: serde_json::Value,
 }
 
 /// One object's new address.

@@ -164,6 +164,11 @@ pub fn seal_event(body: EventBody, key: Option<&FingerprintKey>) -> EventBody {
             }
             EventBody::Rebuilt { records, doubted }
         }
+        EventBody::Upgraded { uid, mut upgrade } => {
+            upgrade.inputs = seal_attributes(&upgrade.inputs, key);
+            upgrade.attributes = seal_attributes(&upgrade.attributes, key);
+            EventBody::Upgraded { uid, upgrade }
+        }
         EventBody::Accepted { uid, attributes } => EventBody::Accepted {
             uid,
             attributes: seal_attributes(&attributes, key),

@@ -307,6 +307,10 @@ fn describe(state: &State, event: &Event) -> Vec<(Subject, String)> {
                 (object(*uid), what.to_owned())
             }))
             .collect(),
+        EventBody::Upgraded { uid, upgrade } => {
+            let what = format!("upgraded from schema version {} to {}", upgrade.from, upgrade.to);
+            one(object(*uid), what)
+        }
         EventBody::Declared { uid, .. } => one(object(*uid), "declared anew, without a call".to_owned()),
         EventBody::Accepted { uid, .. } => one(object(*uid), "accepted as it is in the world".to_owned()),
         EventBody::Tainted { uid } => one(object(*uid), "tainted".to_owned()),

@@ -31,3 +31,4 @@ mod support;
 mod taint;
 mod unknown;
 mod update;
+mod upgrade;

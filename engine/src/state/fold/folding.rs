@@ -217,6 +217,24 @@ impl Folding {
                 }
                 records.iter().try_for_each(|record| self.imported(record))
             }
+            EventBody::Upgraded { uid, upgrade } => {
+                let mut record = self.idle(*uid)?;
+                if record.declaration.schema_version != upgrade.from || upgrade.to <= upgrade.from {
+                    return Err(contradiction(
+                        &record,
+                        format!(
+                            "its schema version is {}, and it is upgraded from {} to {}",
+                            record.declaration.schema_version, upgrade.from, upgrade.to
+                        ),
+                    ));
+                }
+                record.declaration.schema_version = upgrade.to;
+                record.inputs = upgrade.inputs.clone();
+                record.attributes = upgrade.attributes.clone();
+                record.private = upgrade.private.clone();
+                self.put(record);
+                Ok(())
+            }
             EventBody::Declared { uid, declaration } => {
                 let mut record = self.get(*uid)?;
                 record.declaration = declaration.clone();
