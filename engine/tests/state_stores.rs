@@ -59,7 +59,9 @@ async fn sqlite_store_conforms() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn encrypted_sqlite_store_conforms() {
-    check_store(|| SqlitePlace::sealed(Envelope::new(StoreKey::new([7; 32]), []))).await;
+    let place = || SqlitePlace::sealed(Envelope::new(StoreKey::new([7; 32]), []));
+    check_store(place).await;
+    check_adoption(place).await;
 }
 
 fn block_on(work: impl Future<Output = ()>) {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::state::durable::{make_directory, sync_directory};
 use crate::state::snapshot::{Head, State};
 use crate::state::store::{StateStore, StoreError};
 
@@ -210,11 +211,7 @@ impl HeadMark {
     /// When its directory cannot be made or written.
     pub fn prepare(&self) -> Result<(), HeadError> {
         let probe = || {
-            let directory = self.directory();
-            if !directory.is_dir() {
-                std::fs::create_dir_all(directory)?;
-                sync_directory(directory.parent().unwrap_or(directory))?;
-            }
+            make_directory(self.directory(), 0o755)?;
             let unfinished = self.unfinished();
             File::create(&unfinished)?;
             std::fs::remove_file(unfinished)
@@ -257,7 +254,7 @@ impl HeadMark {
         };
         let mut text = serde_json::to_vec(&written).expect("a mark has only text keys and whole numbers");
         text.push(b'\n');
-        std::fs::create_dir_all(self.directory())?;
+        make_directory(self.directory(), 0o755)?;
         let unfinished = self.unfinished();
         let mut file = File::create(&unfinished)?;
         file.write_all(&text)?;
@@ -344,9 +341,4 @@ impl HeadMark {
             _ => Ok(Continuity::Continued),
         }
     }
-}
-
-/// Puts the names in a directory on stable storage.
-fn sync_directory(directory: &Path) -> std::io::Result<()> {
-    File::open(directory)?.sync_all()
 }

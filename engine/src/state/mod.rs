@@ -3,6 +3,7 @@
 pub mod chain;
 pub mod clock;
 pub mod copy;
+mod durable;
 pub mod envelope;
 pub mod event;
 pub mod fingerprint;

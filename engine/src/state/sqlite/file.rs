@@ -1,14 +1,15 @@
 //! The database file: making it, opening it, and refusing what is not one.
 
 use std::ffi::OsString;
-use std::fs::{DirBuilder, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Error, ErrorCode, OpenFlags, ffi};
 
+use crate::state::durable::{make_directory, sync_directory};
 use crate::state::envelope::Envelope;
 use crate::state::sqlite::blocker::Blocker;
 use crate::state::sqlite::filesystem::network_file_system;
@@ -239,11 +240,7 @@ impl DatabaseFile {
     ) -> Result<(), StoreError> {
         let directory = self.directory();
         // What a state records is its user's own: values of the environment are in it.
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(self.io("making the directory"))?;
+        make_directory(directory, 0o700).map_err(self.io("making the directory"))?;
         self.refuse_network_file_system()?;
         let _lock = self.lock()?;
         if std::fs::symlink_metadata(&self.path).is_ok() {
@@ -295,7 +292,7 @@ impl DatabaseFile {
         let publish = || {
             File::open(&unfinished.path)?.sync_all()?;
             std::fs::rename(&unfinished.path, &self.path)?;
-            File::open(directory)?.sync_all()
+            sync_directory(directory)
         };
         publish().map_err(self.io("creating"))
     }
