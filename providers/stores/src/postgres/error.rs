@@ -6,7 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use gabion_engine::state::StoreError;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{Severity, SqlState};
 
 use crate::postgres::layout;
 use crate::postgres::tls;
@@ -40,11 +40,10 @@ impl Trouble {
         match self {
             Self::Store(_) => false,
             Self::Silent(_) => true,
-            Self::Database(error) => match error.code() {
-                // Shutting down, crashed, dropped: the server closes the connection after saying so.
-                Some(code) => code.code().starts_with("57P") || code.code().starts_with("08"),
-                None => true,
-            },
+            // After what is fatal (shutting down, crashed, idle for too long) the server closes the connection.
+            Self::Database(error) => error
+                .as_db_error()
+                .is_none_or(|said| matches!(said.parsed_severity(), Some(Severity::Fatal | Severity::Panic))),
         }
     }
 }

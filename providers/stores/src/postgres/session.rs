@@ -88,11 +88,6 @@ impl Lane {
             return Ok(jobs.clone());
         }
         let place = &self.log.target.place;
-        let failed = |error: std::io::Error| place.failed("starting a thread", error.to_string());
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(failed)?;
         let (sender, mut receiver) = mpsc::unbounded_channel::<Job>();
         let mut session = Session {
             log: self.log.clone(),
@@ -105,6 +100,9 @@ impl Lane {
         std::thread::Builder::new()
             .name("gabion-postgres".to_owned())
             .spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                // Without one the queue closes, which whoever waits is told.
+                let Ok(runtime) = runtime else { return };
                 runtime.block_on(async move {
                     while let Some(job) = receiver.recv().await {
                         job(&mut session).await;
@@ -114,7 +112,7 @@ impl Lane {
                     }
                 });
             })
-            .map_err(failed)?;
+            .map_err(|error| place.failed("starting a thread", error.to_string()))?;
         *jobs = Some(sender.clone());
         Ok(sender)
     }

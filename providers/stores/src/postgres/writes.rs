@@ -13,6 +13,8 @@ use crate::postgres::error::Trouble;
 use crate::postgres::rows::{LogRow, column, json, place_of};
 use crate::postgres::session::{Parameter, Turn};
 
+/// The format that logs are written in.
+const FORMAT: i32 = FORMAT_VERSION.cast_signed();
 /// How many bytes one statement writes at most, unless one piece alone is more.
 const STATEMENT_BYTES: usize = 8 << 20;
 /// How many pieces one statement writes at most.
@@ -23,7 +25,6 @@ impl Turn<'_> {
     pub(super) async fn put_log(&self, change: &Change) -> Result<bool, Trouble> {
         let row = change.row();
         let parts = change.parts.as_deref().unwrap_or_default();
-        let format = i32::try_from(FORMAT_VERSION).unwrap_or(i32::MAX);
         let text = "INSERT INTO {s}.logs
             (project, stack, format, lineage, sequence, chain, epoch, records, digest, parts, seal)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
@@ -35,7 +36,7 @@ impl Turn<'_> {
                 &[
                     project,
                     stack,
-                    (&format, Type::INT4),
+                    (&FORMAT, Type::INT4),
                     (&row.lineage, Type::TEXT),
                     (&column(row.sequence), Type::INT8),
                     (&row.chain, Type::TEXT),
@@ -129,15 +130,14 @@ impl Turn<'_> {
         statements.extend(writes.iter().map(|write| write.run(self).boxed_local()));
         statements.push(self.put_head(id, change).boxed_local());
         statements.push(self.commit().boxed_local());
-        // The first that failed says why; those after it failed because of it.
-        in_order(statements).await.into_iter().collect()
+        in_order(statements).await
     }
 
     async fn put_head(&self, id: i64, change: &Change) -> Result<(), Trouble> {
         let row = change.row();
-        let mut text =
-            "UPDATE {s}.logs SET sequence = $2, chain = $3, epoch = $4, records = $5, digest = $6, seal = $7"
-                .to_owned();
+        let mut text = "UPDATE {s}.logs
+            SET sequence = $2, chain = $3, epoch = $4, records = $5, digest = $6, seal = $7, format = $8"
+            .to_owned();
         let (sequence, epoch, records) = (column(row.sequence), column(row.epoch), column(row.records));
         let (digest, seal) = (row.digest.as_slice(), row.seal.as_slice());
         let mut parameters: Vec<Parameter<'_>> = vec![
@@ -148,10 +148,12 @@ impl Turn<'_> {
             (&records, Type::INT8),
             (&digest, Type::BYTEA),
             (&seal, Type::BYTEA),
+            // What this build writes, earlier ones may not understand.
+            (&FORMAT, Type::INT4),
         ];
         let mut size = 0;
         if let Some(parts) = &change.parts {
-            text.push_str(", parts = $8");
+            text.push_str(", parts = $9");
             parameters.push((parts, Type::BYTEA));
             size = parts.len();
         }
@@ -182,23 +184,24 @@ fn record_writes(log: i64, records: &[RecordPiece]) -> impl Iterator<Item = Writ
 }
 
 /// Runs statements that are sent in this order, all of them before the first answer.
-async fn in_order<T>(mut statements: Vec<LocalBoxFuture<'_, T>>) -> Vec<T> {
-    let mut answers: Vec<Option<T>> = statements.iter().map(|_| None).collect();
+///
+/// One that cannot even be sent keeps those after it from being sent: a commit must not go without what it commits.
+async fn in_order(mut statements: Vec<LocalBoxFuture<'_, Result<(), Trouble>>>) -> Result<(), Trouble> {
+    let mut answered = vec![false; statements.len()];
     std::future::poll_fn(|context| {
-        for (statement, answer) in statements.iter_mut().zip(&mut answers) {
-            if answer.is_none()
-                && let Poll::Ready(answered) = statement.as_mut().poll(context)
-            {
-                *answer = Some(answered);
+        for (statement, answered) in statements.iter_mut().zip(&mut answered) {
+            if !*answered && let Poll::Ready(answer) = statement.as_mut().poll(context) {
+                *answered = true;
+                // The first that failed says why; the server refuses those after it because of it.
+                answer?;
             }
         }
-        match answers.iter().all(Option::is_some) {
-            true => Poll::Ready(()),
+        match answered.iter().all(|answered| *answered) {
+            true => Poll::Ready(Ok(())),
             false => Poll::Pending,
         }
     })
-    .await;
-    answers.into_iter().flatten().collect()
+    .await
 }
 
 /// One statement that writes many rows.
@@ -262,4 +265,56 @@ fn batches<T>(pieces: &[T], size: impl Fn(&T) -> usize) -> impl Iterator<Item = 
         rest = after;
         (!batch.is_empty()).then_some(batch)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn statements_are_sent_in_order_and_none_after_one_that_cannot_be() {
+        let sent = RefCell::new(Vec::new());
+        let statement = |name: &'static str, fails: bool| {
+            let sent = &sent;
+            async move {
+                if fails {
+                    return Err(Trouble::Silent(Duration::ZERO));
+                }
+                sent.borrow_mut().push(name);
+                tokio::task::yield_now().await;
+                sent.borrow_mut().push(name);
+                Ok(())
+            }
+            .boxed_local()
+        };
+        let all = vec![
+            statement("a", false),
+            statement("b", false),
+            statement("c", false),
+        ];
+        in_order(all).await.unwrap();
+        assert_eq!(sent.take(), ["a", "b", "c", "a", "b", "c"]);
+        let all = vec![statement("a", false), statement("b", true), statement("c", false)];
+        in_order(all).await.unwrap_err();
+        assert_eq!(sent.take(), ["a"]);
+    }
+
+    #[test]
+    fn pieces_are_split_by_number_and_size() {
+        let sizes =
+            |pieces: &[usize]| -> Vec<usize> { batches(pieces, |size| *size).map(<[usize]>::len).collect() };
+        assert_eq!(sizes(&[]), Vec::<usize>::new());
+        assert_eq!(sizes(&[STATEMENT_BYTES + 1, 1, STATEMENT_BYTES]), [1, 1, 1]);
+        assert_eq!(
+            sizes(&[STATEMENT_BYTES - 1, 1, 1, 2 * STATEMENT_BYTES]),
+            [2, 1, 1]
+        );
+        assert_eq!(
+            sizes(&vec![1; 2 * STATEMENT_PIECES + 1]),
+            [STATEMENT_PIECES, STATEMENT_PIECES, 1]
+        );
+    }
 }
