@@ -21,7 +21,11 @@ use super::writing::CHANGES;
 impl Core {
     /// Reads the lease object; `None` when nobody ever took the lease.
     pub(super) async fn lease_object(&self) -> Result<Option<(LeaseObject, UpdateVersion)>, StoreError> {
-        match self.place.get(LEASE).await? {
+        self.lease_at(&self.place).await
+    }
+
+    async fn lease_at(&self, place: &Place) -> Result<Option<(LeaseObject, UpdateVersion)>, StoreError> {
+        match place.get(LEASE).await? {
             Some(found) => Ok(Some((self.proven(LEASE, &found.bytes)?, found.version))),
             None => Ok(None),
         }
@@ -139,12 +143,14 @@ impl Core {
 
     /// Shows that the holder is alive.
     pub(super) async fn renew(&self, epoch: u64, length: Duration, at: Timestamp) -> Result<(), StoreError> {
+        // What is not answered soon is tried again while the lease still lasts.
+        let place = self.renewing.within(length / 4);
         let mut known = self.known_lease();
         for _ in 0..CHANGES {
             let seen = known.take().filter(|(lease, _)| held(lease, epoch).is_some());
             let (lease, version) = match seen {
                 Some(seen) => seen,
-                None => match self.renewing_lease().await? {
+                None => match self.lease_at(&place).await? {
                     Some(read) => read,
                     None => return Err(self.never_held(epoch).await),
                 },
@@ -165,18 +171,11 @@ impl Core {
                 }),
                 ..lease.clone()
             };
-            if let Swapped::Done(_) = self.put_lease(&self.renewing, &renewed, Some(&version)).await? {
+            if let Swapped::Done(_) = self.put_lease(&place, &renewed, Some(&version)).await? {
                 return Ok(());
             }
         }
         Err(self.place.busy("the lease was changed again and again"))
-    }
-
-    async fn renewing_lease(&self) -> Result<Option<(LeaseObject, UpdateVersion)>, StoreError> {
-        match self.renewing.get(LEASE).await? {
-            Some(found) => Ok(Some((self.proven(LEASE, &found.bytes)?, found.version))),
-            None => Ok(None),
-        }
     }
 
     async fn never_held(&self, epoch: u64) -> StoreError {

@@ -15,10 +15,12 @@ use object_store::{
     Error, GetOptions, ObjectMeta, ObjectStore, PutMode, PutOptions, PutPayload, PutResult, UpdateVersion,
 };
 
-/// How often a write is tried that certainly or possibly did not happen.
+/// How often a request is tried that certainly or possibly was not carried out.
 const TRIES: u32 = 4;
 /// How long to wait before the second try; each later one waits twice as long.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How many bytes a second the slowest connection moves that is waited for.
+const SLOWEST: u64 = 256 << 10;
 
 /// The objects below one prefix.
 #[derive(Clone)]
@@ -69,6 +71,14 @@ impl Place {
         }
     }
 
+    /// Returns the same place, waited for no longer than this.
+    pub(crate) fn within(&self, timeout: Duration) -> Self {
+        Self {
+            timeout: timeout.min(self.timeout),
+            ..self.clone()
+        }
+    }
+
     /// Returns where it is, for people.
     pub(crate) fn location(&self) -> &str {
         &self.location
@@ -105,29 +115,55 @@ impl Place {
             .fold(self.prefix.clone(), |path, part| path.join(part))
     }
 
-    async fn bounded<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Reason> {
-        match tokio::time::timeout(self.timeout, work).await {
+    /// Bounds a request that moves this many bytes.
+    async fn bounded<T>(
+        &self,
+        bytes: u64,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Reason> {
+        let timeout = self.timeout + Duration::from_secs(bytes / SLOWEST);
+        match tokio::time::timeout(timeout, work).await {
             Ok(done) => done.map_err(Reason::from),
-            Err(_) => Err(Reason::Silent(self.timeout)),
+            Err(_) => Err(Reason::Silent(timeout)),
         }
     }
 
-    async fn fetch(&self, name: &str, options: GetOptions) -> Result<Found, Reason> {
-        self.bounded(async {
-            let result = self.store.get_opts(&self.path(name), options).await?;
-            let version = UpdateVersion {
-                e_tag: result.meta.e_tag.clone(),
-                version: result.meta.version.clone(),
-            };
-            let bytes = result.bytes().await?;
-            Ok(Found { bytes, version })
-        })
-        .await
+    /// Reads an object of about this many bytes, a few times if need be: reading changes nothing.
+    async fn fetch(&self, name: &str, bytes: u64, options: GetOptions) -> Result<Found, Reason> {
+        let path = self.path(name);
+        let mut pause = PAUSE;
+        let mut tries = 1;
+        loop {
+            let read = self
+                .bounded(bytes, async {
+                    let result = self.store.get_opts(&path, options.clone()).await?;
+                    let version = UpdateVersion {
+                        e_tag: result.meta.e_tag.clone(),
+                        version: result.meta.version.clone(),
+                    };
+                    let bytes = result.bytes().await?;
+                    Ok(Found { bytes, version })
+                })
+                .await;
+            match read {
+                Err(reason) if tries < reason.tries() => {
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                    tries += 1;
+                }
+                read => return read,
+            }
+        }
     }
 
     /// Reads an object; `None` when it is not there.
     pub(crate) async fn get(&self, name: &str) -> Result<Option<Found>, StoreError> {
-        match self.fetch(name, GetOptions::default()).await {
+        self.get_sized(name, 0).await
+    }
+
+    /// Reads an object of about this many bytes; `None` when it is not there.
+    pub(crate) async fn get_sized(&self, name: &str, bytes: u64) -> Result<Option<Found>, StoreError> {
+        match self.fetch(name, bytes, GetOptions::default()).await {
             Ok(found) => Ok(Some(found)),
             Err(reason) if reason.is_absence() => Ok(None),
             Err(reason) => Err(self.failed(format!("reading {name}"), reason)),
@@ -144,7 +180,7 @@ impl Place {
             if_none_match: known.e_tag.clone(),
             ..GetOptions::default()
         };
-        match self.fetch(name, options).await {
+        match self.fetch(name, 0, options).await {
             Ok(found) => Ok(Some(Some(found))),
             Err(Reason::Service(Error::NotModified { .. })) => Ok(None),
             Err(reason) if reason.is_absence() => Ok(Some(None)),
@@ -155,8 +191,9 @@ impl Place {
     async fn put(&self, name: &str, bytes: &Bytes, mode: PutMode) -> Result<PutResult, Reason> {
         let options = PutOptions::from(mode);
         let payload = PutPayload::from(bytes.clone());
-        self.bounded(self.store.put_opts(&self.path(name), payload, options))
-            .await
+        let path = self.path(name);
+        let put = self.store.put_opts(&path, payload, options);
+        self.bounded(bytes.len() as u64, put).await
     }
 
     /// Puts an object if it is not there, whatever the answer means; for finding out what the service does.
@@ -197,7 +234,7 @@ impl Place {
             if reason.refused_before_writing() {
                 return Err(self.failed(format!("writing {name}"), reason));
             }
-            let now = self.get(name).await?;
+            let now = self.get_sized(name, bytes.len() as u64).await?;
             let unchanged = match (&now, expected) {
                 (Some(now), _) if now.bytes == bytes => return Ok(Swapped::Done(now.version.clone())),
                 (None, None) => true,
@@ -207,7 +244,7 @@ impl Place {
             if !unchanged {
                 return Ok(Swapped::Conflict(now));
             }
-            if attempt == TRIES || !reason.may_pass() {
+            if attempt >= reason.tries() {
                 return Err(self.failed(format!("writing {name}"), reason));
             }
             // Trying again harms nothing: of all tries at most one can find what is expected.
@@ -220,8 +257,9 @@ impl Place {
     /// Lists all objects, by name.
     pub(crate) async fn list(&self) -> Result<Vec<(String, ObjectMeta)>, StoreError> {
         let prefix = self.prefix.clone();
-        let listed: Result<Vec<ObjectMeta>, Reason> =
-            self.bounded(self.store.list(Some(&prefix)).try_collect()).await;
+        let listed: Result<Vec<ObjectMeta>, Reason> = self
+            .bounded(0, self.store.list(Some(&prefix)).try_collect())
+            .await;
         let listed = listed.map_err(|reason| self.failed("listing", reason))?;
         let below = |meta: ObjectMeta| {
             let parts: Vec<_> = meta.location.prefix_match(&prefix)?.collect();
@@ -238,7 +276,7 @@ impl Place {
         let paths: Vec<_> = names.iter().map(|name| Ok(self.path(name))).collect();
         let mut deleted = self.store.delete_stream(stream::iter(paths).boxed());
         loop {
-            match self.bounded(deleted.try_next()).await {
+            match self.bounded(0, deleted.try_next()).await {
                 Ok(Some(_)) => {}
                 Ok(None) => return Ok(()),
                 Err(reason) if reason.is_absence() => {}
@@ -296,9 +334,16 @@ impl Reason {
         }
     }
 
-    /// Returns whether the same write may succeed a moment later.
-    fn may_pass(&self) -> bool {
-        self.is_conflict() || matches!(self, Self::Service(Error::Generic { .. }) | Self::Silent(_))
+    /// Returns how often a request that ends like this is tried at all.
+    fn tries(&self) -> u32 {
+        match self {
+            Self::Service(Error::Generic { source, .. }) if about_credentials(&source.to_string()) => 1,
+            Self::Service(
+                Error::Generic { .. } | Error::AlreadyExists { .. } | Error::Precondition { .. },
+            ) => TRIES,
+            Self::Silent(_) => 2,
+            Self::Service(_) | Self::NoTag | Self::Unfit(_) => 1,
+        }
     }
 }
 
@@ -322,13 +367,14 @@ fn explain(error: &Error) -> String {
     }
 }
 
-const CREDENTIALS: &str = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary ones), \
-                           or AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN";
+const CREDENTIALS: &str = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN for temporary ones; \
+                           profiles are not read: `eval \"$(aws configure export-credentials --format env)\"` sets \
+                           these from one), or AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN";
 
 /// Returns whether an error came from where credentials are looked for when none are set.
 fn about_credentials(said: &str) -> bool {
     let said = said.to_lowercase();
-    ["169.254.169.254", "169.254.170.2", "metadata", "credential"]
+    ["/latest/api/token", "/latest/meta-data/", "169.254.170.2"]
         .iter()
         .any(|sign| said.contains(sign))
 }

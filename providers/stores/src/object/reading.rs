@@ -148,7 +148,7 @@ impl Core {
 
     /// Returns an object's bytes as they are kept, after the same check.
     pub(super) async fn kept(&self, stored: &Stored) -> Result<bytes::Bytes, Fault> {
-        let Some(found) = self.place.get(&stored.name).await? else {
+        let Some(found) = self.place.get_sized(&stored.name, stored.size).await? else {
             return Err(Fault::Vanished(stored.name.clone()));
         };
         let size = found.bytes.len() as u64;

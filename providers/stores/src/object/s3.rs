@@ -12,7 +12,7 @@ use super::place::Reason;
 use super::settings::{ObjectSettings, check_endpoint};
 use super::store::{ObjectOptions, ObjectStateStore};
 
-/// How long one request may take.
+/// How long a request is tried again.
 const REQUEST: Duration = Duration::from_secs(30);
 /// How long making a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -112,7 +112,8 @@ pub fn open_with(
         .with_disable_bulk_delete(endpoint.is_some())
         .with_client_options(
             ClientOptions::new()
-                .with_timeout(REQUEST)
+                // The store bounds each request by what it moves.
+                .with_timeout_disabled()
                 .with_connect_timeout(CONNECT)
                 .with_allow_http(endpoint.as_ref().is_some_and(|url| url.starts_with("http://"))),
         )

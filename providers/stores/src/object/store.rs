@@ -28,7 +28,7 @@ pub struct ObjectOptions {
     pub ids: Arc<dyn IdSource>,
     /// Where the state is, for messages, without credentials.
     pub location: String,
-    /// How long one request may take, all tries and the content included.
+    /// How long one request may take; one that moves much may take longer, by a second for each 256 KiB.
     pub timeout: Duration,
     /// Whether creating a state checks first that the service does conditional writes.
     pub check_service: bool,
@@ -71,7 +71,7 @@ impl Default for ObjectOptions {
             envelope: Envelope::plain(),
             ids: Arc::new(RandomIds),
             location: "object storage".to_owned(),
-            timeout: Duration::from_secs(60),
+            timeout: Duration::from_secs(30),
             check_service: true,
             renewing: None,
             upkeep: Upkeep::default(),

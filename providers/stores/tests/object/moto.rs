@@ -9,7 +9,8 @@ use std::time::Duration;
 use gabion_engine::state::envelope::{Envelope, StoreKey};
 use gabion_engine::state::{StateStore, StoreError};
 use gabion_stores::object::{ObjectOptions, ObjectSettings, ObjectStateStore, Upkeep, open_with};
-use gabion_testing::store_conformance::{StorePlace, check_store};
+use gabion_testing::store_adopt::check_adoption;
+use gabion_testing::store_conformance::{StorePlace, check_store, random_events_fold_the_same};
 use gabion_testing::store_events::creation;
 
 /// Returns the server's URL.
@@ -67,14 +68,17 @@ impl Bucket {
     }
 
     fn store(&self) -> ObjectStateStore {
-        let environment = |name: &str| match name {
+        self.store_as(&|name: &str| match name {
             "AWS_ACCESS_KEY_ID" => Some("an-id".to_owned()),
             "AWS_SECRET_ACCESS_KEY" => Some("a-secret".to_owned()),
             _ => None,
-        };
+        })
+    }
+
+    fn store_as(&self, environment: &dyn Fn(&str) -> Option<String>) -> ObjectStateStore {
         open_with(
             &self.settings,
-            &environment,
+            environment,
             "web",
             Some("staging"),
             self.options.clone(),
@@ -92,22 +96,20 @@ impl StorePlace for Bucket {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_keeps_the_contract_over_http() {
     check_store(|| Bucket::new(Upkeep::default())).await;
+    check_adoption(|| Bucket::new(Upkeep::default())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_keeps_the_contract_over_http_with_much_upkeep_and_encrypted() {
-    check_store(|| {
-        let mut bucket = Bucket::new(Upkeep {
-            fanout: 8,
-            listed: 10,
-            snapshot_after: 16 << 10,
-            grace: Duration::ZERO,
-            ..Upkeep::default()
-        });
-        bucket.options.envelope = Envelope::new(StoreKey::new([7; 32]), []);
-        bucket
-    })
-    .await;
+async fn upkeep_and_encryption_work_over_http() {
+    let mut bucket = Bucket::new(Upkeep {
+        fanout: 4,
+        listed: 8,
+        snapshot_after: 16 << 10,
+        grace: Duration::ZERO,
+        ..Upkeep::default()
+    });
+    bucket.options.envelope = Envelope::new(StoreKey::new([7; 32]), []);
+    random_events_fold_the_same(&bucket, 1, 120).await;
 }
 
 #[tokio::test]
@@ -142,4 +144,18 @@ async fn a_service_that_does_not_answer_is_an_error_in_time() {
     bucket.options.timeout = Duration::from_millis(300);
     let error = bucket.store().load().await.unwrap_err();
     assert!(error.to_string().contains("no answer came"), "{error}");
+}
+
+#[tokio::test]
+async fn missing_credentials_are_named() {
+    let bucket = Bucket::new(Upkeep::default());
+    // No instance has a role here: nothing listens on that port.
+    let store = bucket.store_as(&|name| {
+        (name == "AWS_EC2_METADATA_SERVICE_ENDPOINT").then(|| "http://127.0.0.1:1".to_owned())
+    });
+    let text = store.load().await.unwrap_err().to_string();
+    assert!(
+        text.contains("no credentials were found") && text.contains("AWS_ACCESS_KEY_ID"),
+        "{text}"
+    );
 }
