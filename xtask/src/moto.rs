@@ -17,14 +17,33 @@ const NAME: &str = "moto-5.2.5";
 const START: Duration = Duration::from_secs(60);
 
 /// Serves on a free port until its standard input ends: also when whoever started it is killed.
+///
+/// Requests are carried out one at a time: between the check of a condition and the write moto's threads let others in,
+/// and two writers then replace the same version. No service that keeps its promises does that. A request is read whole
+/// before its turn, so that a client that was stopped in the middle of one holds nobody up.
 const SERVE: &str = "\
-import os, sys, threading
+import io, os, sys, threading
 def watch():
     sys.stdin.buffer.read()
     os._exit(0)
 threading.Thread(target=watch, daemon=True).start()
-from moto.server import main
-main(['-H', '127.0.0.1', '-p', '0'])
+from moto import server
+run_simple, turn = server.run_simple, threading.Lock()
+def run_in_turns(host, port, app, **options):
+    def in_turns(environ, start_response):
+        length = environ.get('CONTENT_LENGTH')
+        if length or environ.get('wsgi.input_terminated'):
+            whole = environ['wsgi.input'].read(int(length) if length else -1)
+            environ['wsgi.input'] = io.BytesIO(whole)
+        with turn:
+            answer = app(environ, start_response)
+            try:
+                return [b''.join(answer)]
+            finally:
+                getattr(answer, 'close', lambda: None)()
+    run_simple(host, port, in_turns, **options)
+server.run_simple = run_in_turns
+server.main(['-H', '127.0.0.1', '-p', '0'])
 ";
 
 /// A running server, which ends when this is dropped.
