@@ -91,6 +91,9 @@
 //! done by the lease's holder after an append, and when it fails the append has succeeded all the same, and a later one
 //! does it.
 //!
+//! Compaction writes the state that it keeps as a base and drops the segments before it; the one in which it falls stays
+//! until it is wholly before a later base, and its dropped events are not read any more.
+//!
 //! What the manifest does not name any more is deleted an hour later at the earliest ([`Upkeep::grace`]): a reader that
 //! read the manifest before still finds what it names. One that does not reads the manifest again. So long, too, does what
 //! `gabion state` sealed anew stay under its old key. Hours are what the service says about its objects; no clock of this
