@@ -227,6 +227,31 @@ async fn a_broken_connection_costs_nothing() {
     );
 }
 
+/// When nobody can be asked whether it was done, the error says that it may have been.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_that_stays_in_doubt_is_said_to_be_so() {
+    let place = Place::new();
+    let proxy = Proxy::to(place.port(), false).await;
+    let store = place.store_at(&proxy.url(&place.url));
+    store.create(creation()).await.expect("nothing is there");
+    let epoch = take(&store).await;
+    proxy.set(Fate::LoseCommit);
+    let begun = std::time::Instant::now();
+    let error = append(&store, epoch, 1, [lease_taken()])
+        .await
+        .expect_err("its answer is lost");
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    assert!(
+        matches!(error, StoreError::Io { .. }) && !error.wrote_nothing(),
+        "{error:?}"
+    );
+    assert!(
+        error.to_string().starts_with("appending failed at postgres://"),
+        "{error}"
+    );
+    assert_eq!(place.store().load().await.expect("it is there").head.sequence, 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_an_administrator_ends_is_made_again() {
     let place = Place::new();
