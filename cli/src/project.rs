@@ -49,12 +49,15 @@ impl LoadedProject {
         Ok(directory)
     }
 
-    /// Returns whether the settings file could not be read as it is written.
+    /// Returns whether the settings file could not be read as it is written. That a variable is not given is no error of
+    /// the file; where it matters, it is missed.
     pub(crate) fn settings_have_errors(&self) -> bool {
         let file = self.project.settings.file.path();
         self.problems.iter().any(|problem| {
             let place = problem.primary.as_ref().map(|span| span.place());
-            problem.is_error() && place.is_some_and(|place| &*place.file == file)
+            problem.is_error()
+                && problem.code != "missing-variable"
+                && place.is_some_and(|place| &*place.file == file)
         })
     }
 

@@ -264,6 +264,7 @@ fn a_damaged_state_is_refused_and_rebuilt_on_request() {
     }
     let said = project.exits(1, &["state", "rebuild"]);
     assert!(said.err.contains("nobody to ask"), "{}", said.all());
+    assert!(said.err.contains("3 of them were not found"), "{}", said.all());
     assert_eq!(std::fs::read(&database).unwrap(), b"no database at all");
     let said = project.exits(0, &["state", "rebuild", "-y"]);
     assert!(said.err.contains("state.db.damaged-"), "{}", said.all());

@@ -295,7 +295,7 @@ fn moves(url: &str, project: &Project) {
     }
     // What was begun is finished by doing it again.
     project.exits(0, &["state", "migrate", "--to", url]);
-    assert_eq!(settings(project).contains("stacks:"), true);
+    assert!(settings(project).contains("stacks:"));
     project.exits(0, &["state", "taint", "gabion_data.top"]);
     project.exits(0, &["state", "migrate", "--to", "sqlite"]);
     assert!(settings(project).contains("type: sqlite"));

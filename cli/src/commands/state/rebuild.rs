@@ -81,6 +81,7 @@ pub(crate) async fn run(yes: bool, locking: Locking, context: &Context) -> Outco
     display.end();
     let found = found?;
     show(&found, context);
+    warn_of_loss(&access, &found, state.as_ref(), context)?;
     if !yes {
         if !printer.can_ask() {
             return Err(nobody_to_ask(format!("{} state rebuild -y", options.program)));
@@ -105,10 +106,14 @@ pub(crate) async fn run(yes: bool, locking: Locking, context: &Context) -> Outco
     if let Some(path) = aside {
         printer.status(&format!("What was there is kept as {}.", path.display()));
     }
+    let objects = match log.state().len() {
+        0 => "no object".to_owned(),
+        number => count(number, "object"),
+    };
     printer.status(&format!(
-        "The state at {} records {} now, at serial {}. They are read before they are relied on.\n\nNext: {} plan",
+        "The state at {} records {objects} now, at serial {}. What it records is read before it is relied on.\n\nNext: {} \
+         plan",
         access.store.location(),
-        count(log.state().len(), "object"),
         log.head().sequence,
         options.program
     ));
@@ -180,6 +185,28 @@ fn lineage(access: &StateAccess, left: &Left) -> Result<Lineage, Failure> {
             ))
             .hint("pin it, if you know it from a plan, a log or the tags of an object:\n    lineage: …   in gabion.yml")
     })
+}
+
+/// Says how many objects are known to have been recorded and would not be any more.
+fn warn_of_loss(
+    access: &StateAccess,
+    found: &Rebuild,
+    readable: Option<&State>,
+    context: &Context,
+) -> Result<(), Failure> {
+    let mark = access.mark.read().map_err(|error| open_failure(error.into()))?;
+    let before = mark.and_then(|mark| mark.objects).unwrap_or(0);
+    let after = found.found.len() + readable.map_or(0, State::len);
+    let lost = before.saturating_sub(after);
+    if lost > 0 {
+        context.printer.error(&format!(
+            "The state recorded {}; {lost} of them {} not found. The next plan would create what the configuration declares \
+             of them a second time.",
+            count(before, "object"),
+            if lost == 1 { "was" } else { "were" }
+        ));
+    }
+    Ok(())
 }
 
 fn show(found: &Rebuild, context: &Context) {
