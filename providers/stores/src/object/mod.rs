@@ -37,7 +37,9 @@
 //!   several writers at once succeed;
 //! * be consistent: what was written is what is read and listed afterwards. Amazon S3 is.
 //!
-//! Amazon S3 and moto do; services that ignore the conditions are refused with what they do wrong.
+//! Amazon S3 does. Services that ignore the conditions are refused with what they do wrong; one whose check and write lie
+//! apart is, when the writers that race for the probe show it. moto is such a one: the tests have it answer one request at
+//! a time.
 //!
 //! # Permissions
 //!
