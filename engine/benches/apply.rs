@@ -159,8 +159,9 @@ impl Bench {
         }
     }
 
-    fn configuration(&self, text: &str) -> Configuration {
-        let (project, problems) = Project::parse(Sources::from_texts("bench", [("main.gabion.yml", text)]));
+    fn configuration(&self, text: &str) -> (Configuration, Sources) {
+        let sources = Sources::from_texts("bench", [("main.gabion.yml", text)]);
+        let (project, problems) = Project::parse(sources.clone());
         let inputs = LowerInputs {
             purpose: Purpose::Plan,
             registry: &DocumentRegistry::new(),
@@ -170,11 +171,11 @@ impl Bench {
         };
         let (configuration, found) = project.lower(inputs, &problems);
         assert!(!problems.has_errors() && !found.has_errors());
-        configuration
+        (configuration, sources)
     }
 
     async fn plan(&self, text: &str, mode: Mode) -> Plan {
-        let configuration = self.configuration(text);
+        let (configuration, sources) = self.configuration(text);
         let state = load_for_reading(&*self.store, None).await.unwrap();
         let request = GatherRequest {
             state: &state,
@@ -193,6 +194,7 @@ impl Bench {
         let world = gather(request, &limits, &mut ()).await.unwrap();
         let options = PlanOptions {
             mode,
+            sources,
             ..PlanOptions::default()
         };
         let (plan, problems) = planner::plan(&PlanInput {
