@@ -259,6 +259,13 @@ pub(crate) struct Plan {
     #[arg(long)]
     pub(crate) destroy: bool,
 
+    /// Plan the way back to the state before this run, named by its id or by one of its serials
+    ///
+    /// What the run made is deleted, what it changed gets its old inputs back, and what it deleted is made again, each
+    /// compared with what is there now. `gabion state history` lists the runs.
+    #[arg(long, value_name = "RUN", conflicts_with = "destroy")]
+    pub(crate) revert: Option<String>,
+
     #[command(flatten)]
     pub(crate) selection: Selection,
 }

@@ -13,6 +13,7 @@ use gabion_engine::plan::planner::{PREVENT_DESTROY, plan};
 use gabion_engine::plan::{Mode, Plan};
 use gabion_engine::provider::ProviderRegistry;
 use gabion_engine::resource::{Configuration, Import};
+use gabion_engine::revert::{self, RevertRequest};
 use gabion_engine::state::event::Holder;
 use gabion_engine::state::fingerprint::FingerprintKey;
 use gabion_engine::state::{Clock, State, SystemClock};
@@ -65,6 +66,17 @@ pub(crate) async fn make(
     state: &State,
     request: PlanRequest<'_>,
 ) -> Result<Planned, Failure> {
+    make_to(context, project, state, None, request).await
+}
+
+/// Makes a plan that leads back to a state of the past, where one is given.
+pub(crate) async fn make_to(
+    context: &Context,
+    project: &LoadedProject,
+    state: &State,
+    past: Option<&State>,
+    request: PlanRequest<'_>,
+) -> Result<Planned, Failure> {
     let Context { options, printer } = context;
     let directory = project.directory()?.to_owned();
     let mut configuration = match request.mode {
@@ -81,6 +93,15 @@ pub(crate) async fn make(
     }
     let plan_options = plan_options(&request, project, options, commit(&directory))?;
     let providers = wiring::providers(options, &configuration.project, state)?;
+    if let Some(past) = past {
+        configuration = revert::configuration(RevertRequest {
+            past,
+            present: state,
+            configuration: &configuration,
+            providers: &providers,
+            key: request.key.as_deref(),
+        });
+    }
     let gather_request = GatherRequest {
         state,
         configuration: &configuration,
@@ -106,6 +127,12 @@ pub(crate) async fn make(
     let Some(plan) = plan else {
         return Err(problems.into());
     };
+    if past.is_some() {
+        let lost = revert::lost_secrets(&plan);
+        if lost.has_errors() {
+            return Err(lost.into());
+        }
+    }
     let (blocking, others): (Vec<_>, Vec<_>) = problems
         .into_iter()
         .partition(|problem| problem.code == PREVENT_DESTROY);

@@ -37,6 +37,7 @@
 //! | [`retry`], [`seal`], [`upgrade`] | when a call is made again; what may be written; records of older schema versions |
 //! | [`graph`], [`diff`], [`drift`] | dependencies; differences; differences that nobody planned |
 //! | [`plan`] | the planner, the plan, its file and what it is bound to |
+//! | [`revert`] | a state of the past as a configuration to plan |
 //! | [`apply`] | the executor, its events and its report |
 //!
 //! Later modules use earlier ones: values → schema → config → graph → diff → plan → apply. `provider` needs only
@@ -74,6 +75,7 @@ pub mod provider;
 pub mod redact;
 pub mod resource;
 pub mod retry;
+pub mod revert;
 pub mod schema;
 pub mod seal;
 pub mod state;

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use gabion_engine::plan::{Mode, Plan};
+use gabion_engine::state::{State, StateStore, history};
 
 use super::Context;
 use crate::args::Plan as PlanArgs;
@@ -14,7 +15,7 @@ use crate::options::{Options, shell_word};
 use crate::planning::{self, PlanRequest};
 use crate::project::LoadedProject;
 use crate::show::print_plan;
-use crate::state_access::{StateAccess, existing_key, sentence};
+use crate::state_access::{StateAccess, existing_key, sentence, store_failure};
 
 /// Shows a plan, and saves it if asked to. Writes nothing else and takes no lease.
 pub(crate) async fn run(args: &PlanArgs, context: &Context) -> Outcome {
@@ -36,7 +37,11 @@ pub(crate) async fn run(args: &PlanArgs, context: &Context) -> Outcome {
                 in_flight: access.live_holder().await?,
                 key: existing_key(options)?,
             };
-            planning::make(context, &project, &state, request).await
+            let past = match &args.revert {
+                Some(run) => Some(before(run, &*access.store, options).await?),
+                None => None,
+            };
+            planning::make_to(context, &project, &state, past.as_ref(), request).await
         })
         .await??;
     let plan = &planned.plan;
@@ -56,6 +61,37 @@ pub(crate) async fn run(args: &PlanArgs, context: &Context) -> Outcome {
     Ok(if changes { Exit::Changes } else { Exit::Done })
 }
 
+/// Returns the state as it was before a run, which is named by its id or by one of its serials.
+async fn before(run: &str, store: &dyn StateStore, options: &Options) -> Result<State, Failure> {
+    let runs = history::runs(store)
+        .await
+        .map_err(|error| store_failure(&error))?;
+    let serial = run.parse::<u64>().ok();
+    let wanted = runs.iter().find(|entry| match serial {
+        Some(serial) => entry.before < serial && serial <= entry.after,
+        None => entry.run.to_string() == run,
+    });
+    let hint = format!("see which there are:\n    {} state history", options.program);
+    let Some(entry) = wanted else {
+        return Err(Failure::new("no such run")
+            .detail(format!(
+                "The history that is kept has no run with the id or serial `{run}`."
+            ))
+            .hint(hint));
+    };
+    let past = history::state_at(store, entry.before)
+        .await
+        .map_err(|error| store_failure(&error))?;
+    // Before the first event there was nothing.
+    match past {
+        Some(past) => Ok(past),
+        None if entry.before == 0 => Ok(State::default()),
+        None => Err(Failure::new("the history does not reach back so far")
+            .detail(format!("What there was at serial {} is not kept.", entry.before))
+            .hint(hint)),
+    }
+}
+
 /// Returns the command that carries the plan out.
 fn next_command(args: &PlanArgs, options: &Options, plan: &Plan) -> Option<String> {
     if !plan.has_changes() {
@@ -66,6 +102,12 @@ fn next_command(args: &PlanArgs, options: &Options, plan: &Plan) -> Option<Strin
             "{} apply {}",
             options.program,
             shell_word(&path.to_string_lossy())
+        ),
+        None if args.revert.is_some() => format!(
+            "{} plan --revert {}{} --out plan.gabion",
+            options.program,
+            shell_word(args.revert.as_deref().unwrap_or_default()),
+            args.selection.flags()
         ),
         None => {
             let command = if args.destroy { "destroy" } else { "apply" };

@@ -19,6 +19,7 @@ mod lock;
 mod plan;
 mod programs;
 mod reflex;
+mod revert;
 mod saved_plan;
 mod schema;
 mod secrets;

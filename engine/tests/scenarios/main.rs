@@ -23,6 +23,7 @@ mod rebuild;
 mod replace;
 mod resume;
 mod retry;
+mod revert;
 mod scale;
 mod secrets;
 mod selection;
