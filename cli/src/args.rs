@@ -227,7 +227,11 @@ pub(crate) struct Init {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Validate {}
+pub(crate) struct Validate {
+    /// Print the documents of this file as they are understood: every default filled in, and the dialect
+    #[arg(long, value_name = "FILE")]
+    pub(crate) explain: Option<PathBuf>,
+}
 
 /// How much of the world is read before planning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gabion_engine::config::{
-    GivenVariables, LowerInputs, Project, Purpose, RecordedView, SecretSource, Sources,
+    GivenVariables, LowerInputs, NothingRecorded, Project, Purpose, RecordedView, SecretSource, Sources,
 };
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Severity, SourceFile};
 use gabion_engine::resource::Configuration;
@@ -102,6 +102,47 @@ impl LoadedProject {
         problems.extend(found);
         problems.extend(wiring::check_store(&self.project.settings));
         (configuration, problems)
+    }
+
+    /// Returns a file's documents as they are understood, as YAML; what is not part of them stands in comments.
+    ///
+    /// # Errors
+    /// When it is no file of the project.
+    pub(crate) fn explain(&self, options: &Options, file: &Path) -> Result<String, Failure> {
+        let path = self.project.sources.select(file).map_err(Diagnostics::from)?;
+        let registry = wiring::documents();
+        let environment = |name: &str| options.environment.get(name).map(str::to_owned);
+        let inputs = LowerInputs {
+            purpose: Purpose::Validate,
+            registry: &registry,
+            recorded: &NothingRecorded,
+            environment: &environment,
+            version: env!("CARGO_PKG_VERSION"),
+        };
+        let mut text = String::new();
+        for (document, resolved) in self.project.resolve(&path, inputs) {
+            if !text.is_empty() {
+                text.push_str("---\n");
+            }
+            let what = format!("{} {}", document.document_type.value, document.name());
+            text.push_str(&format!("# {path}: {}\n", what.trim_end()));
+            match resolved {
+                Some(resolved) => {
+                    for note in &resolved.notes {
+                        text.push_str(&format!("# {note}\n"));
+                    }
+                    text.push_str(&resolved.yaml);
+                }
+                // The engine's own documents have no defaults that matter.
+                None => {
+                    let written = &document.file.text()[document.range.clone()];
+                    let written = written.trim_end();
+                    text.push_str(written.strip_suffix("---").unwrap_or(written).trim_end());
+                    text.push('\n');
+                }
+            }
+        }
+        Ok(text)
     }
 
     /// Returns what `-f FILE…` selects, as paths relative to the project directory; `None` without any.

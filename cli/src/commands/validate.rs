@@ -12,7 +12,7 @@ use crate::render::diagnostic;
 use crate::render::words::count;
 
 /// Checks the configuration; reads no state and no infrastructure.
-pub(crate) fn run(_: &Validate, context: &Context) -> Outcome {
+pub(crate) fn run(args: &Validate, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let project = LoadedProject::read(options);
     let (configuration, mut problems) =
@@ -37,6 +37,10 @@ pub(crate) fn run(_: &Validate, context: &Context) -> Outcome {
         return Err(problems.into());
     }
     print_warnings(printer, &problems);
+    if let Some(file) = &args.explain {
+        printer.data(&project.explain(options, file)?);
+        return Ok(Exit::Done);
+    }
     let documents = project.project.documents.len();
     let resources = configuration.resources.len();
     let good = printer.data_theme().good;

@@ -40,3 +40,57 @@ fn an_import_is_not_looked_for() {
     );
     project.exits(0, &["validate"]);
 }
+
+#[test]
+fn a_document_can_be_explained() {
+    let project = Project::new();
+    project.write(
+        "chat.dstack.yml",
+        "type: service\nport: 8000\nauth: false\ncommands: [serve]\nmax_duration: off\nresources: {gpu: 0}\n\
+         ---\ntype: gateway\nname: front\nbackend: local\nrouter: {type: sglang, policy: random}\n",
+    );
+    project.write(
+        "profiles.yml",
+        "profiles: [{name: cheap, default: true, spot_policy: spot}]\n",
+    );
+    let said = project.exits(0, &["validate", "--explain", "chat.dstack.yml"]);
+    assert!(
+        said.err
+            .contains("This service is called `chat`, after its file."),
+        "{}",
+        said.err
+    );
+    let documents: Vec<&str> = said.out.split("---\n").collect();
+    assert_eq!(documents.len(), 2, "{}", said.out);
+    for line in [
+        "type: service\n",
+        "name: chat\n",
+        "max_duration: off\n",
+        "spot_policy: spot\n",
+        "stop_duration: 5m\n",
+        "replicas: 1\n",
+    ] {
+        assert!(documents[0].contains(line), "{line} is not in {}", documents[0]);
+    }
+    assert!(
+        documents[0].contains("# dialect: the same in every version of dstack"),
+        "{}",
+        documents[0]
+    );
+    assert!(
+        documents[1].contains("# dialect: the older form"),
+        "{}",
+        documents[1]
+    );
+    assert!(documents[1].contains("policy: random\n"), "{}", documents[1]);
+    // What is printed is a project that means the same.
+    let again = Project::with(&said.out);
+    let second = again.exits(0, &["validate", "--explain", "main.gabion.yml"]);
+    let without_notes = |text: &str| {
+        text.lines()
+            .filter(|line| !line.starts_with('#'))
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    assert_eq!(without_notes(&second.out), without_notes(&said.out));
+}

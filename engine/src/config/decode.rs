@@ -201,7 +201,13 @@ impl FromNode for bool {
     }
 
     fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
-        report(node.as_bool(), node, "`true` or `false`", problems)
+        // As a number, or as a text that people quote.
+        let number = match node.text() {
+            Some("1") => Some(true),
+            Some("0") => Some(false),
+            _ => None,
+        };
+        report(node.as_bool().or(number), node, "`true` or `false`", problems)
     }
 }
 
@@ -246,7 +252,18 @@ from_whole_number!(u8, u16, u32, u64, usize, i32, i64);
 fn whole_number(node: &Node) -> Option<i64> {
     match &node.kind {
         NodeKind::Int(value) => Some(*value),
-        NodeKind::String(text) => text.parse().ok(),
+        // Whole numbers with a fraction of nothing.
+        NodeKind::Float(value) if value.fract() == 0.0 && value.abs() < 1e15 => Some(*value as i64),
+        NodeKind::String(text) => {
+            // `1_000_000` is a number in YAML 1.1.
+            let digits = text.trim();
+            let good = digits.starts_with(|c: char| c.is_ascii_digit()) && !digits.ends_with('_');
+            if good {
+                digits.replace('_', "").parse().ok()
+            } else {
+                digits.parse().ok()
+            }
+        }
         _ => None,
     }
 }

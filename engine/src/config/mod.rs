@@ -43,7 +43,7 @@ pub use node::{Key, Node, NodeKind};
 pub use project::{LowerInputs, Project, load};
 pub use registry::{
     DocumentFamily, DocumentRegistry, DocumentType, LowerContext, Lowered, Naming, NothingRecorded, Purpose,
-    RecordedView,
+    RecordedView, ResolvedDocument,
 };
 pub use settings::{Plugin, SecretSource, Settings, StackSettings, bad_name, check_name, is_variable};
 pub use sources::Sources;

@@ -6,16 +6,19 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::check::Checker;
+use super::decode::Spanned;
 use super::document::Document;
 use super::expand::{self, Scopes};
 use super::modules::{self, Level};
-use super::node::{Node, NodeKind};
-use super::registry::{DocumentRegistry, LowerContext, Lowered, Naming, Purpose, RecordedView};
+use super::node::{Key, Node, NodeKind};
+use super::registry::{
+    DocumentRegistry, LowerContext, Lowered, Naming, Purpose, RecordedView, ResolvedDocument,
+};
 use super::settings::Settings;
-use super::sources::Sources;
+use super::sources::{Sources, name_of_file};
 use super::variables::GivenVariables;
 use super::yaml;
-use crate::diagnostic::{Diagnostic, Diagnostics, SourceFile, suggestion};
+use crate::diagnostic::{Diagnostic, Diagnostics, SourceFile, Span, suggestion};
 use crate::resource::Configuration;
 
 /// A parsed project: its settings and documents, not yet given a meaning.
@@ -25,6 +28,8 @@ pub struct Project {
     pub sources: Sources,
     /// `gabion.yml`.
     pub settings: Settings,
+    /// What the file with profiles holds.
+    pub profiles: Option<Node>,
     /// Every document, by file and place.
     pub documents: Vec<Document>,
     /// Whether documents are missing because a file could not be read or parsed.
@@ -75,8 +80,26 @@ impl Project {
         let Level {
             documents,
             scopes,
-            incomplete,
+            mut incomplete,
         } = modules::read_project(&sources, scopes, &mut problems);
+        let profiles = sources.profiles().and_then(|file| {
+            let (nodes, found) = yaml::parse(file);
+            incomplete |= found.has_errors();
+            problems.extend(found);
+            if let [_, second, ..] = nodes.as_slice() {
+                problems.push(
+                    second
+                        .error("extra-document", "more than one document")
+                        .detail(format!(
+                            "`{}` holds one document with the project's profiles.",
+                            file.path()
+                        ))
+                        .hint("put all profiles into one list"),
+                );
+            }
+            let first = nodes.first()?;
+            Some(expand::expand(first, &scopes, &mut problems))
+        });
         let mut settings = match sources.settings() {
             Some(_) => {
                 let (settings, found) = Settings::read(&file, &written, sources.default_name(), &scopes);
@@ -97,6 +120,7 @@ impl Project {
             Self {
                 sources,
                 settings,
+                profiles,
                 documents,
                 incomplete,
             },
@@ -185,6 +209,39 @@ impl Project {
         hex::encode(hash.finalize())
     }
 
+    /// Returns a file's documents, each as it is understood, if its type has such a form and it has no errors.
+    pub fn resolve(&self, file: &str, inputs: LowerInputs<'_>) -> Vec<(Document, Option<ResolvedDocument>)> {
+        let context = self.context(inputs);
+        let of_file = self
+            .documents
+            .iter()
+            .filter(|document| document.file.path() == file);
+        let resolve = |document: &Document| {
+            let mut document = document.clone();
+            let known = inputs.registry.family_of(&document.document_type.value);
+            let is_from_file = known.is_some_and(|(_, known)| known.naming == Naming::FromFile);
+            if is_from_file && document.name.is_none() {
+                // Lowering warns of it.
+                let _ = self.give_name(&mut document);
+            }
+            let family = known.and_then(|(index, _)| inputs.registry.families().nth(index));
+            let resolved = family.and_then(|family| family.resolve(&document, &context));
+            (document, resolved)
+        };
+        of_file.map(resolve).collect()
+    }
+
+    fn context<'a>(&'a self, inputs: LowerInputs<'a>) -> LowerContext<'a> {
+        LowerContext {
+            purpose: inputs.purpose,
+            directory: self.sources.directory(),
+            settings: &self.settings,
+            profiles: self.profiles.as_ref(),
+            recorded: inputs.recorded,
+            environment: inputs.environment,
+        }
+    }
+
     /// The names of the documents with an error: what refers to their resources is not wrong.
     fn failed<'p>(&self, problems: impl Iterator<Item = &'p Diagnostic>) -> BTreeSet<&str> {
         let mut by_start: BTreeMap<_, Vec<&Document>> = BTreeMap::new();
@@ -208,32 +265,31 @@ impl Project {
     /// Hands each family its documents; those of unknown types, or badly named, are reported and left out.
     fn lower_families(&self, inputs: LowerInputs<'_>, problems: &mut Diagnostics) -> Vec<Lowered> {
         let mut by_family: BTreeMap<usize, Vec<Document>> = BTreeMap::new();
-        let mut names: BTreeMap<(&str, &str), &Document> = BTreeMap::new();
+        let mut names: BTreeMap<(String, String), Span> = BTreeMap::new();
         for document in &self.documents {
             let type_name = document.document_type.value.as_str();
             let Some((family, known)) = inputs.registry.family_of(type_name) else {
                 problems.push(unknown_type(document, inputs.registry));
                 continue;
             };
-            if !check_document_name(document, known.naming, problems) {
+            let mut document = document.clone();
+            if known.naming == Naming::FromFile && document.name.is_none() {
+                problems.push(self.give_name(&mut document));
+            }
+            if !check_document_name(&document, known.naming, problems) {
                 continue;
             }
-            if known.naming == Naming::Unique {
-                if let Some(first) = names.get(&(type_name, document.name())) {
-                    problems.push(duplicate_name(document, first));
+            if matches!(known.naming, Naming::Unique | Naming::FromFile) {
+                let key = (type_name.to_owned(), document.name().to_owned());
+                if let Some(first) = names.get(&key) {
+                    problems.push(duplicate_name(&document, first));
                     continue;
                 }
-                names.insert((type_name, document.name()), document);
+                names.insert(key, name_span(&document));
             }
-            by_family.entry(family).or_default().push(document.clone());
+            by_family.entry(family).or_default().push(document);
         }
-        let context = LowerContext {
-            purpose: inputs.purpose,
-            directory: self.sources.directory(),
-            settings: &self.settings,
-            recorded: inputs.recorded,
-            environment: inputs.environment,
-        };
+        let context = self.context(inputs);
         let lower = |(index, family): (usize, &dyn super::registry::DocumentFamily)| {
             let documents = by_family.get(&index).map_or(&[][..], Vec::as_slice);
             let (lowered, found) = family.lower(documents, &context);
@@ -241,6 +297,36 @@ impl Project {
             lowered
         };
         inputs.registry.families().enumerate().map(lower).collect()
+    }
+}
+
+impl Project {
+    /// Names a document after its file, and returns the warning about it.
+    fn give_name(&self, document: &mut Document) -> Diagnostic {
+        let span = document.span().clone();
+        let name = name_of_file(document.file.path(), self.sources.default_name());
+        let warning = Diagnostic::warning("name-of-file", "document without a name")
+            .detail(format!(
+                "This {} is called `{name}`, after its file. Another name of the file would make it another one.",
+                document.document_type.value
+            ))
+            .at(span.clone())
+            .hint(format!("add `name: {name}`"));
+        if let NodeKind::Map(entries) = &mut document.node.kind {
+            entries.retain(|(key, _)| key.name != "name");
+            let key = Key {
+                name: "name".to_owned(),
+                span: span.clone(),
+            };
+            let value = Node {
+                kind: NodeKind::String(name.clone()),
+                span: span.clone(),
+                alias: None,
+            };
+            entries.push((key, value));
+        }
+        document.name = Some(Spanned::new(name, span));
+        warning
     }
 }
 
@@ -264,7 +350,7 @@ fn unknown_type(document: &Document, registry: &DocumentRegistry) -> Diagnostic 
 fn check_document_name(document: &Document, naming: Naming, problems: &mut Diagnostics) -> bool {
     let what = &document.document_type.value;
     match &document.name {
-        None if naming == Naming::Unique => {
+        None if matches!(naming, Naming::Unique | Naming::FromFile) => {
             problems.push(
                 Diagnostic::error("missing-key", "missing key")
                     .detail(format!("A {what} needs the key `name`."))
@@ -315,22 +401,20 @@ impl std::fmt::Debug for Plain<'_> {
     }
 }
 
-fn duplicate_name(document: &Document, first: &Document) -> Diagnostic {
-    let span = |document: &Document| {
-        document
-            .name
-            .as_ref()
-            .map_or(document.span(), |name| &name.span)
-            .clone()
-    };
+fn name_span(document: &Document) -> Span {
+    let name = document.name.as_ref();
+    name.map_or(document.span(), |name| &name.span).clone()
+}
+
+fn duplicate_name(document: &Document, first: &Span) -> Diagnostic {
     Diagnostic::error("duplicate-name", "duplicate name")
         .detail(format!(
             "There are two documents `{} {}`.",
             document.document_type.value,
             document.name()
         ))
-        .at(span(document))
-        .related(span(first), "the first has its name here")
+        .at(name_span(document))
+        .related(first.clone(), "the first has its name here")
         .hint("rename one of the two")
 }
 

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::document::Document;
+use super::node::Node;
 use super::settings::Settings;
 use crate::address::ResourceAddress;
 use crate::diagnostic::Diagnostics;
@@ -33,6 +34,8 @@ pub struct DocumentType {
 pub enum Naming {
     /// Each has a name that no other of the type has.
     Unique,
+    /// As `Unique`, and one without a name has its file's, with a warning.
+    FromFile,
     /// Each has a name; the family says which may be equal.
     Shared,
     /// They may have no name, or none at all: the family says.
@@ -52,11 +55,28 @@ pub trait DocumentFamily: Send + Sync {
     /// and directives are checked by the caller, over all families.
     fn lower(&self, documents: &[Document], context: &LowerContext<'_>) -> (Lowered, Diagnostics);
 
+    /// Writes a document as it is understood, with every default in it.
+    ///
+    /// `None` when it has no such form. Problems of the document are those that lowering reports.
+    fn resolve(&self, document: &Document, context: &LowerContext<'_>) -> Option<ResolvedDocument> {
+        let _ = (document, context);
+        None
+    }
+
     /// Returns the JSON Schema of one of its types, for editors.
     fn json_schema(&self, document_type: &str) -> Option<serde_json::Value> {
         let _ = document_type;
         None
     }
+}
+
+/// A document as it is understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolvedDocument {
+    /// The document with every default in it, as YAML that reads as the same document.
+    pub yaml: String,
+    /// What is worth knowing about it: sentences.
+    pub notes: Vec<String>,
 }
 
 /// Why documents are lowered.
@@ -77,6 +97,8 @@ pub struct LowerContext<'a> {
     pub directory: &'a Path,
     /// The project's settings.
     pub settings: &'a Settings,
+    /// What the file with profiles holds, if there is one.
+    pub profiles: Option<&'a Node>,
     /// What is recorded.
     pub recorded: &'a dyn RecordedView,
     /// The environment of whoever runs gabion: a variable's value, if it is set. Values are secrets.

@@ -19,6 +19,14 @@ const SETTINGS: [&str; 2] = ["gabion.yml", "gabion.yaml"];
 /// How the names of files with documents end; `.dstack.yml` alone is one too.
 const ENDINGS: [&str; 4] = [".gabion.yml", ".gabion.yaml", ".dstack.yml", ".dstack.yaml"];
 
+/// Where profiles are: what documents have in common, for the families that know them.
+const PROFILES: [&str; 4] = [
+    "profiles.yml",
+    "profiles.yaml",
+    ".dstack/profiles.yml",
+    ".dstack/profiles.yaml",
+];
+
 /// The texts of a project's files.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sources {
@@ -28,6 +36,8 @@ pub struct Sources {
     default_name: String,
     /// The settings file.
     settings: Option<Arc<SourceFile>>,
+    /// The profiles.
+    profiles: Option<Arc<SourceFile>>,
     /// The files with documents, by path.
     files: BTreeMap<String, Arc<SourceFile>>,
     /// The files of the modules that the project uses, by path.
@@ -72,6 +82,11 @@ impl Sources {
             };
             sources.add(file, &mut problems);
         }
+        for name in PROFILES.iter().filter(|name| directory.join(name).is_file()) {
+            if let Some(file) = read(directory, name, &mut problems) {
+                sources.add(file, &mut problems);
+            }
+        }
         let any = names.iter().any(|name| is_settings(name) || is_documents(name));
         if !any {
             problems.push(empty(directory, &names));
@@ -96,6 +111,7 @@ impl Sources {
             directory: PathBuf::new(),
             default_name: default_name.to_owned(),
             settings: None,
+            profiles: None,
             files: BTreeMap::new(),
             modules: BTreeMap::new(),
             origins: BTreeMap::new(),
@@ -147,7 +163,9 @@ impl Sources {
     }
 
     fn add(&mut self, file: Arc<SourceFile>, problems: &mut Diagnostics) {
-        if file.path().contains('/') {
+        if PROFILES.contains(&file.path()) {
+            self.add_profiles(file, problems);
+        } else if file.path().contains('/') {
             self.modules.insert(file.path().to_owned(), file);
         } else if !is_settings(file.path()) {
             self.files.insert(file.path().to_owned(), file);
@@ -172,6 +190,23 @@ impl Sources {
         self.origins.insert(file.path().to_owned(), file.clone());
     }
 
+    fn add_profiles(&mut self, file: Arc<SourceFile>, problems: &mut Diagnostics) {
+        let Some(first) = &self.profiles else {
+            self.profiles = Some(file);
+            return;
+        };
+        problems.push(
+            Diagnostic::error("two-profiles-files", "two files with profiles")
+                .detail(format!(
+                    "The project has both `{}` and `{}`.",
+                    first.path(),
+                    file.path()
+                ))
+                .at(Span::of_file(&file))
+                .hint("keep one of them"),
+        );
+    }
+
     /// Puts a masked settings file in place of the one that was read.
     pub(super) fn replace_settings(&mut self, file: &Arc<SourceFile>) {
         self.settings = Some(file.clone());
@@ -192,6 +227,11 @@ impl Sources {
         self.settings.as_ref()
     }
 
+    /// Returns the file with profiles, if there is one.
+    pub fn profiles(&self) -> Option<&Arc<SourceFile>> {
+        self.profiles.as_ref()
+    }
+
     /// Returns the files with documents, by path.
     pub fn files(&self) -> impl Iterator<Item = &Arc<SourceFile>> {
         self.files.values()
@@ -201,7 +241,10 @@ impl Sources {
     pub fn file(&self, path: &str) -> Option<&Arc<SourceFile>> {
         self.files
             .get(path)
-            .or_else(|| self.settings.as_ref().filter(|file| file.path() == path))
+            .or_else(|| {
+                let mut shared = self.settings.iter().chain(&self.profiles);
+                shared.find(|file| file.path() == path)
+            })
             .or_else(|| self.modules.get(path))
             .or_else(|| self.origins.get(path))
     }
@@ -214,7 +257,11 @@ impl Sources {
     /// Returns the SHA-256 of all files' paths and texts, in hexadecimal.
     pub fn digest(&self) -> String {
         let mut hash = Sha256::new();
-        let files = self.settings.iter().chain(self.files.values());
+        let files = self
+            .settings
+            .iter()
+            .chain(&self.profiles)
+            .chain(self.files.values());
         for file in files.chain(self.modules.values()) {
             for part in [file.path(), file.text()] {
                 hash.update((part.len() as u64).to_be_bytes());
@@ -261,8 +308,13 @@ impl Sources {
             });
             return Err(error(format!("There is no file `{shown}`."), hint));
         }
-        if is_settings(&name) && inside {
-            let detail = format!("`{shown}` holds the project's settings and no documents.");
+        if (is_settings(&name) || PROFILES.contains(&name.as_str())) && inside {
+            let what = if is_settings(&name) {
+                "settings"
+            } else {
+                "profiles"
+            };
+            let detail = format!("`{shown}` holds the project's {what} and no documents.");
             return Err(error(
                 detail,
                 format!("the files with documents are {}", self.names()),
@@ -442,10 +494,23 @@ fn empty(directory: &Path, names: &[String]) -> Diagnostic {
 
 /// A project's name made from its directory's.
 fn default_name(directory: &Path) -> String {
-    let name = directory
-        .file_name()
-        .map(|name| name.to_string_lossy().to_lowercase())
-        .unwrap_or_default();
+    let name = directory.file_name().map(|name| name.to_string_lossy());
+    name_from(&name.unwrap_or_default())
+}
+
+/// Returns the name of a document that has none of its own: its file's, else the project's.
+pub(super) fn name_of_file(path: &str, project: &str) -> String {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    let stem = ENDINGS.iter().find_map(|ending| file.strip_suffix(ending));
+    match stem.unwrap_or(file) {
+        "" => project.to_owned(),
+        stem => name_from(stem),
+    }
+}
+
+/// Makes a name of a text: what cannot be in one becomes `-`.
+fn name_from(text: &str) -> String {
+    let name = text.to_lowercase();
     let mut slug = String::new();
     for c in name.chars() {
         match c {

@@ -1,17 +1,25 @@
-//! The document family of `service` and `gateway`.
+//! The document family of dstack's types.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gabion_engine::config::{
-    Document, DocumentFamily, DocumentType, FromNode, LowerContext, Lowered, MapReader, Naming, Settings,
+    self, Document, DocumentFamily, DocumentType, FromNode, LowerContext, Lowered, MapReader, Naming, Node,
+    Purpose, ResolvedDocument, Settings,
 };
 use gabion_engine::diagnostic::Diagnostics;
 use gabion_engine::state::record::Status;
 
+use crate::document::dev_environment::DevEnvironment;
+use crate::document::fleet::Fleet;
 use crate::document::gateway::Gateway;
+use crate::document::preset::Preset;
 use crate::document::service::Service;
-use crate::lower::{self, Context, Placed, RecordedSlot};
+use crate::document::task::Task;
+use crate::document::volume::Volume;
+use crate::explain;
+use crate::lower::{self, Context, Placed, RecordedSlot, unsupported};
+use crate::profiles::Profiles;
 
 /// How long a replica on the local backend may take to become ready unless `ready_timeout` says otherwise.
 const READY_TIMEOUT: Duration = Duration::from_secs(600);
@@ -20,26 +28,65 @@ const READY_TIMEOUT: Duration = Duration::from_secs(600);
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Inference;
 
+const TYPES: [DocumentType; 7] = [
+    DocumentType {
+        name: "dev-environment",
+        summary: "A machine to work on, with an editor's server and what a project needs.",
+        naming: Naming::FromFile,
+    },
+    DocumentType {
+        name: "fleet",
+        summary: "Machines for services, tasks and development environments: made in a cloud, or reached by SSH.",
+        naming: Naming::FromFile,
+    },
+    DocumentType {
+        name: "gateway",
+        summary: "A place where requests come in, with a router for the services behind it.",
+        naming: Naming::FromFile,
+    },
+    DocumentType {
+        name: "preset",
+        summary: "A search for the best way to serve a model. gabion reads it, and makes none.",
+        naming: Naming::FromFile,
+    },
+    DocumentType {
+        name: "service",
+        summary: "A model or web service: replicas of a program, reached through a gateway.",
+        naming: Naming::FromFile,
+    },
+    DocumentType {
+        name: "task",
+        summary: "A program that runs to its end, on one node or several.",
+        naming: Naming::FromFile,
+    },
+    DocumentType {
+        name: "volume",
+        summary: "Network storage that services, tasks and development environments mount.",
+        naming: Naming::FromFile,
+    },
+];
+
+/// Returns what a document type of this crate is, in a sentence.
+pub(crate) fn summary(document_type: &str) -> &'static str {
+    let known = TYPES.iter().find(|known| known.name == document_type);
+    known.map_or("", |known| known.summary)
+}
+
 impl DocumentFamily for Inference {
     fn types(&self) -> &[DocumentType] {
-        &[
-            DocumentType {
-                name: "gateway",
-                summary: "A place where requests come in, with a router for the services behind it.",
-                naming: Naming::Unique,
-            },
-            DocumentType {
-                name: "service",
-                summary: "A model or web service: replicas of a program, reached through a gateway.",
-                naming: Naming::Unique,
-            },
-        ]
+        &TYPES
     }
 
     fn lower(&self, documents: &[Document], context: &LowerContext<'_>) -> (Lowered, Diagnostics) {
         let mut problems = Diagnostics::new();
-        let gateways = read::<Gateway>(documents, "gateway", &mut problems);
-        let services = read::<Service>(documents, "service", &mut problems);
+        let profiles = Profiles::read(context.profiles, &mut problems);
+        let mut read = Documents::default();
+        for document in documents {
+            read.add(document, &profiles, &mut problems);
+        }
+        if context.purpose == Purpose::Plan {
+            unsupported::check(&read, &mut problems);
+        }
         let context = Context {
             purpose: context.purpose,
             project_directory: context.directory.display().to_string(),
@@ -58,8 +105,19 @@ impl DocumentFamily for Inference {
                 .collect(),
             slots: recorded_slots(context),
         };
-        let lowered = lower::lower(&gateways, &services, &context, &mut problems);
+        let lowered = lower::lower(&read.gateways, &read.services, &context, &mut problems);
         (lowered, problems)
+    }
+
+    fn resolve(&self, document: &Document, context: &LowerContext<'_>) -> Option<ResolvedDocument> {
+        let mut unshown = Diagnostics::new();
+        let profiles = Profiles::read(context.profiles, &mut unshown);
+        let mut read = Documents::default();
+        read.add(document, &profiles, &mut unshown);
+        if unshown.has_errors() {
+            return None;
+        }
+        explain::resolved(&read, document)
     }
 
     fn json_schema(&self, document_type: &str) -> Option<serde_json::Value> {
@@ -67,19 +125,65 @@ impl DocumentFamily for Inference {
     }
 }
 
-fn read<T: FromNode>(documents: &[Document], wanted: &str, problems: &mut Diagnostics) -> Vec<Placed<T>> {
-    documents
-        .iter()
-        .filter(|document| document.document_type.value == wanted)
-        .filter_map(|document| {
-            let read = T::from_node(&document.node, problems)?;
-            Some(Placed {
-                document: read,
+/// Documents, read.
+#[derive(Debug, Default)]
+pub(crate) struct Documents {
+    pub(crate) dev_environments: Vec<Placed<DevEnvironment>>,
+    pub(crate) fleets: Vec<Placed<Fleet>>,
+    pub(crate) gateways: Vec<Placed<Gateway>>,
+    pub(crate) presets: Vec<Placed<Preset>>,
+    pub(crate) services: Vec<Placed<Service>>,
+    pub(crate) tasks: Vec<Placed<Task>>,
+    pub(crate) volumes: Vec<Placed<Volume>>,
+}
+
+impl Documents {
+    fn add(&mut self, document: &Document, profiles: &Profiles<'_>, problems: &mut Diagnostics) {
+        fn read<T: FromNode>(
+            document: &Document,
+            node: Node,
+            into: &mut Vec<Placed<T>>,
+            problems: &mut Diagnostics,
+        ) {
+            let Some(value) = T::from_node(&node, problems) else {
+                return;
+            };
+            into.push(Placed {
+                document: value,
+                node,
                 reference: document.reference(),
                 type_span: document.document_type.span.clone(),
-            })
-        })
-        .collect()
+            });
+        }
+        let document_type = document.document_type.value.as_str();
+        check_name(document, problems);
+        let node = profiles.merged(&document.node, document_type, document.span());
+        match document_type {
+            "dev-environment" => read(document, node, &mut self.dev_environments, problems),
+            "fleet" => read(document, node, &mut self.fleets, problems),
+            "gateway" => read(document, node, &mut self.gateways, problems),
+            "preset" => read(document, node, &mut self.presets, problems),
+            "service" => read(document, node, &mut self.services, problems),
+            "task" => read(document, node, &mut self.tasks, problems),
+            "volume" => read(document, node, &mut self.volumes, problems),
+            _ => {}
+        }
+    }
+}
+
+/// Reports a name that a document cannot have. Those of services and gateways are checked where they are used.
+fn check_name(document: &Document, problems: &mut Diagnostics) {
+    let what = document.document_type.value.as_str();
+    let Some(name) = document
+        .name
+        .as_ref()
+        .filter(|_| !matches!(what, "service" | "gateway"))
+    else {
+        return;
+    };
+    if let Err(why) = config::check_name(&name.value) {
+        problems.push(config::bad_name(what, name, why));
+    }
 }
 
 /// Reads the settings of the backend `local`: `backends: [{type: local, ready_timeout: 60s}]`.

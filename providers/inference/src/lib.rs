@@ -3,11 +3,14 @@
 //! Documents are decoded into typed structs (`document`), whose value grammars are in `grammar`; `lower` turns all
 //! gateways and services of a project into resources. A backend only answers where a machine for a need is.
 
+mod explain;
 mod family;
 mod schema;
 
 pub mod document;
 pub mod grammar;
 pub mod lower;
+pub mod profiles;
+pub mod term;
 
 pub use family::Inference;

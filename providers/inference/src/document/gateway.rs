@@ -1,31 +1,51 @@
 //! `type: gateway`.
 
 use gabion_engine::config::{FromNode, MapReader, Node, Spanned};
-use gabion_engine::diagnostic::{Diagnostics, Span};
+use gabion_engine::diagnostic::{Diagnostic, Diagnostics};
+use serde_json::{Value as Json, json};
+use serde_yaml::{Mapping, Value as Yaml};
 
-use super::router::RouterSpec;
+use super::backend::Backend;
+use super::router::GatewayRouter;
+use super::rules::is_set;
+use super::task::AtLeastOne;
+use crate::grammar::tags::Tags;
+use crate::term::{MapTerm, Term, Text, keyword, map_schema, map_type, plain_map, read_map, write_map};
 
-/// A gateway document.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Gateway {
-    /// Its name.
-    pub name: Spanned<String>,
-    /// The backend that it runs on.
-    pub backend: Spanned<String>,
-    /// The region, for backends that have some.
-    pub region: Option<Spanned<String>>,
-    /// Whether services that name no gateway use this one.
-    pub default: bool,
-    /// The domain below which each service has its host name.
-    pub domain: Option<Spanned<String>>,
-    /// The router that every service behind it gets.
-    pub router: Option<RouterSpec>,
-    /// Keys that only backends with machines of their own can do, each with its place.
-    pub machine_keys: Vec<(&'static str, Span)>,
+map_type! {
+    /// A gateway document.
+    pub struct Gateway: "gateway" {
+        /// Its name, unique among the gateways.
+        name: Spanned<String>,
+        /// The backend that it runs on. This build plans `local`, the machine that runs gabion; documents for others can be validated.
+        backend: Spanned<Backend>,
+        /// The region, for backends that have some.
+        region: Option<Spanned<String>> = None,
+        /// Whether services that name no gateway use this one. Needed only where there are several.
+        default: bool = false,
+        /// With a domain, a service is served at `NAME.DOMAIN` and the models at `gateway.DOMAIN/v1`. Without one, services are at `/services/NAME/` and the models at `/v1`.
+        domain: Option<Spanned<Text>> = None,
+        /// The router that every service behind this gateway gets, one each. Without one the gateway goes from replica to replica in turn. The older form.
+        router: Option<Spanned<GatewayRouter>> = None,
+        /// The type of its machine; the backend's smallest if not given. It is for backends with machines of their own, which this build does not have.
+        instance_type: Option<String> = None,
+        /// Whether it has a public address. It is for backends with machines of their own, which this build does not have.
+        public_ip: bool = true,
+        /// A load balancer before it. It is for backends with machines of their own, which this build does not have.
+        load_balancer: Option<LoadBalancer> = None,
+        /// Where its certificates come from; `null` for none. It is for backends with machines of their own, which this build does not have.
+        certificate: Spanned<Certificate> => Certificate::LetsEncrypt,
+        /// How many machines it has. It is for backends with machines of their own, which this build does not have.
+        replicas: Spanned<AtLeastOne> => AtLeastOne(1),
+        /// Tags for what is made. They are for backends with machines of their own, which this build does not have.
+        tags: Tags = Tags::default(),
+    }
+    known ["type"]
+    check Gateway::check;
 }
 
 /// Keys whose meaning needs a backend with machines of its own.
-const MACHINE_KEYS: [&str; 6] = [
+pub(crate) const MACHINE_KEYS: [&str; 6] = [
     "instance_type",
     "public_ip",
     "load_balancer",
@@ -40,27 +60,233 @@ impl FromNode for Gateway {
     }
 
     fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
-        let mut map = MapReader::open(node, "gateway", problems)?;
-        map.known(&["type"]);
-        let name = map.required("name");
-        let backend = map.required("backend");
-        let region = map.optional("region");
-        let default = map.or("default", false);
-        let domain: Option<Option<Spanned<String>>> = map.optional("domain");
-        let router = map.optional("router");
-        let machine_keys = MACHINE_KEYS
-            .iter()
-            .filter_map(|key| map.key_span(key).map(|span| (*key, span)))
-            .collect();
-        map.finish();
-        Some(Self {
-            name: name?,
-            backend: backend?,
-            region: region?,
-            default: default?,
-            domain: domain?,
-            router: router?,
-            machine_keys,
+        read_map(node, problems)
+    }
+}
+
+impl Gateway {
+    fn check(&mut self, map: &mut MapReader<'_>) {
+        let here = map.node().span.clone();
+        let backend = self.backend.value;
+        if self.region.is_none() && !backend.is_local() {
+            map.problems().push(
+                Diagnostic::error("missing-key", "missing key")
+                    .detail(format!(
+                        "A gateway on {} needs the key `region`.",
+                        backend.title()
+                    ))
+                    .at(here)
+                    .related(self.backend.span.clone(), "its backend")
+                    .hint("add `region: …`"),
+            );
+        }
+        // `certificate: null` says that there is none, which is not what its absence says.
+        if let Some(node) = map.get("certificate").filter(|node| node.is_null()) {
+            self.certificate = Spanned::new(Certificate::None, node.span.clone());
+        }
+        self.check_machine(map);
+    }
+
+    /// The rules of a gateway's machines, addresses and certificates.
+    fn check_machine(&self, map: &mut MapReader<'_>) {
+        let backend = self.backend.value.name();
+        let is = |names: &[&str]| names.contains(&backend);
+        let certificate = &self.certificate;
+        let mut wrong = |key: &'static str, good: bool, why: &str, hint: &str| {
+            if good {
+                return;
+            }
+            let place = map.get(key).map(|node| node.span.clone());
+            map.problems().push(
+                Diagnostic::error("bad-gateway", "gateway that cannot be")
+                    .detail(why)
+                    .at(place)
+                    .hint(hint),
+            );
+        };
+        wrong(
+            "backend",
+            is(&["local", "aws", "azure", "gcp", "kubernetes"]),
+            &format!("There are no gateways on {}.", self.backend.value.title()),
+            "use `aws`, `azure`, `gcp`, `kubernetes` or `local`",
+        );
+        wrong(
+            "public_ip",
+            self.public_ip || is(&["local", "aws", "gcp"]),
+            "A gateway without a public address is possible on AWS and GCP.",
+            "remove `public_ip`",
+        );
+        wrong(
+            "load_balancer",
+            self.load_balancer.is_none() || is(&["local", "aws", "gcp"]),
+            "Load balancers are possible on AWS and GCP.",
+            "remove `load_balancer`",
+        );
+        let has_balancer = self.load_balancer.is_some();
+        let (good, why, hint) = match &certificate.value {
+            Certificate::Acm(_) => (
+                is(&["local", "aws"]),
+                "Certificates of AWS Certificate Manager need the backend `aws`.",
+                "write `certificate: {type: lets-encrypt}`",
+            ),
+            Certificate::GcpCm(_) => (
+                is(&["local", "gcp"]) && has_balancer,
+                "Certificates of Google Cloud's Certificate Manager need the backend `gcp` and a load balancer.",
+                "add `load_balancer: {type: alb}`",
+            ),
+            Certificate::LetsEncrypt => (
+                // The default where it cannot be is for services to say.
+                !is_set(map, "certificate") || (self.public_ip && self.replicas.value.0 == 1),
+                "Let's Encrypt needs a public address and one replica.",
+                "remove `certificate`, or write `certificate: null`",
+            ),
+            Certificate::None => (true, "", ""),
+        };
+        if !good {
+            map.problems().push(
+                Diagnostic::error("bad-gateway", "gateway that cannot be")
+                    .detail(why)
+                    .at(certificate.span.clone())
+                    .hint(hint),
+            );
+        }
+    }
+
+    /// Writes the document, with `type` first.
+    pub fn write(&self) -> Yaml {
+        let mut out = Mapping::new();
+        out.insert("type".into(), "gateway".into());
+        self.write_into(&mut out);
+        if self.certificate.value == Certificate::None {
+            out.insert("certificate".into(), Yaml::Null);
+        }
+        Yaml::Mapping(out)
+    }
+}
+
+keyword! {
+    /// A type of load balancer.
+    pub enum LoadBalancerType: "a type of load balancer" {
+        /// An application load balancer.
+        Alb = "alb",
+    }
+}
+
+map_type! {
+    /// A load balancer before a gateway.
+    pub struct LoadBalancer: "load balancer" {
+        /// What it is.
+        ("type") balancer_type: LoadBalancerType,
+    }
+}
+
+plain_map!(LoadBalancer, "a map: `{type: alb}`");
+
+keyword! {
+    /// Where certificates come from.
+    pub enum CertificateType: "a source of certificates" {
+        /// Let's Encrypt.
+        LetsEncrypt = "lets-encrypt",
+        /// AWS Certificate Manager.
+        Acm = "acm",
+        /// Google Cloud's Certificate Manager.
+        GcpCm = "gcp-cm",
+    }
+}
+
+map_type! {
+    /// The written form of where certificates come from.
+    pub struct CertificateMap: "certificate" {
+        /// What it is.
+        ("type") certificate_type: CertificateType,
+        /// The certificate's ARN, with `acm`.
+        arn: Option<Spanned<String>> = None,
+        /// The certificate's full name, with `gcp-cm`.
+        name: Option<Spanned<String>> = None,
+    }
+}
+
+/// Where a gateway's certificates come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Certificate {
+    /// From Let's Encrypt.
+    LetsEncrypt,
+    /// From AWS Certificate Manager, by ARN.
+    Acm(String),
+    /// From Google Cloud's Certificate Manager, by its full name.
+    GcpCm(String),
+    /// There are none.
+    None,
+}
+
+impl FromNode for Certificate {
+    fn expected() -> String {
+        "a map such as `{type: lets-encrypt}`, or `null`".to_owned()
+    }
+
+    fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
+        let map: CertificateMap = read_map(node, problems)?;
+        let (key, value, extra) = match map.certificate_type {
+            CertificateType::LetsEncrypt => ("", None, map.arn.or(map.name)),
+            CertificateType::Acm => ("arn", map.arn, map.name),
+            CertificateType::GcpCm => ("name", map.name, map.arn),
+        };
+        if let Some(extra) = extra {
+            problems.push(
+                Diagnostic::error("unknown-key", "unknown key")
+                    .detail(format!(
+                        "A certificate of type `{}` has no such key.",
+                        map.certificate_type
+                    ))
+                    .at(extra.span)
+                    .hint("remove it, or change the `type`"),
+            );
+            return None;
+        }
+        match (map.certificate_type, value) {
+            (CertificateType::LetsEncrypt, _) => Some(Self::LetsEncrypt),
+            (CertificateType::Acm, Some(arn)) => Some(Self::Acm(arn.value)),
+            (CertificateType::GcpCm, Some(name)) => Some(Self::GcpCm(name.value)),
+            (_, None) => {
+                problems.push(
+                    node.error("missing-key", "missing key")
+                        .detail(format!(
+                            "A certificate of type `{}` needs the key `{key}`.",
+                            map.certificate_type
+                        ))
+                        .hint(format!("add `{key}: …`")),
+                );
+                None
+            }
+        }
+    }
+}
+
+impl Term for Certificate {
+    fn write(&self) -> Yaml {
+        let of = |certificate_type, arn: Option<&String>, name: Option<&String>| {
+            let here =
+                gabion_engine::diagnostic::Span::of_file(&gabion_engine::diagnostic::SourceFile::new("", ""));
+            let placed = |text: &String| Spanned::new(text.clone(), here.clone());
+            write_map(&CertificateMap {
+                certificate_type,
+                arn: arn.map(placed),
+                name: name.map(placed),
+            })
+        };
+        match self {
+            Self::None => Yaml::Null,
+            Self::LetsEncrypt => of(CertificateType::LetsEncrypt, None, None),
+            Self::Acm(arn) => of(CertificateType::Acm, Some(arn), None),
+            Self::GcpCm(name) => of(CertificateType::GcpCm, None, Some(name)),
+        }
+    }
+
+    fn schema() -> Json {
+        json!({
+            "anyOf": [{"type": "null"}, map_schema::<CertificateMap>()],
+            "title": "certificate",
+            "examples": [{"type": "lets-encrypt"}],
         })
     }
 }

@@ -1,50 +1,33 @@
 //! Probes: HTTP requests that tell whether a replica is ready.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use gabion_engine::config::{FromNode, Keyword, MapReader, Node, SpannedTemplate};
-use gabion_engine::diagnostic::{Diagnostic, Diagnostics};
+use gabion_engine::config::MapReader;
+use gabion_engine::diagnostic::Diagnostic;
 
-/// A probe.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Probe {
-    /// Path and query, starting with `/`.
-    pub url: String,
-    /// The method.
-    pub method: Method,
-    /// Headers, in the order written; values may hold expressions.
-    pub headers: BTreeMap<String, String>,
-    /// The body.
-    pub body: Option<String>,
-    /// How long one try may take.
-    pub timeout: Duration,
-    /// The pause between two tries.
-    pub interval: Duration,
-    /// How many tries in a row must succeed.
-    pub ready_after: u32,
-}
+use crate::term::{Text, keyword, map_type, plain_map};
 
-/// The method of a probe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
-    /// GET.
-    Get,
-    /// POST.
-    Post,
-    /// PUT.
-    Put,
-    /// DELETE.
-    Delete,
-    /// PATCH.
-    Patch,
-    /// HEAD.
-    Head,
+keyword! {
+    /// The method of a probe.
+    pub enum Method: "an HTTP method of a probe" {
+        /// GET.
+        Get = "get",
+        /// POST.
+        Post = "post",
+        /// PUT.
+        Put = "put",
+        /// DELETE.
+        Delete = "delete",
+        /// PATCH.
+        Patch = "patch",
+        /// HEAD.
+        Head = "head",
+    }
 }
 
 impl Method {
     /// Returns the method as HTTP has it.
-    pub fn as_str(self) -> &'static str {
+    pub fn http(self) -> &'static str {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
@@ -56,138 +39,104 @@ impl Method {
     }
 }
 
-impl Keyword for Method {
-    const WHAT: &'static str = "an HTTP method of a probe";
-    const WORDS: &'static [(&'static str, Self)] = &[
-        ("get", Self::Get),
-        ("post", Self::Post),
-        ("put", Self::Put),
-        ("delete", Self::Delete),
-        ("patch", Self::Patch),
-        ("head", Self::Head),
-    ];
-}
-
-#[derive(Clone, Copy)]
-enum ProbeType {
-    Http,
-}
-
-impl Keyword for ProbeType {
-    const WHAT: &'static str = "a type of probe";
-    const WORDS: &'static [(&'static str, Self)] = &[("http", Self::Http)];
-}
-
-impl FromNode for Probe {
-    fn expected() -> String {
-        "a probe such as `{type: http, url: /health}`".to_owned()
+keyword! {
+    /// The type of a probe.
+    pub enum ProbeType: "a type of probe" {
+        /// An HTTP request.
+        Http = "http",
     }
+}
 
-    fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
-        let mut map = MapReader::open(node, "probe", problems)?;
-        let probe_type = map.required::<ProbeType>("type");
-        let url = map
-            .optional::<SpannedTemplate>("url")
-            .map(|url| url.map_or_else(|| "/".to_owned(), text));
-        let method = map.or("method", Method::Get);
-        let headers = map.or::<Vec<Header>>("headers", Vec::new());
-        let body = map.optional::<SpannedTemplate>("body").map(|body| body.map(text));
-        let timeout = map.or("timeout", Duration::from_secs(10));
-        let interval = map.or("interval", Duration::from_secs(15));
-        let ready_after = map.or("ready_after", 1);
-        let until_ready = map.or("until_ready", false);
-        let mut limits = |key: &'static str, good: bool, rule: &str| {
+map_type! {
+    /// A header of a probe.
+    pub struct Header: "header" {
+        /// The header's name.
+        name: String,
+        /// The header's value, which may hold expressions.
+        value: Text,
+    }
+}
+
+plain_map!(Header, "a header: `{name: …, value: …}`");
+
+map_type! {
+    /// An HTTP request that tells whether a replica is ready; any 2xx is a success.
+    pub struct Probe: "probe" {
+        /// What it is.
+        ("type") probe_type: ProbeType,
+        /// Path and query.
+        url: Text = Text::from("/"),
+        /// The method.
+        method: Method = Method::Get,
+        /// Headers.
+        headers: Vec<Header> = Vec::new(),
+        /// The body; not with `get` and `head`.
+        body: Option<Text> = None,
+        /// How long one try may take.
+        timeout: Duration = Duration::from_secs(10),
+        /// The pause between two tries.
+        interval: Duration = Duration::from_secs(15),
+        /// How many tries in a row must succeed.
+        ready_after: u32 = 1,
+        /// Whether to stop once it succeeded that often.
+        until_ready: bool = false,
+    }
+    check Probe::check;
+}
+
+plain_map!(Probe, "a probe such as `{type: http, url: /health}`");
+
+impl Probe {
+    fn check(&self, map: &mut MapReader<'_>) {
+        let printable = !self.url.chars().any(char::is_control);
+        let has_length = |text: &str, most| (1..=most).contains(&text.chars().count());
+        let headers_fit = self
+            .headers
+            .iter()
+            .all(|header| has_length(&header.name, 256) && has_length(&header.value, 2048));
+        // A body goes with a method that has one. Not saying the method means `get`, and dstack lets that pass.
+        let method_is_written = map.get("method").is_some_and(|node| !node.is_null());
+        let bodyless = matches!(self.method, Method::Get | Method::Head) && method_is_written;
+        let rules = [
+            (
+                "url",
+                self.url.starts_with('/') && self.url.chars().count() <= 2048 && printable,
+                "start with `/` and have at most 2048 printable characters",
+            ),
+            (
+                "timeout",
+                (1..=300).contains(&self.timeout.as_secs()),
+                "be from 1s to 5m",
+            ),
+            ("interval", self.interval.as_secs() >= 1, "be at least 1s"),
+            ("ready_after", self.ready_after >= 1, "be at least 1"),
+            ("headers", self.headers.len() <= 16, "have at most 16 entries"),
+            (
+                "headers",
+                headers_fit,
+                "have names of up to 256 characters and values of up to 2048, and none may be empty",
+            ),
+            (
+                "body",
+                self.body.as_ref().is_none_or(|body| has_length(body, 2048)),
+                "have 1 to 2048 characters",
+            ),
+            (
+                "body",
+                self.body.is_none() || !bodyless,
+                "not be there with the methods `get` and `head`",
+            ),
+        ];
+        for (key, good, rule) in rules {
             if !good {
-                let span = map.get(key).map(|node| node.span.clone());
+                let place = map.get(key).map(|node| node.span.clone());
                 map.problems().push(
                     Diagnostic::error("bad-probe", "bad probe")
                         .detail(format!("`{key}` must {rule}."))
-                        .at(span)
+                        .at(place)
                         .hint(format!("change `{key}`")),
                 );
             }
-            good
-        };
-        let good = [
-            limits(
-                "url",
-                url.as_ref()
-                    .is_none_or(|url| url.starts_with('/') && url.len() <= 2048),
-                "start with `/` and have at most 2048 characters",
-            ),
-            limits(
-                "timeout",
-                timeout.is_none_or(|timeout| (1..=300).contains(&timeout.as_secs())),
-                "be from 1s to 5m",
-            ),
-            limits(
-                "interval",
-                interval.is_none_or(|interval| interval.as_secs() >= 1),
-                "be at least 1s",
-            ),
-            limits(
-                "ready_after",
-                ready_after.is_none_or(|count: u32| count >= 1),
-                "be at least 1",
-            ),
-            limits(
-                "headers",
-                headers.as_ref().is_none_or(|headers| headers.len() <= 16),
-                "have at most 16 entries",
-            ),
-            limits(
-                "body",
-                !matches!(
-                    (&method, &body),
-                    (Some(Method::Get | Method::Head), Some(Some(_)))
-                ),
-                "not be there with the methods `get` and `head`",
-            ),
-        ]
-        .into_iter()
-        .all(|good| good);
-        map.finish();
-        probe_type?;
-        until_ready?;
-        let probe = Self {
-            url: url?,
-            method: method?,
-            headers: headers?
-                .into_iter()
-                .map(|header| (header.name, header.value))
-                .collect(),
-            body: body?,
-            timeout: timeout?,
-            interval: interval?,
-            ready_after: ready_after?,
-        };
-        good.then_some(probe)
-    }
-}
-
-/// Returns a template as it is written; lowering decides what becomes of its expressions.
-fn text(template: SpannedTemplate) -> String {
-    template.template.text().to_owned()
-}
-
-struct Header {
-    name: String,
-    value: String,
-}
-
-impl FromNode for Header {
-    fn expected() -> String {
-        "a header: `{name: …, value: …}`".to_owned()
-    }
-
-    fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
-        let mut map = MapReader::open(node, "header", problems)?;
-        let name = map.required("name");
-        let value = map.required::<SpannedTemplate>("value").map(text);
-        map.finish();
-        Some(Self {
-            name: name?,
-            value: value?,
-        })
+        }
     }
 }

@@ -1,69 +1,387 @@
 //! `type: service`.
 
-use std::time::Duration;
-
-use gabion_engine::config::{FromNode, Keyword, MapReader, Node, NodeKind, Spanned, SpannedTemplate, Switch};
+use gabion_engine::config::{FromNode, MapReader, Node, NodeKind, Spanned};
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Span};
+use serde_json::{Value as Json, json};
+use serde_yaml::{Mapping, Value as Yaml};
 
+use super::model::Model;
 use super::probe::Probe;
-use super::router::RouterSpec;
-use crate::grammar::env::Env;
-use crate::grammar::gpu::GpuSpec;
-use crate::grammar::memory::Memory;
-use crate::grammar::range::Range;
+use super::profile::ProfileParams;
+use super::rate_limit::RateLimit;
+use super::replica_group::{Groups, ReplicaCount, check_scaling};
+use super::router::ServiceRouter;
+use super::rules::{check_group_references, check_image, exclude, is_set, needs_commands};
+use super::run::RunFields;
+use super::scaling::Scaling;
+use crate::grammar::port::ServicePort;
+use crate::grammar::reference::EntityReference;
+use crate::term::{MapTerm, Term, Text, map_type};
 
-/// A service document.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Service {
-    /// Its name.
-    pub name: Spanned<String>,
-    /// Shell commands, joined with `&&`.
-    pub commands: Vec<Spanned<String>>,
-    /// The container image.
-    pub image: Option<Spanned<String>>,
-    /// Environment variables.
-    pub env: Env,
-    /// The port that the program listens on.
-    pub port: Spanned<u16>,
-    /// The model that the gateway serves it under.
-    pub model: Option<Model>,
-    /// The gateway that it is reached through.
-    pub gateway: GatewayChoice,
-    /// Whether requests need a bearer token.
-    pub auth: Spanned<bool>,
-    /// Whether the path prefix of a gateway without a domain is cut off.
-    pub strip_prefix: bool,
-    /// Path prefixes that pass the gateway beside the inference ones. An extension of gabion's.
-    pub paths: Vec<Spanned<String>>,
-    /// How many replicas.
-    pub replicas: Spanned<Range<u32>>,
-    /// When a replica counts as ready; `None` when the document does not say.
-    pub probes: Option<Vec<Probe>>,
-    /// What each replica needs.
-    pub resources: Resources,
-    /// The service's own router, which wins over its gateway's.
-    pub router: Option<RouterSpec>,
-    /// The backends that it may run on; empty when the project decides.
-    pub backends: Vec<Spanned<String>>,
-    /// The absolute working directory.
-    pub working_dir: Option<Spanned<String>>,
-    /// The shell that runs the commands.
-    pub shell: Option<Spanned<String>>,
-    /// How long a replica may take to stop.
-    pub stop_duration: Duration,
+/// dstack's own limit of a service's probes.
+const MAX_PROBES: usize = 10;
+
+map_type! {
+    /// A service document.
+    pub struct Service: "service" {
+        ..run: RunFields,
+        ..profile: ProfileParams,
+        /// Its name, unique among the services.
+        name: Spanned<String>,
+        /// Shell commands, run one after the other until one fails. `$PORT` is the port that gabion leased for the replica. Secrets do not belong here: every user of a machine can read the arguments of its programs.
+        commands: Vec<Spanned<Text>> = Vec::new(),
+        /// The port that the program listens on. Where several replicas share a machine, as on `local`, each gets a port of its own in `$PORT` and this one is not used; commands that never use `$PORT` listen on this one.
+        port: Spanned<ServicePort>,
+        /// The name under which the gateway's model endpoint serves it. Two services of one gateway cannot have the same. For a service with a model or a router only the inference paths pass the gateway.
+        model: Option<Model> = None,
+        /// The gateway that it is reached through: a name; `true`, the default one; `false`, none but this machine's own loopback. If not given: the default gateway, else the only one, else the loopback.
+        gateway: GatewayChoice = GatewayChoice::Any,
+        /// Whether a gateway speaks HTTPS for it; `auto` is what the gateway can.
+        https: Spanned<Https> => Https::On,
+        /// Whether a request needs one of the bearer tokens in `gabion.yml`. `false` lets in everybody who reaches the gateway.
+        auth: Spanned<bool> => true,
+        /// Whether `/services/NAME` is cut off before a request goes on, on gateways without a domain.
+        strip_prefix: bool = true,
+        /// Path prefixes that pass the gateway beside `/v1/`, `/generate` and `/chat/completions`, for a service with a model or a router. An extension of gabion's.
+        paths: Vec<Spanned<String>> = Vec::new(),
+        /// How many replicas, 1 if not given; or, in an older form, a list of replica groups.
+        replicas: Option<Spanned<Replicas>> = None,
+        /// Groups of replicas that differ.
+        groups: Option<Spanned<Groups>> = None,
+        /// When there are more replicas, and when fewer; a range of replicas needs it.
+        scaling: Option<Spanned<Scaling>> = None,
+        /// When a replica counts as ready. With a `model` and without this, one short completion must succeed.
+        probes: Option<Vec<Spanned<Probe>>> = None,
+        /// How many requests it takes.
+        rate_limits: Vec<Spanned<RateLimit>> = Vec::new(),
+        /// Its own router, in the older form, which wins over its gateway's.
+        router: Option<Spanned<ServiceRouter>> = None,
+        /// Whether only the current branch of a repository is fetched.
+        single_branch: bool = true,
+    }
+    known ["type"]
+    check Service::check;
 }
 
-/// What a service calls its model.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Model {
-    /// The name in requests.
-    pub name: Spanned<String>,
-    /// Where the engine has its OpenAI API: a path, without a slash at its end unless it is the root.
-    pub prefix: String,
+impl FromNode for Service {
+    fn expected() -> String {
+        "a service document".to_owned()
+    }
+
+    fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
+        crate::term::read_map(node, problems)
+    }
+}
+
+impl Service {
+    fn check(&mut self, map: &mut MapReader<'_>) {
+        let (replicas, groups) = (is_set(map, "replicas"), is_set(map, "groups"));
+        exclude(map, ("replicas", replicas), ("groups", groups));
+        self.check_dialect(map, groups);
+        let here = map.node().span.clone();
+        match (&self.replicas, &self.groups) {
+            (None, None) => {
+                let one = Replicas::Count(ReplicaCount { min: 1, max: 1 });
+                self.replicas = Some(Spanned::new(one, here));
+            }
+            // Today's form of the same.
+            (Some(written), None) if self.router.is_none() => {
+                if let Replicas::Groups(groups) = &written.value {
+                    self.groups = Some(Spanned::new(groups.clone(), written.span.clone()));
+                    self.replicas = None;
+                }
+            }
+            _ => {}
+        }
+        match self.groups() {
+            Some(_) => self.check_groups(map),
+            None => self.check_alike(map),
+        }
+        self.check_probes(map);
+        self.check_rate_limits(map.problems());
+        self.check_schedule(map.problems());
+    }
+
+    /// The rules of a service whose replicas are alike.
+    fn check_alike(&self, map: &mut MapReader<'_>) {
+        if self.commands.is_empty() && self.run.image.is_none() {
+            needs_commands("A service", map.node().span.clone(), map.problems());
+        }
+        let count = self.count();
+        if let Some(count) = &count {
+            check_scaling(count, self.scaling.as_ref(), map.problems());
+        }
+        check_image(
+            &self.run.resources,
+            self.run.image.is_some(),
+            self.run.docker,
+            map.problems(),
+        );
+        let least = count.map_or(1, |count| count.value.min);
+        check_group_references(&self.commands, "replicas", &[least], map.problems());
+    }
+
+    /// The rules between a service and its replica groups.
+    fn check_groups(&self, map: &mut MapReader<'_>) {
+        let Some(groups) = self.groups() else { return };
+        for key in ["commands", "scaling"] {
+            let written = match key {
+                "commands" => !self.commands.is_empty(),
+                _ => self.scaling.is_some(),
+            };
+            if let Some(span) = map.key_span(key).filter(|_| written) {
+                map.problems().push(
+                    Diagnostic::error("misplaced-key", "misplaced key")
+                        .detail(format!(
+                            "A service with replica groups has no `{key}` of its own."
+                        ))
+                        .at(span)
+                        .related(groups.span.clone(), "the groups")
+                        .hint(format!("put `{key}` into each group")),
+                );
+            }
+        }
+        self.check_container_keys(&groups, map);
+        let sizes: Vec<u32> = groups
+            .value
+            .0
+            .iter()
+            .map(|group| group.replicas.value.min)
+            .collect();
+        for group in &groups.value.0 {
+            let has_image = group.image.is_some() || self.run.image.is_some();
+            if group.commands.is_empty() && !has_image {
+                let what = format!("The replica group `{}`", group.name());
+                needs_commands(&what, group.replicas.span.clone(), map.problems());
+            }
+            let docker = group.docker.unwrap_or(self.run.docker);
+            check_image(&group.resources, has_image, docker, map.problems());
+            check_group_references(&group.commands, "replicas", &sizes, map.problems());
+        }
+    }
+
+    /// Keys about containers stand on the service or in its groups, never on both; and sources of images exclude
+    /// each other across the two.
+    fn check_container_keys(&self, groups: &Spanned<Groups>, map: &mut MapReader<'_>) {
+        let on_service = [
+            ("image", is_set(map, "image")),
+            ("docker", self.run.docker),
+            ("privileged", self.run.privileged),
+            ("python", is_set(map, "python")),
+            ("nvcc", self.run.nvcc),
+            ("spot_policy", is_set(map, "spot_policy")),
+            ("reservation", is_set(map, "reservation")),
+        ];
+        let conflicts = |key: &str| -> &[&str] {
+            match key {
+                "image" => &["image", "docker", "python", "nvcc"],
+                "docker" => &["docker", "image", "python", "nvcc"],
+                "python" => &["python", "image", "docker"],
+                "nvcc" => &["nvcc", "image", "docker"],
+                "privileged" => &["privileged"],
+                "spot_policy" => &["spot_policy"],
+                _ => &["reservation"],
+            }
+        };
+        let nodes = map
+            .get("groups")
+            .filter(|node| !node.is_null())
+            .or_else(|| map.get("replicas"))
+            .and_then(Node::as_list)
+            .unwrap_or_default();
+        for (key, _) in on_service.iter().filter(|(_, set)| *set) {
+            let Some(service_span) = map.key_span(key) else {
+                continue;
+            };
+            for (node, group) in nodes.iter().zip(&groups.value.0) {
+                for other in conflicts(key) {
+                    let Some((written, _)) = node.entry(other).filter(|(_, value)| !value.is_null()) else {
+                        continue;
+                    };
+                    map.problems().push(
+                        Diagnostic::error("exclusive-keys", "keys that exclude each other")
+                            .detail(format!(
+                                "`{key}` of the service and `{other}` of its replica group `{}` cannot both be set.",
+                                group.name()
+                            ))
+                            .at(written.span.clone())
+                            .related(service_span.clone(), "set for the whole service here")
+                            .hint("set it for the service, or in each group"),
+                    );
+                }
+            }
+        }
+    }
+
+    /// The older form's `router` goes with no key of today's form.
+    fn check_dialect(&self, map: &mut MapReader<'_>, has_groups_key: bool) {
+        let Some(router) = map.key_span("router").filter(|_| self.router.is_some()) else {
+            return;
+        };
+        let in_group = self.groups().and_then(|groups| {
+            let routers = groups.value.0.iter().filter_map(|group| group.router.as_ref());
+            routers.map(|router| router.span.clone()).next()
+        });
+        let (other, what) = match (in_group, map.key_span("groups").filter(|_| has_groups_key)) {
+            (Some(span), _) => (span, "a replica group's `router`"),
+            (None, Some(span)) => (span, "`groups`"),
+            (None, None) => return,
+        };
+        map.problems().push(
+            Diagnostic::error("mixed-dialects", "mixed dialects")
+                .detail(format!(
+                    "The service's `router` belongs to the older form, where gabion starts the router; {what} belongs to today's, where a replica group is the router."
+                ))
+                .at(router)
+                .related(other, "today's form")
+                .hint("keep one: list the groups under `replicas`, or make the router a group with `router: {type: smg}`"),
+        );
+    }
+
+    fn check_probes(&self, map: &mut MapReader<'_>) {
+        let probes = self.probes.as_deref().unwrap_or_default();
+        if let Some(extra) = probes.get(MAX_PROBES) {
+            map.problems().push(
+                Diagnostic::error("too-many", "too many probes")
+                    .detail(format!("A service has at most {MAX_PROBES} probes."))
+                    .at(extra.span.clone())
+                    .hint("remove some"),
+            );
+        }
+        for (index, probe) in probes.iter().enumerate() {
+            if let Some(first) = probes[..index].iter().find(|first| first.value == probe.value) {
+                map.problems().push(
+                    Diagnostic::error("duplicate-probe", "duplicate probe")
+                        .detail("This probe is there already.")
+                        .at(probe.span.clone())
+                        .related(first.span.clone(), "the first one")
+                        .hint("remove one of the two"),
+                );
+            }
+        }
+    }
+
+    fn check_rate_limits(&self, problems: &mut Diagnostics) {
+        for (index, limit) in self.rate_limits.iter().enumerate() {
+            let same = |first: &&Spanned<RateLimit>| first.value.prefix.value == limit.value.prefix.value;
+            if let Some(first) = self.rate_limits[..index].iter().find(same) {
+                problems.push(
+                    Diagnostic::error("duplicate-prefix", "duplicate prefix")
+                        .detail(format!(
+                            "The prefix `{}` has a limit already.",
+                            limit.value.prefix.value
+                        ))
+                        .at(limit.value.prefix.span.clone())
+                        .related(first.value.prefix.span.clone(), "the first one")
+                        .hint("give each limit a prefix of its own"),
+                );
+            }
+        }
+    }
+
+    fn check_schedule(&self, problems: &mut Diagnostics) {
+        let Some(schedule) = &self.profile.schedule else {
+            return;
+        };
+        let scales_to_zero = match self.groups() {
+            Some(groups) => groups.value.0.iter().all(|group| group.replicas.value.min == 0),
+            None => self.count().is_some_and(|count| count.value.min == 0),
+        };
+        if scales_to_zero {
+            problems.push(
+                Diagnostic::error("scheduled-zero", "scheduled service without replicas")
+                    .detail("A service that starts by a schedule needs a replica then; this one starts with none.")
+                    .at(schedule.span.clone())
+                    .hint("write a least number of replicas of 1, or remove `schedule`"),
+            );
+        }
+    }
+
+    /// Returns the replica groups, in whichever form they are written; `None` when all replicas are alike.
+    pub fn groups(&self) -> Option<Spanned<Groups>> {
+        if let Some(groups) = &self.groups {
+            return Some(groups.clone());
+        }
+        match &self.replicas {
+            Some(Spanned {
+                value: Replicas::Groups(groups),
+                span,
+            }) => Some(Spanned::new(groups.clone(), span.clone())),
+            _ => None,
+        }
+    }
+
+    /// Returns the number of replicas; `None` when there are groups.
+    pub fn count(&self) -> Option<Spanned<ReplicaCount>> {
+        match &self.replicas {
+            Some(Spanned {
+                value: Replicas::Count(count),
+                span,
+            }) => Some(Spanned::new(*count, span.clone())),
+            _ => None,
+        }
+    }
+
+    /// Writes the document, with `type` first.
+    pub fn write(&self) -> Yaml {
+        let mut out = Mapping::new();
+        out.insert("type".into(), "service".into());
+        self.write_into(&mut out);
+        Yaml::Mapping(out)
+    }
+}
+
+/// What stands under `replicas`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Replicas {
+    /// How many there are, all alike.
+    Count(ReplicaCount),
+    /// Groups, in an older form.
+    Groups(Groups),
+}
+
+impl Replicas {
+    /// Returns the groups, if it is a list of them.
+    pub fn groups(&self) -> Option<&Groups> {
+        match self {
+            Self::Groups(groups) => Some(groups),
+            Self::Count(_) => None,
+        }
+    }
+}
+
+impl FromNode for Replicas {
+    fn expected() -> String {
+        ReplicaCount::expected()
+    }
+
+    fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
+        match node.kind {
+            NodeKind::List(_) => Groups::from_node(node, problems).map(Self::Groups),
+            _ => ReplicaCount::from_node(node, problems).map(Self::Count),
+        }
+    }
+}
+
+impl Term for Replicas {
+    fn write(&self) -> Yaml {
+        match self {
+            Self::Count(count) => count.write(),
+            Self::Groups(groups) => groups.write(),
+        }
+    }
+
+    fn schema() -> Json {
+        let mut schema = ReplicaCount::schema();
+        if let Some(forms) = schema["anyOf"].as_array_mut() {
+            forms.push(Groups::schema());
+        }
+        schema
+    }
 }
 
 /// Which gateway a service is reached through.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum GatewayChoice {
     /// The default one, else the only one, else this machine's loopback.
     Any,
@@ -72,267 +390,7 @@ pub enum GatewayChoice {
     /// None: this machine's loopback.
     None,
     /// This one.
-    Named(Spanned<String>),
-}
-
-/// What each replica of a service needs.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Resources {
-    /// Processor cores.
-    pub cpu: Range<u32>,
-    /// The processors' architecture; any when not given.
-    pub architecture: Option<Architecture>,
-    /// Memory.
-    pub memory: Range<Memory>,
-    /// Shared memory.
-    pub shm_size: Option<Memory>,
-    /// Accelerators.
-    pub gpu: Option<Spanned<GpuSpec>>,
-    /// Disk.
-    pub disk: Option<Range<Memory>>,
-}
-
-impl Default for Resources {
-    fn default() -> Self {
-        Self {
-            cpu: Range::at_least(2),
-            architecture: None,
-            memory: Range::at_least(Memory::gigabytes(8)),
-            shm_size: None,
-            gpu: None,
-            disk: None,
-        }
-    }
-}
-
-/// A processor architecture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Architecture {
-    /// x86-64.
-    X86,
-    /// 64-bit ARM.
-    Arm,
-}
-
-impl Keyword for Architecture {
-    const WHAT: &'static str = "a processor architecture";
-    const WORDS: &'static [(&'static str, Self)] = &[("x86", Self::X86), ("arm", Self::Arm)];
-}
-
-/// Keys of dstack's services whose meaning comes with the configuration issue's types.
-const NOT_YET: [&str; 34] = [
-    "python",
-    "nvcc",
-    "docker",
-    "entrypoint",
-    "user",
-    "privileged",
-    "registry_auth",
-    "volumes",
-    "repos",
-    "files",
-    "priority",
-    "single_branch",
-    "dstack",
-    "https",
-    "scaling",
-    "groups",
-    "rate_limits",
-    "regions",
-    "availability_zones",
-    "instance_types",
-    "reservation",
-    "spot_policy",
-    "retry",
-    "max_duration",
-    "max_price",
-    "creation_policy",
-    "idle_duration",
-    "utilization_policy",
-    "startup_order",
-    "stop_criteria",
-    "schedule",
-    "fleets",
-    "instances",
-    "tags",
-];
-
-impl FromNode for Service {
-    fn expected() -> String {
-        "a service document".to_owned()
-    }
-
-    fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
-        let mut map = MapReader::open(node, "service", problems)?;
-        map.known(&["type"]);
-        let name = map.required("name");
-        let commands = map.or("commands", Vec::<SpannedTemplate>::new());
-        let image = map.optional("image");
-        let env = map.or("env", Env::default());
-        let port = map.required::<ServicePort>("port");
-        let model = map.optional("model");
-        let gateway = map.or("gateway", GatewayChoice::Any);
-        let auth = map.or("auth", Spanned::new(true, node.span.clone()));
-        let strip_prefix = map.or("strip_prefix", true);
-        let paths = map.or("paths", Vec::new());
-        let replicas = map.or("replicas", Spanned::new(Range::exactly(1), node.span.clone()));
-        let probes = map.optional("probes");
-        let resources = map.or("resources", Resources::default());
-        let router = map.optional("router");
-        let backends = map.or("backends", Vec::new());
-        let working_dir = map.optional::<Spanned<String>>("working_dir");
-        let shell = map.optional("shell");
-        let stop_duration = map.or("stop_duration", Switch::Default);
-        for key in NOT_YET {
-            map.refuse(
-                key,
-                format!("This build does not know what to do about `{key}` yet."),
-                "remove it, or wait for the release that has it",
-            );
-        }
-        let is_empty = matches!(commands.as_deref(), Some([])) && matches!(image, Some(None));
-        if is_empty {
-            let problem = node
-                .error("missing-key", "missing key")
-                .detail("A service needs `commands` or an `image`.")
-                .hint("add `commands: [\"…\"]`");
-            map.problems().push(problem);
-        }
-        require_path(map.problems(), &working_dir, "working directory");
-        map.finish();
-        Some(Self {
-            name: name?,
-            commands: commands?.into_iter().map(source).collect(),
-            image: image?,
-            env: env?,
-            port: port?.0,
-            model: model?,
-            gateway: gateway?,
-            auth: auth?,
-            strip_prefix: strip_prefix?,
-            paths: paths?,
-            replicas: replicas?,
-            probes: probes?,
-            resources: resources?,
-            router: router?,
-            backends: backends?,
-            working_dir: working_dir?,
-            shell: shell?,
-            stop_duration: match stop_duration? {
-                Switch::Default => Duration::from_secs(300),
-                Switch::Off => Duration::from_secs(24 * 3600),
-                Switch::Value(duration) => duration,
-            },
-        })
-    }
-}
-
-/// Returns a template as it is written, with its place; lowering decides what becomes of its expressions.
-fn source(template: SpannedTemplate) -> Spanned<String> {
-    Spanned::new(template.template.text().to_owned(), template.span)
-}
-
-/// `8000`, `"80:8000"` (the left one means nothing for a service) or `{container_port: 8000}`.
-struct ServicePort(Spanned<u16>);
-
-impl FromNode for ServicePort {
-    fn expected() -> String {
-        "a port from 1 to 65535".to_owned()
-    }
-
-    fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
-        let port = if node.as_map().is_some() {
-            let mut map = MapReader::open(node, "port", problems)?;
-            map.known(&["local_port"]);
-            let port = map.required::<Spanned<u16>>("container_port");
-            map.finish();
-            port?
-        } else {
-            let text = node
-                .text()
-                .map(|text| text.rsplit(':').next().unwrap_or(text).trim().to_owned());
-            match text.and_then(|text| text.parse::<u16>().ok()) {
-                Some(port) => Spanned::new(port, node.span.clone()),
-                None => {
-                    problems.push(node.wrong_type(&Self::expected()));
-                    return None;
-                }
-            }
-        };
-        if port.value == 0 {
-            problems.push(node.wrong_type(&Self::expected()));
-            return None;
-        }
-        Some(Self(port))
-    }
-}
-
-impl FromNode for Model {
-    fn expected() -> String {
-        "a model's name, or a map of `name`, `format` and `prefix`".to_owned()
-    }
-
-    fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
-        if node.as_map().is_none() {
-            let name = Spanned::<String>::from_node(node, problems)?;
-            return Some(Self {
-                name,
-                prefix: "/v1".to_owned(),
-            });
-        }
-        let mut map = MapReader::open(node, "model", problems)?;
-        let chat = map.or("type", ModelType::Chat);
-        let name = map.required("name");
-        let format = map.required::<ModelFormat>("format");
-        let prefix = map.optional::<Spanned<String>>("prefix");
-        require_path(map.problems(), &prefix, "model's prefix");
-        map.finish();
-        chat?;
-        format?;
-        let prefix = prefix?.map_or_else(|| "/v1".to_owned(), |prefix| prefix.value);
-        Some(Self {
-            name: name?,
-            // The root is a path too.
-            prefix: match prefix.trim_end_matches('/') {
-                "" => "/".to_owned(),
-                prefix => prefix.to_owned(),
-            },
-        })
-    }
-}
-
-/// Reports a path that does not begin at the root.
-fn require_path(problems: &mut Diagnostics, given: &Option<Option<Spanned<String>>>, what: &str) {
-    if let Some(Some(path)) = given
-        && !path.value.starts_with('/')
-    {
-        problems.push(
-            Diagnostic::error("bad-path", "bad path")
-                .detail(format!("The {what} `{}` is not absolute.", path.value))
-                .at(path.span.clone())
-                .hint("start it with `/`"),
-        );
-    }
-}
-
-#[derive(Clone, Copy)]
-enum ModelType {
-    Chat,
-}
-
-impl Keyword for ModelType {
-    const WHAT: &'static str = "a type of model";
-    const WORDS: &'static [(&'static str, Self)] = &[("chat", Self::Chat)];
-}
-
-#[derive(Clone, Copy)]
-enum ModelFormat {
-    OpenAi,
-}
-
-impl Keyword for ModelFormat {
-    const WHAT: &'static str = "a format that the gateway speaks";
-    const WORDS: &'static [(&'static str, Self)] = &[("openai", Self::OpenAi)];
+    Named(Spanned<EntityReference>),
 }
 
 impl FromNode for GatewayChoice {
@@ -341,10 +399,12 @@ impl FromNode for GatewayChoice {
     }
 
     fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
-        if matches!(node.kind, NodeKind::Int(1)) {
-            return Some(Self::Default(node.span.clone()));
-        }
-        match node.as_bool() {
+        let number = match node.kind {
+            NodeKind::Int(1) => Some(true),
+            NodeKind::Int(0) => Some(false),
+            _ => None,
+        };
+        match node.as_bool().or(number) {
             Some(true) => Some(Self::Default(node.span.clone())),
             Some(false) => Some(Self::None),
             None => Spanned::from_node(node, problems).map(Self::Named),
@@ -352,108 +412,66 @@ impl FromNode for GatewayChoice {
     }
 }
 
-impl FromNode for Resources {
-    fn expected() -> String {
-        "a map of `cpu`, `memory`, `gpu`, `disk` and `shm_size`".to_owned()
-    }
-
-    fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
-        let mut map = MapReader::open(node, "resource need", problems)?;
-        let default = Self::default();
-        let cpu = map.or(
-            "cpu",
-            Cpu {
-                architecture: None,
-                count: default.cpu,
-            },
-        );
-        let memory = map.or("memory", default.memory);
-        let shm_size = map.optional::<Range<Memory>>("shm_size");
-        let gpu = map.optional("gpu");
-        let disk = map.optional::<Disk>("disk");
-        map.finish();
-        let cpu = cpu?;
-        Some(Self {
-            cpu: cpu.count,
-            architecture: cpu.architecture,
-            memory: memory?,
-            shm_size: shm_size?.and_then(|range| range.min.or(range.max)),
-            gpu: gpu?,
-            disk: disk?.map(|disk| disk.0),
-        })
-    }
-}
-
-/// `8`, `8..`, `arm:8..`, `x86`, or `{arch, count}`.
-struct Cpu {
-    architecture: Option<Architecture>,
-    count: Range<u32>,
-}
-
-impl FromNode for Cpu {
-    fn expected() -> String {
-        "a number of cores such as `8..` or `arm:8..`".to_owned()
-    }
-
-    fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
-        if node.get("arch").is_some() || node.get("count").is_some() {
-            let mut map = MapReader::open(node, "cpu need", problems)?;
-            let architecture = map.optional("arch");
-            let count = map.or("count", Range::at_least(2));
-            map.finish();
-            return Some(Self {
-                architecture: architecture?,
-                count: count?,
-            });
+impl Term for GatewayChoice {
+    fn write(&self) -> Yaml {
+        match self {
+            Self::Any => Yaml::Null,
+            Self::Default(_) => true.into(),
+            Self::None => false.into(),
+            Self::Named(reference) => reference.write(),
         }
-        let words: Vec<&str> = node
-            .text()
-            .map(|text| text.split(':').collect())
-            .unwrap_or_default();
-        let architecture = |word: &str| {
-            Architecture::WORDS
-                .iter()
-                .find(|(known, _)| known.eq_ignore_ascii_case(word.trim()))
-                .map(|(_, architecture)| *architecture)
-        };
-        match words.as_slice() {
-            [word] if architecture(word).is_some() => Some(Self {
-                architecture: architecture(word),
-                count: Range::at_least(2),
-            }),
-            [word, count] => match (architecture(word), Range::parse(count)) {
-                (Some(found), Ok(count)) => Some(Self {
-                    architecture: Some(found),
-                    count,
-                }),
-                _ => {
-                    problems.push(node.wrong_type(&Self::expected()));
-                    None
-                }
-            },
-            _ => Range::from_node(node, problems).map(|count| Self {
-                architecture: None,
-                count,
-            }),
+    }
+
+    fn schema() -> Json {
+        let mut schema = EntityReference::schema();
+        if let Some(forms) = schema["anyOf"].as_array_mut() {
+            forms.push(json!({"type": "boolean"}));
+        }
+        schema["title"] = "name, true or false".into();
+        schema["examples"] = json!(["front"]);
+        schema
+    }
+}
+
+/// Whether a gateway speaks HTTPS for a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Https {
+    /// It does.
+    On,
+    /// It does not.
+    Off,
+    /// If it can.
+    Auto,
+}
+
+impl FromNode for Https {
+    fn expected() -> String {
+        "`true`, `false` or `auto`".to_owned()
+    }
+
+    fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
+        match (node.as_bool(), node.as_str()) {
+            (Some(true), _) => Some(Self::On),
+            (Some(false), _) => Some(Self::Off),
+            (None, Some("auto")) => Some(Self::Auto),
+            _ => {
+                problems.push(node.wrong_type(&Self::expected()));
+                None
+            }
         }
     }
 }
 
-/// A range of sizes, or `{size: range}`.
-struct Disk(Range<Memory>);
-
-impl FromNode for Disk {
-    fn expected() -> String {
-        "a size such as `100GB..`".to_owned()
+impl Term for Https {
+    fn write(&self) -> Yaml {
+        match self {
+            Self::On => true.into(),
+            Self::Off => false.into(),
+            Self::Auto => "auto".into(),
+        }
     }
 
-    fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
-        if node.get("size").is_none() {
-            return Range::from_node(node, problems).map(Self);
-        }
-        let mut map = MapReader::open(node, "disk need", problems)?;
-        let size = map.required("size");
-        map.finish();
-        size.map(Self)
+    fn schema() -> Json {
+        json!({"enum": [true, false, "auto", "true", "false", "yes", "no", "on", "off"]})
     }
 }

@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use gabion_engine::config::{FromNode, Node};
+use gabion_engine::config::{FromNode, Node, NodeKind, Template};
 use gabion_engine::diagnostic::{Diagnostics, Span};
+use serde_json::{Value as Json, json};
+use serde_yaml::Value as Yaml;
+
+use crate::term::{Term, excerpt};
 
 /// The value of one variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +40,10 @@ impl Env {
         if !is_name(name) {
             problems.push(
                 node.error("bad-variable", "bad environment variable")
-                    .detail(format!("`{name}` is no name of an environment variable."))
+                    .detail(format!(
+                        "`{}` is no name of an environment variable.",
+                        excerpt(name)
+                    ))
                     .hint("use letters, digits and `_`, not starting with a digit: `NAME=value`"),
             );
             return false;
@@ -53,6 +60,11 @@ impl Env {
         self.0.insert(name.to_owned(), (value, span));
         true
     }
+}
+
+/// Reports expressions that are not well formed.
+fn is_template(node: &Node, text: &str, problems: &mut Diagnostics) -> bool {
+    !Template::is_in(text) || Template::read(node, problems).is_some()
 }
 
 impl FromNode for Env {
@@ -74,12 +86,13 @@ impl FromNode for Env {
                     Some((name, value)) => (name, EnvValue::Text(value.to_owned())),
                     None => (text, EnvValue::Passthrough),
                 };
+                good &= is_template(item, text, problems);
                 good &= env.add(item, name, value, item.span.clone(), problems);
             }
         } else if let Some(entries) = node.as_map() {
             for (key, value) in entries {
                 let text = match value.text() {
-                    Some(text) if !matches!(value.kind, gabion_engine::config::NodeKind::Bool(_)) => text,
+                    Some(text) if !matches!(value.kind, NodeKind::Bool(_)) => text,
                     _ => {
                         let problem = value.wrong_type("text or a number");
                         problems.push(problem.hint("quote it: `\"true\"`"));
@@ -87,6 +100,7 @@ impl FromNode for Env {
                         continue;
                     }
                 };
+                good &= is_template(value, text, problems);
                 good &= env.add(
                     value,
                     &key.name,
@@ -100,5 +114,40 @@ impl FromNode for Env {
             return None;
         }
         good.then_some(env)
+    }
+}
+
+impl Env {
+    /// Returns the variables that are taken from the environment of whoever runs gabion, with their places.
+    pub fn passed_through(&self) -> impl Iterator<Item = (&str, &Span)> {
+        self.0
+            .iter()
+            .filter(|(_, (value, _))| *value == EnvValue::Passthrough)
+            .map(|(name, (_, span))| (name.as_str(), span))
+    }
+}
+
+impl Term for Env {
+    fn write(&self) -> Yaml {
+        let written = self.0.iter().map(|(name, (value, _))| match value {
+            EnvValue::Passthrough => name.as_str().into(),
+            EnvValue::Text(text) => format!("{name}={text}").into(),
+        });
+        Yaml::Sequence(written.collect())
+    }
+
+    fn schema() -> Json {
+        json!({
+            "anyOf": [
+                {"type": "array", "items": {"type": "string", "pattern": "^[a-zA-Z_][a-zA-Z0-9_]*(=[\\s\\S]*)?$"}},
+                {
+                    "type": "object",
+                    "propertyNames": {"pattern": "^[a-zA-Z_][a-zA-Z0-9_]*$"},
+                    "additionalProperties": {"type": ["string", "number"]},
+                },
+            ],
+            "title": "variables",
+            "examples": [["HF_TOKEN", "LOG_LEVEL=info"], {"LOG_LEVEL": "info"}],
+        })
     }
 }

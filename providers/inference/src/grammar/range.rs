@@ -4,6 +4,10 @@ use std::fmt;
 
 use gabion_engine::config::{FromNode, MapReader, Node};
 use gabion_engine::diagnostic::Diagnostics;
+use serde_json::{Value as Json, json};
+use serde_yaml::Value as Yaml;
+
+use crate::term::{Term, excerpt};
 
 /// A value that can be the bound of a range and is written as a text.
 pub trait Bound: Copy + PartialOrd + fmt::Display {
@@ -12,13 +16,23 @@ pub trait Bound: Copy + PartialOrd + fmt::Display {
 
     /// Reads the bound.
     fn parse(text: &str) -> Option<Self>;
+
+    /// Writes the bound alone.
+    fn write(self) -> Yaml;
 }
 
 impl Bound for u32 {
     const WHAT: &'static str = "a whole number";
 
     fn parse(text: &str) -> Option<Self> {
-        text.parse().ok()
+        // A whole number may be written as `2.0`.
+        let whole = text.strip_suffix(".0").unwrap_or(text);
+        let digits = !whole.is_empty() && whole.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| whole.parse().ok())?
+    }
+
+    fn write(self) -> Yaml {
+        self.into()
     }
 }
 
@@ -63,12 +77,17 @@ impl<T: Bound> Range<T> {
             "" => Ok(None),
             part => T::parse(part)
                 .map(Some)
-                .ok_or_else(|| format!("`{part}` in `{text}` is not {}.", T::WHAT)),
+                .ok_or_else(|| format!("`{}` in `{}` is not {}.", excerpt(part), excerpt(text), T::WHAT)),
         };
         let range = match compact.split_once("..") {
             None => {
-                let value = T::parse(&compact)
-                    .ok_or_else(|| format!("`{text}` is neither {} nor a range `min..max`.", T::WHAT))?;
+                let value = T::parse(&compact).ok_or_else(|| {
+                    format!(
+                        "`{}` is neither {} nor a range `min..max`.",
+                        excerpt(text),
+                        T::WHAT
+                    )
+                })?;
                 Self::exactly(value)
             }
             Some((min, max)) => Self {
@@ -82,10 +101,12 @@ impl<T: Bound> Range<T> {
     fn check(self, text: &str) -> Result<Self, String> {
         match (self.min, self.max) {
             (None, None) => Err(format!(
-                "The range `{text}` has neither a lower nor an upper bound."
+                "The range `{}` has neither a lower nor an upper bound.",
+                excerpt(text)
             )),
             (Some(min), Some(max)) if min > max => Err(format!(
-                "The range `{text}` is upside down: {min} is more than {max}."
+                "The range `{}` is upside down: {min} is more than {max}.",
+                excerpt(text)
             )),
             _ => Ok(self),
         }
@@ -126,6 +147,29 @@ impl<T: Bound> FromNode for Range<T> {
                 None
             }
         }
+    }
+}
+
+impl<T: Bound> Term for Range<T> {
+    fn write(&self) -> Yaml {
+        match (self.min, self.max) {
+            (Some(min), Some(max)) if min == max => min.write(),
+            _ => self.to_string().into(),
+        }
+    }
+
+    fn schema() -> Json {
+        json!({
+            "anyOf": [
+                {"type": ["integer", "number", "string"], "minimum": 0},
+                {"type": "object", "additionalProperties": false, "properties": {
+                    "min": {"type": ["integer", "number", "string", "null"], "description": "The lower bound."},
+                    "max": {"type": ["integer", "number", "string", "null"], "description": "The upper bound."},
+                }},
+            ],
+            "title": format!("{} or a range", T::WHAT.split(" such as").next().unwrap_or(T::WHAT)),
+            "examples": [4, "2..8", "2..", "..8", {"min": 2, "max": 8}],
+        })
     }
 }
 

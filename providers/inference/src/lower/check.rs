@@ -1,36 +1,50 @@
 //! What a document may not ask for: always, or of the local backend.
 
-use gabion_engine::config::{Target, Template};
-use gabion_engine::diagnostic::{Diagnostic, Diagnostics};
+use gabion_engine::config::{Node, Spanned, Target, Template};
+use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Span};
+use serde_json::Value as Json;
 
 use super::backend::LOCAL;
-use super::project::Context;
-use crate::document::gateway::Gateway;
+use super::gateway::GatewayTarget;
+use super::project::{Context, Placed};
+use crate::document::gateway::{Gateway, MACHINE_KEYS};
+use crate::document::model::ModelFormat;
 use crate::document::service::Service;
+use crate::term::{MapTerm, Text, map_schema};
 
 /// Reports what the local backend cannot do for a gateway.
-pub(crate) fn gateway(gateway: &Gateway, problems: &mut Diagnostics) {
-    for (key, span) in &gateway.machine_keys {
-        problems.push(
-            Diagnostic::error("unsupported-key", "unsupported key")
-                .detail(format!(
-                    "`{key}` needs a backend with machines of its own; `{LOCAL}` has none."
-                ))
-                .at(span.clone())
-                .hint(format!("remove `{key}`")),
-        );
+pub(crate) fn gateway(gateway: &Placed<Gateway>, problems: &mut Diagnostics) {
+    let says_more = says_more::<Gateway>(&gateway.document.write());
+    for key in MACHINE_KEYS {
+        let Some((key, _)) = gateway.node.entry(key).filter(|_| says_more(key)) else {
+            continue;
+        };
+        problems.push(unsupported(
+            &key.span,
+            format!(
+                "`{}` needs a backend with machines of its own; `{LOCAL}` has none.",
+                key.name
+            ),
+            &format!("remove `{}`", key.name),
+        ));
+    }
+}
+
+/// Returns whether a key of a document, as it is understood, says more than its absence would.
+fn says_more<T: MapTerm>(written: &serde_yaml::Value) -> impl Fn(&str) -> bool + use<T> {
+    let defaults = map_schema::<T>();
+    let written = serde_json::to_value(written).unwrap_or(Json::Null);
+    move |key| {
+        let value = &written[key];
+        !value.is_null() && Some(value) != defaults["properties"][key].get("default")
     }
 }
 
 /// Reports what is wrong with a service on any backend.
-pub(crate) fn service(service: &Service, problems: &mut Diagnostics) {
-    for command in &service.commands {
-        let holds_secret = Template::parse(&command.value).is_ok_and(|template| {
-            template
-                .references()
-                .any(|reference| matches!(reference.target, Target::Environment(_) | Target::Secret(_)))
-        });
-        if holds_secret {
+pub(crate) fn service(service: &Service, gateway: Option<&GatewayTarget<'_>>, problems: &mut Diagnostics) {
+    let members = service.members();
+    for command in members.iter().flat_map(|member| member.commands) {
+        if holds_secret(&command.value) {
             problems.push(
                 Diagnostic::error("secret-in-command", "secret in a command")
                     .detail("Every user of a machine can read the arguments of its programs.")
@@ -39,42 +53,126 @@ pub(crate) fn service(service: &Service, problems: &mut Diagnostics) {
             );
         }
     }
-    let replicas = &service.replicas;
-    if replicas.value.min != replicas.value.max {
+    let groups = service.groups();
+    let in_group = groups
+        .iter()
+        .flat_map(|groups| &groups.value.0)
+        .find_map(|group| group.router.as_ref());
+    if let (Some(router), Some(of_gateway)) = (in_group, gateway.and_then(|gateway| gateway.router)) {
         problems.push(
-            Diagnostic::error("unsupported-range", "range of replicas")
+            Diagnostic::error("mixed-dialects", "mixed dialects")
                 .detail(format!(
-                    "`replicas: {}` needs `scaling`, which this build does not have yet.",
-                    replicas.value
+                    "A replica group of `{}` is its router, as in today's form, and its gateway has a router for every service, as in the older one.",
+                    service.name.value
                 ))
-                .at(replicas.span.clone())
-                .hint("write one number"),
+                .at(router.span.clone())
+                .related(of_gateway.span.clone(), "the gateway's router")
+                .hint("remove one of the two, or write `gateway: false`"),
         );
     }
 }
 
+fn holds_secret(text: &str) -> bool {
+    Template::parse(text).is_ok_and(|template| {
+        template
+            .references()
+            .any(|reference| matches!(reference.target, Target::Environment(_) | Target::Secret(_)))
+    })
+}
+
+/// Keys that need a container, with what they are.
+const CONTAINER_KEYS: [(&str, &str); 6] = [
+    ("docker", "needs a container runtime"),
+    ("privileged", "needs a container runtime"),
+    ("entrypoint", "is the program of an image"),
+    ("python", "chooses the Python of an image"),
+    ("nvcc", "chooses an image"),
+    ("registry_auth", "is for pulling an image"),
+];
+
+/// Keys that choose between machines.
+const PLACE_KEYS: [&str; 6] = [
+    "regions",
+    "availability_zones",
+    "instance_types",
+    "reservation",
+    "fleets",
+    "instances",
+];
+
+/// Keys whose meaning the local backend does not carry out.
+const LATER_KEYS: [&str; 10] = [
+    "user",
+    "volumes",
+    "repos",
+    "files",
+    "dstack",
+    "retry",
+    "max_duration",
+    "utilization_policy",
+    "schedule",
+    "rate_limits",
+];
+
 /// Reports what the local backend cannot do for a service.
-pub(crate) fn service_on_local(service: &Service, context: &Context, problems: &mut Diagnostics) {
-    if let Some(image) = &service.image {
-        problems.push(
-            Diagnostic::error("unsupported-key", "unsupported key")
-                .detail(format!(
-                    "`image` needs a container runtime; backend `{LOCAL}` runs processes."
-                ))
-                .at(image.span.clone())
-                .hint("remove `image` and write `commands` that run on this machine"),
-        );
+pub(crate) fn service_on_local(placed: &Placed<Service>, context: &Context, problems: &mut Diagnostics) {
+    let service = &placed.document;
+    check_keys(placed, problems);
+    check_groups(placed, problems);
+    let members = service.members();
+    for member in &members {
+        if let Some(image) = member.image {
+            problems.push(unsupported(
+                &image.span,
+                format!("`image` needs a container runtime; backend `{LOCAL}` runs processes."),
+                "remove `image` and write `commands` that run on this machine",
+            ));
+        }
+        let gpu = &member.resources.gpu;
+        if gpu.value.is_needed() {
+            problems.push(
+                Diagnostic::error("unmet-need", "resources not available")
+                    .detail(format!(
+                        "`gpu: {}` cannot be met: backend `{LOCAL}` offers no accelerators.",
+                        gpu.value
+                    ))
+                    .at(gpu.span.clone())
+                    .hint("remove `gpu`, or run the service on a backend that has some"),
+            );
+        }
+        if !member.replicas.value.is_fixed() {
+            problems.push(
+                Diagnostic::error("unsupported-range", "range of replicas")
+                    .detail(format!(
+                        "`replicas: {}` needs `scaling`, which this build does not have yet.",
+                        member.replicas.value
+                    ))
+                    .at(member.replicas.span.clone())
+                    .hint("write one number"),
+            );
+        }
     }
-    if let Some(gpu) = service.resources.gpu.as_ref().filter(|gpu| gpu.value.is_needed()) {
-        problems.push(
-            Diagnostic::error("unmet-need", "resources not available")
-                .detail(format!(
-                    "`gpu: {}` cannot be met: backend `{LOCAL}` offers no accelerators.",
-                    gpu.value
-                ))
-                .at(gpu.span.clone())
-                .hint("remove `gpu`, or run the service on a backend that has some"),
-        );
+    if let Some(model) = service
+        .model
+        .as_ref()
+        .filter(|model| model.format.value == ModelFormat::Tgi)
+    {
+        problems.push(unsupported(
+            &model.format.span,
+            "The gateway of this build speaks the OpenAI API to engines, and not `tgi`.".to_owned(),
+            "serve the model with an engine that has the OpenAI API: `format: openai`",
+        ));
+    }
+    if let Some(router) = service
+        .router
+        .as_ref()
+        .filter(|router| router.value.pd_disaggregation.value)
+    {
+        problems.push(unsupported(
+            &router.value.pd_disaggregation.span,
+            "This build has no separation of prefill and decode workers yet.".to_owned(),
+            "remove it; every worker then does both",
+        ));
     }
     if service.auth.value && context.tokens.is_empty() {
         problems.push(
@@ -91,24 +189,102 @@ pub(crate) fn service_on_local(service: &Service, context: &Context, problems: &
                 ),
         );
     }
-    if service.replicas.value.min.unwrap_or(0) > 1 && !uses_port(service) {
-        problems.push(
-            Diagnostic::error("port-collision", "replicas would share one port")
-                .detail(format!(
-                    "The commands never use `$PORT`, so all {} replicas would listen on port {} of this machine.",
-                    service.replicas.value, service.port.value
-                ))
-                .at(service.port.span.clone())
-                .related(service.replicas.span.clone(), "more than one replica")
-                .hint("pass the port that each replica is given: `--port $PORT`"),
+    check_port(service, problems);
+}
+
+/// Replicas that all listen on one port of one machine are a mistake.
+fn check_port(service: &Service, problems: &mut Diagnostics) {
+    let members = service.members();
+    let fixed = || members.iter().filter(|member| !uses_port(member.commands));
+    let count: u32 = fixed()
+        .map(|member| member.replicas.value.min)
+        .fold(0, u32::saturating_add);
+    let Some(last) = fixed().last().filter(|_| count > 1) else {
+        return;
+    };
+    problems.push(
+        Diagnostic::error("port-collision", "replicas would share one port")
+            .detail(format!(
+                "The commands never use `$PORT`, so all {count} replicas would listen on port {} of this machine.",
+                service.port.value.0
+            ))
+            .at(service.port.span.clone())
+            .related(last.replicas.span.clone(), "more than one replica")
+            .hint("pass the port that each replica is given: `--port $PORT`"),
+    );
+}
+
+fn unsupported(span: &Span, why: String, hint: &str) -> Diagnostic {
+    Diagnostic::error("unsupported-key", "unsupported key")
+        .detail(why)
+        .at(span.clone())
+        .hint(hint)
+}
+
+/// Keys of the whole service that the local backend cannot carry out, where they say more than their absence would.
+fn check_keys(placed: &Placed<Service>, problems: &mut Diagnostics) {
+    let says_more = says_more::<Service>(&placed.document.write());
+    let mut refuse = |key: &str, why: String, hint: String| {
+        if let Some((key, _)) = placed.node.entry(key).filter(|_| says_more(key)) {
+            problems.push(unsupported(&key.span, why, &hint));
+        }
+    };
+    for (key, what) in CONTAINER_KEYS {
+        let why = format!("`{key}` {what}; backend `{LOCAL}` runs processes.");
+        refuse(key, why, format!("remove `{key}`"));
+    }
+    for key in PLACE_KEYS {
+        let why = format!(
+            "`{key}` chooses between machines; backend `{LOCAL}` has one, the machine that runs gabion."
+        );
+        refuse(key, why, format!("remove `{key}`"));
+    }
+    for key in LATER_KEYS {
+        let why = format!("Backend `{LOCAL}` of this build does not carry out `{key}` yet.");
+        refuse(
+            key,
+            why,
+            format!("remove `{key}`, or wait for the release that has it"),
         );
     }
 }
 
-/// Returns whether the commands refer to the shell's variable `PORT`.
-pub(crate) fn uses_port(service: &Service) -> bool {
+/// Keys of replica groups that the local backend cannot carry out.
+fn check_groups(placed: &Placed<Service>, problems: &mut Diagnostics) {
+    let key = if placed.document.groups.is_some()
+        && placed.node.get("groups").is_some_and(|node| !node.is_null())
+    {
+        "groups"
+    } else {
+        "replicas"
+    };
+    let nodes = placed.node.get(key).and_then(Node::as_list).unwrap_or_default();
+    for node in nodes {
+        let written = |key: &str| node.entry(key).filter(|(_, value)| !value.is_null());
+        for (key, what) in CONTAINER_KEYS {
+            if let Some((key, _)) = written(key).filter(|(_, value)| value.as_bool() != Some(false)) {
+                let why = format!("`{}` {what}; backend `{LOCAL}` runs processes.", key.name);
+                problems.push(unsupported(&key.span, why, &format!("remove `{}`", key.name)));
+            }
+        }
+        if let Some((key, _)) = written("reservation") {
+            let why = format!("`reservation` chooses between machines; backend `{LOCAL}` has one.");
+            problems.push(unsupported(&key.span, why, "remove `reservation`"));
+        }
+        if let Some((key, _)) = written("router") {
+            problems.push(unsupported(
+                &key.span,
+                "This build starts routers beside the gateway, and does not have routers as replica groups yet.".to_owned(),
+                "remove the group, and give the service a router: `router: {type: sglang}`",
+            ));
+        }
+    }
+}
+
+/// Returns whether commands refer to the shell's variable `PORT`.
+pub(crate) fn uses_port(commands: &[Spanned<Text>]) -> bool {
     let ends = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
-    service.commands.iter().any(|command| {
+    commands.iter().any(|command| {
         let text = &command.value;
         ["$PORT", "${PORT"].into_iter().any(|name| {
             text.match_indices(name)
@@ -137,7 +313,7 @@ mod tests {
             let text = format!("type: service\nname: qwen\nport: 8000\ncommands: ['{command}']\n");
             let (documents, mut problems) = parse_yaml(&SourceFile::new("a.dstack.yml", text));
             let service = Service::from_node(&documents[0], &mut problems).unwrap();
-            assert_eq!(uses_port(&service), expected, "{command}");
+            assert_eq!(uses_port(&service.commands), expected, "{command}");
         }
     }
 
@@ -147,7 +323,7 @@ mod tests {
             let text = format!("type: service\nname: qwen\nport: 8000\ncommands: ['{command}']\n");
             let (documents, mut problems) = parse_yaml(&SourceFile::new("a.dstack.yml", text));
             let service_document = Service::from_node(&documents[0], &mut problems).unwrap();
-            service(&service_document, &mut problems);
+            service(&service_document, None, &mut problems);
             problems.iter().map(|problem| problem.code).collect::<Vec<_>>()
         };
         assert_eq!(

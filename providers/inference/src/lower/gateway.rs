@@ -9,7 +9,8 @@ use super::backend::LOCAL;
 use super::builder::{ResourceBuilder, address, reference};
 use super::project::LOOPBACK;
 use crate::document::gateway::Gateway;
-use crate::document::router::RouterSpec;
+use crate::document::router::GatewayRouter;
+use crate::term::Text;
 
 /// The ports that local gateways are leased from.
 const PORT_RANGE: &str = "8080-8999";
@@ -18,8 +19,8 @@ const PORT_RANGE: &str = "8080-8999";
 #[derive(Debug, Clone)]
 pub(crate) struct GatewayTarget<'a> {
     pub(crate) name: &'a str,
-    pub(crate) domain: Option<&'a Spanned<String>>,
-    pub(crate) router: Option<&'a RouterSpec>,
+    pub(crate) domain: Option<&'a Spanned<Text>>,
+    pub(crate) router: Option<&'a Spanned<GatewayRouter>>,
     pub(crate) is_default: bool,
     /// Whether its backend is there; nothing is lowered for one that is not.
     pub(crate) usable: bool,
@@ -65,9 +66,7 @@ pub(crate) fn listener(target: &GatewayTarget<'_>, document: &DocumentRef) -> Re
         .input("machine", LOCAL)
         .input("ports", Value::map([("range", Value::from(PORT_RANGE))]));
     if let Some(domain) = target.domain {
-        builder = builder
-            .input("domain", domain.value.as_str())
-            .at("domain", &domain.span);
+        builder = builder.input("domain", &*domain.value).at("domain", &domain.span);
     }
     builder.build()
 }

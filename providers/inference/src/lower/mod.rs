@@ -12,6 +12,7 @@ mod names;
 mod project;
 mod service;
 mod slots;
+pub(crate) mod unsupported;
 
 pub use project::{Context, Placed, RecordedSlot, lower};
 

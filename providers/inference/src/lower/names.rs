@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use gabion_engine::config::{bad_name, check_name};
-use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Span, did_you_mean};
+use gabion_engine::config::{Purpose, bad_name, check_name};
+use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Severity, Span, did_you_mean};
 
 use super::gateway::GatewayTarget;
 use super::project::{LOOPBACK, Placed};
@@ -62,6 +62,7 @@ pub(crate) fn gateway_of<'a>(
     service: &Service,
     targets: &'a [GatewayTarget<'a>],
     loopback: &'a GatewayTarget<'a>,
+    purpose: Purpose,
     problems: &mut Diagnostics,
 ) -> Option<&'a GatewayTarget<'a>> {
     let names = || targets.iter().map(|target| target.name);
@@ -75,13 +76,21 @@ pub(crate) fn gateway_of<'a>(
     let problem = match (&service.gateway, targets) {
         (GatewayChoice::None, _) => return Some(loopback),
         (GatewayChoice::Named(name), _) => {
-            if let Some(target) = targets.iter().find(|target| target.name == name.value) {
+            let wanted = &name.value;
+            let here = wanted.project.is_none();
+            if let Some(target) = targets.iter().find(|target| here && target.name == wanted.name) {
                 return Some(target);
             }
+            let detail = match &wanted.project {
+                None => format!("No document declares the gateway `{wanted}`."),
+                Some(project) => format!(
+                    "`{wanted}` is a gateway of the project `{project}`, and gabion uses those of one project."
+                ),
+            };
             Diagnostic::error("unknown-gateway", "unknown gateway")
-                .detail(format!("No document declares the gateway `{}`.", name.value))
+                .detail(detail)
                 .at(name.span.clone())
-                .hint(match did_you_mean(&name.value, names()) {
+                .hint(match did_you_mean(&wanted.name, names()) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None if targets.is_empty() => "add a document `type: gateway`".to_owned(),
                     None => format!("the project has {}", list()),
@@ -112,7 +121,12 @@ pub(crate) fn gateway_of<'a>(
                 .hint("add `gateway: NAME` to the service, or `default: true` to a gateway")
         }
     };
-    problems.push(problem);
+    // The gateway may be made elsewhere, as dstack's are; a plan needs it here.
+    let severity = match (purpose, problem.code) {
+        (Purpose::Validate, "unknown-gateway" | "no-default-gateway") => Severity::Warning,
+        _ => problem.severity,
+    };
+    problems.push(Diagnostic { severity, ..problem });
     None
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use gabion_engine::config::{Lowered, Purpose};
+use gabion_engine::config::{Lowered, Node, Purpose};
 use gabion_engine::diagnostic::{Diagnostics, Span};
 use gabion_engine::resource::{DocumentRef, Resource};
 use gabion_engine::value::Value;
@@ -49,6 +49,8 @@ pub struct RecordedSlot {
 pub struct Placed<T> {
     /// The document.
     pub document: T,
+    /// All of what is written, with what comes from a profile.
+    pub node: Node,
     /// What records call it.
     pub reference: DocumentRef,
     /// The span of the value of its `type`.
@@ -67,9 +69,9 @@ pub fn lower(
         .iter()
         .map(|gateway| {
             let backend = &gateway.document.backend;
-            let usable = backend::is_usable(&backend.value, &backend.span, context.purpose, problems);
+            let usable = backend::is_usable(backend.value.name(), &backend.span, context.purpose, problems);
             if usable {
-                check::gateway(&gateway.document, problems);
+                check::gateway(gateway, problems);
             }
             GatewayTarget::declared(&gateway.document, &gateway.reference, usable)
         })
@@ -78,11 +80,11 @@ pub fn lower(
 
     let mut chosen: Vec<(&Placed<Service>, &GatewayTarget<'_>, bool)> = Vec::new();
     for service in services {
-        let gateway = names::gateway_of(&service.document, &targets, &loopback, problems);
+        let gateway = names::gateway_of(&service.document, &targets, &loopback, context.purpose, problems);
         let usable = backend::of_service(service, context, problems);
-        check::service(&service.document, problems);
+        check::service(&service.document, gateway, problems);
         if usable && context.purpose == Purpose::Plan {
-            check::service_on_local(&service.document, context, problems);
+            check::service_on_local(service, context, problems);
         }
         chosen.extend(gateway.map(|gateway| (service, gateway, usable && gateway.usable)));
     }

@@ -18,16 +18,16 @@ use super::check::uses_port;
 use super::gateway::GatewayTarget;
 use super::project::{Context, Placed};
 use super::slots;
-use crate::document::probe::{Method, Probe};
-use crate::document::router::{RouterPackage, RouterSpec};
-use crate::document::service::{Model, Service};
+use crate::document::dialect::{Member, RouterHost, Routing};
+use crate::document::model::Model;
+use crate::document::probe::{Header, Method, Probe, ProbeType};
+use crate::document::router::{Policy, RouterPackage};
+use crate::document::service::Service;
 use crate::grammar::env::EnvValue;
+use crate::term::Text;
 
 /// The ports that replicas are leased from.
 const PORT_RANGE: &str = "25000-29999";
-
-/// The replica group of a service that names none.
-const DEFAULT_GROUP: &str = "default";
 
 /// A replica: its path, and its unit.
 type Replica = (String, ResourceAddress);
@@ -42,22 +42,29 @@ pub(crate) fn lower(
     let service = &placed.document;
     let document = &placed.reference;
     let name = service.name.value.as_str();
-    let group = format!("{name}/{DEFAULT_GROUP}");
-    let recorded = context.slots.get(&group).map_or(&[][..], Vec::as_slice);
-    let count = service.replicas.value.min.unwrap_or(0);
-    let slots = slots::choose(usize::try_from(count).unwrap_or(usize::MAX), recorded);
-    let replicas: Vec<Replica> = slots
-        .iter()
-        .map(|slot| format!("{group}/{slot}"))
-        .map(|path| (path.clone(), address("host_unit", &path)))
-        .collect();
-    for (_, unit) in &replicas {
-        lowered
-            .resources
-            .push(replica(service, document, unit.clone(), context));
+    let mut replicas: Vec<Replica> = Vec::new();
+    for member in service.members() {
+        let group = format!("{name}/{}", member.name);
+        let recorded = context.slots.get(&group).map_or(&[][..], Vec::as_slice);
+        let count = usize::try_from(member.replicas.value.min).unwrap_or(usize::MAX);
+        for slot in slots::choose(count, recorded) {
+            let path = format!("{group}/{slot}");
+            let unit = address("host_unit", &path);
+            lowered
+                .resources
+                .push(replica(service, &member, document, unit.clone(), context));
+            replicas.push((path, unit));
+        }
     }
-    let upstream = match service.router.as_ref().or(gateway.router) {
-        Some(spec) => Upstream::Router(add_router(spec, service, document, gateway, &replicas, lowered)),
+    let router = gateway.router.map(|router| &router.value);
+    // Routers that are replica groups are refused before.
+    let upstream = match service
+        .routing(router)
+        .filter(|routing| routing.host == RouterHost::Gateway)
+    {
+        Some(routing) => Upstream::Router(add_router(
+            &routing, service, document, gateway, &replicas, lowered,
+        )),
         None => Upstream::Replicas(replicas),
     };
     let route = route(service, document, gateway, &upstream, context);
@@ -86,18 +93,24 @@ fn text(text: &str) -> Value {
 }
 
 /// One replica.
-fn replica(service: &Service, document: &DocumentRef, unit: ResourceAddress, context: &Context) -> Resource {
-    let commands: Vec<String> = service
+fn replica(
+    service: &Service,
+    member: &Member<'_>,
+    document: &DocumentRef,
+    unit: ResourceAddress,
+    context: &Context,
+) -> Resource {
+    let commands: Vec<String> = member
         .commands
         .iter()
-        .map(|command| grouped(&command.value))
+        .map(|command| grouped(&local_values(&command.value)))
         .collect();
     // dstack's own default: images may lack bash, machines hardly do.
-    let shell = match service.shell.as_ref().map(|shell| shell.value.as_str()) {
-        Some("sh") => "/bin/sh",
-        None | Some("bash") => "/bin/bash",
-        Some(path) => path,
-    };
+    let shell = service
+        .run
+        .shell
+        .as_ref()
+        .map_or("/bin/bash", |shell| shell.value.path());
     let mut env: Attributes = BTreeMap::from([
         (Arc::from("PORT"), Value::from("{ports.http}")),
         (
@@ -106,7 +119,7 @@ fn replica(service: &Service, document: &DocumentRef, unit: ResourceAddress, con
         ),
     ]);
     let mut builder = ResourceBuilder::new(unit, document).at("ports", &service.port.span);
-    for (name, (value, span)) in &service.env.0 {
+    for (name, (value, span)) in &service.run.env.0 {
         let value = match value {
             EnvValue::Passthrough => Value::template(format!("${{{{ env.{name} }}}}")),
             EnvValue::Text(value) => text(value),
@@ -114,20 +127,20 @@ fn replica(service: &Service, document: &DocumentRef, unit: ResourceAddress, con
         env.insert(name.as_str().into(), value);
         builder = builder.at_path(AttributePath::root("env").key(name), span);
     }
-    if let Some(first) = service.commands.first() {
+    if let Some(first) = member.commands.first() {
         builder = builder.at("argv", &first.span);
     }
-    let directory = match &service.working_dir {
+    let directory = match &service.run.working_dir {
         Some(directory) => {
             builder = builder.at("working_dir", &directory.span);
             directory.value.as_str()
         }
         None => context.project_directory.as_str(),
     };
-    let port = if uses_port(service) {
+    let port = if uses_port(member.commands) {
         ("range", Value::from(PORT_RANGE))
     } else {
-        ("port", Value::Int(i64::from(service.port.value)))
+        ("port", Value::Int(i64::from(service.port.value.0.0)))
     };
     builder
         .input("machine", LOCAL)
@@ -141,8 +154,37 @@ fn replica(service: &Service, document: &DocumentRef, unit: ResourceAddress, con
         .input("ports", Value::map([("http", Value::map([port]))]))
         .input("probes", Value::List(probes(service)))
         .input("ready_timeout", seconds(context.ready_timeout))
-        .input("stop_timeout", seconds(service.stop_duration))
+        .input("stop_timeout", seconds(stop_duration(service)))
         .build()
+}
+
+/// How long a replica may take to stop; a day when there is no limit.
+fn stop_duration(service: &Service) -> Duration {
+    let limit = service.profile.stop_duration.duration();
+    limit.unwrap_or(Duration::from_secs(24 * 3600))
+}
+
+/// Replaces what dstack knows of a run by what it is on this machine: arguments there are none, and every replica has
+/// the machine's own address.
+fn local_values(command: &str) -> String {
+    let Ok(template) = Template::parse(command) else {
+        return command.to_owned();
+    };
+    let mut text = command.to_owned();
+    let references: Vec<_> = template.references().collect();
+    for reference in references.into_iter().rev() {
+        let value = match reference.to_string().as_str() {
+            "run.args" => "",
+            other if other.starts_with("groups[") => "127.0.0.1",
+            _ => continue,
+        };
+        let start = text[..reference.range.start].rfind("${{");
+        let end = text[reference.range.end..].find("}}");
+        if let (Some(start), Some(end)) = (start, end) {
+            text.replace_range(start..reference.range.end + end + 2, value);
+        }
+    }
+    text
 }
 
 /// Groups a command that ends in `&`, so that `&&` can follow it.
@@ -158,7 +200,7 @@ fn grouped(command: &str) -> String {
 /// The probes of a replica: the document's, or else one short completion when there is a model.
 fn probes(service: &Service) -> Vec<Value> {
     match (&service.probes, &service.model) {
-        (Some(probes), _) => probes.iter().map(probe).collect(),
+        (Some(probes), _) => probes.iter().map(|written| probe(&written.value)).collect(),
         (None, Some(model)) => vec![probe(&model_probe(model))],
         (None, None) => Vec::new(),
     }
@@ -172,29 +214,39 @@ fn model_probe(model: &Model) -> Probe {
         "max_tokens": 1,
     });
     Probe {
-        url: format!("{}/chat/completions", model.prefix.trim_end_matches('/')),
+        probe_type: ProbeType::Http,
+        url: Text(format!(
+            "{}/chat/completions",
+            model.prefix().trim_end_matches('/')
+        )),
         method: Method::Post,
-        headers: BTreeMap::from([("content-type".to_owned(), "application/json".to_owned())]),
-        body: Some(body.to_string()),
+        headers: vec![Header {
+            name: "content-type".to_owned(),
+            value: Text::from("application/json"),
+        }],
+        body: Some(Text(body.to_string())),
         timeout: Duration::from_secs(30),
         interval: Duration::from_secs(15),
         ready_after: 1,
+        until_ready: false,
     }
 }
 
 fn probe(probe: &Probe) -> Value {
     let mut entries = vec![
-        ("method", Value::from(probe.method.as_str())),
+        ("method", Value::from(probe.method.http())),
         ("path", text(&probe.url)),
         ("timeout_seconds", seconds(probe.timeout)),
         ("interval_seconds", seconds(probe.interval)),
         ("ready_after", Value::Int(i64::from(probe.ready_after))),
     ];
-    if !probe.headers.is_empty() {
-        entries.push((
-            "headers",
-            Value::map(probe.headers.iter().map(|(name, value)| (name, text(value)))),
-        ));
+    let headers: BTreeMap<&str, Value> = probe
+        .headers
+        .iter()
+        .map(|header| (header.name.as_str(), text(&header.value)))
+        .collect();
+    if !headers.is_empty() {
+        entries.push(("headers", Value::map(headers)));
     }
     entries.extend(probe.body.as_deref().map(|body| ("body", text(body))));
     Value::map(entries)
@@ -215,17 +267,18 @@ struct Router {
 }
 
 fn add_router(
-    spec: &RouterSpec,
+    routing: &Routing,
     service: &Service,
     document: &DocumentRef,
     gateway: &GatewayTarget<'_>,
     replicas: &[Replica],
     lowered: &mut Lowered,
 ) -> Router {
-    let package = match spec.package {
-        RouterPackage::Smg => Package::Smg,
-        RouterPackage::SglangRouter => Package::SglangRouter,
+    let package = match routing.package {
+        Some(RouterPackage::SglangRouter) => Package::SglangRouter,
+        Some(RouterPackage::Smg) | None => Package::Smg,
     };
+    let policy = routing.policy.as_ref();
     let unit = address(
         "host_unit",
         &format!("{}/router/{}", gateway.name, service.name.value),
@@ -233,12 +286,15 @@ fn add_router(
     let agent = address("host_unit", &format!("agent/{LOCAL}"));
     let launch = RouterLaunch {
         package,
-        policy: spec.policy.value.as_str().to_owned(),
+        policy: policy
+            .map_or(Policy::CacheAware, |policy| policy.value)
+            .as_str()
+            .to_owned(),
     };
     lowered.resources.push(
         ResourceBuilder::new(unit.clone(), document)
             .inputs(launch.unit_inputs(LOCAL))
-            .at("argv", &spec.policy.span)
+            .at("argv", policy.map_or(&routing.span, |policy| &policy.span))
             .build(),
     );
     let mut workers = Vec::new();
@@ -251,7 +307,7 @@ fn add_router(
             .input("router_type", package.name())
             .input("name", path.as_str())
             .input("url", reference(replica, "url"))
-            .input("drain_timeout", seconds(service.stop_duration));
+            .input("drain_timeout", seconds(stop_duration(service)));
         if let Some(model) = &service.model {
             builder = builder
                 .input("model_id", model.name.value.as_str())
@@ -264,7 +320,7 @@ fn add_router(
         unit,
         package,
         workers,
-        span: spec.policy.span.clone(),
+        span: policy.map_or(&routing.span, |policy| &policy.span).clone(),
     }
 }
 
@@ -286,7 +342,7 @@ fn route(
         .input("service", name)
         .input("auth", service.auth.value)
         .input("restricted", service.model.is_some() || has_router)
-        .input("drain_timeout", seconds(service.stop_duration))
+        .input("drain_timeout", seconds(stop_duration(service)))
         .at("service", &service.name.span)
         .at("auth", &service.auth.span);
     builder = match gateway.domain {
@@ -301,7 +357,7 @@ fn route(
     if let Some(model) = &service.model {
         builder = builder
             .input("model", model.name.value.as_str())
-            .input("model_prefix", model.prefix.as_str())
+            .input("model_prefix", model.prefix())
             .at("model", &model.name.span);
     }
     if service.auth.value && !context.tokens.is_empty() {

@@ -1,0 +1,211 @@
+//! Ports: `8000`, `80:8000` (local and container port), `*:8000` (any local port), or a map.
+
+use std::fmt;
+
+use gabion_engine::config::{FromNode, Node};
+use gabion_engine::diagnostic::{Diagnostic, Diagnostics};
+use serde_json::{Value as Json, json};
+use serde_yaml::Value as Yaml;
+
+use crate::term::{Line, Term, excerpt, map_schema, map_type, read_line, read_map};
+
+/// A port number, 1 to 65535.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Port(pub u16);
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl Line for Port {
+    const WHAT: &'static str = "a port from 1 to 65535";
+    const CODE: &'static str = "bad-port";
+    const SUMMARY: &'static str = "bad port";
+    const HINT: &'static str = "write a number from 1 to 65535";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let number = text
+            .bytes()
+            .all(|byte| byte.is_ascii_digit())
+            .then(|| text.parse::<u16>().ok());
+        match number.flatten() {
+            Some(port) if port > 0 => Ok(Self(port)),
+            _ => Err(format!("`{}` is no port from 1 to 65535.", excerpt(text))),
+        }
+    }
+}
+
+impl FromNode for Port {
+    fn expected() -> String {
+        Self::WHAT.to_owned()
+    }
+
+    fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
+        read_line(node, problems)
+    }
+}
+
+impl Term for Port {
+    fn write(&self) -> Yaml {
+        self.0.into()
+    }
+
+    fn schema() -> Json {
+        json!({"type": ["integer", "string"], "minimum": 1, "maximum": 65535, "pattern": "^[0-9]+$", "examples": [8000]})
+    }
+}
+
+/// A port of a container and the one of the user's machine that leads to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortMapping {
+    /// The port of the user's machine; `None` for any.
+    pub local: Option<Port>,
+    /// The port in the container.
+    pub container: Port,
+}
+
+map_type! {
+    /// The map form of a port mapping.
+    pub struct PortMap: "port mapping" {
+        /// The port of the user's machine; any if not given.
+        local_port: Option<Port> = None,
+        /// The port in the container.
+        container_port: Port,
+    }
+}
+
+impl fmt::Display for PortMapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.local {
+            Some(local) if local == self.container => write!(f, "{local}"),
+            Some(local) => write!(f, "{local}:{}", self.container),
+            None => write!(f, "*:{}", self.container),
+        }
+    }
+}
+
+impl Line for PortMapping {
+    const WHAT: &'static str = "a port such as `8000`, `80:8000` or `*:8000`";
+    const CODE: &'static str = "bad-port";
+    const SUMMARY: &'static str = "bad port";
+    const HINT: &'static str = "write `8000`, `80:8000` (local, container) or `*:8000` (any local port)";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let (local, container) = match text.split_once(':') {
+            None => {
+                let port = Port::parse(text)?;
+                (Some(port), port)
+            }
+            Some(("*", container)) => (None, Port::parse(container)?),
+            Some((local, container)) => (Some(Port::parse(local)?), Port::parse(container)?),
+        };
+        Ok(Self { local, container })
+    }
+}
+
+impl FromNode for PortMapping {
+    fn expected() -> String {
+        Self::WHAT.to_owned()
+    }
+
+    fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
+        if node.as_map().is_some() {
+            let map: PortMap = read_map(node, problems)?;
+            return Some(Self {
+                local: map.local_port,
+                container: map.container_port,
+            });
+        }
+        let mapping: Self = read_line(node, problems)?;
+        warn_of_sexagesimal(node, mapping.container, problems);
+        Some(mapping)
+    }
+}
+
+impl Term for PortMapping {
+    fn write(&self) -> Yaml {
+        // Always text: `80:22` without quotes is a number in YAML 1.1.
+        match self.local {
+            Some(local) if local == self.container => self.container.write(),
+            _ => self.to_string().into(),
+        }
+    }
+
+    fn schema() -> Json {
+        json!({
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": 65535},
+                {"type": "string", "pattern": "^(([0-9]+|\\*):)?[0-9]+$"},
+                map_schema::<PortMap>(),
+            ],
+            "title": "port",
+            "examples": [8000, "80:8000", "*:8000", {"local_port": 80, "container_port": 8000}],
+        })
+    }
+}
+
+/// Warns of a text that YAML 1.1, and dstack with it, reads as a number in base 60.
+fn warn_of_sexagesimal(node: &Node, container: Port, problems: &mut Diagnostics) {
+    let text = node.span.text();
+    let Some((left, right)) = text.split_once(':') else {
+        return;
+    };
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    // Plain text without a leading zero, whose second part is below 60 (as YAML 1.1 writes it).
+    let reads_as_number = is_number(left)
+        && !left.starts_with('0')
+        && is_number(right)
+        && (right.len() == 1 || right.len() == 2 && right.as_bytes()[0] < b'6');
+    if !reads_as_number {
+        return;
+    }
+    let number = left.parse::<u64>().unwrap_or(0) * 60 + u64::from(container.0);
+    let mut warning = Diagnostic::warning("sexagesimal-port", "port that others read as another number")
+        .detail(format!(
+            "gabion reads `{text}` as port {left} to port {right}. YAML 1.1, and dstack with it, reads it as the number {number}, in base 60."
+        ))
+        .at(node.span.clone())
+        .hint(format!("quote it: `\"{text}\"`"));
+    if let Some(alias) = &node.alias {
+        warning = warning.related(alias.clone(), "used here");
+    }
+    problems.push(warning);
+}
+
+/// The port that a service's program listens on: like a mapping, whose local port means nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServicePort(pub Port);
+
+impl FromNode for ServicePort {
+    fn expected() -> String {
+        Port::WHAT.to_owned()
+    }
+
+    fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
+        let mapping = PortMapping::from_node(node, problems)?;
+        if mapping.local.is_none() && node.as_map().is_none() {
+            problems.push(
+                node.error("bad-port", "bad port")
+                    .detail("A service has no local port, so `*:` means nothing here.")
+                    .hint(format!("write `{}`", mapping.container)),
+            );
+            return None;
+        }
+        Some(Self(mapping.container))
+    }
+}
+
+impl Term for ServicePort {
+    fn write(&self) -> Yaml {
+        self.0.write()
+    }
+
+    fn schema() -> Json {
+        let mut schema = PortMapping::schema();
+        schema["anyOf"][1]["pattern"] = "^([0-9]+:)?[0-9]+$".into();
+        schema["examples"] = json!([8000, "80:8000", {"container_port": 8000}]);
+        schema
+    }
+}
