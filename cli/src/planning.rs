@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gabion_engine::address::ResourceAddress;
-use gabion_engine::config::{Purpose, Reference, Resolved, Scope, Target, Template};
+use gabion_engine::config::{Reference, Resolved, Scope, Target, Template};
 use gabion_engine::diagnostic::Diagnostics;
 use gabion_engine::gather::{GatherError, GatherLimits, GatherRequest, gather};
 use gabion_engine::plan::glob::AddressGlob;
@@ -24,7 +24,7 @@ use crate::args::{RefreshArg, Selection};
 use crate::commands::Context;
 use crate::failure::Failure;
 use crate::options::Options;
-use crate::project::{LoadedProject, commit, print_warnings};
+use crate::project::{About, LoadedProject, commit, print_warnings};
 use crate::render::gather::GatherDisplay;
 use crate::state_access::sentence;
 use crate::wiring;
@@ -79,8 +79,10 @@ pub(crate) async fn make_to(
 ) -> Result<Planned, Failure> {
     let Context { options, printer } = context;
     let directory = project.directory()?.to_owned();
+    let selected = project.select(&request.selection.files)?;
+    let about = selected.as_ref().map_or(About::Everything, About::Files);
     let mut configuration = match request.mode {
-        Mode::Apply => project.lower(options, printer, Purpose::Plan, state)?,
+        Mode::Apply => project.lower(options, printer, about, state)?,
         // What it takes to delete an object is in its record, also when the configuration is broken or gone.
         Mode::Destroy => Configuration {
             project: project.project.settings.project.value.as_str().into(),

@@ -1,6 +1,6 @@
 //! The project that a command works on: its files, its secrets, where its state is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,6 +24,40 @@ pub(crate) struct LoadedProject {
     pub(crate) project: Project,
     /// What reading and parsing found.
     pub(crate) problems: Diagnostics,
+}
+
+/// Which documents a command is about. One that gabion reads and cannot apply yet is an error only among those.
+pub(crate) enum About<'a> {
+    /// All.
+    Everything,
+    /// Those of these files.
+    Files(&'a BTreeSet<Arc<str>>),
+    /// None: the command shows what there is.
+    Nothing,
+}
+
+impl About<'_> {
+    fn tolerant(&self, problems: Diagnostics) -> Diagnostics {
+        let is_meant = |problem: &Diagnostic| match self {
+            Self::Everything => true,
+            Self::Files(files) => {
+                let file = problem.primary.as_ref().map(|span| span.file.path());
+                file.is_none_or(|file| files.contains(file))
+            }
+            Self::Nothing => false,
+        };
+        let soften = |problem: Diagnostic| {
+            if problem.code != "unsupported-document" || is_meant(&problem) {
+                return problem;
+            }
+            Diagnostic {
+                severity: Severity::Warning,
+                hint: None,
+                ..problem
+            }
+        };
+        problems.into_iter().map(soften).collect()
+    }
 }
 
 impl LoadedProject {
@@ -69,10 +103,11 @@ impl LoadedProject {
         &self,
         options: &Options,
         printer: &Printer,
-        purpose: Purpose,
+        about: About<'_>,
         recorded: &dyn RecordedView,
     ) -> Result<Configuration, Failure> {
-        let (configuration, mut problems) = self.lower_with_problems(options, purpose, recorded);
+        let (configuration, problems) = self.lower_with_problems(options, Purpose::Plan, recorded);
+        let mut problems = about.tolerant(problems);
         if problems.has_errors() {
             problems.extend(checking::problems_of_inputs(options, self, &configuration, true)?);
             return Err(problems.into());
@@ -149,15 +184,12 @@ impl LoadedProject {
     ///
     /// # Errors
     /// When one is no file of the project.
-    pub(crate) fn select(
-        &self,
-        files: &[PathBuf],
-    ) -> Result<Option<std::collections::BTreeSet<Arc<str>>>, Failure> {
+    pub(crate) fn select(&self, files: &[PathBuf]) -> Result<Option<BTreeSet<Arc<str>>>, Failure> {
         if files.is_empty() {
             return Ok(None);
         }
         let mut problems = Diagnostics::new();
-        let mut selected = std::collections::BTreeSet::new();
+        let mut selected = BTreeSet::new();
         for file in files {
             match self.project.sources.select(file) {
                 Ok(path) => {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use gabion_engine::address::ResourceAddress;
-use gabion_engine::config::Purpose;
 use gabion_engine::graph::{Dependence, DependenceKind, ResourceGraph};
 use gabion_engine::plan::problem::Places;
 use gabion_engine::resource::Configuration;
@@ -14,7 +13,7 @@ use super::Context;
 use crate::args::{Format, Graph, GraphStyle};
 use crate::exit::Exit;
 use crate::failure::Outcome;
-use crate::project::{LoadedProject, print_warnings};
+use crate::project::{About, LoadedProject, print_warnings};
 use crate::render::markdown::fenced;
 use crate::state_access::StateAccess;
 
@@ -23,7 +22,7 @@ pub(crate) async fn run(args: &Graph, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let project = LoadedProject::read(options);
     let state = StateAccess::of(&project, options)?.load().await?;
-    let configuration = project.lower(options, printer, Purpose::Plan, &state)?;
+    let configuration = project.lower(options, printer, About::Nothing, &state)?;
     let places = Places::new(&project.project.sources);
     let (graph, problems) = ResourceGraph::build(&configuration.resources, &places);
     if problems.has_errors() {

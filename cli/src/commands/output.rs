@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use gabion_engine::config::Purpose;
 use gabion_engine::diagnostic::did_you_mean;
 use gabion_engine::value::Value;
 use serde_json::json;
@@ -13,7 +12,7 @@ use super::Context;
 use crate::args::{Format, Output};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
-use crate::project::LoadedProject;
+use crate::project::{About, LoadedProject};
 use crate::recorded;
 use crate::render::markdown::{cell_code, prose};
 use crate::render::plan_json::known;
@@ -26,7 +25,7 @@ pub(crate) async fn run(args: &Output, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let project = LoadedProject::read(options);
     let state = StateAccess::of(&project, options)?.load_existing().await?;
-    let configuration = project.lower(options, printer, Purpose::Plan, &state)?;
+    let configuration = project.lower(options, printer, About::Nothing, &state)?;
     let endpoints = recorded::endpoints(&configuration, &state);
     let outputs = &state.outputs;
     if let Some(name) = &args.name {

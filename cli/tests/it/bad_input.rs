@@ -189,3 +189,97 @@ fn a_file_of_another_directory() {
     let said = project.exits(1, &["plan", "-f", "other.yml"]);
     assert_said("bad-input/file-outside.txt", &said.all());
 }
+
+/// A service with two replica groups, the second made of the first; `need` stands in a list of the first's resources.
+fn groups(need: &str) -> String {
+    format!(
+        "type: service\nname: qwen\nport: 8000\nauth: false\ngateway: false\ngroups:\n  - &prefill\n    name: prefill\n    \
+         replicas: 1\n    commands: [serve $PORT]\n    resources: &need\n      gpu:\n        name: H100\n        {need}\n  - \
+         <<: *prefill\n    name: decode\n    resources:\n      <<: *need\n      memory: 64GB\n"
+    )
+}
+
+#[test]
+fn bad_range_through_two_merged_anchors() {
+    check_text("deep-range", &groups("memory: {min: 80GB, max: 40GB}"));
+}
+
+#[test]
+fn unknown_key_through_two_merged_anchors() {
+    check_text("deep-unknown-key", &groups("memroy: 80GB"));
+}
+
+#[test]
+fn wrong_type_through_two_merged_anchors() {
+    check_text("deep-wrong-type", &groups("count: [1]"));
+}
+
+#[test]
+fn missing_key_deep_in_a_list() {
+    check_text(
+        "deep-missing-key",
+        "type: service\nname: qwen\nport: 8000\nauth: false\ncommands: [serve]\nrate_limits:\n  - rps: 1\n    key:\n      \
+         type: header\n  - prefix: /v1/\n",
+    );
+}
+
+#[test]
+fn bad_gpu_specs() {
+    check_text(
+        "gpu-spec",
+        "type: service\nname: qwen\nport: 8000\nauth: false\ncommands: [serve]\nresources:\n  gpu: A100:40GB:H100\n---\ntype: \
+         task\nname: train\ncommands: [train]\nresources: {gpu: {vendor: nvidea, count: 2}}\n---\ntype: task\nname: again\ncommands: \
+         [train]\nresources:\n  gpu: 1.5\n  cpu: 4:8\n",
+    );
+}
+
+#[test]
+fn reference_to_a_group_that_is_not_there() {
+    check_text(
+        "group-reference",
+        "type: task\nname: train\ngroups:\n  - nodes: 2\n    commands:\n      - python train.py --peer ${{ groups[1].nodes[3].IP_ADDRESS \
+         }}\n  - nodes: 3\n    commands: [\"run ${{ groups[2].nodes[0].IP_ADDRESS }}\"]\n",
+    );
+}
+
+#[test]
+fn both_dialects_in_one_service() {
+    check_text(
+        "mixed-dialects",
+        "type: service\nname: qwen\nport: 8000\nauth: false\nrouter: {type: sglang, policy: random}\ngroups:\n  - name: router\n    \
+         replicas: 1\n    commands: [smg launch]\n    router: {type: smg, policy: random}\n  - replicas: 2\n    commands: [serve]\n",
+    );
+}
+
+#[test]
+fn values_that_come_from_a_profile() {
+    let project = Project::with(
+        "type: service\nname: qwen\nport: 8000\nauth: false\ngateway: false\ncommands: [serve $PORT]\n---\ntype: service\nname: \
+         other\nport: 8000\nauth: false\ngateway: false\ncommands: [serve $PORT]\nmax_price: 2\n",
+    );
+    project.write(
+        "profiles.yml",
+        "profiles:\n  - name: cheap\n    default: true\n    max_price: 0\n    spot_polcy: spot\n    fleets: [a/b/c]\n",
+    );
+    check("profile", &project);
+}
+
+#[test]
+fn documents_that_cannot_be_applied() {
+    check_text(
+        "unsupported-documents",
+        "type: preset\nname: fast\nbase: Qwen/Qwen3-8B\n---\ntype: fleet\nname: rack\nnodes: 2\n---\ntype: volume\nname: \
+         models\nbackend: aws\nregion: eu-west-1\nsize: 10GB\n---\ntype: task\nname: train\ncommands: [train]\n---\ntype: \
+         dev-environment\nname: desk\nide: vscode\n",
+    );
+}
+
+#[test]
+fn what_the_local_backend_cannot_do() {
+    check_text(
+        "local-cannot",
+        "type: service\nname: qwen\nport: 8000\nauth: false\ngateway: false\nimage: vllm/vllm-openai\nprivileged: true\nvolumes: \
+         [/data:/data]\nregions: [eu-west-1]\nreplicas: 1..4\nscaling: {metric: rps, target: 10}\nresources: {gpu: 1}\nspot_policy: auto\n\
+         retry: false\n",
+    );
+}

@@ -108,3 +108,27 @@ fn protection_blocks_and_still_shows_the_plan() {
     project.write("main.gabion.yml", protected.replace("true", "false"));
     project.apply();
 }
+
+#[test]
+fn documents_that_cannot_be_applied_stop_only_plans_that_are_about_them() {
+    let project = Project::with(
+        "type: service\nname: qwen\nport: 8000\nauth: false\ngateway: false\ncommands: [serve $PORT]\n",
+    );
+    project.write("rack.dstack.yml", "type: fleet\nname: rack\nnodes: 0..4\n");
+    let said = project.exits(1, &["plan"]);
+    assert!(said.err.contains("rack.dstack.yml:1:7"), "{}", said.err);
+    assert!(
+        said.err.contains("plan the others alone with `-f FILE`"),
+        "{}",
+        said.err
+    );
+    let said = project.exits(0, &["plan", "-f", "main.gabion.yml"]);
+    assert!(
+        said.err.contains("warning: document that cannot be applied"),
+        "{}",
+        said.err
+    );
+    assert!(said.out.contains("host_unit.qwen/default/0"), "{}", said.out);
+    project.exits(1, &["plan", "-f", "rack.dstack.yml"]);
+    project.exits(0, &["graph"]);
+}

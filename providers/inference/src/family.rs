@@ -158,16 +158,19 @@ impl Documents {
         let document_type = document.document_type.value.as_str();
         check_name(document, problems);
         let node = profiles.merged(&document.node, document_type, document.span());
+        let mut found = Diagnostics::new();
         match document_type {
-            "dev-environment" => read(document, node, &mut self.dev_environments, problems),
-            "fleet" => read(document, node, &mut self.fleets, problems),
-            "gateway" => read(document, node, &mut self.gateways, problems),
-            "preset" => read(document, node, &mut self.presets, problems),
-            "service" => read(document, node, &mut self.services, problems),
-            "task" => read(document, node, &mut self.tasks, problems),
-            "volume" => read(document, node, &mut self.volumes, problems),
+            "dev-environment" => read(document, node, &mut self.dev_environments, &mut found),
+            "fleet" => read(document, node, &mut self.fleets, &mut found),
+            "gateway" => read(document, node, &mut self.gateways, &mut found),
+            "preset" => read(document, node, &mut self.presets, &mut found),
+            "service" => read(document, node, &mut self.services, &mut found),
+            "task" => read(document, node, &mut self.tasks, &mut found),
+            "volume" => read(document, node, &mut self.volumes, &mut found),
             _ => {}
         }
+        let at = document.span();
+        problems.extend(found.into_iter().map(|problem| profiles.explained(problem, at)));
     }
 }
 

@@ -104,6 +104,20 @@ impl<'a> Profiles<'a> {
         }
     }
 
+    /// Adds to a problem with a value of a profile which document it was taken for; `at` is where that starts.
+    pub fn explained(&self, problem: Diagnostic, at: &Span) -> Diagnostic {
+        let is_here = |span: &Span| {
+            let profile = self.default.map(|profile| &profile.span.file);
+            profile.is_some_and(|file| std::sync::Arc::ptr_eq(file, &span.file))
+        };
+        let says_so = problem.related.iter().any(|related| related.span == *at);
+        if problem.primary.as_ref().is_some_and(is_here) && !says_so {
+            problem.related(at.clone(), "used here")
+        } else {
+            problem
+        }
+    }
+
     /// Returns a document with the default profile's values for what it does not set; `at` is where it starts.
     #[must_use]
     pub fn merged(&self, document: &Node, document_type: &str, at: &Span) -> Node {

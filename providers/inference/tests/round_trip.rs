@@ -68,7 +68,7 @@ fn map(schema: &Value, choices: &mut Choices, depth: usize) -> Value {
 }
 
 proptest! {
-    #![proptest_config(Config { failure_persistence: None, ..Config::default() })]
+    #![proptest_config(Config { cases: 100, failure_persistence: None, ..Config::default() })]
 
     #[test]
     fn a_document_is_the_same_when_it_is_written_back(numbers in prop::collection::vec(any::<u32>(), 40..200)) {

@@ -135,18 +135,23 @@ impl Gateway {
                 "add `load_balancer: {type: alb}`",
             ),
             Certificate::LetsEncrypt => (
-                // The default where it cannot be is for services to say.
-                !is_set(map, "certificate") || (self.public_ip && self.replicas.value.0 == 1),
+                self.backend.value.is_local() || (self.public_ip && self.replicas.value.0 == 1),
                 "Let's Encrypt needs a public address and one replica.",
-                "remove `certificate`, or write `certificate: null`",
+                "write `certificate: null`, or use certificates of the cloud",
             ),
             Certificate::None => (true, "", ""),
         };
         if !good {
+            // Let's Encrypt is the default; then it is the other key that does not go with it.
+            let keys = ["certificate", "replicas", "public_ip"];
+            let key = keys.into_iter().find(|key| is_set(map, key));
+            let place = key
+                .and_then(|key| map.node().get(key))
+                .map(|node| node.span.clone());
             map.problems().push(
                 Diagnostic::error("bad-gateway", "gateway that cannot be")
                     .detail(why)
-                    .at(certificate.span.clone())
+                    .at(place)
                     .hint(hint),
             );
         }

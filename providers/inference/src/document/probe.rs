@@ -66,8 +66,8 @@ map_type! {
         ("type") probe_type: ProbeType,
         /// Path and query.
         url: Text = Text::from("/"),
-        /// The method.
-        method: Method = Method::Get,
+        /// The method; `get` if not given.
+        method: Option<Method> = None,
         /// Headers.
         headers: Vec<Header> = Vec::new(),
         /// The body; not with `get` and `head`.
@@ -87,16 +87,18 @@ map_type! {
 plain_map!(Probe, "a probe such as `{type: http, url: /health}`");
 
 impl Probe {
-    fn check(&self, map: &mut MapReader<'_>) {
+    fn check(&mut self, map: &mut MapReader<'_>) {
         let printable = !self.url.chars().any(char::is_control);
         let has_length = |text: &str, most| (1..=most).contains(&text.chars().count());
         let headers_fit = self
             .headers
             .iter()
             .all(|header| has_length(&header.name, 256) && has_length(&header.value, 2048));
-        // A body goes with a method that has one. Not saying the method means `get`, and dstack lets that pass.
-        let method_is_written = map.get("method").is_some_and(|node| !node.is_null());
-        let bodyless = matches!(self.method, Method::Get | Method::Head) && method_is_written;
+        // A body goes with a method that has one; without a word about the method, dstack lets it pass.
+        let bodyless = matches!(self.method, Some(Method::Get | Method::Head));
+        if self.body.is_none() {
+            self.method.get_or_insert(Method::Get);
+        }
         let rules = [
             (
                 "url",

@@ -321,6 +321,21 @@ impl Line for GpuSpec {
     }
 }
 
+/// Warns that a spec without a count asks for one or more, which many take for one.
+fn warn_of_count(node: &Node, problems: &mut Diagnostics) {
+    let mut warning = Diagnostic::warning("gpu-count", "GPU spec without a count")
+        .detail("Without a count this asks for one or more, so that a machine with several will do.")
+        .at(node.span.clone())
+        .hint(match node.text() {
+            Some(text) => format!("write `{text}:1` for exactly one, `{text}:1..` for one or more"),
+            None => "write `count: 1` for exactly one, `count: 1..` for one or more".to_owned(),
+        });
+    if let Some(alias) = node.alias.as_ref().filter(|alias| **alias != node.span) {
+        warning = warning.related(alias.clone(), "used here");
+    }
+    problems.push(warning);
+}
+
 impl FromNode for GpuSpec {
     fn expected() -> String {
         Self::WHAT.to_owned()
@@ -328,7 +343,12 @@ impl FromNode for GpuSpec {
 
     fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
         if node.as_map().is_some() {
-            return read_map(node, problems);
+            let spec: Self = read_map(node, problems)?;
+            let asks = spec.vendor.is_some() || !spec.name.0.is_empty() || spec.memory.is_some();
+            if asks && node.get("count").is_none_or(Node::is_null) {
+                warn_of_count(node, problems);
+            }
+            return Some(spec);
         }
         if matches!(node.kind, NodeKind::Float(_)) {
             problems.push(node.wrong_type(Self::WHAT));
@@ -345,6 +365,10 @@ impl FromNode for GpuSpec {
                 );
                 *name = rest.to_owned();
             }
+        }
+        let is_count = |token: &str| Range::<u32>::parse(token).is_ok();
+        if !node.text().is_some_and(|text| text.split(':').any(is_count)) {
+            warn_of_count(node, problems);
         }
         Some(spec)
     }

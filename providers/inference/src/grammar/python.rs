@@ -77,7 +77,8 @@ impl Term for PythonVersion {
 
     fn schema() -> Json {
         let words: Vec<String> = MINOR.map(|minor| format!("3.{minor}")).collect();
-        let numbers = [3.9, 3.1, 3.11, 3.12, 3.13, 3.14, 3.15];
+        // Numbers as YAML reads them without quotes.
+        let numbers: Vec<f64> = words.iter().filter_map(|word| word.parse().ok()).collect();
         json!({"anyOf": [{"enum": words}, {"enum": numbers}], "title": "version of Python", "examples": ["3.12"]})
     }
 }

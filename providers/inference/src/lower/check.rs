@@ -199,7 +199,7 @@ fn check_port(service: &Service, problems: &mut Diagnostics) {
     let count: u32 = fixed()
         .map(|member| member.replicas.value.min)
         .fold(0, u32::saturating_add);
-    let Some(last) = fixed().last().filter(|_| count > 1) else {
+    let Some(last) = fixed().next_back().filter(|_| count > 1) else {
         return;
     };
     problems.push(

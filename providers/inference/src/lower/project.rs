@@ -83,10 +83,17 @@ pub fn lower(
         let gateway = names::gateway_of(&service.document, &targets, &loopback, context.purpose, problems);
         let usable = backend::of_service(service, context, problems);
         check::service(&service.document, gateway, problems);
-        if usable && context.purpose == Purpose::Plan {
-            check::service_on_local(service, context, problems);
+        let mut cannot = Diagnostics::new();
+        if usable {
+            check::service_on_local(service, context, &mut cannot);
         }
-        chosen.extend(gateway.map(|gateway| (service, gateway, usable && gateway.usable)));
+        // A service for another backend is well formed, and this one makes nothing of it.
+        let fits =
+            context.purpose == Purpose::Plan || cannot.iter().all(|problem| problem.code == "no-tokens");
+        if context.purpose == Purpose::Plan {
+            problems.extend(cannot);
+        }
+        chosen.extend(gateway.map(|gateway| (service, gateway, usable && fits && gateway.usable)));
     }
     names::check_models(
         chosen

@@ -219,7 +219,7 @@ fn model_probe(model: &Model) -> Probe {
             "{}/chat/completions",
             model.prefix().trim_end_matches('/')
         )),
-        method: Method::Post,
+        method: Some(Method::Post),
         headers: vec![Header {
             name: "content-type".to_owned(),
             value: Text::from("application/json"),
@@ -234,7 +234,7 @@ fn model_probe(model: &Model) -> Probe {
 
 fn probe(probe: &Probe) -> Value {
     let mut entries = vec![
-        ("method", Value::from(probe.method.http())),
+        ("method", Value::from(probe.method.unwrap_or(Method::Get).http())),
         ("path", text(&probe.url)),
         ("timeout_seconds", seconds(probe.timeout)),
         ("interval_seconds", seconds(probe.interval)),
