@@ -195,7 +195,7 @@ proptest! {
     #[test]
     fn mounts_files_and_repositories_print(
         mount in "(/?[a-z]{1,5}/[a-z]{1,5}|[a-z][a-z0-9-]{0,8}):/[a-z]{1,5}(/[a-z]{1,5})?/?",
-        file in "[./a-z~]{1,12}(:[./a-z~]{1,12})?",
+        file in "[./a-z~]{2,12}(:[./a-z~]{1,12})?",
         repo in "(https://[a-z]{1,8}\\.com/[a-z]{1,8}|git@[a-z]{1,8}\\.com:[a-z]{1,8}/[a-z]{1,8}|[a-z]{2,8})(:/[a-z]{1,8})?",
     ) {
         if mount.starts_with('/') || !mount.contains("/:") && mount.split(':').next().is_some_and(|source| !source.contains('/')) {
