@@ -95,6 +95,14 @@ impl LoadedProject {
         })
     }
 
+    /// Returns every problem that can be found without the state: with settings that name none, no more is known.
+    pub(crate) fn every_problem(&self, options: &Options) -> Result<Diagnostics, Failure> {
+        let (configuration, mut problems) =
+            self.lower_with_problems(options, Purpose::Plan, &NothingRecorded);
+        problems.extend(checking::problems_of_inputs(options, self, &configuration, true)?);
+        Ok(problems)
+    }
+
     /// Gives the documents their meaning.
     ///
     /// # Errors

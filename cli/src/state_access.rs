@@ -55,7 +55,7 @@ impl StateAccess {
         let settings = &project.project.settings;
         // Settings that cannot be read name no store, and a wrong one would look like a new project.
         if project.settings_have_errors() {
-            return Err(project.problems.clone().into());
+            return Err(project.every_problem(options)?.into());
         }
         let place = StorePlace {
             directory,
