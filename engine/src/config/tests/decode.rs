@@ -291,10 +291,13 @@ fn words_of_yaml_1_1_are_booleans_where_a_boolean_is_meant() {
         ("yes", true),
         ("ON", true),
         ("'true'", true),
+        // As dstack reads them.
+        ("1", true),
+        ("0", false),
     ] {
         check(text, Some(expected));
     }
-    for text in ["maybe", "1", "[]", ""] {
+    for text in ["maybe", "2", "[]", ""] {
         check(text, None);
     }
 }
