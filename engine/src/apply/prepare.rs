@@ -61,6 +61,8 @@ pub(super) struct Preparer<'a> {
     progress: BTreeMap<StepId, Progress>,
     /// Objects that take others along when they go.
     holders: BTreeSet<Uid>,
+    /// Addresses at which the plan makes or changes something.
+    changing: BTreeSet<&'a ResourceAddress>,
     /// Whether each replacement is carried out as planned (false), or the value that forced it proved equal, so that
     /// the object is kept and at most updated; by the position of the change.
     decided: BTreeMap<usize, bool>,
@@ -92,6 +94,12 @@ impl<'a> Preparer<'a> {
             facts,
             progress,
             holders: holders.collect(),
+            changing: plan
+                .changes
+                .iter()
+                .filter(|change| change.action != Action::NoOp)
+                .map(|change| &change.address)
+                .collect(),
             decided: BTreeMap::new(),
             kept: BTreeSet::new(),
         }
@@ -160,10 +168,12 @@ impl<'a> Preparer<'a> {
             return Ok(unneeded(Vec::new()));
         };
         if matches!(change.action, Action::Replace(_)) && change.uid == Some(uid) && !record.deposed {
-            // Delete-first: this is the first step, so what can be known is looked at here.
+            // Delete-first: this is the first step, so what can be known is looked at here. A value that this run has yet
+            // to change is not known, whatever it is now.
             let evaluated = change
                 .inputs
                 .as_ref()
+                .filter(|inputs| view.is_final(inputs, |address| self.changing.contains(address)))
                 .and_then(|inputs| view.evaluate_inputs(inputs).ok());
             if let Some(evaluated) = evaluated
                 && self.keeps(view, step, change, record, &evaluated)?

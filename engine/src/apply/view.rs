@@ -123,6 +123,32 @@ impl<'a> View<'a> {
         Ok(evaluated)
     }
 
+    /// Returns whether inputs refer only to objects whose attributes this run does not change any more: those that it
+    /// left already, and those that `changes` says it does not touch.
+    pub(super) fn is_final(&self, inputs: &Attributes, changes: impl Fn(&ResourceAddress) -> bool) -> bool {
+        let mut is_final = true;
+        let mut look = |template: &TemplateText| {
+            let parsed: Result<Template, _> = template.as_str().parse();
+            is_final &= parsed.is_ok_and(|template| {
+                template.references().all(|reference| match &reference.target {
+                    Target::Resource(address) => self.fresh.contains_key(address) || !changes(address),
+                    _ => true,
+                })
+            });
+        };
+        for value in inputs.values() {
+            value.map_leaves(&mut |leaf| {
+                match leaf {
+                    Value::Unknown(unknown) => unknown.template.as_ref().map(&mut look),
+                    Value::Secret(secret) => secret.template.as_ref().map(&mut look),
+                    _ => None,
+                };
+                leaf.clone()
+            });
+        }
+        is_final
+    }
+
     /// Fills the templates of a value.
     ///
     /// # Errors

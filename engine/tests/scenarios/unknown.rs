@@ -78,6 +78,28 @@ async fn a_replacement_whose_forcing_value_proved_equal_is_not_carried_out() {
     scenario.expect_empty(&text("three", "y")).await;
 }
 
+/// The deletion comes first, before the new value is there: the old one says nothing.
+#[tokio::test(start_paused = true)]
+async fn a_delete_first_replacement_is_not_judged_by_a_value_that_is_about_to_change() {
+    let scenario = Scenario::new();
+    let text = |size: &str| {
+        let record = resource(
+            "fake_record",
+            "r",
+            "name: '${{ fake_machine.a.ip }}.example', values: ['192.0.2.1']",
+        );
+        resource("fake_machine", "a", &format!("name: a, image: one, size: {size}"))
+            + &record.replace(
+                "properties:",
+                "lifecycle: {create_before_destroy: false}\nproperties:",
+            )
+    };
+    scenario.settle(&text("small")).await;
+    let applied = scenario.settle(&text("big")).await;
+    assert!(applied.report.is_complete(), "{}", applied.outcomes());
+    assert_eq!(scenario.cloud.objects("fake_record").len(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_value_that_would_need_more_than_planned_fails_its_branch() {
     let scenario = Scenario::new();
