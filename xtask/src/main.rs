@@ -23,6 +23,7 @@ mod postgres;
 mod process;
 mod python;
 mod quickstart;
+mod simulate;
 mod test;
 mod tools;
 
@@ -37,6 +38,8 @@ Usage: cargo xtask TASK [ARGUMENT…]
   ci [STEP…]               what CI runs: all steps, or only those named
   kill-loop [ARGUMENT…]    kill gabion again and again over a cloud that survives it; the last lines are figures in JSON
                            [--rounds N] [--contention N] [--store sqlite|s3|postgres|all] [--seed N] [--dev]
+  simulate [ARGUMENT…]     lead simulated lives with crashes at every boundary; the last line is figures in JSON
+                           [--crash-points N] [--seed N] [--store memory|sqlite|object] [--mutations]
 ";
 
 /// Why a task failed, as a sentence for people.
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         "test" => test::run(&arguments),
         "ci" => ci::run(&arguments),
         "kill-loop" => kill_loop::run(&arguments),
+        "simulate" => simulate::run(&arguments),
         "" | "help" | "-h" | "--help" => {
             eprint!("{USAGE}");
             Ok(())

@@ -1,11 +1,11 @@
-//! `cargo xtask test`: installs what the tests need, then runs all of them.
+//! `cargo xtask test`: installs what the tests need, then runs all of them; last, simulated lives.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::moto::Moto;
 use crate::postgres::Postgres;
-use crate::{Failure, process, python};
+use crate::{Failure, process, python, simulate};
 
 /// Longer than the slowest machine should need, builds included.
 const LIMIT: Duration = Duration::from_secs(60 * 60);
@@ -41,5 +41,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     if let Some(s3) = &s3 {
         tests.env(S3, s3.endpoint());
     }
-    process::run_bounded(&mut tests, LIMIT)
+    process::run_bounded(&mut tests, LIMIT)?;
+    if arguments.is_empty() {
+        simulate::test()?;
+    }
+    Ok(())
 }

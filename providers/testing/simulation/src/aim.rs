@@ -102,7 +102,7 @@ pub(crate) fn choose(
     }
     let action = *actions.get(random.below(actions.len() as u64) as usize)?;
     places.retain(|place| place.action == action);
-    let chosen = places[random.below(places.len() as u64) as usize];
+    let chosen = boundary(&places, random)?;
     let of_its_kind = places.iter().filter(|place| **place == chosen).count() as u64;
     let moment = Moment::ALL[random.below(3) as usize];
     Some(Aim {
@@ -114,6 +114,21 @@ pub(crate) fn choose(
         skip: random.below(of_its_kind) as u32,
         strike,
     })
+}
+
+/// Chooses among the boundaries of an action: each as often as every other, however many of them a plan has.
+fn boundary(places: &[Place], random: &mut Random) -> Option<Place> {
+    let mut kinds = places.to_vec();
+    kinds.sort_unstable();
+    kinds.dedup();
+    // Requests are retried, refused and lost, and not every creation has a checkpoint: those are missed more often.
+    let missed: Vec<Place> = kinds
+        .iter()
+        .copied()
+        .filter(|place| matches!(place.boundary, Boundary::Call | Boundary::Checkpoint))
+        .collect();
+    kinds.extend(missed);
+    kinds.get(random.below(kinds.len() as u64) as usize).copied()
 }
 
 fn weight(action: Action) -> u32 {

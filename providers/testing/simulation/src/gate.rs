@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::aim::{Aim, Strike};
 use crate::cell::{Action, Boundary, Moment, Place};
+use crate::ledger::Ledger;
 
 /// What can be struck: a write of the log or a request, for one action that it is about.
 #[derive(Debug, Clone, Copy)]
@@ -24,8 +25,8 @@ pub(crate) struct Target {
     pub(crate) place: Place,
     /// The call that it is about.
     pub(crate) operation: Option<OperationId>,
-    /// The sequence number of the event that is written.
-    pub(crate) sequence: Option<u64>,
+    /// The sequence number of the event that is written, and the epoch that it is written under.
+    pub(crate) event: Option<(u64, u64)>,
 }
 
 /// What was struck.
@@ -33,6 +34,8 @@ pub(crate) struct Target {
 pub(crate) struct Focus {
     pub(crate) target: Target,
     pub(crate) moment: Moment,
+    /// Whether a run has loaded the log since.
+    pub(crate) looked_at: bool,
 }
 
 /// A call that this process has an intent for.
@@ -47,6 +50,7 @@ pub(crate) struct Known {
 pub(crate) struct Gate {
     /// Which process it is, for the story.
     pub(crate) name: String,
+    ledger: Arc<Ledger>,
     inner: Mutex<Inner>,
     /// Told once, when the process is struck.
     struck: Notify,
@@ -64,16 +68,17 @@ struct Inner {
     /// What each step of the plan is.
     steps: Vec<Option<Action>>,
     known: BTreeMap<OperationId, Known>,
-    hit: Option<(Strike, Vec<Focus>)>,
+    hit: Option<Strike>,
     flights: Vec<AbortHandle>,
     journal: Weak<Journal>,
     looked_since: Option<Instant>,
 }
 
 impl Gate {
-    pub(crate) fn new(name: String, random: Random) -> Arc<Self> {
+    pub(crate) fn new(name: String, random: Random, ledger: Arc<Ledger>) -> Arc<Self> {
         Arc::new(Self {
             name,
+            ledger,
             inner: Mutex::new(Inner {
                 dead: false,
                 paused: false,
@@ -193,9 +198,14 @@ impl Gate {
             .map(|target| Focus {
                 target: *target,
                 moment: aim.moment,
+                looked_at: false,
             })
             .collect();
-        inner.hit = Some((aim.strike, foci));
+        // A write that failed leaves a process that goes on.
+        if aim.strike != Strike::Refuse {
+            self.ledger.struck(foci);
+        }
+        inner.hit = Some(aim.strike);
         self.struck.notify_one();
     }
 
@@ -235,7 +245,7 @@ impl Gate {
     }
 
     /// Returns what was struck, once.
-    pub(crate) fn take_hit(&self) -> Option<(Strike, Vec<Focus>)> {
+    pub(crate) fn take_hit(&self) -> Option<Strike> {
         self.lock().hit.take()
     }
 
@@ -244,6 +254,11 @@ impl Gate {
         let mut inner = self.lock();
         inner.flights.retain(|flight| !flight.is_finished());
         inner.flights.push(flight);
+    }
+
+    /// Returns whether the network delivers an append twice.
+    pub(crate) fn delivers_twice(&self) -> bool {
+        self.lock().random.below(24) == 0
     }
 
     /// Says that the process has ended.

@@ -10,6 +10,7 @@ use gabion_engine::state::{Head, State};
 use tokio::time::Instant;
 
 use crate::cell::{Boundary, Cell, Outcome};
+use crate::expected::{Expected, expected};
 use crate::gate::Focus;
 use crate::story::Story;
 
@@ -19,6 +20,19 @@ pub(crate) struct Ledger {
     inner: Mutex<Inner>,
 }
 
+/// Events that were appended.
+struct Append {
+    epoch: u64,
+    after: u64,
+    last: u64,
+}
+
+impl Append {
+    fn has(&self, sequence: u64) -> bool {
+        self.after < sequence && sequence <= self.last
+    }
+}
+
 #[derive(Default)]
 struct Inner {
     lineage: Option<Lineage>,
@@ -26,6 +40,8 @@ struct Inner {
     acknowledged: u64,
     /// The highest epoch that was granted.
     epoch: u64,
+    /// What was appended, as far as it was answered.
+    written: Vec<Append>,
     /// Creations with a durable intent.
     creations: BTreeSet<OperationId>,
     /// Creations that the cloud carried out while somebody might still listen.
@@ -60,7 +76,13 @@ impl Ledger {
 
     /// Returns what was found broken first.
     pub(crate) fn violation(&self) -> Option<String> {
-        self.lock().violations.first().cloned()
+        let inner = self.lock();
+        let impossible = impossible(&inner.cells);
+        inner
+            .violations
+            .first()
+            .cloned()
+            .or_else(|| Some(format!("what recovery found cannot be: {}", impossible?)))
     }
 
     pub(crate) fn acknowledged(&self) -> u64 {
@@ -108,6 +130,11 @@ impl Ledger {
     /// Checks an append: it moved the serial by as many as there are events, and nobody had fenced its writer.
     pub(crate) fn appended(&self, process: &str, request: &AppendRequest, head: &Head, fenced: bool) {
         let expected = request.expected_sequence + request.events.len() as u64;
+        self.lock().written.push(Append {
+            epoch: request.epoch,
+            after: request.expected_sequence,
+            last: expected,
+        });
         if head.sequence != expected {
             self.violated(format!(
                 "an append of {} events after event {} left the serial at {}",
@@ -195,14 +222,23 @@ impl Ledger {
         self.lock().pending.extend(foci);
     }
 
+    /// Takes back what was struck.
+    pub(crate) fn withdraw(&self) {
+        self.lock().pending.clear();
+    }
+
     /// Finds out about what was struck, as far as the log that the next run loads says it.
     pub(crate) fn reloaded(&self, state: &State) {
         let mut inner = self.lock();
-        for focus in std::mem::take(&mut inner.pending) {
-            let written = focus
-                .target
-                .sequence
-                .is_none_or(|sequence| state.serial >= sequence);
+        for mut focus in std::mem::take(&mut inner.pending) {
+            focus.looked_at = true;
+            let written = focus.target.event.is_none_or(|(sequence, epoch)| {
+                // Another one may have written an event of its own in this place by now.
+                match inner.written.iter().find(|append| append.has(sequence)) {
+                    Some(append) => append.epoch == epoch,
+                    None => state.serial >= sequence,
+                }
+            });
             let open = focus
                 .target
                 .operation
@@ -222,7 +258,11 @@ impl Ledger {
     /// A run ended by itself: what it did not find out is unknown for now.
     pub(crate) fn ended(&self) {
         let mut inner = self.lock();
-        for focus in std::mem::take(&mut inner.pending) {
+        let (unknown, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut inner.pending)
+            .into_iter()
+            .partition(|focus| focus.looked_at);
+        inner.pending = rest;
+        for focus in unknown {
             count(&mut inner.cells, &focus, Outcome::Unknown);
         }
     }
@@ -240,4 +280,12 @@ fn count(cells: &mut BTreeMap<Cell, u64>, focus: &Focus, outcome: Outcome) {
         outcome,
     };
     *cells.entry(cell).or_default() += 1;
+}
+
+/// Returns the first cell that was hit and cannot be.
+fn impossible(cells: &BTreeMap<Cell, u64>) -> Option<Cell> {
+    cells
+        .keys()
+        .copied()
+        .find(|cell| expected(*cell) == Expected::Never)
 }

@@ -10,15 +10,19 @@
 //! | `ledger`, `order`, `invariants` | what must hold |
 //! | `project`, `configuration` | made-up projects |
 //! | [`cell`] | what a strike hits: the cells of the table |
+//! | [`expected`], [`table`] | which cells a run must hit, and what it hit |
 //! | [`run`] | many lives on several threads |
+//! | [`mutation`] | deliberate mistakes that it must catch |
 
 mod aim;
 pub mod cell;
 mod configuration;
+pub mod expected;
 mod gate;
 mod invariants;
 mod ledger;
 mod life;
+pub mod mutation;
 mod objects;
 mod order;
 mod process;

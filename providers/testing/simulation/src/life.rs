@@ -236,11 +236,11 @@ impl<'a> Life<'a> {
             return self.over(first).await.map(drop);
         }
         self.hit(&gate);
+        let epoch = self.ledger.epoch();
         let second = self.start(configuration, mode, None, None);
         let early = self.random.below(3) == 0;
         if early {
             // It is continued while the other one is at work.
-            let epoch = self.ledger.epoch();
             while self.ledger.epoch() == epoch && !second.task.is_finished() {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -248,6 +248,11 @@ impl<'a> Life<'a> {
             gate.resume();
         }
         self.over(second).await?;
+        if self.ledger.epoch() == epoch {
+            // The other one could not even take the lease: this was only a process that took its time.
+            self.ledger.withdraw();
+            self.points -= 1;
+        }
         gate.resume();
         self.tell(|_| format!("{} is continued", gate.name));
         self.over(first).await?;
@@ -286,6 +291,8 @@ impl<'a> Life<'a> {
                         return self.everything_fits(configuration, mode, late).await;
                     }
                     last = process::summary(&plan);
+                    // What came late may not be seen yet, and in the way already.
+                    tokio::time::sleep(Duration::from_secs(10)).await;
                     if !report.is_complete() {
                         self.tell(|_| format!("not complete: {:?}", report.steps));
                     }
@@ -305,7 +312,7 @@ impl<'a> Life<'a> {
     ) -> Running {
         self.runs += 1;
         let name = format!("process {}", self.runs);
-        let gate = Gate::new(name.clone(), Random::new(self.random.next()));
+        let gate = Gate::new(name.clone(), Random::new(self.random.next()), self.ledger.clone());
         let pid = (self.random.below(4) > 0).then_some(1000 + self.runs as u32);
         let holder = self.machine.start(&name, pid);
         let store: Arc<dyn StateStore> = Arc::new(GatedStore {
@@ -388,15 +395,10 @@ impl<'a> Life<'a> {
         Ok((Fate::Struck, planned))
     }
 
-    /// Takes down what a strike hit.
+    /// Counts a strike.
     fn hit(&mut self, gate: &Gate) -> Strike {
-        let Some((strike, foci)) = gate.take_hit() else {
-            return Strike::Crash;
-        };
-        if strike != Strike::Refuse {
-            self.points += 1;
-            self.ledger.struck(foci);
-        }
+        let strike = gate.take_hit().unwrap_or(Strike::Crash);
+        self.points += u64::from(strike != Strike::Refuse);
         strike
     }
 
@@ -408,7 +410,10 @@ impl<'a> Life<'a> {
         self.machine.end(&running.holder);
         match ended {
             Ok(Ok(ended)) => {
-                self.ledger.ended();
+                // One that could not go on may not even have looked.
+                if matches!(ended, Ended::Applied { .. }) {
+                    self.ledger.ended();
+                }
                 self.tell(|_| match &ended {
                     Ended::Applied { report, .. } => format!(
                         "{name} ended: {} done, {} failed, {} skipped, {} uncertain",
@@ -456,7 +461,12 @@ impl<'a> Life<'a> {
     async fn edit(&mut self) {
         let count = 1 + self.random.below(3);
         for _ in 0..count {
-            let wish = Action::ALL[self.random.below(Action::ALL.len() as u64) as usize];
+            // Replacements have the most boundaries.
+            let wish = match self.random.below(16) {
+                0..=2 => Action::ReplaceCreateFirst,
+                3..=5 => Action::ReplaceDeleteFirst,
+                other => Action::ALL[other as usize - 6],
+            };
             if wish == Action::Import {
                 self.prepare_import().await;
             } else {

@@ -5,12 +5,14 @@
     reason = "a command line talks to the person who started it"
 )]
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use gabion_simulation::run::{self, Request};
+use gabion_simulation::cell::Cell;
+use gabion_simulation::run::{self, Outcome, Request};
 use gabion_simulation::table::table;
-use gabion_simulation::{StoreKind, run::Outcome};
+use gabion_simulation::{StoreKind, expected, mutation};
 
 const USAGE: &str = "\
 Usage: cargo xtask simulate [OPTION…]
@@ -18,6 +20,8 @@ Usage: cargo xtask simulate [OPTION…]
   --crash-points N   reach at least N crash points (default: 20000)
   --seed N           with --store: lead this one life and tell its story; else: start with this seed (default: 0)
   --store STORE      only on this store: memory, sqlite, object (or racy, which is broken)
+  --least N          fail unless each cell that can be aimed at was hit at least N times
+  --mutations        make deliberate mistakes in a copy of the sources, and show the seed that catches each
   --violations N     stop after this many violations (default: 1)
   --threads N        how many lives to lead at a time (default: as many as there are processors)
 ";
@@ -28,6 +32,8 @@ struct Options {
     store: Option<StoreKind>,
     threads: usize,
     violations: u64,
+    least: u64,
+    mutations: bool,
 }
 
 fn main() -> ExitCode {
@@ -39,6 +45,7 @@ fn main() -> ExitCode {
         }
     };
     let done = match (options.seed, options.store) {
+        _ if options.mutations => mutate(&options),
         (Some(seed), Some(store)) => tell(seed, store),
         _ => many(&options),
     };
@@ -59,6 +66,8 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Strin
         store: None,
         threads: std::thread::available_parallelism().map_or(2, usize::from),
         violations: 1,
+        least: 0,
+        mutations: false,
     };
     while let Some(argument) = arguments.next() {
         let (name, value) = match argument.split_once('=') {
@@ -75,6 +84,8 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Strin
         match name.as_str() {
             "--crash-points" => options.points = number(value()?)?,
             "--seed" => options.seed = Some(number(value()?)?),
+            "--least" => options.least = number(value()?)?,
+            "--mutations" => options.mutations = true,
             "--violations" => options.violations = number(value()?)?.max(1),
             "--threads" => options.threads = number(value()?)?.clamp(1, 256) as usize,
             "--store" => {
@@ -108,7 +119,7 @@ fn many(options: &Options) -> std::io::Result<bool> {
         seed: options.seed.unwrap_or(0),
         stores: options
             .store
-            .map_or_else(|| StoreKind::ALL.to_vec(), |store| vec![store]),
+            .map_or_else(|| StoreKind::SPREAD.to_vec(), |store| vec![store]),
         points: options.points,
         violations: options.violations,
         threads: options.threads,
@@ -132,8 +143,29 @@ fn many(options: &Options) -> std::io::Result<bool> {
         tell(*seed, *store)?;
         println!();
     }
+    let rare: Vec<Cell> = expected::often()
+        .into_iter()
+        .filter(|cell| outcome.cells.get(cell).copied().unwrap_or_default() < options.least)
+        .collect();
+    for cell in &rare {
+        println!("hit less than {} times: {cell}", options.least);
+    }
     println!("{}", summary(&outcome));
-    Ok(outcome.violations.is_empty())
+    Ok(outcome.violations.is_empty() && rare.is_empty())
+}
+
+/// Makes deliberate mistakes. Returns whether each was caught.
+fn mutate(options: &Options) -> std::io::Result<bool> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
+    mutation::run(
+        &workspace.canonicalize()?,
+        "cargo",
+        options.points,
+        &mut |mutation, caught| match caught.seed {
+            Some(seed) => println!("{}: seed {seed}: {}", mutation.name, caught.found),
+            None => println!("{}: NOT CAUGHT: {}", mutation.name, caught.found),
+        },
+    )
 }
 
 /// Returns the figures as one line of JSON.
@@ -143,13 +175,17 @@ fn summary(outcome: &Outcome) -> String {
         .iter()
         .map(|(store, points)| (store.name().to_owned(), (*points).into()))
         .collect();
-    let least = outcome.cells.values().min().copied().unwrap_or_default();
+    let often = expected::often();
+    let hits = often
+        .iter()
+        .map(|cell| outcome.cells.get(cell).copied().unwrap_or_default());
+    let least = hits.min().unwrap_or_default();
     serde_json::json!({
         "crash_points": outcome.all_points(),
         "by_store": by_store,
         "lives": outcome.lives,
         "processes": outcome.processes,
-        "cells": outcome.cells.len(),
+        "cells": often.len(),
         "least_hit_cell": least,
         "violations": outcome.violations.len(),
         "seconds": (outcome.elapsed.as_secs_f64() * 10.0).round() / 10.0,

@@ -165,8 +165,14 @@ impl Project {
             }
         };
         let waits_for = if random.below(3) == 0 {
-            // What has to be deleted first cannot be waited for by what is created first.
-            self.pick(random, |key| key.kind < kind && key.kind <= Kind::Machine)
+            // What has to be deleted first cannot be waited for by what is created first; and a membership that goes
+            // with one machine and waits for another can close a circle that no plan resolves.
+            let latest = if kind == Kind::Member {
+                Kind::Disk
+            } else {
+                Kind::Machine
+            };
+            self.pick(random, |key| key.kind < kind && key.kind <= latest)
                 .into_iter()
                 .collect()
         } else {

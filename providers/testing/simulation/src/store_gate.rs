@@ -35,7 +35,7 @@ impl GatedStore {
                     targets.push(Target {
                         place: place(action, boundary),
                         operation,
-                        sequence: Some(event.sequence),
+                        event: Some((event.sequence, request.epoch)),
                     });
                 }
             };
@@ -93,9 +93,18 @@ impl GatedStore {
         }
     }
 
+    /// Lets an append reach the store a second time, as a network may: of the two only one may be taken.
+    async fn deliver_again(&self, request: AppendRequest) {
+        let told = bodies(&request);
+        if !request.events.is_empty() && self.inner.append(request).await.is_ok() {
+            self.ledger
+                .violated(format!("an append that arrived twice was taken twice: {told}"));
+        }
+    }
+
     fn refused(&self) -> StoreError {
         StoreError::Io {
-            location: self.inner.location(),
+            location: self.location(),
             what: "writing".to_owned(),
             source: "the simulation says so".into(),
         }
@@ -147,6 +156,9 @@ impl StateStore for GatedStore {
                     .tell(|| format!("{}: wrote {}", self.gate.name, bodies(&request)));
                 self.ledger.appended(&self.gate.name, &request, head, fenced);
                 self.durable(&request);
+                if self.gate.delivers_twice() {
+                    self.deliver_again(request.clone()).await;
+                }
             }
             Err(error) => self.ledger.story.tell(|| {
                 format!(
@@ -230,8 +242,9 @@ impl StateStore for GatedStore {
         self.inner.is_local()
     }
 
+    /// Nowhere in particular: the same life reads the same wherever its files are.
     fn location(&self) -> String {
-        self.inner.location()
+        "the store".to_owned()
     }
 }
 

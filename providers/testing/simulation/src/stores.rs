@@ -40,6 +40,12 @@ impl StoreKind {
     /// Those that keep their promises.
     pub const ALL: &[Self] = &[Self::Memory, Self::Sqlite, Self::Object];
 
+    /// Each as often as lives are led on it: most on the one that costs least.
+    pub const SPREAD: &[Self] = {
+        use StoreKind::{Memory as M, Object as O, Sqlite as S};
+        &[M, M, O, M, M, S, M, M, O, M, M, M, O, M, M, S, M, M, O, M]
+    };
+
     /// Returns the store with a name.
     pub fn named(name: &str) -> Option<Self> {
         let all = [Self::Memory, Self::Sqlite, Self::Object, Self::Racy];
