@@ -35,12 +35,20 @@ pub(crate) enum Late {
 
 impl Late {
     fn allows(self, state: &State, object: &Described) -> bool {
-        self == Self::MayCome
-            && uid(object).is_some_and(|uid| {
-                let mut tombstones = state.tombstones.values();
-                tombstones.any(|tombstone| tombstone.uid == uid)
-            })
+        self == Self::MayCome && given_up(state, object)
     }
+}
+
+/// Returns whether something is there that had been given up.
+pub(crate) fn turned_up(state: &State, dump: &Dump) -> bool {
+    dump.objects.iter().any(|object| given_up(state, object))
+}
+
+fn given_up(state: &State, object: &Described) -> bool {
+    uid(object).is_some_and(|uid| {
+        let mut tombstones = state.tombstones.values();
+        tombstones.any(|tombstone| tombstone.uid == uid)
+    })
 }
 
 fn uid(object: &Described) -> Option<Uid> {
