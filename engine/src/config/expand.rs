@@ -382,14 +382,14 @@ impl Bindings<'_> {
 
 /// Returns a variable's or an input's value.
 fn named_value(values: &Variables, scope: &str, name: Option<&str>) -> Result<Node, Box<Option<Diagnostic>>> {
-    let what = if scope == VARS { "variable" } else { "input" };
+    let (who, what, unknown) = match scope {
+        VARS => ("project", "variable", "unknown variable"),
+        _ => ("module", "input", "unknown input"),
+    };
     let Some(name) = name else {
         return Err(some(
             Diagnostic::error("unknown-variable", "reference without a name")
-                .detail(
-                    format!("`{scope}` is followed by the name of an {what}.")
-                        .replace("an variable", "a variable"),
-                )
+                .detail(format!("`{scope}` is followed by a name: that of one {what}."))
                 .hint(format!("write `${{{{ {scope}.NAME }}}}`")),
         ));
     };
@@ -398,19 +398,9 @@ fn named_value(values: &Variables, scope: &str, name: Option<&str>) -> Result<No
         // Declared and without a value: said where it is declared.
         None if values.is_declared(name) => Err(Box::new(None)),
         None => Err(some(
-            Diagnostic::error(
-                "unknown-variable",
-                if scope == VARS {
-                    "unknown variable"
-                } else {
-                    "unknown input"
-                },
-            )
-            .detail(format!(
-                "The {} declares no {what} `{name}`.",
-                if scope == VARS { "project" } else { "module" }
-            ))
-            .hint(values.hint(name)),
+            Diagnostic::error("unknown-variable", unknown)
+                .detail(format!("The {who} declares no {what} `{name}`."))
+                .hint(values.hint(name)),
         )),
     }
 }
