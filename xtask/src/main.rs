@@ -12,6 +12,7 @@
     reason = "tasks are command lines: they read the environment"
 )]
 
+mod agent;
 mod ci;
 #[cfg(test)]
 mod engine_tests;
@@ -24,6 +25,7 @@ mod process;
 mod python;
 mod quickstart;
 mod simulate;
+mod sshd;
 mod test;
 mod tools;
 
@@ -34,6 +36,7 @@ const USAGE: &str = "\
 Usage: cargo xtask TASK [ARGUMENT…]
 
   quickstart [--dir DIR]   build gabion, apply examples/quickstart (or DIR) and stream one completion through it
+  agent                    build the static program that gabion puts on machines behind SSH: target/agent/gabion-agent
   test [ARGUMENT…]         run every test; ARGUMENT… go to `cargo test` (default: --workspace)
   ci [STEP…]               what CI runs: all steps, or only those named
   kill-loop [ARGUMENT…]    kill gabion again and again over a cloud that survives it; the last lines are figures in JSON
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = arguments.collect();
     let result = match task.as_str() {
         "quickstart" => quickstart::run(&arguments),
+        "agent" => agent::run(&arguments),
         "test" => test::run(&arguments),
         "ci" => ci::run(&arguments),
         "kill-loop" => kill_loop::run(&arguments),

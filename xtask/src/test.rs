@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::moto::Moto;
 use crate::postgres::Postgres;
-use crate::{Failure, process, python, simulate};
+use crate::{Failure, process, python, simulate, sshd};
 
 /// Longer than the slowest machine should need, builds included.
 const LIMIT: Duration = Duration::from_secs(60 * 60);
@@ -24,6 +24,7 @@ pub(crate) fn packages() -> PathBuf {
 /// Runs the tests; `arguments` go to `cargo test`.
 pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     python::ensure()?;
+    sshd::ensure();
     let mut tests = process::cargo();
     tests.arg("test");
     if arguments.is_empty() {

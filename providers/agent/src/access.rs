@@ -67,11 +67,11 @@ impl Agents {
         }
     }
 
-    /// Returns whether an agent's process is proved not to run. That can be told on the machine that runs gabion.
+    /// Returns whether an agent's process is proved not to run. That can be told on the agent's own machine.
     #[must_use]
     pub fn is_stopped(&self, machine: &str, agent: &str) -> bool {
         let unit = UnitDirectory::at(self.unit_directory(agent));
-        machine == Machines::LOCAL && inspect(&unit).is_ok_and(|status| !status.is_running())
+        self.machines.is_here(machine) && inspect(&unit).is_ok_and(|status| !status.is_running())
     }
 
     /// Deletes something from the files of an agent that [is stopped](Self::is_stopped): to destroy a project must not

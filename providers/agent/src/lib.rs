@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod offline;
 mod operations;
 pub mod protocol;
+pub mod relay;
 mod router_api;
 mod serve;
 mod store;

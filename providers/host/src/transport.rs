@@ -290,10 +290,25 @@ impl Machines {
         }
     }
 
+    /// Only the machine that this process runs on, under the name that a project elsewhere has for it.
+    #[must_use]
+    pub fn here(name: &str) -> Self {
+        let mut machines = Self::local();
+        machines.by_name.insert(name.to_owned(), Arc::new(LocalTransport));
+        machines
+    }
+
     /// Returns the way to a machine; `None` for a name nobody declared.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Arc<dyn Transport>> {
         self.by_name.get(name).cloned()
+    }
+
+    /// Returns whether a name is that of the machine this process runs on.
+    #[must_use]
+    pub fn is_here(&self, name: &str) -> bool {
+        // Others are reached through an agent that does there what is done here.
+        self.by_name.contains_key(name)
     }
 
     /// Returns the names, sorted.

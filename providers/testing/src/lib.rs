@@ -5,6 +5,7 @@ pub mod conformance;
 pub mod fake;
 pub mod objects;
 pub mod postgres;
+pub mod sshd;
 pub mod store_adopt;
 pub mod store_conformance;
 pub mod store_events;

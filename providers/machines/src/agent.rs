@@ -1,0 +1,452 @@
+//! The other end of the conversation, on the machine: does there what the providers do here.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use gabion_agent::access::Agents;
+use gabion_engine::address::{ObjectId, OperationId, ResourceType};
+use gabion_engine::provider::{Call, CallSink, ErrorClass, Provider, ProviderError, ProviderRegistry};
+use gabion_engine::words::sentence;
+use gabion_gateway::{GatewayConfig, GatewayProvider};
+use gabion_host::package::{Ecosystem, PackageSpec, PackageStore};
+use gabion_host::ports::PortRegistry;
+use gabion_host::transport::Machines;
+use gabion_host::unit::{self, LogPosition, UnitDirectory};
+use gabion_host::{HostConfig, HostProvider, durable};
+use gabion_router::RouterProvider;
+use gabion_router::packages::Package;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::exposed::Exposed;
+use crate::facts::Facts;
+use crate::frame;
+use crate::protocol::{
+    Answer, Circumstances, Directories, Event, FromAgent, Hello, OLDEST_PROTOCOL, PROTOCOL, Request, ToAgent,
+    Welcome,
+};
+use crate::units;
+
+/// How long nobody may be heard of before the agent stops what it does: the network is cut, and a later run of gabion may
+/// be at work already.
+pub(crate) const SILENCE: Duration = Duration::from_secs(20);
+
+/// How long what is under way may take to come to a rest once nobody waits for it.
+const WIND_DOWN: Duration = Duration::from_secs(2);
+
+/// What the agent on a machine is told by its program.
+#[derive(Clone, Debug)]
+pub struct AgentSettings {
+    /// Where gabion's things are.
+    pub directories: Directories,
+    /// The command that becomes a unit's program.
+    pub shim: Vec<String>,
+    /// The variables that programs get below their own.
+    pub base_env: BTreeMap<String, String>,
+    /// The Python that package environments are made with.
+    pub python: String,
+    /// The agent's version, for people.
+    pub version: String,
+}
+
+/// Makes the providers of what runs on machines, for one machine that is this one.
+#[must_use]
+pub fn providers(settings: &AgentSettings, project: &str, machines: Machines) -> ProviderRegistry {
+    let directories = &settings.directories;
+    let ports = PortRegistry::new(directories.root.join("ports.json"));
+    let agents = Agents::new(machines.clone(), &directories.root);
+    let gateway = GatewayConfig {
+        data_root: directories.root.clone(),
+        ports: ports.clone(),
+        machines: machines.clone(),
+        project: project.to_owned(),
+    };
+    let host = HostConfig {
+        data_root: directories.root.clone(),
+        package_store: PackageStore {
+            cache_root: directories.cache.clone(),
+            python: settings.python.clone(),
+            timeout: Duration::from_secs(600),
+        },
+        packages: packages(),
+        ports,
+        shim: settings.shim.clone(),
+        base_env: settings.base_env.clone(),
+        machines,
+        project: project.to_owned(),
+    };
+    let mut registry = ProviderRegistry::default();
+    registry.register(Arc::new(HostProvider::new(host)));
+    registry.register(Arc::new(RouterProvider::new(agents)));
+    registry.register(Arc::new(GatewayProvider::new(gateway)));
+    registry
+}
+
+/// Returns the packages that there is a lock for.
+#[must_use]
+pub fn packages() -> BTreeMap<String, PackageSpec> {
+    Package::ALL
+        .into_iter()
+        .map(|package| {
+            let spec = PackageSpec {
+                ecosystem: Ecosystem::Pypi,
+                name: package.name().to_owned(),
+                version: package.version().to_owned(),
+                requirements: package.lock().to_owned(),
+            };
+            (package.pin(), spec)
+        })
+        .collect()
+}
+
+/// Answers on a connection until its other end is gone or silent.
+///
+/// # Errors
+/// When what comes is not the protocol.
+pub async fn converse<R, W>(settings: AgentSettings, mut reader: R, mut writer: W) -> io::Result<()>
+where
+    R: AsyncRead + Send + Unpin + 'static,
+    W: AsyncWrite + Send + Unpin + 'static,
+{
+    let hello = match frame::read(&mut reader).await? {
+        Some(ToAgent::Hello(hello)) => hello,
+        Some(_) => return Err(io::Error::other("the other end does not greet")),
+        None => return Ok(()),
+    };
+    if hello.protocol < OLDEST_PROTOCOL {
+        let why = format!(
+            "the agent {} speaks protocol {OLDEST_PROTOCOL} to {PROTOCOL}, and this gabion {}",
+            settings.version, hello.protocol
+        );
+        return frame::write(&mut writer, &FromAgent::Refused(why)).await;
+    }
+    let welcome = Welcome {
+        protocol: PROTOCOL.min(hello.protocol),
+        version: settings.version.clone(),
+    };
+    frame::write(&mut writer, &FromAgent::Welcome(welcome)).await?;
+
+    let (outgoing, mut queue) = mpsc::channel::<FromAgent>(64);
+    let speaking = tokio::spawn(async move {
+        while let Some(message) = queue.recv().await {
+            if frame::write(&mut writer, &message).await.is_err() {
+                return;
+            }
+        }
+    });
+    let desk = Desk::new(settings, &hello, outgoing);
+    let outcome = loop {
+        match tokio::time::timeout(SILENCE, frame::read(&mut reader)).await {
+            // Nobody is there any more.
+            Err(_) | Ok(Ok(None)) => break Ok(()),
+            Ok(Err(error)) => break Err(error),
+            Ok(Ok(Some(message))) => desk.take(message).await,
+        }
+    };
+    desk.wind_down().await;
+    drop(desk);
+    speaking.abort();
+    outcome
+}
+
+/// What is under way, by its number.
+struct Desk {
+    settings: Arc<AgentSettings>,
+    providers: ProviderRegistry,
+    outgoing: mpsc::Sender<FromAgent>,
+    cancels: Arc<Mutex<BTreeMap<u64, CancellationToken>>>,
+    answers: Answers,
+    tasks: tokio_util::task::TaskTracker,
+}
+
+/// Who waits for an acknowledgement.
+type Answers = Arc<Mutex<BTreeMap<u64, oneshot::Sender<Option<ProviderError>>>>>;
+
+impl Desk {
+    fn new(settings: AgentSettings, hello: &Hello, outgoing: mpsc::Sender<FromAgent>) -> Self {
+        let machines = Machines::here(&hello.machine);
+        Self {
+            providers: providers(&settings, &hello.project, machines),
+            settings: Arc::new(settings),
+            outgoing,
+            cancels: Arc::default(),
+            answers: Arc::default(),
+            tasks: tokio_util::task::TaskTracker::new(),
+        }
+    }
+
+    async fn take(&self, message: ToAgent) {
+        match message {
+            ToAgent::Hello(_) => {}
+            ToAgent::Ping => {
+                let _ = self.outgoing.send(FromAgent::Pong).await;
+            }
+            ToAgent::Cancel { id } => {
+                if let Some(cancel) = lock(&self.cancels).get(&id) {
+                    cancel.cancel();
+                }
+            }
+            ToAgent::Acknowledge { id, error } => {
+                if let Some(waiter) = lock(&self.answers).remove(&id) {
+                    let _ = waiter.send(error);
+                }
+            }
+            ToAgent::Ask { id, request } => {
+                let cancel = CancellationToken::new();
+                lock(&self.cancels).insert(id, cancel.clone());
+                let work = Work {
+                    settings: Arc::clone(&self.settings),
+                    providers: self.providers.clone(),
+                    line: Line {
+                        id,
+                        outgoing: self.outgoing.clone(),
+                        answers: Arc::clone(&self.answers),
+                    },
+                    cancel,
+                };
+                let cancels = Arc::clone(&self.cancels);
+                let outgoing = self.outgoing.clone();
+                self.tasks.spawn(async move {
+                    let result = work.answer(request).await;
+                    lock(&cancels).remove(&id);
+                    let _ = outgoing.send(FromAgent::Done { id, result }).await;
+                });
+            }
+        }
+    }
+
+    /// Has what is under way come to a rest.
+    async fn wind_down(&self) {
+        for cancel in lock(&self.cancels).values() {
+            cancel.cancel();
+        }
+        lock(&self.answers).clear();
+        self.tasks.close();
+        // What takes longer ends with the process: all of it may be cut off at any moment.
+        let _ = tokio::time::timeout(WIND_DOWN, self.tasks.wait()).await;
+    }
+}
+
+/// The way back of one request.
+#[derive(Clone)]
+struct Line {
+    id: u64,
+    outgoing: mpsc::Sender<FromAgent>,
+    answers: Answers,
+}
+
+impl Line {
+    fn tell(&self, event: Event) {
+        let message = FromAgent::Event { id: self.id, event };
+        // Progress that nobody has room for is no loss.
+        let _ = self.outgoing.try_send(message);
+    }
+
+    /// Sends an event and waits until it is acknowledged.
+    async fn tell_and_wait(&self, event: Event) -> Result<(), ProviderError> {
+        let lost = || ProviderError::new(ErrorClass::Uncertain, "The connection to gabion was lost.");
+        let (sender, acknowledged) = oneshot::channel();
+        lock(&self.answers).insert(self.id, sender);
+        let message = FromAgent::Event { id: self.id, event };
+        self.outgoing.send(message).await.map_err(|_| lost())?;
+        match acknowledged.await {
+            Ok(None) => Ok(()),
+            Ok(Some(error)) => Err(error),
+            Err(_) => Err(lost()),
+        }
+    }
+}
+
+#[async_trait]
+impl CallSink for Line {
+    async fn checkpoint(
+        &self,
+        _: OperationId,
+        id: ObjectId,
+        private: serde_json::Value,
+    ) -> Result<(), ProviderError> {
+        self.tell_and_wait(Event::Checkpoint { id, private }).await
+    }
+
+    fn phase(&self, _: OperationId, phase: &str) {
+        self.tell(Event::Phase(phase.to_owned()));
+    }
+
+    fn waiting(&self, _: OperationId, waits: bool) {
+        self.tell(Event::Waiting(waits));
+    }
+}
+
+/// One request.
+struct Work {
+    settings: Arc<AgentSettings>,
+    providers: ProviderRegistry,
+    line: Line,
+    cancel: CancellationToken,
+}
+
+impl Work {
+    async fn answer(&self, request: Request) -> Result<Answer, ProviderError> {
+        match request {
+            Request::Read(request) => {
+                let provider = self.provider(&request.resource_type)?;
+                provider
+                    .read(request)
+                    .await
+                    .map(|read| Answer::Read(Exposed::of(read)))
+            }
+            Request::Create(request, circumstances) => {
+                let request = request.into_body();
+                let provider = self.provider(&request.resource_type)?;
+                let call = self.call(circumstances);
+                let made = within(&call, provider.create(request, &call)).await?;
+                Ok(Answer::State(Exposed::of(made)))
+            }
+            Request::Update(request, circumstances) => {
+                let request = request.into_body();
+                let provider = self.provider(&request.object.address.resource_type)?;
+                let call = self.call(circumstances);
+                let changed = within(&call, provider.update(request, &call)).await?;
+                Ok(Answer::State(Exposed::of(changed)))
+            }
+            Request::Delete(request, circumstances) => {
+                let provider = self.provider(&request.object.address.resource_type)?;
+                let call = self.call(circumstances);
+                within(&call, provider.delete(request, &call)).await?;
+                Ok(Answer::Deleted)
+            }
+            Request::Observe(request) => {
+                let provider = self.provider(&request.object.address.resource_type)?;
+                let observed = provider.observe(request).await?;
+                Ok(Answer::Observed(Exposed::of(observed)))
+            }
+            Request::List(provider, request) => {
+                let known = self.providers.providers();
+                let provider = known
+                    .into_iter()
+                    .find(|known| known.schema().name.as_str() == provider);
+                match provider {
+                    Some(provider) => provider.list(request).await.map(Answer::Listed),
+                    None => Ok(Answer::Listed(Vec::new())),
+                }
+            }
+            Request::Facts => {
+                let search_path = self.settings.base_env.get("PATH").map_or("", String::as_str);
+                Ok(Answer::Facts(
+                    Facts::read(&self.settings.directories.root, search_path).await,
+                ))
+            }
+            Request::Leave => {
+                let settings = Arc::clone(&self.settings);
+                blocking(move || leave(&settings)).await.map(Answer::Left)
+            }
+            Request::Units(units) => {
+                let data = self.settings.directories.root.clone();
+                let views = move || {
+                    let directories = units.iter().map(|uid| UnitDirectory::new(&data, uid));
+                    let directories = directories
+                        .collect::<Result<Vec<_>, _>>()
+                        .map_err(io::Error::other)?;
+                    Ok(directories.iter().map(units::view).collect())
+                };
+                blocking(views).await.map(Answer::Units)
+            }
+            Request::Tail { unit, lines } => {
+                const MOST: u64 = 16 << 20;
+                let directory = self.unit(&unit)?;
+                blocking(move || unit::tail(&directory, lines, MOST))
+                    .await
+                    .map(Answer::Text)
+            }
+            Request::Follow { unit } => {
+                let mut follower = unit::follow(&self.unit(&unit)?, LogPosition::End);
+                loop {
+                    let bytes = tokio::select! {
+                        bytes = follower.next() => bytes.map_err(failed)?,
+                        () = self.cancel.cancelled() => return Ok(Answer::Text(String::new())),
+                    };
+                    for piece in bytes.chunks(64 << 10) {
+                        self.line.tell_and_wait(Event::Log(piece.to_vec())).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    fn provider(&self, resource_type: &ResourceType) -> Result<Arc<dyn Provider>, ProviderError> {
+        self.providers.provider(resource_type).cloned().ok_or_else(|| {
+            ProviderError::new(
+                ErrorClass::Invalid,
+                format!("The agent on the machine does not manage `{resource_type}`."),
+            )
+        })
+    }
+
+    fn unit(&self, uid: &str) -> Result<UnitDirectory, ProviderError> {
+        UnitDirectory::new(&self.settings.directories.root, uid)
+            .map_err(|error| failed(io::Error::other(error)))
+    }
+
+    fn call(&self, circumstances: Circumstances) -> Call {
+        let remaining = Duration::from_millis(circumstances.remaining_milliseconds);
+        let far = Duration::from_secs(7 * 24 * 3600);
+        Call {
+            operation: circumstances.operation,
+            uid: circumstances.uid,
+            address: circumstances.address,
+            lineage: circumstances.lineage,
+            epoch: circumstances.epoch,
+            deadline: Instant::now() + remaining.min(far),
+            cancel: self.cancel.clone(),
+            sink: Arc::new(self.line.clone()),
+        }
+    }
+}
+
+/// A call that outlives its deadline is given up here too, so that nothing goes on behind a run that has moved on.
+async fn within<T>(
+    call: &Call,
+    work: impl Future<Output = Result<T, ProviderError>>,
+) -> Result<T, ProviderError> {
+    tokio::time::timeout_at(call.deadline, work)
+        .await
+        .unwrap_or_else(|_| {
+            Err(ProviderError::new(
+                ErrorClass::Uncertain,
+                "The call was not done when its time was up.",
+            ))
+        })
+}
+
+/// Takes away what gabion has put here. Returns what is left because units are left.
+fn leave(settings: &AgentSettings) -> io::Result<Vec<String>> {
+    let directories = &settings.directories;
+    let units = unit::list(&directories.root).map_err(io::Error::other)?;
+    if !units.is_empty() {
+        return Ok(units.into_iter().map(|unit| unit.uid).collect());
+    }
+    durable::remove_directory(&directories.root)?;
+    Ok(Vec::new())
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, ProviderError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(failed),
+        Err(error) => Err(failed(io::Error::other(error))),
+    }
+}
+
+fn failed(error: io::Error) -> ProviderError {
+    ProviderError::new(ErrorClass::Transient, sentence(&error.to_string()))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,388 @@
+//! The machines of a project that are reached over SSH, and the connections to them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use gabion_engine::provider::{ErrorClass, ProviderError};
+use tokio::process::Child;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::facts::Facts;
+use crate::program::{AgentProgram, BUILD_HINT, ProgramSource};
+use crate::protocol::{Answer, Hello, PROTOCOL, Request, UnitView};
+use crate::session::{Exchange, Session};
+use crate::ssh::{self, SshAddress, SshError, Trust};
+
+/// How many connections there are at a time.
+const MOST_CONNECTIONS: usize = 32;
+
+/// For how long a machine that could not be reached is not tried again: what is asked of it meanwhile gets the same answer.
+const REST: Duration = Duration::from_secs(4);
+
+/// The machines that are reached over SSH.
+#[derive(Clone)]
+pub struct Hosts {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: Mutex<Settings>,
+    program: tokio::sync::OnceCell<AgentProgram>,
+    slots: Arc<Semaphore>,
+    hosts: Mutex<BTreeMap<String, Arc<Host>>>,
+}
+
+#[derive(Clone, Default)]
+struct Settings {
+    project: String,
+    /// What relative key files are relative to.
+    base: PathBuf,
+    program: ProgramSource,
+}
+
+/// One machine.
+struct Host {
+    address: Mutex<SshAddress>,
+    live: tokio::sync::Mutex<Connection>,
+}
+
+#[derive(Default)]
+enum Connection {
+    #[default]
+    None,
+    Open(Arc<Live>),
+    Failed(Instant, ProviderError),
+}
+
+/// An open connection.
+pub(crate) struct Live {
+    session: Session,
+    /// The key by which the machine was known, where gabion has to know it.
+    host_key: Option<String>,
+    _child: Child,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Live {
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+}
+
+impl Default for Hosts {
+    fn default() -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                settings: Mutex::default(),
+                program: tokio::sync::OnceCell::new(),
+                slots: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
+                hosts: Mutex::default(),
+            }),
+        }
+    }
+}
+
+impl std::fmt::Debug for Hosts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(lock(&self.inner.hosts).keys()).finish()
+    }
+}
+
+impl Hosts {
+    /// Says whose machines they are, and where the agent's program is. Nothing is connected.
+    pub fn configure(&self, project: &str, base: PathBuf, program: ProgramSource) {
+        *lock(&self.inner.settings) = Settings {
+            project: project.to_owned(),
+            base,
+            program,
+        };
+    }
+
+    /// Makes a machine known by its name, or known by another address; its connection is kept if the address is the same.
+    pub fn declare(&self, name: &str, address: SshAddress) {
+        let mut hosts = lock(&self.inner.hosts);
+        match hosts.get(name) {
+            Some(host) if *lock(&host.address) == address => {}
+            // Whoever uses the connection to the old address goes on with it.
+            _ => {
+                let host = Host {
+                    address: Mutex::new(address),
+                    live: tokio::sync::Mutex::default(),
+                };
+                hosts.insert(name.to_owned(), Arc::new(host));
+            }
+        }
+    }
+
+    /// Makes a machine known unless it is already.
+    pub fn declare_unless_known(&self, name: &str, address: SshAddress) {
+        if !self.knows(name) {
+            self.declare(name, address);
+        }
+    }
+
+    /// Returns whether a machine is known by this name.
+    #[must_use]
+    pub fn knows(&self, name: &str) -> bool {
+        lock(&self.inner.hosts).contains_key(name)
+    }
+
+    /// Returns the names, sorted.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        lock(&self.inner.hosts).keys().cloned().collect()
+    }
+
+    /// Finds the agent's program.
+    ///
+    /// # Errors
+    /// A sentence that says where it was looked for.
+    pub fn check_program(&self) -> Result<(), String> {
+        let settings = lock(&self.inner.settings).clone();
+        settings.program.find().map(|_| ())
+    }
+
+    /// Returns what a machine is, and the host key that it was met with where it is gabion that has to know it.
+    ///
+    /// # Errors
+    /// When the machine cannot be reached.
+    pub async fn facts(&self, name: &str) -> Result<(Facts, Option<String>), ProviderError> {
+        let live = self.connection(name).await?;
+        match live.session.ask(Request::Facts).await {
+            Ok(Answer::Facts(facts)) => Ok((facts, live.host_key.clone())),
+            Ok(_) => Err(unexpected(name)),
+            Err(error) => Err(on(name, error)),
+        }
+    }
+
+    /// Takes away what gabion has put on a machine. Returns the units that are in the way, if there are any.
+    ///
+    /// # Errors
+    /// When the machine cannot be reached.
+    pub async fn leave(&self, name: &str) -> Result<Vec<String>, ProviderError> {
+        let live = self.connection(name).await?;
+        match live.session.ask(Request::Leave).await {
+            Ok(Answer::Left(units)) => Ok(units),
+            Ok(_) => Err(unexpected(name)),
+            Err(error) => Err(on(name, error)),
+        }
+    }
+
+    /// Returns how programs are, in the order of their units' uids.
+    ///
+    /// # Errors
+    /// When the machine cannot be reached.
+    pub async fn units(&self, name: &str, uids: Vec<String>) -> Result<Vec<UnitView>, ProviderError> {
+        let live = self.connection(name).await?;
+        match live.session.ask(Request::Units(uids)).await {
+            Ok(Answer::Units(views)) => Ok(views),
+            Ok(_) => Err(unexpected(name)),
+            Err(error) => Err(on(name, error)),
+        }
+    }
+
+    /// Returns the last lines of a unit's log.
+    ///
+    /// # Errors
+    /// When the machine cannot be reached, or the log cannot be read.
+    pub async fn tail(&self, name: &str, unit: String, lines: usize) -> Result<String, ProviderError> {
+        let live = self.connection(name).await?;
+        match live.session.ask(Request::Tail { unit, lines }).await {
+            Ok(Answer::Text(text)) => Ok(text),
+            Ok(_) => Err(unexpected(name)),
+            Err(error) => Err(on(name, error)),
+        }
+    }
+
+    /// Follows a unit's log from its present end.
+    ///
+    /// # Errors
+    /// When the machine cannot be reached.
+    pub async fn follow(&self, name: &str, unit: String) -> Result<RemoteLog, ProviderError> {
+        let live = self.connection(name).await?;
+        let exchange = live
+            .session
+            .start(Request::Follow { unit })
+            .await
+            .map_err(|error| on(name, error))?;
+        Ok(RemoteLog {
+            machine: name.to_owned(),
+            exchange,
+            _live: live,
+        })
+    }
+
+    /// Returns the connection to a machine, made if there is none.
+    pub(crate) async fn connection(&self, name: &str) -> Result<Arc<Live>, ProviderError> {
+        let host = lock(&self.inner.hosts).get(name).cloned().ok_or_else(|| {
+            ProviderError::new(ErrorClass::Invalid, format!("No machine is named `{name}`."))
+        })?;
+        let mut connection = host.live.lock().await;
+        match &*connection {
+            Connection::Open(live) if live.session.is_alive() => return Ok(Arc::clone(live)),
+            Connection::Failed(when, error) if when.elapsed() < REST => return Err(error.clone()),
+            _ => {}
+        }
+        // A dead connection gives its place back first.
+        *connection = Connection::None;
+        let slot = self.slot(name).await;
+        let address = lock(&host.address).clone();
+        match self.connect(name, &address, slot).await {
+            Ok(live) => {
+                if let (Trust::FirstUse, Some(key)) = (&address.trust, &live.host_key) {
+                    // From here on it is this key and no other.
+                    lock(&host.address).trust = Trust::Key(key.clone());
+                }
+                let live = Arc::new(live);
+                *connection = Connection::Open(Arc::clone(&live));
+                Ok(live)
+            }
+            Err(error) => {
+                *connection = Connection::Failed(Instant::now(), error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits for a place among the connections; one that nobody uses makes way.
+    async fn slot(&self, name: &str) -> OwnedSemaphorePermit {
+        loop {
+            if let Ok(slot) = Arc::clone(&self.inner.slots).try_acquire_owned() {
+                return slot;
+            }
+            let others: Vec<Arc<Host>> = lock(&self.inner.hosts)
+                .iter()
+                .filter(|(other, _)| *other != name)
+                .map(|(_, host)| Arc::clone(host))
+                .collect();
+            for host in others {
+                let Ok(mut connection) = host.live.try_lock() else {
+                    continue;
+                };
+                if matches!(&*connection, Connection::Open(live) if Arc::strong_count(live) == 1) {
+                    *connection = Connection::None;
+                    break;
+                }
+            }
+            let freed = Arc::clone(&self.inner.slots).acquire_owned();
+            if let Ok(Ok(slot)) = tokio::time::timeout(Duration::from_millis(100), freed).await {
+                return slot;
+            }
+        }
+    }
+
+    async fn connect(
+        &self,
+        name: &str,
+        address: &SshAddress,
+        slot: OwnedSemaphorePermit,
+    ) -> Result<Live, ProviderError> {
+        let settings = lock(&self.inner.settings).clone();
+        let source = settings.program.clone();
+        let found = self
+            .inner
+            .program
+            .get_or_try_init(|| async {
+                tokio::task::spawn_blocking(move || source.find())
+                    .await
+                    .unwrap_or_else(|error| Err(error.to_string()))
+            })
+            .await;
+        let program = found
+            .map_err(|why| ProviderError::new(ErrorClass::Invalid, why).with_hint(BUILD_HINT))?
+            .clone();
+        let connected = ssh::connect(address, &program, &settings.base)
+            .await
+            .map_err(|error| unreachable(name, address, &error))?;
+        let hello = Hello {
+            protocol: PROTOCOL,
+            project: settings.project,
+            machine: name.to_owned(),
+        };
+        let session = Session::open(connected.reader, connected.writer, hello)
+            .await
+            .map_err(|error| {
+                ProviderError::new(
+                    ErrorClass::Transient,
+                    format!("Machine `{name}` cannot be used: {error}."),
+                )
+            })?;
+        Ok(Live {
+            session,
+            host_key: connected.host_key,
+            _child: connected.child,
+            _slot: slot,
+        })
+    }
+}
+
+/// The log of a program on a machine, as it grows.
+pub struct RemoteLog {
+    machine: String,
+    exchange: Exchange,
+    _live: Arc<Live>,
+}
+
+impl RemoteLog {
+    /// Waits for what comes next.
+    ///
+    /// # Errors
+    /// When the machine cannot be reached any more.
+    pub async fn next(&mut self) -> Result<Vec<u8>, ProviderError> {
+        use crate::protocol::Event;
+        use crate::session::Next;
+        loop {
+            match self.exchange.next().await {
+                Ok(Next::Event(Event::Log(bytes))) => {
+                    self.exchange.acknowledge(None).await;
+                    return Ok(bytes);
+                }
+                Ok(Next::Event(_)) => {}
+                Ok(Next::Done(_)) => return Err(unexpected(&self.machine)),
+                Err(error) => return Err(on(&self.machine, error)),
+            }
+        }
+    }
+}
+
+/// Words that a machine cannot be reached.
+fn unreachable(name: &str, address: &SshAddress, error: &SshError) -> ProviderError {
+    let class = match error {
+        SshError::Invalid { .. } => ErrorClass::Invalid,
+        SshError::KeyChanged { .. } | SshError::KeyUnknown { .. } | SshError::Denied { .. } => {
+            ErrorClass::Denied
+        }
+        // The connection itself was tried with patience; what is wrong on the machine does not pass.
+        SshError::Agent { .. } => ErrorClass::Invalid,
+        SshError::Unreachable { .. } | SshError::Here(_) => ErrorClass::Transient,
+    };
+    let whereto = match address.port {
+        Some(port) => format!("{}, port {port}", address.hostname),
+        None => address.hostname.clone(),
+    };
+    let message = format!("Machine `{name}` ({whereto}) cannot be reached: {error}.");
+    let answer = ProviderError::new(class, message);
+    match error.hint(address) {
+        Some(hint) => answer.with_hint(hint),
+        None => answer,
+    }
+}
+
+/// Names the machine in an error that came from it.
+pub(crate) fn on(name: &str, mut error: ProviderError) -> ProviderError {
+    error.message = format!("On machine `{name}`: {}", error.message);
+    error
+}
+
+pub(crate) fn unexpected(name: &str) -> ProviderError {
+    ProviderError::new(
+        ErrorClass::Uncertain,
+        format!("The agent on machine `{name}` answered something else than was asked."),
+    )
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,169 @@
+//! What gabion and the agent on a machine say to each other.
+//!
+//! The agent does there what the providers do here: requests are the engine's own. Each has a number; what answers it
+//! carries that number, so that many are under way at a time on one connection.
+
+use std::path::PathBuf;
+
+use gabion_engine::address::{Lineage, ObjectId, OperationId, ResourceAddress, Uid};
+use gabion_engine::provider::{
+    CreateRequest, DeleteRequest, ListRequest, ListedObject, ObjectState, Observation, ObserveRequest,
+    ProviderError, ReadOutcome, ReadRequest, UpdateRequest,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::exposed::Exposed;
+use crate::facts::Facts;
+
+/// The protocol of this build.
+pub const PROTOCOL: u32 = 1;
+
+/// The oldest protocol that this build still speaks.
+pub const OLDEST_PROTOCOL: u32 = 1;
+
+/// Who asks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Hello {
+    /// The newest protocol that gabion speaks.
+    pub(crate) protocol: u32,
+    /// The project, for people.
+    pub(crate) project: String,
+    /// What the project calls the machine.
+    pub(crate) machine: String,
+}
+
+/// Who answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The protocol that both speak.
+    pub protocol: u32,
+    /// The agent's version.
+    pub version: String,
+}
+
+/// What gabion says.
+#[derive(Serialize, Deserialize)]
+pub(crate) enum ToAgent {
+    Hello(Hello),
+    Ask {
+        id: u64,
+        request: Request,
+    },
+    /// A checkpoint is durable, or is not; a piece of a log has been taken.
+    Acknowledge {
+        id: u64,
+        error: Option<ProviderError>,
+    },
+    /// Nobody waits for the answer any more: end it soon.
+    Cancel {
+        id: u64,
+    },
+    /// Somebody is there.
+    Ping,
+}
+
+/// What the agent says.
+#[derive(Serialize, Deserialize)]
+pub(crate) enum FromAgent {
+    Welcome(Welcome),
+    /// It does not speak the protocol; a sentence for people.
+    Refused(String),
+    Event {
+        id: u64,
+        event: Event,
+    },
+    Done {
+        id: u64,
+        result: Result<Answer, ProviderError>,
+    },
+    Pong,
+}
+
+/// What happens while a request is worked on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Event {
+    Phase(String),
+    Waiting(bool),
+    /// To be made durable and acknowledged before it goes on.
+    Checkpoint {
+        id: ObjectId,
+        private: serde_json::Value,
+    },
+    /// A piece of a log; the next one comes when it is acknowledged.
+    Log(Vec<u8>),
+}
+
+/// What is asked.
+#[derive(Serialize, Deserialize)]
+pub(crate) enum Request {
+    Read(ReadRequest),
+    Create(Exposed<CreateRequest>, Circumstances),
+    Update(Exposed<UpdateRequest>, Circumstances),
+    Delete(DeleteRequest, Circumstances),
+    Observe(ObserveRequest),
+    List(String, ListRequest),
+    /// What the machine is.
+    Facts,
+    /// Takes away what gabion has put on the machine, if nothing of any project is left there.
+    Leave,
+    /// How programs are, by their units' uids.
+    Units(Vec<String>),
+    /// The last lines of a unit's log.
+    Tail {
+        unit: String,
+        lines: usize,
+    },
+    /// A unit's log from its end on, for as long as it is asked for.
+    Follow {
+        unit: String,
+    },
+}
+
+/// What a call that changes something knows beside its request.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Circumstances {
+    pub(crate) operation: OperationId,
+    pub(crate) uid: Uid,
+    pub(crate) address: ResourceAddress,
+    pub(crate) lineage: Lineage,
+    pub(crate) epoch: u64,
+    /// How long it may take from now: clocks differ.
+    pub(crate) remaining_milliseconds: u64,
+}
+
+/// What is answered.
+#[derive(Serialize, Deserialize)]
+pub(crate) enum Answer {
+    Read(Exposed<Vec<ReadOutcome>>),
+    State(Exposed<ObjectState>),
+    Deleted,
+    Observed(Exposed<Observation>),
+    Listed(Vec<ListedObject>),
+    Facts(Facts),
+    /// What is left, if anything is.
+    Left(Vec<String>),
+    Units(Vec<UnitView>),
+    Text(String),
+}
+
+/// How a program on a machine is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitView {
+    /// `running`, `exited`, `never started`, `gone` and the like.
+    pub status: String,
+    /// Whether it runs.
+    pub running: bool,
+    /// Its process.
+    pub pid: Option<i32>,
+    /// How long it has run, in seconds.
+    pub uptime_seconds: Option<u64>,
+}
+
+/// Where gabion's things are on a machine.
+#[derive(Clone, Debug)]
+pub struct Directories {
+    /// Everything that goes when gabion leaves the machine: units, fences, ports, the agent's program.
+    pub root: PathBuf,
+    /// Packages; below the root unless the machine's own settings say otherwise.
+    pub cache: PathBuf,
+}

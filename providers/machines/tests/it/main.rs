@@ -1,0 +1,9 @@
+//! Machines behind a real SSH server on this machine's loopback address.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::print_stderr, reason = "what a skipped test leaves for its reader")]
+
+mod failures;
+mod hostile;
+mod scene;
+mod trust;
+mod units;

@@ -1,0 +1,264 @@
+//! Real SSH servers on this machine's loopback address, each a "host" with a key and directories of its own.
+//!
+//! They run as whoever runs the tests, and let that user in with a key that is made for the test.
+
+use std::fs;
+use std::io;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How long a server may take to listen.
+const START: Duration = Duration::from_secs(10);
+
+/// An SSH server. Dropping it ends it, and the connections to it.
+#[derive(Debug)]
+pub struct Sshd {
+    directory: TempDir,
+    port: u16,
+    child: Option<Child>,
+    environment: Vec<(String, String)>,
+}
+
+impl Sshd {
+    /// Returns the server's program, if the machine has one.
+    #[must_use]
+    pub fn program() -> Option<PathBuf> {
+        ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"]
+            .into_iter()
+            .map(PathBuf::from)
+            .find(|path| path.is_file())
+    }
+
+    /// Starts a server whose sessions have these variables, beside `XDG_DATA_HOME` in a directory of its own.
+    ///
+    /// # Errors
+    /// When it cannot be set up, or does not listen in time.
+    pub fn start(environment: &[(&str, &str)]) -> io::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("gabion-sshd-").tempdir()?;
+        let mut environment: Vec<(String, String)> = environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let data = directory.path().join("data").display().to_string();
+        environment.push(("XDG_DATA_HOME".to_owned(), data));
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let mut server = Self {
+            directory,
+            port,
+            child: None,
+            environment,
+        };
+        server.make_key("host_key")?;
+        server.make_key("user_key")?;
+        fs::copy(server.file("user_key.pub"), server.file("authorized_keys"))?;
+        server.run()?;
+        Ok(server)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn make_key(&self, name: &str) -> io::Result<()> {
+        for old in [self.file(name), self.file(&format!("{name}.pub"))] {
+            if old.exists() {
+                fs::remove_file(old)?;
+            }
+        }
+        let status = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f"])
+            .arg(self.file(name))
+            .stdin(Stdio::null())
+            .status()?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(io::Error::other(format!("ssh-keygen: {status}")))
+        }
+    }
+
+    fn run(&mut self) -> io::Result<()> {
+        let program = Self::program().ok_or_else(|| io::Error::other("there is no sshd"))?;
+        // Its own separation directory, which only root's server looks for.
+        let _ = fs::create_dir_all("/run/sshd");
+        let here = |name: &str| self.file(name).display().to_string();
+        let variables: Vec<String> = self
+            .environment
+            .iter()
+            .map(|(name, value)| format!("\"{name}={value}\""))
+            .collect();
+        let configuration = format!(
+            "Port {}\nListenAddress 127.0.0.1\nHostKey {}\nPidFile {}\nAuthorizedKeysFile {}\nStrictModes no\n\
+             UsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n\
+             MaxStartups 100:30:200\nSubsystem sftp internal-sftp\nSetEnv {}\n",
+            self.port,
+            here("host_key"),
+            here("pid"),
+            here("authorized_keys"),
+            variables.join(" "),
+        );
+        fs::write(self.file("sshd_config"), configuration)?;
+        let log = fs::File::create(self.file("sshd.log"))?;
+        let child = Command::new(program)
+            .arg("-D")
+            .arg("-e")
+            .arg("-f")
+            .arg(self.file("sshd_config"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()?;
+        self.child = Some(child);
+        let end = Instant::now() + START;
+        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            if Instant::now() > end {
+                let log = fs::read_to_string(self.file("sshd.log")).unwrap_or_default();
+                return Err(io::Error::other(format!("sshd does not listen: {log}")));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Ends the server and its sessions, as if the machine were cut off.
+    pub fn stop(&mut self) {
+        let Some(mut child) = self.child.take() else {
+            return;
+        };
+        for session in descendants(child.id()) {
+            kill(session);
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+
+    /// Runs it again on the same port.
+    ///
+    /// # Errors
+    /// As [`Sshd::start`].
+    pub fn resume(&mut self) -> io::Result<()> {
+        self.stop();
+        self.run()
+    }
+
+    /// Runs it again with another host key, as if it were another machine.
+    ///
+    /// # Errors
+    /// As [`Sshd::start`].
+    pub fn resume_with_another_key(&mut self) -> io::Result<()> {
+        self.stop();
+        self.make_key("host_key")?;
+        self.run()
+    }
+
+    /// The port that it listens on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The file of the private key that lets the user in.
+    #[must_use]
+    pub fn identity_file(&self) -> PathBuf {
+        self.file("user_key")
+    }
+
+    /// Its public key.
+    ///
+    /// # Errors
+    /// When the key cannot be read.
+    pub fn host_key(&self) -> io::Result<String> {
+        fs::read_to_string(self.file("host_key.pub")).map(|key| key.trim().to_owned())
+    }
+
+    /// Where gabion puts its things on this host.
+    #[must_use]
+    pub fn gabion_root(&self) -> PathBuf {
+        self.file("data").join("gabion-agent")
+    }
+
+    /// A directory that is the host's own.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Returns the name of the user that it lets in.
+    #[must_use]
+    pub fn user() -> String {
+        let output = Command::new("id").arg("-un").output();
+        output.map_or_else(
+            |_| "root".to_owned(),
+            |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+        )
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Returns the processes of a server's sessions, the connections themselves; programs that left their session stay.
+fn descendants(root: u32) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let parents: Vec<(u32, u32)> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+            let parent = stat
+                .rsplit_once(") ")?
+                .1
+                .split_whitespace()
+                .nth(1)?
+                .parse()
+                .ok()?;
+            Some((pid, parent))
+        })
+        .collect();
+    let mut found = vec![root];
+    let mut position = 0;
+    while let Some(parent) = found.get(position).copied() {
+        found.extend(
+            parents
+                .iter()
+                .filter(|(_, of)| *of == parent)
+                .map(|(pid, _)| *pid),
+        );
+        position += 1;
+    }
+    found.remove(0);
+    // A unit's program is a child of the agent while that lives, and in a session of its own.
+    found.retain(|pid| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        ["sshd", "gabion-agent", "sh"]
+            .iter()
+            .any(|known| name.trim().starts_with(known))
+            && !is_unit(*pid)
+    });
+    found
+}
+
+fn is_unit(pid: u32) -> bool {
+    fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| {
+        environment
+            .split(|byte| *byte == 0)
+            .any(|entry| entry.starts_with(b"GABION_UNIT="))
+    })
+}
+
+fn kill(pid: u32) {
+    // It may have ended by itself meanwhile.
+    let _ = Command::new("kill")
+        .args(["-9", &pid.to_string()])
+        .stderr(Stdio::null())
+        .status();
+}
