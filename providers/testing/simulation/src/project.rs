@@ -264,7 +264,11 @@ impl Project {
     fn drop_node(&mut self, key: Key) {
         self.nodes.remove(&key);
         self.imports.retain(|(imported, _)| *imported != key);
-        self.moved.retain(|(_, to)| *to != key);
+        // A chain of renames that led to it leads nowhere now: all of it goes.
+        let mut gone = key;
+        while let Some(at) = self.moved.iter().position(|(_, to)| *to == gone) {
+            (gone, _) = self.moved.remove(at);
+        }
     }
 
     fn rename(&mut self, random: &mut Random) {
