@@ -8,6 +8,7 @@ use gabion_engine::address::ResourceAddress;
 use jiff::Timestamp;
 
 use crate::options::shell_word;
+use crate::render::plan_markdown::MAX_BYTES;
 
 /// Infrastructure as code for LLM inference
 ///
@@ -206,6 +207,20 @@ impl Selection {
     }
 }
 
+/// How long Markdown may be.
+#[derive(Debug, Args, Clone, Copy)]
+pub(crate) struct Size {
+    /// How many bytes Markdown may take; what does not fit is left out whole, and never what is dangerous
+    #[arg(long, value_name = "N", default_value_t = MAX_BYTES)]
+    pub(crate) max_bytes: usize,
+}
+
+impl Default for Size {
+    fn default() -> Self {
+        Self { max_bytes: MAX_BYTES }
+    }
+}
+
 /// How a command deals with a state that somebody else holds.
 #[derive(Debug, Args, Default, Clone, Copy)]
 pub(crate) struct Locking {
@@ -271,6 +286,9 @@ pub(crate) struct Plan {
     pub(crate) revert: Option<String>,
 
     #[command(flatten)]
+    pub(crate) size: Size,
+
+    #[command(flatten)]
     pub(crate) selection: Selection,
 }
 
@@ -283,6 +301,9 @@ pub(crate) struct Show {
     /// Only this resource
     #[arg(value_name = "ADDR")]
     pub(crate) address: Option<ResourceAddress>,
+
+    #[command(flatten)]
+    pub(crate) size: Size,
 }
 
 /// How changes are carried out.

@@ -196,6 +196,7 @@ fn plan_options(
         excludes: globs("--exclude", &selection.exclude)?,
         replace: selection.replace.clone(),
         files: project.select(&selection.files)?,
+        stack: options.stack.as_deref().map(Arc::from),
         commit,
         sources: project.project.sources.clone(),
         secrets: secrets

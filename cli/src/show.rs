@@ -3,7 +3,7 @@
 use gabion_engine::plan::Plan;
 use gabion_engine::provider::ProviderRegistry;
 
-use crate::args::Format;
+use crate::args::{Format, Size};
 use crate::commands::Context;
 use crate::render::catalogue::Catalogue;
 use crate::render::view::PlanContext;
@@ -16,6 +16,7 @@ pub(crate) fn print_plan(
     providers: &ProviderRegistry,
     saved: bool,
     next: Option<&str>,
+    size: Size,
 ) {
     let catalogue = Catalogue::of(providers);
     let digest = plan.digest();
@@ -24,6 +25,7 @@ pub(crate) fn print_plan(
         catalogue: &catalogue,
         digest: (saved || format == Format::Json).then_some(&*digest),
         next,
+        max_bytes: size.max_bytes,
     };
     let mut text = String::new();
     let written = match format {

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::words::is_unsafe;
+
 /// A text that is not an address, a type or a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not {wanted}: {reason}")]
@@ -99,7 +101,7 @@ impl ResourceType {
 }
 
 impl ResourceName {
-    /// Reads a resource name: any text without control characters, quotes, brackets or white space.
+    /// Reads a resource name: any text without control characters, invisible ones, quotes, brackets or white space.
     ///
     /// # Errors
     /// When the text is empty or holds such a character.
@@ -114,10 +116,10 @@ impl ResourceName {
         }
         if text
             .chars()
-            .any(|c| c.is_control() || c.is_whitespace() || "\"'[]{}$".contains(c))
+            .any(|c| is_unsafe(c) || c.is_whitespace() || "\"'[]{}$".contains(c))
         {
             return Err(wrong(
-                "white space, quotes, brackets, braces and `$` are not allowed",
+                "white space, invisible characters, quotes, brackets, braces and `$` are not allowed",
             ));
         }
         Ok(Self(text.into()))

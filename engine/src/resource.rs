@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::ResourceAddress;
 use crate::schema::{ReplaceOrder, Timeouts};
 use crate::value::{AttributePath, Attributes, TemplateText};
+use crate::words::plain;
 
 /// A place in a configuration file, as people read it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -27,7 +28,7 @@ pub struct Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+        write!(f, "{}:{}:{}", plain(&self.file), self.line, self.column)
     }
 }
 

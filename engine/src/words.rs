@@ -16,6 +16,38 @@ pub fn sentence(clause: &str) -> String {
     format!("{}{}{end}", first.to_ascii_uppercase(), characters.as_str())
 }
 
+/// Returns a text with control characters and invisible ones written out, so that it can neither steer a terminal nor
+/// say to people something else than to programs.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    if !text.chars().any(is_unsafe) {
+        return text.to_owned();
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_unsafe(c) {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Returns whether a character is none that people can see for what it is.
+///
+/// These are control characters, line ends of other alphabets, and what nobody sees: characters that change the direction of text,
+/// that take no room, or that hide whole sentences from people only. The joiners that scripts and emoji need stay.
+#[must_use]
+pub fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -30,5 +62,15 @@ mod tests {
         ] {
             assert_eq!(sentence(clause), expected);
         }
+    }
+
+    #[test]
+    fn a_value_cannot_steer_the_terminal() {
+        assert_eq!(plain("a\u{1b}[31mb\u{202e}"), "a\\u{1b}[31mb\\u{202e}");
+        assert_eq!(plain("ü → 模型 👩\u{200d}💻"), "ü → 模型 👩\u{200d}💻");
+        assert_eq!(
+            plain("a\u{2028}b\u{feff}\u{e0041}"),
+            "a\\u{2028}b\\u{feff}\\u{e0041}"
+        );
     }
 }

@@ -8,7 +8,7 @@ use gabion_engine::state::Journal;
 use super::Context;
 use super::show::read_plan;
 use crate::applying::{Run, carry_out, close, print_endpoints};
-use crate::args::{Apply, Destroy, Execution, Format, Selection};
+use crate::args::{Apply, Destroy, Execution, Format, Selection, Size};
 use crate::asking::{approve, nobody_to_ask};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
@@ -115,7 +115,7 @@ async fn under_lease(
     let plan = &planned.plan;
     let quiet = printer.verbosity() == Verbosity::Quiet && what.execution.yes;
     if !quiet && options.format != Format::Json {
-        print_plan(context, plan, &planned.providers, false, None);
+        print_plan(context, plan, &planned.providers, false, None, Size::default());
     }
     if let Some(blocked) = planned.blocked {
         return Err(Failure::from(blocked).exit(Exit::Blocked));

@@ -50,7 +50,14 @@ pub(crate) async fn run(args: &PlanArgs, context: &Context) -> Outcome {
     }
     let next = next_command(args, options, plan).filter(|_| planned.blocked.is_none());
     let saved = args.out.is_some() && planned.blocked.is_none();
-    print_plan(context, plan, &planned.providers, saved, next.as_deref());
+    print_plan(
+        context,
+        plan,
+        &planned.providers,
+        saved,
+        next.as_deref(),
+        args.size,
+    );
     if let Some(blocked) = planned.blocked {
         return Err(Failure::from(blocked).exit(Exit::Blocked));
     }

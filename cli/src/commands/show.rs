@@ -32,6 +32,7 @@ pub(crate) fn run(args: &Show, context: &Context) -> Outcome {
             &providers,
             true,
             plan.has_changes().then_some(&*next),
+            args.size,
         );
         return Ok(Exit::Done);
     };
@@ -63,7 +64,7 @@ pub(crate) fn run(args: &Show, context: &Context) -> Outcome {
     plan.drift.retain(|drift| drift.address == *address);
     plan.steps.clear();
     plan.outputs.clear();
-    print_plan(context, &plan, &providers, false, None);
+    print_plan(context, &plan, &providers, false, None, args.size);
     Ok(Exit::Done)
 }
 

@@ -6,6 +6,7 @@ use gabion_engine::plan::change::{Drift, DriftKind};
 
 use super::drift_text::{sides, summary_line};
 use super::markdown::{cell_code, code, prose};
+use super::plan_markdown::Table;
 use super::words;
 
 /// Writes the answer of `gabion drift`.
@@ -15,40 +16,38 @@ pub(crate) fn write_drift(out: &mut dyn Write, project: &str, drift: &[Drift]) -
     }
     writeln!(
         out,
-        "### ⚠️ gabion drift {}: {}\n",
+        "### ⚠️ gabion drift {}: {}",
         code(project),
         summary_line(drift)
     )?;
-    write_table(out, &drift.iter().collect::<Vec<_>>())
+    out.write_str(&table(&drift.iter().collect::<Vec<_>>()).to_markdown())
 }
 
-/// Writes the table of differences.
-pub(crate) fn write_table(out: &mut dyn Write, drift: &[&Drift]) -> fmt::Result {
-    writeln!(
-        out,
-        "| changed outside gabion | attribute | recorded | there is | apply |\n| --- | --- | --- | --- | --- |"
-    )?;
+/// Returns the table of differences.
+pub(crate) fn table(drift: &[&Drift]) -> Table {
+    let mut table = Table::new(&["changed outside gabion", "attribute", "was", "is", "apply"]);
+    let row = |cells: [&str; 5]| cells.iter().map(|cell| (*cell).to_owned()).collect();
     for item in drift {
         let address = cell_code(&item.address.to_string());
         match &item.kind {
-            DriftKind::Vanished => writeln!(out, "| {address} | | there | **gone** | |")?,
+            DriftKind::Vanished => table.rows.push(row([&address, "", "there", "**gone**", ""])),
             DriftKind::CannotTell { reason } => {
-                writeln!(out, "| {address} | | | cannot be read: {} | |", prose(reason))?;
+                let why = format!("cannot be read: {}", prose(reason));
+                table.rows.push(row([&address, "", "", &why, ""]));
             }
             DriftKind::Changed(attributes) => {
                 for attribute in attributes {
                     let [recorded, actual, _] = sides(attribute);
-                    writeln!(
-                        out,
-                        "| {address} | {} | {} | {} | {} |",
-                        cell_code(&attribute.path.to_string()),
-                        cell_code(&recorded),
-                        cell_code(&actual),
-                        words::verdict(attribute.verdict)
-                    )?;
+                    table.rows.push(row([
+                        &address,
+                        &cell_code(&attribute.path.to_string()),
+                        &cell_code(&recorded),
+                        &cell_code(&actual),
+                        words::verdict(attribute.verdict),
+                    ]));
                 }
             }
         }
     }
-    Ok(())
+    table
 }

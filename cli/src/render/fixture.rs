@@ -74,6 +74,7 @@ fn change(at: &str, action: Action, document: Option<DocumentRef>) -> Change {
         declaration: document.map(declaration),
         conditions: Vec::new(),
         document: None,
+        unprotects: false,
         deleted_with: None,
         notes: Vec::new(),
     }
@@ -449,6 +450,7 @@ pub(crate) fn nothing() -> Plan {
         mode: Mode::Apply,
         basis: Basis {
             lineage: Some(Lineage::from_uuid(Uuid::from_u64_pair(7, 7))),
+            stack: None,
             serial: 41,
             gathered_at: "2026-11-22T10:04:05.123Z".parse().unwrap(),
             refresh: Refresh::Full,

@@ -8,6 +8,7 @@ pub(crate) mod event_json_types;
 pub(crate) mod events;
 pub(crate) mod gather;
 pub(crate) mod markdown;
+pub(crate) mod mermaid;
 pub(crate) mod plan_json;
 pub(crate) mod plan_json_types;
 pub(crate) mod plan_markdown;
@@ -21,5 +22,9 @@ pub(crate) mod words;
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod github;
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

@@ -365,6 +365,7 @@ fn gabion(plan: &Plan, context: PlanContext<'_>) -> GabionJson {
     GabionJson {
         format_version: 1,
         project: plan.project.to_string(),
+        stack: basis.stack.as_ref().map(ToString::to_string),
         mode: match plan.mode {
             Mode::Apply => "apply".into(),
             Mode::Destroy => "destroy".into(),
@@ -457,6 +458,7 @@ fn detail(plan: &Plan, change: &Change, catalogue: &Catalogue) -> ChangeDetailJs
         uid: change.uid.map(|uid| uid.to_string()),
         document: document.map(|document| format!("{} {}", document.document_type, document.name)),
         place: document.map(|document| document.place.to_string()),
+        unprotects: change.unprotects,
         because: view::because(plan, change)
             .into_iter()
             .map(|(_, text)| text)

@@ -235,6 +235,9 @@ pub struct GabionJson {
     pub format_version: u32,
     /// The project's name.
     pub project: String,
+    /// The stack, if it is a named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<String>,
     /// What the plan is for: `apply` or `destroy`.
     pub mode: String,
     /// The saved plan's digest.
@@ -309,6 +312,9 @@ pub struct ChangeDetailJson {
     /// Where that document starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
+    /// Whether the object was protected against being destroyed, and the configuration protects it no longer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unprotects: bool,
     /// Why, from the reason down to the place in the configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub because: Vec<String>,

@@ -1,61 +1,172 @@
 //! A plan for a pull request: the verdict first, then what is dangerous, a table, and the differences folded away.
+//!
+//! Hosts refuse comments that are too long, so a plan is written within a number of bytes. The verdict, what is dangerous
+//! and the footer are always whole. What is left goes to the rest in the order of its weight; where it ends, whole rows
+//! and whole objects are left out, and their number is said.
 
 use std::fmt::{self, Write};
 
 use gabion_engine::plan::change::{Action, Change};
 use gabion_engine::plan::{Mode, Plan};
+use gabion_engine::value::Value;
 
 use super::drift_markdown;
-use super::markdown::{cell_code, code, fenced, html, prose};
+use super::markdown::{cell_code, code, comment, fenced, html_code, prose};
+use super::mermaid;
 use super::value::{Line, Sign, attribute_lines, inline, split};
-use super::view::{self, PlanContext};
+use super::view::{self, Fold, PlanContext};
 use super::words::{self, count};
+
+/// How many bytes a plan may take when nobody says: GitHub's limit is 65,536 characters, and a job may want to add some.
+pub(crate) const MAX_BYTES: usize = 60_000;
+
+/// How many bytes are kept for the sentences that say what is left out.
+const SENTENCES: usize = 400;
+
+/// How many objects of which the same is said are named before the others are only counted.
+const NAMED: usize = 3;
 
 /// Writes a plan as Markdown.
 pub(crate) fn write_plan(out: &mut dyn Write, plan: &Plan, context: PlanContext<'_>) -> fmt::Result {
-    write_verdict(out, plan, context)?;
-    write_danger(out, plan, context)?;
+    let mut head = String::new();
+    write_verdict(&mut head, plan, context)?;
+    write_danger(&mut head, plan, context)?;
+    let mut foot = String::new();
+    write_footer(&mut foot, plan, context)?;
+    let mut room = Room(
+        context
+            .max_bytes
+            .saturating_sub(head.len() + foot.len() + SENTENCES),
+    );
+    let (mut tables, mut lists, mut details) = (String::new(), String::new(), String::new());
+    // First come, first served; the order of reading is that of the parts below.
     if plan.has_changes() {
-        write_table(out, plan)?;
-        write_details(out, plan)?;
-        write_outputs(out, plan)?;
+        tables.push_str(&room.table(&change_table(plan), "row"));
     }
     if !plan.drift.is_empty() {
         let drift: Vec<_> = plan.drift.iter().collect();
-        writeln!(out)?;
-        drift_markdown::write_table(out, &drift)?;
+        tables.push_str(&room.table(&drift_markdown::table(&drift), "difference"));
     }
-    write_list(out, "Recovered", &view::recovery(plan))?;
+    if plan.has_changes() {
+        tables.push_str(&room.table(&outputs(plan), "output"));
+    }
+    lists.push_str(&room.list("Recovered", &view::recovery(plan)));
     let notes: Vec<String> = plan
         .notes
         .iter()
         .map(|note| format!("{}{}", note.message, view::at_place(note.place.as_ref())))
         .collect();
-    write_list(out, "Notes", &notes)?;
-    if !plan.left_out.is_empty() {
-        let names: Vec<String> = plan.left_out.iter().map(ToString::to_string).collect();
-        writeln!(
-            out,
-            "\n**This is a part.** The selection leaves out {}: {}",
-            count(plan.left_out.len(), "change"),
-            names.iter().map(|name| code(name)).collect::<Vec<_>>().join(", ")
-        )?;
+    lists.push_str(&room.list("Notes", &notes));
+    lists.push_str(&room.whole(left_out(plan)));
+    let endpoints = room.table(&endpoints(plan), "endpoint");
+    if plan.has_changes() {
+        let graph = graph(plan)?;
+        details.push_str(&differences(plan, context, &mut room)?);
+        details.push_str(&room.whole(graph));
     }
-    if plan.mode == Mode::Apply && !plan.endpoints.is_empty() {
-        writeln!(out, "\n| endpoint | |\n| --- | --- |")?;
-        for (name, url) in view::endpoints(plan) {
-            writeln!(out, "| {} | {} |", prose(&name), cell_code(&url))?;
+    for part in [head, tables, lists, details, endpoints, foot] {
+        out.write_str(&part)?;
+    }
+    Ok(())
+}
+
+/// A table: its heading row, and a row for each thing.
+#[derive(Default)]
+pub(crate) struct Table {
+    /// The names of the columns, in Markdown.
+    pub(crate) columns: Vec<String>,
+    /// The cells of each row, in Markdown.
+    pub(crate) rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub(crate) fn new(columns: &[&str]) -> Self {
+        Self {
+            columns: columns.iter().map(|column| (*column).to_owned()).collect(),
+            rows: Vec::new(),
         }
     }
-    write_footer(out, plan, context)
+
+    /// Leaves out the columns in which nothing stands.
+    fn without_empty_columns(mut self) -> Self {
+        for column in (0..self.columns.len()).rev() {
+            if self.rows.iter().all(|row| row[column].is_empty()) {
+                self.columns.remove(column);
+                self.rows.iter_mut().for_each(|row| drop(row.remove(column)));
+            }
+        }
+        self
+    }
+
+    fn heading(&self) -> String {
+        let rule = vec!["---".to_owned(); self.columns.len()];
+        format!("\n{}{}", line(&self.columns), line(&rule))
+    }
+
+    /// Returns the whole table.
+    pub(crate) fn to_markdown(&self) -> String {
+        let rows: String = self.rows.iter().map(|row| line(row)).collect();
+        format!("{}{rows}", self.heading())
+    }
+}
+
+fn line(cells: &[String]) -> String {
+    format!("| {} |\n", cells.join(" | "))
+}
+
+/// How many bytes are left. What does not fit is left out whole.
+struct Room(usize);
+
+impl Room {
+    /// Takes what a text needs, if that is there.
+    fn takes(&mut self, text: &str) -> bool {
+        let fits = text.len() <= self.0;
+        if fits {
+            self.0 -= text.len();
+        }
+        fits
+    }
+
+    fn whole(&mut self, text: String) -> String {
+        if self.takes(&text) { text } else { String::new() }
+    }
+
+    /// Returns as many of the pieces as fit between their ends; `left_out` says how many do not.
+    fn pieces(&mut self, start: &str, pieces: &[String], left_out: impl Fn(usize) -> String) -> String {
+        if pieces.is_empty() || !self.takes(start) {
+            return String::new();
+        }
+        let mut text = start.to_owned();
+        for (position, piece) in pieces.iter().enumerate() {
+            if !self.takes(piece) {
+                text.push_str(&left_out(pieces.len() - position));
+                return text;
+            }
+            text.push_str(piece);
+        }
+        text
+    }
+
+    fn table(&mut self, table: &Table, what: &str) -> String {
+        let rows: Vec<String> = table.rows.iter().map(|row| line(row)).collect();
+        self.pieces(&table.heading(), &rows, |number| {
+            format!(
+                "\n_{} did not fit here._\n",
+                count(number, &format!("more {what}"))
+            )
+        })
+    }
+
+    fn list(&mut self, heading: &str, items: &[String]) -> String {
+        let items: Vec<String> = items.iter().map(|item| format!("- {}\n", prose(item))).collect();
+        self.pieces(&format!("\n**{heading}**\n\n"), &items, |number| {
+            format!("- {} did not fit here\n", count(number, "more line"))
+        })
+    }
 }
 
 fn write_verdict(out: &mut dyn Write, plan: &Plan, context: PlanContext<'_>) -> fmt::Result {
-    writeln!(
-        out,
-        "<!-- gabion:plan:{} -->",
-        html(&plan.project).replace("--", "- -")
-    )?;
+    writeln!(out, "{}", marker(plan))?;
     let what = match plan.mode {
         Mode::Apply => "gabion plan",
         Mode::Destroy => "gabion destroy",
@@ -67,25 +178,34 @@ fn write_verdict(out: &mut dyn Write, plan: &Plan, context: PlanContext<'_>) -> 
     } else {
         "✅ "
     };
-    let verdict = if plan.has_changes() {
-        let parts: Vec<String> = words::summary_parts(&plan.summary())
-            .into_iter()
-            .filter(|(number, _)| *number > 0)
-            .map(|(number, word)| format!("{number} {word}"))
-            .collect();
-        if parts.is_empty() {
-            "only the state changes".to_owned()
-        } else {
-            parts.join(", ")
-        }
-    } else {
-        "nothing to do".to_owned()
+    let stack = match &plan.basis.stack {
+        Some(stack) => format!(" stack {}", code(stack)),
+        None => String::new(),
     };
     let drift = match plan.drift.len() {
         0 => String::new(),
         number => format!(" (drift: {number})"),
     };
-    writeln!(out, "### {mark}{what} {}: {verdict}{drift}", code(&plan.project))
+    writeln!(
+        out,
+        "### {mark}{what} {}{stack}: {}{drift}",
+        code(&plan.project),
+        view::verdict(plan)
+    )
+}
+
+/// The mark by which a bot finds the comment that it wrote about this project and stack.
+pub(crate) fn marker(plan: &Plan) -> String {
+    let stack = plan
+        .basis
+        .stack
+        .as_ref()
+        .map(|stack| format!("/{stack}"))
+        .unwrap_or_default();
+    format!(
+        "<!-- gabion:plan:{} -->",
+        comment(&format!("{}{stack}", plan.project))
+    )
 }
 
 fn write_danger(out: &mut dyn Write, plan: &Plan, context: PlanContext<'_>) -> fmt::Result {
@@ -93,55 +213,98 @@ fn write_danger(out: &mut dyn Write, plan: &Plan, context: PlanContext<'_>) -> f
     if dangerous.is_empty() {
         return Ok(());
     }
-    writeln!(out, "\n> [!CAUTION]")?;
-    for change in dangerous {
+    writeln!(
+        out,
+        "\n> [!CAUTION]\n> **{}**\n>",
+        view::danger_counts(&dangerous)
+    )?;
+    // How long nothing is there, and what is lost, is what people must know first.
+    let folds = view::fold(dangerous, |change| {
         let data = if context.catalogue.holds_data(&change.address.resource_type) {
-            " **with its data**"
+            ", **with its data**"
         } else {
             ""
         };
         let why = view::main_reason(change)
             .map(|clause| format!(": {}", prose(&clause)))
             .unwrap_or_default();
-        writeln!(
-            out,
-            "> - {} {} {}{data}{why}",
-            code(words::symbol(change.action)),
-            code(&change.address.to_string()),
-            prose(&words::verb(change))
-        )?;
+        format!("{}{data}{why}", prose(&view::danger_words(change)))
+    });
+    for fold in folds {
+        let names: Vec<String> = fold
+            .changes
+            .iter()
+            .map(|change| code(&change.address.to_string()))
+            .collect();
+        let symbol = code(words::symbol(fold.changes[0].action).trim());
+        let space = if symbol.is_empty() { "" } else { " " };
+        match &names[..] {
+            [name] => writeln!(out, "> - {symbol}{space}{name} {}", fold.body)?,
+            names => writeln!(
+                out,
+                "> - {symbol}{space}{} × {}. All of them: {}",
+                names.len(),
+                fold.body,
+                names.join(", ")
+            )?,
+        }
     }
     Ok(())
 }
 
-fn write_table(out: &mut dyn Write, plan: &Plan) -> fmt::Result {
-    let shown: Vec<&Change> = view::groups(plan)
-        .into_iter()
-        .flat_map(|group| group.changes)
+fn change_table(plan: &Plan) -> Table {
+    let mut table = Table::new(&["", "resource", "action", "attributes", "declared by", "why"]);
+    for group in view::groups(plan) {
+        let document = group
+            .document
+            .map(|document| cell_code(&format!("{} {}", document.document_type, document.name)));
+        let folds = view::fold(group.changes, |change| {
+            let why = view::because(plan, change)
+                .into_iter()
+                .map(|(_, text)| prose(text.trim_start_matches("because ")))
+                .collect::<Vec<_>>()
+                .join(", ");
+            format!(
+                "{}\n{why}\n{}",
+                attribute_names(change),
+                change.address.resource_type
+            )
+        });
+        for fold in folds {
+            let (attributes, why) = fold.body.split_once('\n').unwrap_or_default();
+            let why = why.split_once('\n').map_or(why, |(why, _)| why);
+            // A few are quicker read one by one.
+            let rows: Vec<&[&Change]> = if fold.changes.len() > NAMED + 1 {
+                vec![&fold.changes]
+            } else {
+                fold.changes.chunks(1).collect()
+            };
+            for changes in rows {
+                table.rows.push(vec![
+                    cell_code(words::symbol(changes[0].action).trim()),
+                    names(changes),
+                    prose(&words::verb(changes[0])),
+                    attributes.to_owned(),
+                    document.clone().unwrap_or_default(),
+                    why.to_owned(),
+                ]);
+            }
+        }
+    }
+    table.without_empty_columns()
+}
+
+/// The addresses of changes, the first ones by name.
+fn names(changes: &[&Change]) -> String {
+    let names: Vec<String> = changes
+        .iter()
+        .take(NAMED)
+        .map(|change| cell_code(&change.address.to_string()))
         .collect();
-    if shown.is_empty() {
-        return Ok(());
+    match changes.len() {
+        number if number > NAMED => format!("{number} × {} … {} more", names.join(", "), number - NAMED),
+        _ => names.join(", "),
     }
-    writeln!(
-        out,
-        "\n| | resource | action | attributes | why |\n| --- | --- | --- | --- | --- |"
-    )?;
-    for change in shown {
-        let why = view::because(plan, change)
-            .into_iter()
-            .map(|(_, text)| prose(text.trim_start_matches("because ")))
-            .collect::<Vec<_>>()
-            .join(", ");
-        writeln!(
-            out,
-            "| {} | {} | {} | {} | {why} |",
-            cell_code(words::symbol(change.action).trim()),
-            cell_code(&change.address.to_string()),
-            prose(&words::verb(change)),
-            attribute_names(change),
-        )?;
-    }
-    Ok(())
 }
 
 /// Returns the names of the attributes that change; a creation sets all of them, which says nothing.
@@ -169,43 +332,137 @@ fn attribute_names(change: &Change) -> String {
     names.join(", ")
 }
 
-fn write_details(out: &mut dyn Write, plan: &Plan) -> fmt::Result {
-    for group in view::groups(plan) {
-        let with_body: Vec<(&Change, String)> = group
-            .changes
-            .into_iter()
-            .map(|change| (change, diff_body(change)))
-            .filter(|(_, body)| !body.is_empty())
-            .collect();
-        if with_body.is_empty() {
-            continue;
-        }
+/// The differences by document, the most dangerous first, as far as there is room.
+fn differences(plan: &Plan, context: PlanContext<'_>, room: &mut Room) -> Result<String, fmt::Error> {
+    let mut groups: Vec<(String, Vec<Fold<'_>>)> = Vec::new();
+    let mut sources = view::groups(plan);
+    for group in &mut sources {
+        group.changes.sort_by_key(|change| view::risk(change));
+    }
+    sources.sort_by_key(|group| group.changes.iter().map(|change| view::risk(change)).min());
+    for group in sources {
         let heading = match group.document {
-            Some(document) => format!(
+            Some(document) => html_code(&format!(
                 "{} {} ({})",
                 document.document_type, document.name, document.place
-            ),
+            )),
             None => "no longer in the configuration".to_owned(),
         };
-        writeln!(
-            out,
-            "\n<details><summary>{}: {}</summary>",
-            html(&heading),
-            count(with_body.len(), "difference")
-        )?;
-        for (change, body) in with_body {
+        let mut folds = view::fold(group.changes, diff_body);
+        folds.retain(|fold| !fold.body.is_empty());
+        if !folds.is_empty() {
+            groups.push((heading, folds));
+        }
+    }
+    let objects = |folds: &[Fold<'_>]| folds.iter().map(|fold| fold.changes.len()).sum::<usize>();
+    let total: usize = groups.iter().map(|(_, folds)| objects(folds)).sum();
+    let budget = room.0;
+    let mut text = String::new();
+    let mut shown = 0;
+    let mut full = false;
+    for (heading, folds) in &groups {
+        let start = format!("\n<details><summary>{heading}: {}</summary>\n", summary_of(folds));
+        let end = "\n</details>\n";
+        let mut open = false;
+        for fold in folds {
+            let body = difference(fold)?;
+            let frame = if open { 0 } else { start.len() + end.len() };
+            // One that could take the room of all the others does not keep them out.
+            let huge = body.len() > budget / 2;
+            if full || body.len() + frame > room.0 {
+                full |= !huge;
+                continue;
+            }
+            room.0 -= body.len() + frame;
+            if !open {
+                text.push_str(&start);
+                open = true;
+            }
+            text.push_str(&body);
+            shown += fold.changes.len();
+        }
+        if open {
+            text.push_str(end);
+        }
+    }
+    if shown < total {
+        text.push_str(&not_shown(total - shown, context));
+    }
+    Ok(text)
+}
+
+/// Says how many differences there is no room for, and where they are.
+fn not_shown(number: usize, context: PlanContext<'_>) -> String {
+    let them = if number == 1 { "it" } else { "them" };
+    let how = match context.digest {
+        Some(_) => format!("`gabion show PLAN ADDR` prints {them} from the saved plan"),
+        None => format!("`gabion plan` prints {them}"),
+    };
+    format!(
+        "\n**The {} not shown here** for want of room; {how}.\n",
+        match number {
+            1 => "difference of 1 resource is".to_owned(),
+            number => format!("differences of {number} resources are"),
+        }
+    )
+}
+
+/// "2 create, 12 update (12 the same)".
+fn summary_of(folds: &[Fold<'_>]) -> String {
+    let mut counts: Vec<(&'static str, usize, usize)> = Vec::new();
+    for fold in folds {
+        let word = words::action(fold.changes[0].action);
+        let number = fold.changes.len();
+        let same = if number > 1 { number } else { 0 };
+        match counts.iter_mut().find(|(other, ..)| *other == word) {
+            Some(found) => {
+                found.1 += number;
+                found.2 = found.2.max(same);
+            }
+            None => counts.push((word, number, same)),
+        }
+    }
+    let parts: Vec<String> = counts
+        .into_iter()
+        .map(|(word, number, same)| match same {
+            0 => format!("{number} {word}"),
+            same => format!("{number} {word} ({same} the same)"),
+        })
+        .collect();
+    parts.join(", ")
+}
+
+/// One difference, with the objects that it is of.
+fn difference(fold: &Fold<'_>) -> Result<String, fmt::Error> {
+    let mut text = String::new();
+    let change = fold.changes[0];
+    match fold.changes.len() {
+        1 => {
             let title = format!(
                 "{} {} {}",
                 words::symbol(change.action),
                 change.address,
                 words::verb(change)
             );
-            writeln!(out, "\n{}\n", code(title.trim()))?;
-            fenced(out, "diff", &body)?;
+            writeln!(text, "\n{}\n", code(title.trim()))?;
         }
-        writeln!(out, "\n</details>")?;
+        number => {
+            let names: Vec<String> = fold
+                .changes
+                .iter()
+                .map(|change| code(&change.address.to_string()))
+                .collect();
+            let title = format!("{} {}", words::symbol(change.action), words::verb(change));
+            writeln!(
+                text,
+                "\n{number} × {}, all the same: {}\n",
+                code(title.trim()),
+                names.join(", ")
+            )?;
+        }
     }
-    Ok(())
+    fenced(&mut text, "diff", &fold.body)?;
+    Ok(text)
 }
 
 /// Returns the difference with its signs in the first column, where they are coloured.
@@ -226,6 +483,9 @@ fn diff_body(change: &Change) -> String {
             "# set again, as they cannot be read: {}\n",
             split.again.join(", ")
         ));
+    }
+    for note in &change.notes {
+        body.push_str(&format!("# note: {}\n", words::plain(note)));
     }
     body
 }
@@ -256,36 +516,55 @@ fn push_line(body: &mut String, line: &Line) {
     body.push('\n');
 }
 
-fn write_outputs(out: &mut dyn Write, plan: &Plan) -> fmt::Result {
-    let changed = view::output_changes(plan);
-    if changed.is_empty() {
-        return Ok(());
-    }
-    writeln!(out, "\n| output | is | will be |\n| --- | --- | --- |")?;
-    for (name, before, after) in changed {
-        let side = |value: Option<&gabion_engine::value::Value>| {
-            value.map(|value| cell_code(&inline(value))).unwrap_or_default()
-        };
-        writeln!(
-            out,
-            "| {} | {} | {} |",
-            cell_code(name),
-            side(before),
-            side(after)
-        )?;
-    }
-    Ok(())
+fn graph(plan: &Plan) -> Result<String, fmt::Error> {
+    let Some(graph) = mermaid::changed_part(plan) else {
+        return Ok(String::new());
+    };
+    let mut text = "\n<details><summary>What changes, and what it depends on</summary>\n\n".to_owned();
+    fenced(&mut text, "mermaid", &graph)?;
+    text.push_str("\n</details>\n");
+    Ok(text)
 }
 
-fn write_list(out: &mut dyn Write, heading: &str, items: &[String]) -> fmt::Result {
-    if items.is_empty() {
-        return Ok(());
+fn outputs(plan: &Plan) -> Table {
+    let mut table = Table::new(&["output", "is", "will be"]);
+    for (name, before, after) in view::output_changes(plan) {
+        let side = |value: Option<&Value>| value.map(|value| cell_code(&inline(value))).unwrap_or_default();
+        table.rows.push(vec![cell_code(name), side(before), side(after)]);
     }
-    writeln!(out, "\n**{heading}**\n")?;
-    for item in items {
-        writeln!(out, "- {}", prose(item))?;
+    table
+}
+
+fn endpoints(plan: &Plan) -> Table {
+    let mut table = Table::new(&["endpoint", ""]);
+    if plan.mode == Mode::Apply {
+        for (name, url) in view::endpoints(plan) {
+            table.rows.push(vec![prose(&name), cell_code(&url)]);
+        }
     }
-    Ok(())
+    table
+}
+
+fn left_out(plan: &Plan) -> String {
+    const SHOWN: usize = 20;
+    let number = plan.left_out.len();
+    if number == 0 {
+        return String::new();
+    }
+    let mut names: Vec<String> = plan
+        .left_out
+        .iter()
+        .take(SHOWN)
+        .map(|address| code(&address.to_string()))
+        .collect();
+    if number > SHOWN {
+        names.push(format!("{} more", number - SHOWN));
+    }
+    format!(
+        "\n**This is a part.** The selection leaves out {}: {}\n",
+        count(number, "change"),
+        names.join(", ")
+    )
 }
 
 fn write_footer(out: &mut dyn Write, plan: &Plan, context: PlanContext<'_>) -> fmt::Result {
@@ -300,10 +579,19 @@ fn write_footer(out: &mut dyn Write, plan: &Plan, context: PlanContext<'_>) -> f
     if let Some(digest) = context.digest {
         parts.push(format!("plan {}", code(digest)));
     }
-    parts.push(format!("read {:.0}", basis.gathered_at));
+    parts.push(format!(
+        "read {:.0}{}",
+        basis.gathered_at,
+        view::how_read(basis.refresh)
+    ));
     writeln!(out, "\n<sub>{}</sub>", parts.join(" · "))?;
-    if let Some(next) = context.next {
-        writeln!(out, "\nNext: {}", code(next))?;
+    match (context.next, context.digest) {
+        (Some(next), Some(digest)) => writeln!(
+            out,
+            "\nApply exactly this: {}",
+            code(&format!("{next} --digest {digest}"))
+        ),
+        (Some(next), None) => writeln!(out, "\nNext: {}", code(next)),
+        (None, _) => Ok(()),
     }
-    Ok(())
 }

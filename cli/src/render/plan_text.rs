@@ -5,7 +5,6 @@ use std::fmt::{self, Write};
 use anstyle::Style;
 use gabion_engine::plan::change::{Action, Change};
 use gabion_engine::plan::{Mode, Plan};
-use gabion_engine::world::Refresh;
 
 use super::drift_text;
 use super::theme::Theme;
@@ -57,7 +56,7 @@ pub(crate) fn write_plan(
     Ok(())
 }
 
-/// Writes the changes by document. What happens to several objects in the same way is written once.
+/// Writes the changes by document. What is said of several objects is written once.
 fn write_groups(out: &mut dyn Write, plan: &Plan, theme: &Theme) -> fmt::Result {
     let (strong, dim) = (theme.strong, theme.dim);
     for group in view::groups(plan) {
@@ -66,27 +65,33 @@ fn write_groups(out: &mut dyn Write, plan: &Plan, theme: &Theme) -> fmt::Result 
             Some(document) => writeln!(
                 out,
                 "{strong}{} {}{strong:#} {dim}{}{dim:#}",
-                document.document_type,
+                plain(&document.document_type),
                 plain(&document.name),
                 document.place
             )?,
             None => writeln!(out, "{strong}in no document{strong:#}")?,
         }
-        let mut bodies: Vec<(&Change, String)> = Vec::new();
-        for change in group.changes {
+        let folds = view::fold(group.changes, |change| {
             let mut body = String::new();
-            write_body(&mut body, plan, change, theme)?;
-            write_headline(out, change, theme)?;
-            let alike = bodies
-                .iter()
-                .find(|(first, text)| first.action == change.action && *text == body);
-            match alike {
-                Some((first, _)) if body.lines().count() > 3 => {
-                    writeln!(out, "        {dim}the same as {}{dim:#}", first.address)?;
+            // Writing to a string cannot fail.
+            let _ = write_body(&mut body, plan, change, theme);
+            body
+        });
+        for fold in folds {
+            let (first, others) = (fold.changes[0], &fold.changes[1..]);
+            write_headline(out, first, theme)?;
+            if fold.body.is_empty() {
+                for change in others {
+                    write_headline(out, change, theme)?;
                 }
-                _ => out.write_str(&body)?,
+                continue;
             }
-            bodies.push((change, body));
+            out.write_str(&fold.body)?;
+            if !others.is_empty() {
+                let names: Vec<String> = others.iter().map(|change| change.address.to_string()).collect();
+                let heading = format!("and {} more, the same: ", others.len());
+                write_wrapped(out, &heading, &names, theme)?;
+            }
         }
     }
     Ok(())
@@ -238,19 +243,20 @@ fn write_heading(out: &mut dyn Write, plan: &Plan, theme: &Theme) -> fmt::Result
         None => "no state yet".to_owned(),
         Some(_) => format!("state serial {}", basis.serial),
     };
-    let read = match basis.refresh {
-        Refresh::Full => "",
-        Refresh::Minimal => ", only what changes was read",
-        Refresh::None => ", the world was not read",
-    };
+    let read = view::how_read(basis.refresh);
     let what = match plan.mode {
         Mode::Apply => "gabion plan",
         Mode::Destroy => "gabion destroy",
     };
+    let stack = match &basis.stack {
+        Some(stack) => format!(" stack {}", plain(stack)),
+        None => String::new(),
+    };
     writeln!(
         out,
-        "{strong}{what}{strong:#} {} {dim}({state}, {:.0}{read}){dim:#}",
+        "{strong}{what} {}{stack}: {}{strong:#} {dim}({state}, {:.0}{read}){dim:#}",
         plain(&plan.project),
+        view::verdict(plan),
         basis.gathered_at,
         strong = theme.strong,
         dim = theme.dim
@@ -276,20 +282,17 @@ fn write_danger(out: &mut dyn Write, plan: &Plan, context: PlanContext<'_>, them
     if dangerous.is_empty() {
         return Ok(());
     }
-    let destroyed = dangerous.iter().filter(|c| c.action == Action::Delete).count();
-    let mut parts = Vec::new();
-    if destroyed > 0 {
-        parts.push(format!("{destroyed} destroyed"));
-    }
-    if dangerous.len() > destroyed {
-        parts.push(format!("{} replaced", dangerous.len() - destroyed));
-    }
     let shown = match plan.mode {
         Mode::Apply => 30,
         Mode::Destroy => usize::MAX,
     };
     match plan.mode {
-        Mode::Apply => writeln!(out, "\n{0}Look first:{0:#} {1}", theme.bad, parts.join(", "))?,
+        Mode::Apply => writeln!(
+            out,
+            "\n{0}Look first:{0:#} {1}",
+            theme.bad,
+            view::danger_counts(&dangerous)
+        )?,
         Mode::Destroy => writeln!(out)?,
     }
     let width = |change: &&Change| change.address.to_string().chars().count();
@@ -309,7 +312,7 @@ fn write_danger(out: &mut dyn Write, plan: &Plan, context: PlanContext<'_>, them
             "  {style}{:>3}{style:#} {:width$}  {}{data}{dim}{why}{dim:#}",
             words::symbol(change.action),
             change.address.to_string(),
-            words::verb(change),
+            view::danger_words(change),
             dim = theme.dim
         )?;
     }

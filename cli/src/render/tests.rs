@@ -25,6 +25,7 @@ fn rendered(write: impl Fn(&mut String, &Plan, PlanContext<'_>) -> std::fmt::Res
         catalogue: &catalogue,
         digest: Some("sha256:ab12"),
         next: Some("gabion apply plan.gabion"),
+        max_bytes: plan_markdown::MAX_BYTES,
     };
     let once = |plan: &Plan| {
         let mut text = String::new();
@@ -101,6 +102,7 @@ fn colour_only_adds_escape_sequences() {
         catalogue: &catalogue,
         digest: None,
         next: None,
+        max_bytes: plan_markdown::MAX_BYTES,
     };
     let [mut plain, mut coloured] = [String::new(), String::new()];
     plan_text::write_plan(&mut plain, &plan, context, &Theme::plain()).unwrap();

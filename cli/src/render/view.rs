@@ -2,6 +2,7 @@
 //!
 //! Text and Markdown are two ways of writing this down.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use gabion_engine::provider::Observation;
 use gabion_engine::resource::{DocumentRef, Place};
 use gabion_engine::schema::ReplaceOrder;
 use gabion_engine::value::{AttributePath, Value};
+use gabion_engine::world::Refresh;
 
 use super::catalogue::Catalogue;
 use super::value::{inline, is_set_again};
@@ -26,6 +28,8 @@ pub(crate) struct PlanContext<'a> {
     pub(crate) digest: Option<&'a str>,
     /// The command that applies the plan; `None` when the reader is about to be asked, or there is nothing to do.
     pub(crate) next: Option<&'a str>,
+    /// How many bytes Markdown may take.
+    pub(crate) max_bytes: usize,
 }
 
 /// Changes that come from one document.
@@ -60,26 +64,131 @@ pub(crate) fn groups(plan: &Plan) -> Vec<Group<'_>> {
     groups.into_values().collect()
 }
 
-/// Returns what a reviewer must not miss: what goes and what is replaced, data first, then by how much it hurts.
+/// Returns what a reviewer must not miss: what goes, what is replaced, and what loses its protection; data first, then
+/// by how much it hurts.
 pub(crate) fn danger<'a>(plan: &'a Plan, catalogue: &Catalogue) -> Vec<&'a Change> {
     let mut dangerous: Vec<&Change> = plan
         .changes
         .iter()
-        .filter(|change| matches!(change.action, Action::Delete | Action::Replace(_)))
+        .filter(|change| is_dangerous(change))
         .collect();
     dangerous.sort_by_key(|change| {
-        let weight = match change.action {
-            Action::Delete => 0,
-            Action::Replace(ReplaceOrder::DeleteThenCreate) => 1,
-            _ => 2,
-        };
         (
             !catalogue.holds_data(&change.address.resource_type),
-            weight,
+            risk(change),
             change.deposed,
         )
     });
     dangerous
+}
+
+fn is_dangerous(change: &Change) -> bool {
+    matches!(change.action, Action::Delete | Action::Replace(_)) || change.unprotects
+}
+
+/// Returns how early a change should be read, the most dangerous being 0.
+pub(crate) fn risk(change: &Change) -> u8 {
+    match change.action {
+        Action::Delete => 0,
+        Action::Replace(ReplaceOrder::DeleteThenCreate) => 1,
+        Action::Replace(ReplaceOrder::CreateThenDelete) => 2,
+        _ if change.unprotects => 3,
+        Action::Forget => 4,
+        Action::Update => 5,
+        Action::Create => 6,
+        Action::NoOp => 7,
+    }
+}
+
+/// Returns how many objects are in danger of what: "1 destroyed, 2 replaced".
+pub(crate) fn danger_counts(dangerous: &[&Change]) -> String {
+    let number = |wanted: fn(&Change) -> bool| dangerous.iter().filter(|change| wanted(change)).count();
+    let parts = [
+        (number(|change| change.action == Action::Delete), "destroyed"),
+        (
+            number(|change| matches!(change.action, Action::Replace(_))),
+            "replaced",
+        ),
+        (number(|change| change.unprotects), "no longer protected"),
+    ];
+    let parts: Vec<String> = parts
+        .into_iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, word)| format!("{number} {word}"))
+        .collect();
+    parts.join(", ")
+}
+
+/// Returns what happens to an object in danger, and how long nothing is there.
+pub(crate) fn danger_words(change: &Change) -> String {
+    match change.action {
+        Action::Replace(ReplaceOrder::DeleteThenCreate) => {
+            format!(
+                "{}, and nothing is there until the new one is ready",
+                words::verb(change)
+            )
+        }
+        _ => words::verb(change),
+    }
+}
+
+/// Returns what a plan does in a few words: "3 create, 1 update", "nothing to do".
+pub(crate) fn verdict(plan: &Plan) -> String {
+    if !plan.has_changes() {
+        return "nothing to do".to_owned();
+    }
+    let unprotected = plan.changes.iter().filter(|change| change.unprotects).count();
+    let parts: Vec<String> = words::summary_parts(&plan.summary())
+        .into_iter()
+        .chain([(unprotected, "unprotect")])
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, word)| format!("{number} {word}"))
+        .collect();
+    if parts.is_empty() {
+        "only the state changes".to_owned()
+    } else {
+        parts.join(", ")
+    }
+}
+
+/// Returns how much of the world was read, as a remark; nothing when it was all of it.
+pub(crate) fn how_read(refresh: Refresh) -> &'static str {
+    match refresh {
+        Refresh::Full => "",
+        Refresh::Minimal => ", only what changes was read",
+        Refresh::None => ", the world was not read",
+    }
+}
+
+/// Changes that say the same of several objects.
+pub(crate) struct Fold<'a> {
+    /// The changes, at least one.
+    pub(crate) changes: Vec<&'a Change>,
+    /// What is said of each.
+    pub(crate) body: String,
+}
+
+/// Puts changes together of which the same is said; each stands where its first one does.
+pub(crate) fn fold<'a>(
+    changes: impl IntoIterator<Item = &'a Change>,
+    body: impl Fn(&'a Change) -> String,
+) -> Vec<Fold<'a>> {
+    let mut folds: Vec<Fold<'a>> = Vec::new();
+    let mut known: BTreeMap<(Action, String, String), usize> = BTreeMap::new();
+    for change in changes {
+        let body = body(change);
+        match known.entry((change.action, words::verb(change), body.clone())) {
+            Entry::Occupied(at) => folds[*at.get()].changes.push(change),
+            Entry::Vacant(new) => {
+                new.insert(folds.len());
+                folds.push(Fold {
+                    changes: vec![change],
+                    body,
+                });
+            }
+        }
+    }
+    folds
 }
 
 /// Returns the one clause that says why a dangerous change happens.
@@ -130,6 +239,9 @@ pub(crate) fn because(plan: &Plan, change: &Change) -> Vec<BecauseLine> {
     if matches!(change.action, Action::Create | Action::Delete | Action::Forget) {
         return lines;
     }
+    for template in changed_secrets(change) {
+        lines.push((0, format!("because the value of `{template}` changed")));
+    }
     for (cause, paths) in causes(&change.attributes, &told) {
         match cause {
             Cause::Configuration(Some(place)) => {
@@ -147,7 +259,7 @@ pub(crate) fn because(plan: &Plan, change: &Change) -> Vec<BecauseLine> {
                 }
                 let follow_word = if paths.len() == 1 { "follows" } else { "follow" };
                 let what = if paths.len() == 1 {
-                    format!("{address}.{path}")
+                    format!("{address}.{}", plain(&path.to_string()))
                 } else {
                     address.to_string()
                 };
@@ -174,6 +286,26 @@ fn is_told(attribute: &AttributeChange, seen: &BTreeSet<ResourceAddress>) -> boo
     matches!(&attribute.cause, Cause::Reference { address, .. } if seen.contains(address))
 }
 
+/// Returns the secret whose value changed, where the configuration asks for the same one as before.
+fn changed_secret(attribute: &AttributeChange) -> Option<&str> {
+    match (&attribute.before, &attribute.after) {
+        (Some(Value::Secret(before)), Some(Value::Secret(after))) if before.template == after.template => {
+            after.template.as_ref().map(|template| template.as_str())
+        }
+        _ => None,
+    }
+}
+
+fn changed_secrets(change: &Change) -> BTreeSet<String> {
+    let computed = |attribute: &&AttributeChange| attribute.cause != Cause::Computed;
+    let templates = change
+        .attributes
+        .iter()
+        .filter(computed)
+        .filter_map(changed_secret);
+    templates.map(plain).collect()
+}
+
 /// Returns each distinct cause with the attributes that it changes, in the order of the attributes; references to one
 /// resource are one cause.
 fn causes<'a>(
@@ -186,7 +318,8 @@ fn causes<'a>(
     };
     let mut causes: Vec<(&Cause, Vec<AttributePath>)> = Vec::new();
     for attribute in attributes {
-        if told.iter().any(|other| other.path == attribute.path) || is_set_again(attribute) {
+        let is_told = told.iter().any(|other| other.path == attribute.path);
+        if is_told || is_set_again(attribute) || changed_secret(attribute).is_some() {
             continue;
         }
         match causes.iter_mut().find(|(cause, _)| same(cause, &attribute.cause)) {
@@ -257,14 +390,17 @@ fn follow_cause(
     seen: &mut BTreeSet<ResourceAddress>,
     lines: &mut Vec<BecauseLine>,
 ) {
-    let name = format!("`{}`", attribute.path);
+    let name = format!("`{}`", plain(&attribute.path.to_string()));
     match &attribute.cause {
         Cause::Configuration(Some(place)) => lines.push((depth, format!("where {name} changed at {place}"))),
         Cause::Configuration(None) => lines.push((depth, format!("where the configuration changed {name}"))),
         Cause::Drift => lines.push((depth, format!("where {name} changed outside gabion"))),
         Cause::Computed => lines.push((depth, format!("where {name} is computed"))),
         Cause::Reference { address, path, .. } => {
-            lines.push((depth, format!("where {name} follows {address}.{path}")));
+            lines.push((
+                depth,
+                format!("where {name} follows {address}.{}", plain(&path.to_string())),
+            ));
             follow(plan, address, path, depth + 1, seen, lines);
         }
     }

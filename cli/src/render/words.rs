@@ -4,6 +4,7 @@ use gabion_engine::plan::Mode;
 use gabion_engine::plan::change::{Action, Change, DriftVerdict, Reason, Summary};
 use gabion_engine::schema::ReplaceOrder;
 use gabion_engine::value::AttributePath;
+pub(crate) use gabion_engine::words::plain;
 
 /// Returns the symbol of an action, as Terraform's users know it.
 pub(crate) fn symbol(action: Action) -> &'static str {
@@ -15,6 +16,18 @@ pub(crate) fn symbol(action: Action) -> &'static str {
         Action::Replace(ReplaceOrder::CreateThenDelete) => "+/-",
         Action::Delete => "-",
         Action::Forget => "#",
+    }
+}
+
+/// Returns an action as one word.
+pub(crate) fn action(action: Action) -> &'static str {
+    match action {
+        Action::NoOp => "as it is",
+        Action::Create => "create",
+        Action::Update => "update",
+        Action::Replace(_) => "replace",
+        Action::Delete => "destroy",
+        Action::Forget => "forget",
     }
 }
 
@@ -34,6 +47,9 @@ pub(crate) fn verb(change: &Change) -> String {
         Action::Delete if change.deposed => words.push("destroy what a replacement left".into()),
         Action::Delete => words.push("destroy".into()),
         Action::Forget => words.push("forget, the object stays".into()),
+    }
+    if change.unprotects {
+        words.push("no longer protected".into());
     }
     if let Some(id) = &change.importing {
         words.push(format!("import {}", plain(id.as_str())));
@@ -59,7 +75,7 @@ pub(crate) fn reason(reason: &Reason) -> Option<String> {
         Reason::Surplus(document) => {
             format!(
                 "{} {} no longer asks for it",
-                document.document_type,
+                plain(&document.document_type),
                 plain(&document.name)
             )
         }
@@ -85,7 +101,7 @@ pub(crate) fn path_list(paths: &[AttributePath]) -> String {
                 ", "
             });
         }
-        text.push_str(&format!("`{path}`"));
+        text.push_str(&format!("`{}`", plain(&path.to_string())));
     }
     if paths.len() > SHOWN {
         text.push_str(&format!(" and {} more", paths.len() - SHOWN));
@@ -140,27 +156,6 @@ pub(crate) fn summary_line(summary: &Summary, mode: Mode) -> String {
     parts.join(", ")
 }
 
-/// Returns a text with control characters written out, so that a value cannot steer a terminal.
-pub(crate) fn plain(text: &str) -> String {
-    if !text.chars().any(is_unsafe) {
-        return text.to_owned();
-    }
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_unsafe(c) {
-            out.extend(c.escape_default());
-        } else {
-            out.push(c);
-        }
-    }
-    out
-}
-
-/// Control characters, and the invisible ones that change the direction of text.
-fn is_unsafe(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,12 +165,6 @@ mod tests {
         assert_eq!(count(1, "resource"), "1 resource");
         assert_eq!(count(0, "resource"), "0 resources");
         assert_eq!(count(2, "pass"), "2 passes");
-    }
-
-    #[test]
-    fn a_value_cannot_steer_the_terminal() {
-        assert_eq!(plain("a\u{1b}[31mb\u{202e}"), "a\\u{1b}[31mb\\u{202e}");
-        assert_eq!(plain("ü → 模型"), "ü → 模型");
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod plan;
 mod programs;
 mod reflex;
 mod revert;
+mod review;
 mod saved_plan;
 mod schema;
 mod secrets;

@@ -106,7 +106,22 @@ fn protection_blocks_and_still_shows_the_plan() {
     project.exits(5, &["destroy", "-y"]);
     project.exits(0, &["state", "show", "gabion_data.a"]);
     project.write("main.gabion.yml", protected.replace("true", "false"));
+    // Whoever takes protection away shows it to the reviewers, and it is in the way no longer once it is applied.
+    let plan = |format| {
+        project
+            .exits(2, &["plan", "--detailed-exitcode", "--format", format])
+            .out
+    };
+    assert!(
+        plan("text").contains("Look first: 1 no longer protected"),
+        "{}",
+        plan("text")
+    );
+    assert_said("cli/plan-unprotect.md", &plan("markdown"));
+    let json: PlanJson = serde_json::from_str(&plan("json")).unwrap();
+    assert!(json.gabion.changes[0].unprotects);
     project.apply();
+    project.exits(0, &["plan", "--detailed-exitcode"]);
 }
 
 #[test]

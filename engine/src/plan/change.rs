@@ -56,6 +56,9 @@ pub struct Change {
     /// The document that declared it when it was last applied; only of an object that goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<DocumentRef>,
+    /// Whether the object was protected against being destroyed, and the configuration protects it no longer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unprotects: bool,
     /// The object whose deletion deletes this one without a call of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_with: Option<Uid>,

@@ -374,6 +374,8 @@ impl<'a> Decider<'a> {
                 declaration: Some(declaration),
                 conditions: Vec::new(),
                 document: None,
+                unprotects: record.is_some_and(|record| record.declaration.lifecycle.prevent_destroy)
+                    && !resource.lifecycle.prevent_destroy,
                 deleted_with: None,
                 notes: response.notes.clone(),
             },

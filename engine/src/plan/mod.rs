@@ -109,6 +109,9 @@ pub enum Mode {
 pub struct Basis {
     /// The state's lineage; `None` when there is no state yet.
     pub lineage: Option<Lineage>,
+    /// The stack, if it is a named one. Shown, not binding: the lineage is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<Arc<str>>,
     /// The state's serial; 0 when there is no state yet.
     pub serial: u64,
     /// When the world was gathered: the only clock time in a plan.

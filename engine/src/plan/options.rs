@@ -45,6 +45,8 @@ pub struct PlanOptions {
     ///
     /// What left the configuration is then deleted only if its document still stands in one of them.
     pub files: Option<BTreeSet<Arc<str>>>,
+    /// The stack, if it is a named one; shown in the plan.
+    pub stack: Option<Arc<str>>,
     /// The commit of the configuration, shown in the plan.
     pub commit: Option<Arc<str>>,
     /// The configuration's files, to show the lines that problems are about.

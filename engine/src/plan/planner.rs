@@ -399,6 +399,7 @@ impl<'a> Planner<'a> {
     fn basis(&self) -> Basis {
         Basis {
             lineage: self.input.state.lineage,
+            stack: self.input.options.stack.clone(),
             serial: self.input.state.serial,
             gathered_at: self.input.world.gathered_at,
             refresh: self.input.world.refresh,
@@ -434,6 +435,7 @@ impl<'a> Planner<'a> {
                 declaration: None,
                 conditions: Vec::new(),
                 document: None,
+                unprotects: false,
                 deleted_with: None,
                 notes: Vec::new(),
             })

@@ -194,6 +194,7 @@ fn change(
         declaration: None,
         conditions: Vec::new(),
         document: record.declaration.document.clone(),
+        unprotects: false,
         deleted_with: None,
         notes: Vec::new(),
     }

@@ -26,12 +26,13 @@ impl Plan {
     }
 
     /// Returns whether people have anything to review: an action on an object, a rename, an import, a loss, a call to
-    /// settle, or an output that changes.
+    /// settle, an object that loses its protection, or an output that changes.
     pub fn has_changes(&self) -> bool {
         self.summary() != Summary::default()
             || !self.moves.is_empty()
             || !self.settlements.is_empty()
             || !self.vanished.is_empty()
+            || self.changes.iter().any(|change| change.unprotects)
             || self.outputs.values().any(|output| output.changes())
     }
 
@@ -46,9 +47,12 @@ impl Plan {
 
     /// Returns what changes, without the objects that are left as they are.
     pub fn effective_changes(&self) -> impl Iterator<Item = &Change> {
-        self.changes
-            .iter()
-            .filter(|c| c.action != Action::NoOp || c.previous_address.is_some() || c.importing.is_some())
+        self.changes.iter().filter(|change| {
+            change.action != Action::NoOp
+                || change.previous_address.is_some()
+                || change.importing.is_some()
+                || change.unprotects
+        })
     }
 }
 
