@@ -12,7 +12,8 @@ use crate::failure::Failure;
 use crate::options::Options;
 use crate::state_access::sentence;
 
-/// Becomes the program of a unit; returns only when that failed, which it has said where its starter reads it.
+/// Becomes the program of a unit, or its supervisor: returns when that failed, which it has said where its starter reads
+/// it, or when a program with a supervisor has ended for good.
 pub(crate) fn unit_exec(directory: PathBuf, operation: String, epoch: u64) -> u8 {
     let request = ShimRequest {
         directory,
@@ -20,7 +21,7 @@ pub(crate) fn unit_exec(directory: PathBuf, operation: String, epoch: u64) -> u8
         epoch,
     };
     match unit::unit_exec(&request) {
-        Ok(never) => match never {},
+        Ok(()) => 0,
         Err(_) => 1,
     }
 }

@@ -302,7 +302,10 @@ pub(crate) async fn rotate_logs(data_root: PathBuf) {
         let root = data_root.clone();
         let rotation = tokio::task::spawn_blocking(move || {
             for unit in list(&root).into_iter().flatten() {
-                if let Ok(launch) = unit.launch {
+                // A supervisor looks after its unit's log itself.
+                if let Ok(launch) = unit.launch
+                    && launch.supervision.is_none()
+                {
                     // A log that cannot be rotated now is tried again at the next tick.
                     drop(rotate_if_larger(&unit.directory, launch.log));
                 }

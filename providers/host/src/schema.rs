@@ -135,13 +135,46 @@ fn host_unit() -> ResourceSchema {
             AttributeSchema::optional(Int, "Seconds that it may take to end after SIGTERM before it is killed.")
                 .default_value(Value::Int(300)),
         )
+        .attribute(
+            "completes",
+            AttributeSchema::optional(
+                Bool,
+                "Whether the program is meant to end: exit code 0 is success then, and a program that has ended is not \
+                 started again by apply. Without it, the program is meant to run for ever.",
+            )
+            .forces_replacement(),
+        )
+        .attribute(
+            "retry_timeout",
+            AttributeSchema::optional(
+                Int,
+                "Seconds after its first failure in a row during which a program that goes on failing is started again, \
+                 with growing pauses. Without it, it never is.",
+            )
+            .forces_replacement(),
+        )
+        .attribute(
+            "run_timeout",
+            AttributeSchema::optional(Int, "Seconds that it may run, all attempts together, before it is stopped.")
+                .forces_replacement(),
+        )
+        .attribute(
+            "node",
+            AttributeSchema::optional(
+                object(&[("run", String), ("rank", Int), ("ends_with_master", Bool)]),
+                "Which node of a run with several it is: the run's name, its number there (0 is the master), and \
+                 whether it is stopped when the master is done. When one node fails the others are stopped.",
+            )
+            .forces_replacement(),
+        )
         .attribute("id", AttributeSchema::computed(String, "The unit's uid, which names its directory."))
-        .attribute("running", AttributeSchema::computed(Bool, "Whether its process runs. Always meant to be true."))
+        .attribute("running", AttributeSchema::computed(Bool, "Whether its process runs. Always meant to be true; absent when the program is meant to end."))
         .attribute(
             "ended",
             AttributeSchema::computed(
                 String,
-                "Why its process does not run: how it ended, or that the machine was restarted. Absent while it runs.",
+                "Why its process does not run: how it ended, or that the machine was restarted. Absent while it runs, and \
+                 when the program is meant to end.",
             ),
         )
         .attribute("port", AttributeSchema::computed(map(Int), "The leased ports, by name."))

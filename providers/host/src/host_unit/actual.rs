@@ -14,7 +14,7 @@ use super::reader::words;
 use super::{MAIN_PORT, url};
 use crate::process::ProcessIdentity;
 use crate::provider::HostConfig;
-use crate::unit::{LaunchRecord, Mark, UnitDirectory, UnitError, UnitStatus, inspect};
+use crate::unit::{LaunchRecord, Mark, Standing, Supervision, UnitDirectory, UnitError, UnitStatus, inspect};
 
 /// Attributes of which the machine knows nothing.
 pub(super) const UNREADABLE: [&str; 5] = ["machine", "package", "ports", "probes", "ready_timeout"];
@@ -27,6 +27,9 @@ pub(super) struct Private {
     pub(super) ports: BTreeMap<String, u16>,
     /// The last launch.
     pub(super) launch: Option<Launch>,
+    /// Why a program that was meant to end did not end well, as the end of a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) trouble: Option<String>,
 }
 
 /// A launch, as it may be recorded: without the digest, in which secret values have a part.
@@ -128,15 +131,21 @@ fn describe(directory: &UnitDirectory, recorded: &RecordedObject) -> Result<Opti
         }
     };
     let running = status.as_ref().is_some_and(UnitStatus::is_running);
+    let supervision = launch.as_ref().and_then(|launch| launch.supervision.as_ref());
+    let completes = supervision.is_some_and(|supervision| supervision.completes);
     set("id", name(directory));
     set("unit_dir", Value::string(directory.path().to_string_lossy()));
-    set("running", running.into());
-    set(
-        "ended",
-        status
-            .as_ref()
-            .map_or_else(|| "its mark is damaged".into(), ended),
-    );
+    if !completes {
+        set("running", running.into());
+        let ended = match &status {
+            Some(status) => ended(status, found)?,
+            None => "its mark is damaged".into(),
+        };
+        set("ended", ended);
+    }
+    for (name, value) in supervision.map(supervised).unwrap_or_default() {
+        set(name, value);
+    }
     if let Some(launch) = &launch {
         set(
             "argv",
@@ -180,6 +189,10 @@ fn describe(directory: &UnitDirectory, recorded: &RecordedObject) -> Result<Opti
         .and_then(UnitStatus::mark)
         .cloned()
         .map(Launch::of);
+    private.trouble = match &status {
+        Some(status) if completes => standing_of(status, found)?.trouble(),
+        _ => None,
+    };
     if private.ports.is_empty()
         && let Some(launch) = &launch
     {
@@ -200,14 +213,57 @@ fn name(directory: &UnitDirectory) -> Value {
         .map_or(Value::Null, |name| Value::string(name.to_string_lossy()))
 }
 
-fn ended(status: &UnitStatus) -> Value {
-    match status {
+fn standing_of(status: &UnitStatus, directory: &UnitDirectory) -> Result<Standing, UnitError> {
+    let run = match status.mark() {
+        Some(mark) => directory.run(mark)?,
+        None => None,
+    };
+    Ok(Standing::of(status, run.as_ref()))
+}
+
+fn ended(status: &UnitStatus, directory: &UnitDirectory) -> Result<Value, UnitError> {
+    Ok(match status {
         UnitStatus::Running { .. } => Value::Null,
         UnitStatus::NeverStarted => "it was never started".into(),
         UnitStatus::Rebooted { .. } => "the machine was restarted".into(),
-        UnitStatus::Exited { exit: Some(exit), .. } => Value::string(format!("it ended with {exit}")),
-        UnitStatus::Exited { exit: None, .. } => "it ended; nobody saw how".into(),
+        UnitStatus::Exited { .. } => match standing_of(status, directory)? {
+            Standing::Exited { exit: Some(exit) } => Value::string(format!("it ended with {exit}")),
+            Standing::Exited { exit: None } => "it ended; nobody saw how".into(),
+            other => Value::string(format!(
+                "it {}",
+                other.trouble().unwrap_or_else(|| "ended".to_owned())
+            )),
+        },
+    })
+}
+
+/// Returns what a supervisor was told, in the words of the schema.
+fn supervised(supervision: &Supervision) -> Vec<(&'static str, Value)> {
+    let mut values = Vec::new();
+    if supervision.completes {
+        values.push(("completes", true.into()));
     }
+    values.extend(
+        supervision
+            .retry_milliseconds
+            .map(|time| ("retry_timeout", seconds(time))),
+    );
+    values.extend(
+        supervision
+            .max_milliseconds
+            .map(|time| ("run_timeout", seconds(time))),
+    );
+    values.extend(supervision.node.as_ref().map(|node| {
+        let mut entries = vec![
+            ("run", Value::from(node.run.as_str())),
+            ("rank", Value::Int(i64::from(node.rank))),
+        ];
+        if node.ends_with_master {
+            entries.push(("ends_with_master", true.into()));
+        }
+        ("node", Value::map(entries))
+    }));
+    values
 }
 
 fn seconds(milliseconds: u64) -> Value {

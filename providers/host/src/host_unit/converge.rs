@@ -22,7 +22,8 @@ use crate::probe::wait_ready;
 use crate::provider::HostConfig;
 use crate::transport::Endpoint;
 use crate::unit::{
-    self, EnvValue, Fence, LogSettings, StartRequest, UnitDirectory, UnitError, UnitSpec, UnitStatus,
+    self, EnvValue, Fence, LogSettings, Standing, StartRequest, UnitDirectory, UnitError, UnitSpec,
+    UnitStatus,
 };
 
 /// What is left of a call's time for its own last steps.
@@ -180,7 +181,10 @@ async fn converge(
             .await
             .map_err(|_| error::interrupted("the unit was being written"))??
     };
-    let mut private = Private { ports, launch: None };
+    let mut private = Private {
+        ports,
+        ..Private::default()
+    };
     if checkpoint == Checkpoint::Needed {
         call.checkpoint(&ObjectId::new(unit_name(&directory)), &private.to_value())
             .await?;
@@ -295,6 +299,7 @@ impl Draft {
             package_dir: self.package_dir.clone(),
             log: LogSettings::default(),
             stop_duration: inputs.stop_timeout,
+            supervision: inputs.supervision.clone(),
         };
         unit::write(&self.config.data_root, &spec, &self.fence).map(|_| ())
     }
@@ -310,6 +315,9 @@ impl Draft {
 /// Has the program running as written. One that runs as it was launched with just that is left alone.
 async fn run(config: &HostConfig, directory: &UnitDirectory, call: &Call) -> Result<(), ProviderError> {
     let partial = |error: UnitError| error::unit(&error).with_effect(Effect::Partial);
+    if has_had_its_run(directory).map_err(partial)? {
+        return Ok(());
+    }
     match look(directory).await {
         Ok((UnitStatus::Running { mark }, wanted)) if mark.launched == wanted => return Ok(()),
         Ok((UnitStatus::Running { .. }, _)) => {
@@ -337,6 +345,22 @@ async fn run(config: &HostConfig, directory: &UnitDirectory, call: &Call) -> Res
     .await
     .map(|_| ())
     .map_err(partial)
+}
+
+/// Whether a program that is meant to end has been started and has ended, well or not: only a replacement runs it again.
+fn has_had_its_run(directory: &UnitDirectory) -> Result<bool, UnitError> {
+    let supervision = directory.launch()?.supervision;
+    if !supervision.is_some_and(|supervision| supervision.completes) {
+        return Ok(false);
+    }
+    Ok(match unit::standing(directory) {
+        Ok(Standing::NeverStarted | Standing::Running { .. } | Standing::Retrying { .. }) => false,
+        // It never ran, so it may yet.
+        Ok(Standing::Failed { exit: None, .. }) => false,
+        Ok(_) => true,
+        Err(UnitError::Damaged { .. }) => false,
+        Err(error) => return Err(error),
+    })
 }
 
 async fn look(directory: &UnitDirectory) -> Result<(UnitStatus, String), UnitError> {
@@ -368,7 +392,12 @@ async fn ready(
             .await
             .map_err(|error| redact(error::not_ready(&error), inputs))?;
     }
-    if inputs.probes.is_empty() {
+    // A program that is meant to end may have ended by now.
+    let completes = inputs
+        .supervision
+        .as_ref()
+        .is_some_and(|supervision| supervision.completes);
+    if inputs.probes.is_empty() && !completes {
         wait_ready(transport, &Endpoint::loopback(0), &[], directory, patience)
             .await
             .map_err(|error| redact(error::not_ready(&error), inputs))?;

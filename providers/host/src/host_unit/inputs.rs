@@ -14,7 +14,7 @@ use crate::ports::{PortRequest, parse_range};
 use crate::probe::{Probe, ProbeRequest};
 use crate::provider::HostConfig;
 use crate::transport::Machines;
-use crate::unit::{EnvValue, PlaceholderError, Substitution};
+use crate::unit::{EnvValue, PlaceholderError, RunNode, Substitution, Supervision};
 
 /// What a `host_unit` should be.
 #[derive(Clone, Debug)]
@@ -31,6 +31,8 @@ pub(super) struct Inputs {
     pub(super) stop_timeout: Duration,
     pub(super) ready_timeout: Duration,
     pub(super) role: Option<String>,
+    /// What the process beside the program does for it; `None` when nothing asks for one.
+    pub(super) supervision: Option<Supervision>,
 }
 
 /// Where a probe goes.
@@ -94,6 +96,7 @@ impl Inputs {
             stop_timeout: seconds(&mut reader, inputs, "stop_timeout", STOP_SECONDS),
             ready_timeout: seconds(&mut reader, inputs, "ready_timeout", READY_SECONDS),
             role: text(&mut reader, inputs, "role", "a role"),
+            supervision: supervision(&mut reader, inputs),
         };
         parsed.check_placeholders(&mut reader, ports_are_known);
         (parsed, reader.problems)
@@ -155,6 +158,67 @@ fn text(reader: &mut Reader, inputs: &Attributes, name: &str, what: &str) -> Opt
 fn seconds(reader: &mut Reader, inputs: &Attributes, name: &str, default: u64) -> Duration {
     given(inputs, name).map_or(Duration::from_secs(default), |value| {
         reader.seconds(&AttributePath::root(name), value)
+    })
+}
+
+fn supervision(reader: &mut Reader, inputs: &Attributes) -> Option<Supervision> {
+    let supervision = Supervision {
+        completes: matches!(given(inputs, "completes"), Some(Value::Bool(true))),
+        retry_milliseconds: milliseconds(reader, inputs, "retry_timeout"),
+        max_milliseconds: milliseconds(reader, inputs, "run_timeout"),
+        node: node(reader, inputs),
+    };
+    (supervision != Supervision::default()).then_some(supervision)
+}
+
+fn milliseconds(reader: &mut Reader, inputs: &Attributes, name: &str) -> Option<u64> {
+    let at = AttributePath::root(name);
+    let seconds = reader.whole(&at, given(inputs, name)?)?;
+    let milliseconds = u64::try_from(seconds)
+        .ok()
+        .filter(|seconds| *seconds > 0)
+        .and_then(|seconds| seconds.checked_mul(1000));
+    if milliseconds.is_none() {
+        reader.problem(
+            &at,
+            format!("{seconds} is not a number of seconds to wait."),
+            "Use a whole number from 1, or leave it out.",
+        );
+    }
+    milliseconds
+}
+
+fn node(reader: &mut Reader, inputs: &Attributes) -> Option<RunNode> {
+    let at = AttributePath::root("node");
+    let entries = match given(inputs, "node")? {
+        Value::Map(entries) => entries,
+        other => {
+            reader.wrong(&at, other, "a map");
+            return None;
+        }
+    };
+    let (Some(run), Some(rank)) = (given(entries, "run"), given(entries, "rank")) else {
+        reader.problem(
+            &at,
+            "A node has the name of its run and a number there.",
+            "Write `node: {run: NAME, rank: 0}`.",
+        );
+        return None;
+    };
+    let rank_at = at.key("rank");
+    let number = reader.whole(&rank_at, rank)?;
+    let rank = u32::try_from(number).ok();
+    if rank.is_none() {
+        reader.problem(
+            &rank_at,
+            format!("{number} is not the number of a node."),
+            "Number the nodes from 0.",
+        );
+    }
+    Some(RunNode {
+        run: reader.plain(&at.key("run"), run, "the name of a run"),
+        rank: rank?,
+        ends_with_master: matches!(given(entries, "ends_with_master"), Some(Value::Bool(true))),
     })
 }
 

@@ -27,7 +27,19 @@ pub(crate) fn plan(schema: &ResourceSchema, request: &PlanRequest) -> PlanRespon
     let kept = request.prior.as_ref().filter(|_| response.replace.is_empty());
     computed(&mut response.planned, &request.desired, kept);
     response.claims = claims(&request.desired);
+    if let Some(prior) = kept {
+        response.notes.extend(trouble(request, prior));
+    }
     response
+}
+
+/// Returns what people should know of a program that was meant to end and did not end well: nothing starts it again.
+fn trouble(request: &PlanRequest, prior: &PriorObject) -> Option<String> {
+    let trouble = Private::of(&prior.private).trouble?;
+    Some(format!(
+        "It {trouble}. It is not started again by itself; `gabion apply --replace {}` does.",
+        request.address
+    ))
 }
 
 fn replace_causes(schema: &ResourceSchema, request: &PlanRequest, prior: &PriorObject) -> Vec<ReplaceCause> {
@@ -106,8 +118,13 @@ fn port_causes(desired: &Attributes, prior: &PriorObject) -> Vec<ReplaceCause> {
 
 /// Plans what the configuration does not set.
 fn computed(planned: &mut Attributes, desired: &Attributes, kept: Option<&PriorObject>) {
-    planned.insert("running".into(), true.into());
     planned.remove("ended");
+    // How far a program is that is meant to end is nothing that a plan could ask for.
+    if desired.get("completes").and_then(Value::as_bool) == Some(true) {
+        planned.remove("running");
+    } else {
+        planned.insert("running".into(), true.into());
+    }
     let port = match kept {
         Some(prior) => Private::of(&prior.private).port_value(),
         None => {

@@ -11,6 +11,7 @@ use super::fence::{self, Fence};
 use super::mark::Mark;
 use super::placeholder::Substitution;
 use super::record::{LaunchRecord, digest, to_bytes};
+use super::run::RunRecord;
 use super::spec::{EnvValue, UnitSpec};
 use super::stop::{self, Reach};
 use crate::durable;
@@ -124,6 +125,10 @@ impl UnitDirectory {
         self.path.join("exit.json")
     }
 
+    pub(crate) fn run_file(&self) -> PathBuf {
+        self.path.join("run.json")
+    }
+
     pub(crate) fn fence_file(&self) -> PathBuf {
         self.path.join("fence.json")
     }
@@ -140,6 +145,12 @@ impl UnitDirectory {
     /// Reads the mark of the last launch; `None` when there was none.
     pub fn mark(&self) -> Result<Option<Mark>, UnitError> {
         Mark::read(&self.mark_file())
+    }
+
+    /// Reads what the supervisor that a mark names says of its program; `None` when the mark names the program itself.
+    pub fn run(&self, mark: &Mark) -> Result<Option<RunRecord>, UnitError> {
+        let run = RunRecord::read(&self.run_file())?;
+        Ok(run.filter(|run| run.supervisor == mark.process))
     }
 
     /// Reads the newest epoch that touched the unit, and its operation.
@@ -167,6 +178,7 @@ impl UnitDirectory {
         for name in record.files.keys() {
             files.insert(name, self.file(name)?.map(|content| digest(&content)));
         }
+        let supervision = record.supervision.as_ref();
         let read = (
             (&record.argv, &record.env, &record.secret_env, self.secret_env()?),
             (
@@ -177,7 +189,11 @@ impl UnitDirectory {
             ),
             files,
         );
-        Ok(digest(&to_bytes(&read)?))
+        // A unit without a supervisor has the digest that it always had.
+        match supervision {
+            None => Ok(digest(&to_bytes(&read)?)),
+            Some(supervision) => Ok(digest(&to_bytes(&(read, supervision))?)),
+        }
     }
 
     /// Reads one of the unit's files; `None` when it is gone.

@@ -183,6 +183,11 @@ fn watch_exit(mut child: Child, directory: UnitDirectory, mark: Mark) -> watch::
         let Ok(status) = child.wait().await else {
             return;
         };
+        if let Ok(Some(run)) = directory.run(&mark) {
+            // The process was a supervisor; it alone knows how the program ended.
+            sender.send_replace(run.ended.map(|end| end.exit));
+            return;
+        }
         let exit = Exit::from(status);
         if directory.mark().ok().flatten().as_ref() == Some(&mark) {
             let file = ExitFile {

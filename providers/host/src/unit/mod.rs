@@ -12,6 +12,7 @@
 //!   lock          flocked by the shim and inherited by the program: one run at a time
 //!   mark.json     who runs, written by that very process just before it becomes the program
 //!   exit.json     how the program ended, if the process that started it was there to see
+//!   run.json      with a supervisor: how often the program was started, and how it ended
 //!   log/          current.log, and rotated ones: 1.log is the youngest
 //! <data_root>/fences/<lineage>.json
 //!                 the newest lease epoch of a project that changed any unit here; older ones make none
@@ -21,6 +22,9 @@
 //!
 //! The program is started through a shim: a short-lived process that makes itself a session of its own, takes the lock, writes the mark and then *becomes* the program by exec. There is no supervisor that could die, and no moment
 //! at which a program runs without a mark.
+//!
+//! What that cannot do (see how a program ended when nobody waits for it, start it again, stop it after a time) takes a supervisor: then the shim stays, as the leader of the session that the mark names, and the program is its child.
+//! A supervisor that is killed leaves the program running, in a session that is still found by the mark, and a `run.json` without an end, which is how its death is told.
 
 mod directory;
 mod error;
@@ -31,10 +35,13 @@ mod machine_fence;
 mod mark;
 mod placeholder;
 mod record;
+mod run;
 mod shim;
 mod spec;
+mod standing;
 mod status;
 mod stop;
+mod supervise;
 
 pub use directory::{UnitDirectory, UnitEntry, list, write};
 pub use error::UnitError;
@@ -45,7 +52,9 @@ pub(crate) use machine_fence::admit_on_machine;
 pub use mark::Mark;
 pub use placeholder::{PlaceholderError, Substitution};
 pub use record::{LaunchRecord, digest};
+pub use run::{EndCause, RunEnd, RunRecord};
 pub use shim::{ShimError, ShimRequest, unit_exec};
-pub use spec::{EnvValue, LogSettings, UnitSpec};
+pub use spec::{EnvValue, LogSettings, RunNode, Supervision, UnitSpec};
+pub use standing::{Standing, standing};
 pub use status::{Exit, UnitStatus, inspect};
 pub use stop::{StopReport, remove, stop};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::error::UnitError;
-use super::spec::{EnvValue, LogSettings, UnitSpec};
+use super::spec::{EnvValue, LogSettings, Supervision, UnitSpec};
 use crate::durable;
 
 /// `launch.json`: everything of a [`UnitSpec`] except secret values and the content of files.
@@ -48,6 +48,9 @@ pub struct LaunchRecord {
     pub log: LogSettings,
     /// How long the program may take to end after SIGTERM, in milliseconds.
     pub stop_milliseconds: u64,
+    /// How a process that stays beside the program looks after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supervision: Option<Supervision>,
 }
 
 impl LaunchRecord {
@@ -87,6 +90,7 @@ impl LaunchRecord {
             package_dir: spec.package_dir.clone(),
             log: spec.log,
             stop_milliseconds: u64::try_from(spec.stop_duration.as_millis()).unwrap_or(u64::MAX),
+            supervision: spec.supervision.clone(),
         }
     }
 

@@ -1,9 +1,9 @@
-//! The process that becomes the program.
+//! The process that becomes the program, or stays beside it as its supervisor.
 //!
-//! The body of the hidden command `gabion agent unit-exec DIR`. It reports on standard error whether it got as far as exec: nothing but the end of that pipe on success, one line of JSON on failure.
+//! The body of the hidden command `gabion agent unit-exec DIR`. It reports on standard error whether it got as far as the program: nothing but the end of that pipe on success, one line of JSON on failure.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -23,6 +23,7 @@ use super::log;
 use super::mark::Mark;
 use super::placeholder::Substitution;
 use super::record::{LaunchRecord, to_bytes};
+use super::supervise::Supervisor;
 use crate::durable;
 use crate::process::ProcessIdentity;
 
@@ -109,24 +110,36 @@ impl From<UnitError> for ShimError {
     }
 }
 
-/// Becomes the unit's program; returns only when that fails, after having said so on standard error.
+impl ShimError {
+    /// Words the operating system's refusal to start a program.
+    pub(super) fn of_exec(program: &OsStr, error: &io::Error) -> Self {
+        let detail = match error.kind() {
+            io::ErrorKind::NotFound => format!("the program {program:?} is not there"),
+            io::ErrorKind::PermissionDenied => format!("the program {program:?} may not be executed"),
+            _ => format!("the program {program:?} cannot be started: {error}"),
+        };
+        Self::Invalid { detail }
+    }
+}
+
+/// Becomes the unit's program, or its supervisor: returns when it could not, after having said so on standard error, or
+/// when a program with a supervisor has ended for good.
 ///
 /// Must be the whole work of a freshly started process that leads no process group: it makes the process a session of its own, replaces its standard streams, and holds the unit's lock for as long as the program runs.
-pub fn unit_exec(request: &ShimRequest) -> Result<Infallible, ShimError> {
-    // Closed by exec, which is how the parent learns that all went well.
-    let report = io::stderr().as_fd().try_clone_to_owned().map(File::from);
-    let error = match become_program(request) {
-        Ok(never) => match never {},
-        Err(error) => error,
-    };
-    if let (Ok(mut report), Ok(line)) = (report, serde_json::to_string(&error)) {
+pub fn unit_exec(request: &ShimRequest) -> Result<(), ShimError> {
+    // Closed by exec, or by the supervisor, which is how the parent learns that all went well.
+    let mut report = io::stderr().as_fd().try_clone_to_owned().map(File::from).ok();
+    let outcome = become_program(request, &mut report);
+    if let (Err(error), Some(mut report)) = (&outcome, report)
+        && let Ok(line) = serde_json::to_string(error)
+    {
         // A parent that is gone does not read it; the return value says the same.
         let _ = writeln!(report, "{line}");
     }
-    Err(error)
+    outcome
 }
 
-fn become_program(request: &ShimRequest) -> Result<Infallible, ShimError> {
+fn become_program(request: &ShimRequest, report: &mut Option<File>) -> Result<(), ShimError> {
     let directory = UnitDirectory::at(&request.directory);
     if unistd::getsid(None)? != unistd::getpid() {
         unistd::setsid()?;
@@ -147,28 +160,39 @@ fn become_program(request: &ShimRequest) -> Result<Infallible, ShimError> {
         .open(directory.current_log())
         .map_err(|error| durable::at(&directory.current_log(), error))?;
     let null = File::open("/dev/null")?;
+    // The program inherits the lock: the kernel frees it when the last process that holds it is gone.
+    let inherit = || fcntl(&lock, FcntlArg::F_SETFD(FdFlag::empty()));
+
+    if let Some(supervision) = &record.supervision {
+        inherit()?;
+        unistd::dup2_stdin(&null)?;
+        unistd::dup2_stdout(&log)?;
+        let supervisor = Supervisor {
+            directory: &directory,
+            record: &record,
+            supervision,
+            gabion: &gabion,
+            log: &log,
+        };
+        return supervisor.run(
+            || write_mark(&directory, &record, request),
+            || {
+                drop(report.take());
+                Ok(unistd::dup2_stderr(&log)?)
+            },
+        );
+    }
 
     write_mark(&directory, &record, request)?;
-
-    // The program inherits the lock: the kernel frees it when the last process that holds it is gone.
-    fcntl(&lock, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    inherit()?;
     unistd::dup2_stdin(&null)?;
     unistd::dup2_stdout(&log)?;
     unistd::dup2_stderr(&log)?;
-    let error = program.exec();
-    let detail = match error.kind() {
-        io::ErrorKind::NotFound => format!("the program {:?} is not there", program.get_program()),
-        io::ErrorKind::PermissionDenied => {
-            format!("the program {:?} may not be executed", program.get_program())
-        }
-        _ => format!(
-            "the program {:?} cannot be started: {error}",
-            program.get_program()
-        ),
-    };
+    let refusal = program.exec();
+    let error = ShimError::of_exec(program.get_program(), &refusal);
     // Standard error is the unit's log by now, where people look first.
-    let _ = writeln!(io::stderr(), "gabion: {detail}");
-    Err(ShimError::Invalid { detail })
+    let _ = writeln!(io::stderr(), "gabion: {error}");
+    Err(error)
 }
 
 fn take_lock(directory: &UnitDirectory) -> Result<File, ShimError> {
@@ -214,7 +238,11 @@ fn refuse_stale_epoch(directory: &UnitDirectory, request: &ShimRequest) -> Resul
     }
 }
 
-fn program(directory: &UnitDirectory, record: &LaunchRecord, gabion: &Path) -> Result<Command, ShimError> {
+pub(super) fn program(
+    directory: &UnitDirectory,
+    record: &LaunchRecord,
+    gabion: &Path,
+) -> Result<Command, ShimError> {
     let substitution = Substitution {
         ports: &record.ports,
         unit_dir: directory.path(),

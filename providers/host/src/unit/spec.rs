@@ -40,6 +40,39 @@ pub struct UnitSpec {
     pub log: LogSettings,
     /// How long the program may take to end after SIGTERM.
     pub stop_duration: Duration,
+    /// How a process that stays beside the program looks after it; `None` means that there is none.
+    pub supervision: Option<Supervision>,
+}
+
+/// What the process that stays beside a program does for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Supervision {
+    /// Whether the program is meant to end: exit code 0 is success then, and what it left running is ended with it. Any
+    /// end is a failure otherwise.
+    pub completes: bool,
+    /// For how long after its first failure a program that goes on failing is started again, in milliseconds; `None`
+    /// means that it never is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_milliseconds: Option<u64>,
+    /// How long the program may run, all attempts together, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_milliseconds: Option<u64>,
+    /// Which node of a run with several it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<RunNode>,
+}
+
+/// One of several units that make up a run: when one fails, the others are stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunNode {
+    /// The run; the same for all its units, and unique in the project.
+    pub run: String,
+    /// Its number; 0 is the master.
+    pub rank: u32,
+    /// Whether it is stopped when the master is done.
+    pub ends_with_master: bool,
 }
 
 /// One environment value.

@@ -58,6 +58,14 @@ impl UnitStatus {
     }
 }
 
+impl Exit {
+    /// Whether it ended with exit code 0.
+    #[must_use]
+    pub fn is_success(self) -> bool {
+        self.code == Some(0)
+    }
+}
+
 /// How a program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
@@ -119,11 +127,17 @@ pub fn inspect(directory: &UnitDirectory) -> Result<UnitStatus, UnitError> {
     if mark.process.boot_id != process::boot_id()? {
         return Ok(UnitStatus::Rebooted { mark });
     }
-    if mark.process.is_alive() {
+    let run = directory.run(&mark)?;
+    let ended = run.as_ref().and_then(|run| run.ended.as_ref());
+    // A supervisor whose program has ended may still be ending what that left.
+    if ended.is_none() && mark.process.is_alive() {
         return Ok(UnitStatus::Running { mark });
     }
     let left = session(directory, &mark)?.iter().map(|stat| stat.pid).collect();
-    let exit = last_exit(directory, &mark)?;
+    let exit = match (&run, ended) {
+        (Some(_), ended) => ended.map(|end| end.exit),
+        (None, _) => last_exit(directory, &mark)?,
+    };
     Ok(UnitStatus::Exited { mark, exit, left })
 }
 

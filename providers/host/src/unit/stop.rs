@@ -57,7 +57,7 @@ pub async fn stop(
 }
 
 /// Returns how long a unit's program may take to end.
-fn patience(directory: &UnitDirectory) -> Duration {
+pub(crate) fn patience(directory: &UnitDirectory) -> Duration {
     // A damaged record must not keep a program running for ever.
     directory
         .launch()
@@ -136,7 +136,12 @@ pub(crate) async fn end(
         if Instant::now() >= patience {
             break;
         }
+        let supervisor = supervisor(directory, &left)?;
         for process in &left {
+            // A supervisor asks the others itself: twice asked, some programs end at once and lose their work.
+            if supervisor.is_some_and(|pid| pid != process.pid) {
+                continue;
+            }
             if asked.insert((process.pid, process.start_time)) {
                 process::signal(process, Signal::SIGTERM)?;
                 // A stopped process acts on nothing until it is continued.
@@ -169,14 +174,33 @@ pub(crate) async fn end(
     }
 }
 
-/// Returns who is left: the session while it has members, then whoever left it. Looking for the latter is the costly part.
+/// Returns the pid of the unit's supervisor if that is among those who are left.
+fn supervisor(directory: &UnitDirectory, left: &[ProcessStat]) -> Result<Option<i32>, UnitError> {
+    let Some(mark) = Mark::read_intact(&directory.mark_file())? else {
+        return Ok(None);
+    };
+    let pid = mark.process.pid;
+    let is_left = left.iter().any(|process| process.pid == pid);
+    let supervises = is_left && matches!(directory.run(&mark), Ok(Some(_)));
+    Ok(supervises.then_some(pid))
+}
+
+/// Returns who is left but the caller: the session while it has members, then whoever left it. Looking for the latter is the costly part.
 pub(crate) fn left(directory: &UnitDirectory, reach: Reach) -> Result<Vec<ProcessStat>, UnitError> {
-    let in_session = match Mark::read_intact(&directory.mark_file())? {
+    let mut found = match Mark::read_intact(&directory.mark_file())? {
         Some(mark) => session(directory, &mark)?,
         None => Vec::new(),
     };
-    if reach == Reach::Session || !in_session.is_empty() {
-        return Ok(in_session);
+    found.retain(is_another);
+    if reach == Reach::Session || !found.is_empty() {
+        return Ok(found);
     }
-    holders(directory)
+    found = holders(directory)?;
+    found.retain(is_another);
+    Ok(found)
+}
+
+/// Whether a process is not the caller: a supervisor ends all of its unit but itself.
+fn is_another(process: &ProcessStat) -> bool {
+    u32::try_from(process.pid) != Ok(std::process::id())
 }

@@ -12,4 +12,5 @@ mod probe;
 mod provider;
 mod secret;
 mod stop;
+mod supervise;
 mod support;

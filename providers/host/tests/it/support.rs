@@ -79,6 +79,7 @@ pub(crate) fn shell(uid: &str, script: &str) -> UnitSpec {
         package_dir: None,
         log: LogSettings::default(),
         stop_duration: Duration::from_secs(10),
+        supervision: None,
     }
 }
 

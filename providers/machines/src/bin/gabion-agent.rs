@@ -82,7 +82,8 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
                 operation: (*operation).to_owned(),
                 epoch: epoch.parse().map_err(|_| Failure::Usage)?,
             };
-            match unit_exec(&request)? {}
+            unit_exec(&request)?;
+            Ok(())
         }
         ["agent", "start-unit", directory] => {
             let request = StartRequest {
