@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use gabion_engine::address::{ObjectId, ResourceAddress};
-use gabion_engine::plan::change::{Drift, DriftKind, DriftVerdict, Reason};
+use gabion_engine::plan::change::{Action, Drift, DriftKind, DriftVerdict, Reason};
 use gabion_engine::plan::{Mode, Plan};
 use gabion_engine::provider::{ListedObject, Observation, ReadOutcome};
 use gabion_engine::state::State;
@@ -20,7 +20,7 @@ use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupts;
 use crate::planning::{self, PlanRequest, Planned};
 use crate::project::LoadedProject;
-use crate::render::markdown::{cell_code, code};
+use crate::render::markdown::{cell_code, code, prose};
 use crate::render::plan_json::drift_json;
 use crate::render::plan_json_types::DriftJson;
 use crate::render::words::{count, plain};
@@ -50,6 +50,9 @@ pub struct DriftReportJson {
     /// deletes them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub turned_up: Vec<UnmanagedJson>,
+    /// What should be known of objects that are as recorded: a task that failed, for one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// An object that carries the project's mark and is in no record.
@@ -218,6 +221,7 @@ fn report(context: &Context, planned: &Planned, accepted: &BTreeSet<ResourceAddr
                         address: Some(address.to_string()),
                     })
                     .collect(),
+                notes: notes(plan),
             };
             text = serde_json::to_string_pretty(&report).unwrap_or_default();
             text.push('\n');
@@ -238,6 +242,10 @@ fn report(context: &Context, planned: &Planned, accepted: &BTreeSet<ResourceAddr
                     let name = cell_code(&address.to_string());
                     let _ = writeln!(text, "| {name} | {} |", code(id.as_str()));
                 }
+            }
+            for (position, note) in notes(plan).iter().enumerate() {
+                let gap = if position == 0 { "\n" } else { "" };
+                let _ = writeln!(text, "{gap}* {}", prose(note));
             }
         }
         Format::Text => write_text(&mut text, context, planned, &drift, &unmanaged, drifted),
@@ -299,6 +307,14 @@ fn write_text(
         }
         text.push('\n');
     }
+    let notes = notes(&planned.plan);
+    if !notes.is_empty() {
+        let _ = writeln!(text, "{0}Notes{0:#}", theme.strong);
+        for note in &notes {
+            let _ = writeln!(text, "  {}", plain(note));
+        }
+        text.push('\n');
+    }
     let program = &context.options.program;
     if !drifted {
         let objects = planned.world.objects.len();
@@ -336,6 +352,18 @@ fn write_text(
     }
     let _ = writeln!(text, "{0}Drift:{0:#} {1}.", theme.strong, parts.join(", "));
     let _ = writeln!(text, "\n{0}Next:{0:#} {program} plan", theme.strong);
+}
+
+/// Returns what should be known of objects that are left as they are.
+fn notes(plan: &Plan) -> Vec<String> {
+    let kept = plan.changes.iter().filter(|change| change.action == Action::NoOp);
+    kept.flat_map(|change| {
+        change
+            .notes
+            .iter()
+            .map(|note| format!("{}: {note}", change.address))
+    })
+    .collect()
 }
 
 /// Returns what turned up after its creation had been given up.

@@ -26,6 +26,7 @@ use crate::plan::{Basis, Mode, PLAN_FORMAT_VERSION, Plan};
 use crate::plan::{bindings, finding, moves, order, removal, replacement, result};
 use crate::resource::Import;
 use crate::schema::ReplaceOrder;
+use crate::value::AttributePath;
 
 /// The code of the problem that protection makes; a plan comes along with it, to be shown and never applied.
 pub const PREVENT_DESTROY: &str = "prevent-destroy";
@@ -614,6 +615,17 @@ impl<'a> Planner<'a> {
         }
         for (message, place) in finding::likely_moves(changes) {
             note(message, place);
+        }
+        // A change shows its own notes; an object that is left as it is shows nothing else.
+        for change in changes.iter().filter(|change| change.action == Action::NoOp) {
+            let position = self.graph.position(&change.address);
+            let place = position.map(|at| {
+                let resource = &self.input.configuration.resources[at];
+                resource.place_of(&AttributePath::default()).clone()
+            });
+            for words in &change.notes {
+                note(format!("`{}`: {words}", change.address), place.clone());
+            }
         }
         notes.sort();
         notes.dedup();
