@@ -1,4 +1,4 @@
-//! `gabion ps`: what runs.
+//! `gabion ps`: what runs, and how what was meant to end did.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -66,7 +66,11 @@ fn to_json(rows: &[Row<'_>]) -> String {
                 "role": row.unit.role,
                 "machine": row.unit.machine,
                 "status": row.unit.status,
+                "state": row.unit.state,
                 "running": row.unit.running,
+                "exit_code": row.unit.exit.and_then(|exit| exit.code),
+                "signal": row.unit.exit.and_then(|exit| exit.signal),
+                "ended_at": row.unit.ended_at,
                 "deposed": row.record.deposed,
                 "pid": row.unit.pid,
                 "uptime_seconds": row.unit.uptime.map(|uptime| uptime.as_secs()),
@@ -143,20 +147,25 @@ fn to_text(rows: &[Row<'_>], context: &Context) -> String {
         if position > 0 {
             text.push('\n');
         }
+        let good = rows.iter().filter(|row| row.unit.good).count();
         let running = rows.iter().filter(|row| row.unit.running).count();
+        let done = good - running;
         let title = match document {
             Some((document_type, name)) => format!("{document_type} {}", plain(&name)),
             None => "other programs".to_owned(),
         };
-        let style = if running == rows.len() {
-            theme.good
-        } else {
-            theme.bad
-        };
+        let mut how = Vec::new();
+        if running > 0 || done == 0 {
+            how.push(format!("{running} of {} running", rows.len()));
+        }
+        if done > 0 {
+            how.push(format!("{done} of {} done", rows.len()));
+        }
+        let style = if good == rows.len() { theme.good } else { theme.bad };
         let _ = writeln!(
             text,
-            "{strong}{title}{strong:#}  {style}{running} of {} running{style:#}",
-            rows.len(),
+            "{strong}{title}{strong:#}  {style}{}{style:#}",
+            how.join(", "),
             strong = theme.strong
         );
         if position == 0 {
@@ -168,7 +177,7 @@ fn to_text(rows: &[Row<'_>], context: &Context) -> String {
             );
         }
         for row in rows {
-            let style = if row.unit.running {
+            let style = if row.unit.good {
                 anstyle::Style::new()
             } else {
                 theme.bad

@@ -13,7 +13,7 @@ use gabion_gateway::{GatewayConfig, GatewayProvider};
 use gabion_host::package::{Ecosystem, PackageSpec, PackageStore};
 use gabion_host::ports::PortRegistry;
 use gabion_host::transport::Machines;
-use gabion_host::unit::{self, LogFollower, LogPosition, UnitDirectory, UnitStatus};
+use gabion_host::unit::{self, Exit, LogFollower, LogPosition, Standing, UnitDirectory, UnitError};
 use gabion_host::{HOST_UNIT, HostConfig, HostProvider};
 use gabion_router::RouterProvider;
 use gabion_router::packages::Package;
@@ -142,8 +142,16 @@ pub(crate) struct UnitReport {
     pub(crate) machine: String,
     /// `running`, `exited`, `never started`, `gone` and the like.
     pub(crate) status: String,
+    /// The status in one word, for programs.
+    pub(crate) state: &'static str,
     /// Whether it runs.
     pub(crate) running: bool,
+    /// Whether it is as it should be: it runs, or it was meant to end and did.
+    pub(crate) good: bool,
+    /// How it ended, if it did and that is known.
+    pub(crate) exit: Option<Exit>,
+    /// When it ended, if it did and that is known.
+    pub(crate) ended_at: Option<String>,
     /// Its process.
     pub(crate) pid: Option<i32>,
     /// How long it has run.
@@ -161,28 +169,30 @@ pub(crate) fn unit_report(record: &Record, root: &Path) -> Option<UnitReport> {
         let value = record.attributes.get(name).or_else(|| record.inputs.get(name));
         value.and_then(|value| value.as_str()).map(str::to_owned)
     };
-    let (status, running, pid, uptime) = match unit::inspect(&directory) {
-        _ if !directory.exists() => ("gone".to_owned(), false, None, None),
-        Err(error) => (format!("unreadable: {error}"), false, None, None),
-        Ok(UnitStatus::NeverStarted) => ("never started".to_owned(), false, None, None),
-        Ok(UnitStatus::Running { mark }) => {
-            let uptime = uptime(mark.process.start_time);
-            ("running".to_owned(), true, Some(mark.process.pid), uptime)
-        }
-        Ok(UnitStatus::Exited { exit, .. }) => {
-            let how = exit.map(|exit| format!(" ({exit})")).unwrap_or_default();
-            (format!("exited{how}"), false, None, None)
-        }
-        Ok(UnitStatus::Rebooted { .. }) => ("ended with a reboot".to_owned(), false, None, None),
+    let standing = unit::standing(&directory);
+    let running = matches!(standing, Ok(Standing::Running { .. } | Standing::Retrying { .. }));
+    let mark = directory.mark().ok().flatten().filter(|_| running);
+    let (status, state) = match &standing {
+        Err(UnitError::NotFound { .. }) => ("gone".to_owned(), "gone"),
+        Err(error) => (format!("unreadable: {error}"), "unreadable"),
+        Ok(standing) => (standing.to_string(), standing.word()),
     };
+    let standing = standing.ok();
     let ports = record.attributes.get("port").and_then(|ports| ports.as_map());
     Some(UnitReport {
         role: text("role").unwrap_or_else(|| "program".into()),
         machine: text("machine").unwrap_or_else(|| "local".into()),
         status,
+        state,
         running,
-        pid,
-        uptime,
+        good: standing.as_ref().is_some_and(Standing::is_good),
+        exit: standing.as_ref().and_then(Standing::exit),
+        ended_at: standing
+            .as_ref()
+            .and_then(Standing::ended_at)
+            .map(|at| format!("{at:.0}")),
+        pid: mark.as_ref().map(|mark| mark.process.pid),
+        uptime: mark.and_then(|mark| uptime(mark.process.start_time)),
         ports: ports
             .into_iter()
             .flat_map(|ports| ports.values())

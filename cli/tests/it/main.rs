@@ -28,5 +28,6 @@ mod state;
 mod state_history;
 mod state_stores;
 mod streams;
+mod tasks;
 mod validate;
 mod variables;

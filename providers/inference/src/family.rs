@@ -105,7 +105,8 @@ impl DocumentFamily for Inference {
                 .collect(),
             slots: recorded_slots(context),
         };
-        let lowered = lower::lower(&read.gateways, &read.services, &context, &mut problems);
+        let mut lowered = lower::lower(&read.gateways, &read.services, &context, &mut problems);
+        lower::lower_tasks(&read.tasks, &read.services, &context, &mut lowered, &mut problems);
         (lowered, problems)
     }
 

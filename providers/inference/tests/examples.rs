@@ -73,3 +73,18 @@ fn the_seeds_own_files_are_well_formed_and_name_the_backend_that_is_missing() {
     qwen.dstack.yml:1:7 unsupported-backend: This build has no AWS backend; it has `local`.
     ");
 }
+
+#[test]
+fn a_task_is_one_unit_for_each_node() {
+    let (configuration, problems) = lower("task", Purpose::Plan);
+    assert_eq!(places(&problems), Vec::<String>::new());
+    let addresses: Vec<String> = configuration
+        .resources
+        .iter()
+        .map(|resource| resource.address.to_string())
+        .collect();
+    insta::assert_snapshot!(addresses.join("\n"), @r"
+    host_unit.evaluate/default/0/0
+    host_unit.evaluate/default/0/1
+    ");
+}

@@ -3,9 +3,9 @@
 use gabion_engine::config::Purpose;
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Span};
 
-use super::project::{Context, Placed};
+use super::project::Context;
 use crate::document::backend::Backend;
-use crate::document::service::Service;
+use crate::document::profile::ProfileParams;
 
 /// The backend whose only machine is the one that runs gabion; also that machine's name.
 pub(crate) const LOCAL: &str = "local";
@@ -37,17 +37,22 @@ pub(crate) fn is_usable(name: &str, span: &Span, purpose: Purpose, problems: &mu
     false
 }
 
-/// Returns whether a service has a backend that can be used, reporting why not.
+/// Returns whether a service or task has a backend that can be used, reporting why not.
 ///
-/// One of the service's own `backends` must do; without any, one of the project's.
-pub(crate) fn of_service(service: &Placed<Service>, context: &Context, problems: &mut Diagnostics) -> bool {
-    let own = &service.document.profile.backends;
+/// One of its own `backends` must do; without any, one of the project's.
+pub(crate) fn of_run(
+    profile: &ProfileParams,
+    type_span: &Span,
+    context: &Context,
+    problems: &mut Diagnostics,
+) -> bool {
+    let own = &profile.backends;
     if own.is_empty() {
         let names: Vec<&str> = context.backends.iter().map(String::as_str).collect();
         return match names.first() {
             None => true,
             Some(_) if names.contains(&LOCAL) => true,
-            Some(first) => is_usable(first, &service.type_span, context.purpose, problems),
+            Some(first) => is_usable(first, type_span, context.purpose, problems),
         };
     }
     if own.iter().any(|name| name.value.is_local()) {

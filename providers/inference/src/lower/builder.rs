@@ -6,6 +6,7 @@ use std::sync::Arc;
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::diagnostic::Span;
 use gabion_engine::resource::{DocumentRef, Lifecycle, Place, Resource, TimeoutOverrides};
+use gabion_engine::schema::ReplaceOrder;
 use gabion_engine::value::{AttributePath, Attributes, Value};
 
 /// Returns the address of a lowered resource.
@@ -68,6 +69,12 @@ impl ResourceBuilder {
 
     pub(crate) fn depends_on(mut self, address: ResourceAddress, at: Place) -> Self {
         self.resource.depends_on.push((address, at));
+        self
+    }
+
+    /// Makes a replacement stop the old object before the new one starts.
+    pub(crate) fn delete_first(mut self) -> Self {
+        self.resource.lifecycle.replace_order = Some(ReplaceOrder::DeleteThenCreate);
         self
     }
 

@@ -1,16 +1,16 @@
 //! What a document may not ask for: always, or of the local backend.
 
 use gabion_engine::config::{Node, Spanned, Target, Template};
-use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Span};
-use serde_json::Value as Json;
+use gabion_engine::diagnostic::{Diagnostic, Diagnostics};
 
 use super::backend::LOCAL;
 use super::gateway::GatewayTarget;
 use super::project::{Context, Placed};
+use super::run_keys::{self, CONTAINER_KEYS, says_more, unsupported};
 use crate::document::gateway::{Gateway, MACHINE_KEYS};
 use crate::document::model::ModelFormat;
 use crate::document::service::Service;
-use crate::term::{MapTerm, Text, map_schema};
+use crate::term::Text;
 
 /// Reports what the local backend cannot do for a gateway.
 pub(crate) fn gateway(gateway: &Placed<Gateway>, problems: &mut Diagnostics) {
@@ -30,28 +30,11 @@ pub(crate) fn gateway(gateway: &Placed<Gateway>, problems: &mut Diagnostics) {
     }
 }
 
-/// Returns whether a key of a document, as it is understood, says more than its absence would.
-fn says_more<T: MapTerm>(written: &serde_yaml::Value) -> impl Fn(&str) -> bool + use<T> {
-    let defaults = map_schema::<T>();
-    let written = serde_json::to_value(written).unwrap_or(Json::Null);
-    move |key| {
-        let value = &written[key];
-        !value.is_null() && Some(value) != defaults["properties"][key].get("default")
-    }
-}
-
 /// Reports what is wrong with a service on any backend.
 pub(crate) fn service(service: &Service, gateway: Option<&GatewayTarget<'_>>, problems: &mut Diagnostics) {
     let members = service.members();
-    for command in members.iter().flat_map(|member| member.commands) {
-        if holds_secret(&command.value) {
-            problems.push(
-                Diagnostic::error("secret-in-command", "secret in a command")
-                    .detail("Every user of a machine can read the arguments of its programs.")
-                    .at(command.span.clone())
-                    .hint("put it into `env:` and use the shell's variable: `$NAME`"),
-            );
-        }
+    for member in &members {
+        commands(member.commands, problems);
     }
     let groups = service.groups();
     let in_group = groups
@@ -72,6 +55,18 @@ pub(crate) fn service(service: &Service, gateway: Option<&GatewayTarget<'_>>, pr
     }
 }
 
+/// Reports secrets in commands.
+pub(crate) fn commands(commands: &[Spanned<Text>], problems: &mut Diagnostics) {
+    for command in commands.iter().filter(|command| holds_secret(&command.value)) {
+        problems.push(
+            Diagnostic::error("secret-in-command", "secret in a command")
+                .detail("Every user of a machine can read the arguments of its programs.")
+                .at(command.span.clone())
+                .hint("put it into `env:` and use the shell's variable: `$NAME`"),
+        );
+    }
+}
+
 fn holds_secret(text: &str) -> bool {
     Template::parse(text).is_ok_and(|template| {
         template
@@ -80,39 +75,8 @@ fn holds_secret(text: &str) -> bool {
     })
 }
 
-/// Keys that need a container, with what they are.
-const CONTAINER_KEYS: [(&str, &str); 6] = [
-    ("docker", "needs a container runtime"),
-    ("privileged", "needs a container runtime"),
-    ("entrypoint", "is the program of an image"),
-    ("python", "chooses the Python of an image"),
-    ("nvcc", "chooses an image"),
-    ("registry_auth", "is for pulling an image"),
-];
-
-/// Keys that choose between machines.
-const PLACE_KEYS: [&str; 6] = [
-    "regions",
-    "availability_zones",
-    "instance_types",
-    "reservation",
-    "fleets",
-    "instances",
-];
-
 /// Keys whose meaning the local backend does not carry out.
-const LATER_KEYS: [&str; 10] = [
-    "user",
-    "volumes",
-    "repos",
-    "files",
-    "dstack",
-    "retry",
-    "max_duration",
-    "utilization_policy",
-    "schedule",
-    "rate_limits",
-];
+const LATER_KEYS: [&str; 1] = ["rate_limits"];
 
 /// Reports what the local backend cannot do for a service.
 pub(crate) fn service_on_local(placed: &Placed<Service>, context: &Context, problems: &mut Diagnostics) {
@@ -121,25 +85,8 @@ pub(crate) fn service_on_local(placed: &Placed<Service>, context: &Context, prob
     check_groups(placed, problems);
     let members = service.members();
     for member in &members {
-        if let Some(image) = member.image {
-            problems.push(unsupported(
-                &image.span,
-                format!("`image` needs a container runtime; backend `{LOCAL}` runs processes."),
-                "remove `image` and write `commands` that run on this machine",
-            ));
-        }
-        let gpu = &member.resources.gpu;
-        if gpu.value.is_needed() {
-            problems.push(
-                Diagnostic::error("unmet-need", "resources not available")
-                    .detail(format!(
-                        "`gpu: {}` cannot be met: backend `{LOCAL}` offers no accelerators.",
-                        gpu.value
-                    ))
-                    .at(gpu.span.clone())
-                    .hint("remove `gpu`, or run the service on a backend that has some"),
-            );
-        }
+        run_keys::check_image(member.image, problems);
+        run_keys::check_accelerators(member.resources, "service", problems);
         if !member.replicas.value.is_fixed() {
             problems.push(
                 Diagnostic::error("unsupported-range", "range of replicas")
@@ -214,38 +161,22 @@ fn check_port(service: &Service, problems: &mut Diagnostics) {
     );
 }
 
-fn unsupported(span: &Span, why: String, hint: &str) -> Diagnostic {
-    Diagnostic::error("unsupported-key", "unsupported key")
-        .detail(why)
-        .at(span.clone())
-        .hint(hint)
-}
-
 /// Keys of the whole service that the local backend cannot carry out, where they say more than their absence would.
 fn check_keys(placed: &Placed<Service>, problems: &mut Diagnostics) {
-    let says_more = says_more::<Service>(&placed.document.write());
-    let mut refuse = |key: &str, why: String, hint: String| {
-        if let Some((key, _)) = placed.node.entry(key).filter(|_| says_more(key)) {
-            problems.push(unsupported(&key.span, why, &hint));
-        }
-    };
-    for (key, what) in CONTAINER_KEYS {
-        let why = format!("`{key}` {what}; backend `{LOCAL}` runs processes.");
-        refuse(key, why, format!("remove `{key}`"));
-    }
-    for key in PLACE_KEYS {
-        let why = format!(
-            "`{key}` chooses between machines; backend `{LOCAL}` has one, the machine that runs gabion."
-        );
-        refuse(key, why, format!("remove `{key}`"));
-    }
+    let written = placed.document.write();
+    run_keys::check::<Service>(&placed.node, &written, problems);
+    let says_more = says_more::<Service>(&written);
     for key in LATER_KEYS {
-        let why = format!("Backend `{LOCAL}` of this build does not carry out `{key}` yet.");
-        refuse(
-            key,
-            why,
-            format!("remove `{key}`, or wait for the release that has it"),
-        );
+        if let Some((key, _)) = placed.node.entry(key).filter(|_| says_more(key)) {
+            problems.push(unsupported(
+                &key.span,
+                format!(
+                    "Backend `{LOCAL}` of this build does not carry out `{}` yet.",
+                    key.name
+                ),
+                &format!("remove `{}`, or wait for the release that has it", key.name),
+            ));
+        }
     }
 }
 

@@ -1,7 +1,7 @@
-//! Lowering: what a project's gateways and services are made of.
+//! Lowering: what a project's gateways, services and tasks are made of.
 //!
 //! Of a machine that serves: the agent. Of a gateway: its listener on the agent. Of a service: per replica a unit, with
-//! a router one `router_worker` each and the router's unit, and one route. The order of applying falls out of the
+//! a router one `router_worker` each and the router's unit, and one route. Of a task: per node a unit that is meant to end. The order of applying falls out of the
 //! references between them.
 
 mod backend;
@@ -9,11 +9,15 @@ mod builder;
 mod check;
 mod gateway;
 mod names;
+mod program;
 mod project;
+mod run_keys;
 mod service;
 mod slots;
+mod task;
 pub(crate) mod unsupported;
 
 pub use project::{Context, Placed, RecordedSlot, lower};
 
 pub(crate) use backend::LOCAL;
+pub(crate) use task::lower as lower_tasks;

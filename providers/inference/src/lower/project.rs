@@ -81,7 +81,7 @@ pub fn lower(
     let mut chosen: Vec<(&Placed<Service>, &GatewayTarget<'_>, bool)> = Vec::new();
     for service in services {
         let gateway = names::gateway_of(&service.document, &targets, &loopback, context.purpose, problems);
-        let usable = backend::of_service(service, context, problems);
+        let usable = backend::of_run(&service.document.profile, &service.type_span, context, problems);
         check::service(&service.document, gateway, problems);
         let mut cannot = Diagnostics::new();
         if usable {

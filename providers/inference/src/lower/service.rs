@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gabion_engine::address::ResourceAddress;
-use gabion_engine::config::{Lowered, Template};
+use gabion_engine::config::Lowered;
 use gabion_engine::diagnostic::Span;
 use gabion_engine::resource::{DocumentRef, Resource};
 use gabion_engine::value::{AttributePath, Attributes, Value};
@@ -16,6 +16,7 @@ use super::backend::LOCAL;
 use super::builder::{ResourceBuilder, address, reference};
 use super::check::uses_port;
 use super::gateway::GatewayTarget;
+use super::program::{self, seconds, stop_duration, text};
 use super::project::{Context, Placed};
 use super::slots;
 use crate::document::dialect::{Member, RouterHost, Routing};
@@ -79,19 +80,6 @@ pub(crate) fn lower(
     }
 }
 
-fn seconds(duration: Duration) -> Value {
-    Value::Int(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX))
-}
-
-/// Returns a text, or the template that it is.
-fn text(text: &str) -> Value {
-    if Template::is_in(text) {
-        Value::template(text)
-    } else {
-        Value::from(text)
-    }
-}
-
 /// One replica.
 fn replica(
     service: &Service,
@@ -100,17 +88,6 @@ fn replica(
     unit: ResourceAddress,
     context: &Context,
 ) -> Resource {
-    let commands: Vec<String> = member
-        .commands
-        .iter()
-        .map(|command| grouped(&local_values(&command.value)))
-        .collect();
-    // dstack's own default: images may lack bash, machines hardly do.
-    let shell = service
-        .run
-        .shell
-        .as_ref()
-        .map_or("/bin/bash", |shell| shell.value.path());
     let mut env: Attributes = BTreeMap::from([
         (Arc::from("PORT"), Value::from("{ports.http}")),
         (
@@ -147,54 +124,16 @@ fn replica(
         .input("role", "replica")
         .input(
             "argv",
-            Value::List(vec![shell.into(), "-c".into(), text(&commands.join(" && "))]),
+            program::argv(&service.run, program::commands(member.commands)),
         )
+        .inputs(program::supervision(&service.profile))
         .input("env", Value::Map(env))
         .input("working_dir", directory)
         .input("ports", Value::map([("http", Value::map([port]))]))
         .input("probes", Value::List(probes(service)))
         .input("ready_timeout", seconds(context.ready_timeout))
-        .input("stop_timeout", seconds(stop_duration(service)))
+        .input("stop_timeout", seconds(stop_duration(&service.profile)))
         .build()
-}
-
-/// How long a replica may take to stop; a day when there is no limit.
-fn stop_duration(service: &Service) -> Duration {
-    let limit = service.profile.stop_duration.duration();
-    limit.unwrap_or(Duration::from_secs(24 * 3600))
-}
-
-/// Replaces what dstack knows of a run by what it is on this machine: arguments there are none, and every replica has
-/// the machine's own address.
-fn local_values(command: &str) -> String {
-    let Ok(template) = Template::parse(command) else {
-        return command.to_owned();
-    };
-    let mut text = command.to_owned();
-    let references: Vec<_> = template.references().collect();
-    for reference in references.into_iter().rev() {
-        let value = match reference.to_string().as_str() {
-            "run.args" => "",
-            other if other.starts_with("groups[") => "127.0.0.1",
-            _ => continue,
-        };
-        let start = text[..reference.range.start].rfind("${{");
-        let end = text[reference.range.end..].find("}}");
-        if let (Some(start), Some(end)) = (start, end) {
-            text.replace_range(start..reference.range.end + end + 2, value);
-        }
-    }
-    text
-}
-
-/// Groups a command that ends in `&`, so that `&&` can follow it.
-fn grouped(command: &str) -> String {
-    let trimmed = command.trim();
-    if trimmed.ends_with('&') && !trimmed.ends_with("&&") {
-        format!("{{ {trimmed} }}")
-    } else {
-        trimmed.to_owned()
-    }
 }
 
 /// The probes of a replica: the document's, or else one short completion when there is a model.
@@ -307,7 +246,7 @@ fn add_router(
             .input("router_type", package.name())
             .input("name", path.as_str())
             .input("url", reference(replica, "url"))
-            .input("drain_timeout", seconds(stop_duration(service)));
+            .input("drain_timeout", seconds(stop_duration(&service.profile)));
         if let Some(model) = &service.model {
             builder = builder
                 .input("model_id", model.name.value.as_str())
@@ -342,7 +281,7 @@ fn route(
         .input("service", name)
         .input("auth", service.auth.value)
         .input("restricted", service.model.is_some() || has_router)
-        .input("drain_timeout", seconds(stop_duration(service)))
+        .input("drain_timeout", seconds(stop_duration(&service.profile)))
         .at("service", &service.name.span)
         .at("auth", &service.auth.span);
     builder = match gateway.domain {

@@ -5,23 +5,27 @@ use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Span};
 use super::backend::LOCAL;
 use crate::family::Documents;
 
+/// What to do about a document that has nothing else to be done about it.
+const LEAVE_OUT: &str = "plan the others alone with `-f FILE`, or move this one to a file whose name ends in neither `.dstack.yml` nor `.gabion.yml`";
+
 /// Reports every document that a plan would have to leave out.
 ///
 /// It is an error, so that no plan looks as if it were all: whoever keeps such documents beside others plans those
 /// with `-f`.
 pub(crate) fn check(read: &Documents, problems: &mut Diagnostics) {
-    let mut refuse = |span: &Span, why: String| {
+    let mut refuse = |span: &Span, why: String, way_out: &str| {
         problems.push(
             Diagnostic::error("unsupported-document", "document that cannot be applied")
                 .detail(why)
                 .at(span.clone())
-                .hint("plan the others alone with `-f FILE`, or move this one to a file whose name ends in neither `.dstack.yml` nor `.gabion.yml`"),
+                .hint(way_out),
         );
     };
     for preset in &read.presets {
         refuse(
             &preset.type_span,
             "Presets are made by dstack's agents; gabion does not support making them.".to_owned(),
+            LEAVE_OUT,
         );
     }
     for fleet in &read.fleets {
@@ -31,23 +35,24 @@ pub(crate) fn check(read: &Documents, problems: &mut Diagnostics) {
                 "This build cannot make machines yet; its backend `{LOCAL}` has one, the machine that runs gabion."
             ),
         };
-        refuse(&fleet.type_span, why);
+        refuse(&fleet.type_span, why, LEAVE_OUT);
     }
     for volume in &read.volumes {
         let why = format!(
             "This build has no volumes on `{}` yet.",
             volume.document.backend.value
         );
-        refuse(&volume.type_span, why);
+        refuse(&volume.type_span, why, LEAVE_OUT);
     }
     for environment in &read.dev_environments {
-        let why = format!("Backend `{LOCAL}` of this build cannot run development environments yet.");
-        refuse(&environment.type_span, why);
-    }
-    for task in &read.tasks {
+        let why = format!(
+            "A development environment is a machine with an editor's server to connect to; backend `{LOCAL}` is the machine \
+             that you work on already, and this build has no other."
+        );
         refuse(
-            &task.type_span,
-            format!("Backend `{LOCAL}` of this build cannot run tasks yet."),
+            &environment.type_span,
+            why,
+            "work in the project's directory as it is, or write what should run as a `type: task`; plan the other documents alone with `-f FILE`",
         );
     }
 }

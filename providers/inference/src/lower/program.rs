@@ -1,0 +1,103 @@
+//! What services and tasks have in common as programs of a machine: their command line and their supervision.
+
+use std::time::Duration;
+
+use gabion_engine::config::{Spanned, Template};
+use gabion_engine::value::Value;
+
+use crate::document::profile::{ProfileParams, Retry, RetryEvent};
+use crate::document::run::RunFields;
+use crate::term::Text;
+
+/// Returns a duration as attributes have it.
+pub(super) fn seconds(duration: Duration) -> Value {
+    Value::Int(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// Returns a text, or the template that it is.
+pub(super) fn text(text: &str) -> Value {
+    if Template::is_in(text) {
+        Value::template(text)
+    } else {
+        Value::from(text)
+    }
+}
+
+/// Returns the program and arguments of commands, which a shell runs one after the other until one fails.
+pub(super) fn argv(run: &RunFields, commands: impl Iterator<Item = String>) -> Value {
+    // dstack's own default: images may lack bash, machines hardly do.
+    let shell = run.shell.as_ref().map_or("/bin/bash", |shell| shell.value.path());
+    let commands: Vec<String> = commands.collect();
+    Value::List(vec![shell.into(), "-c".into(), text(&commands.join(" && "))])
+}
+
+/// Returns commands as they are on this machine.
+pub(super) fn commands(commands: &[Spanned<Text>]) -> impl Iterator<Item = String> {
+    commands
+        .iter()
+        .map(|command| grouped(&local_values(&command.value)))
+}
+
+/// Replaces what dstack knows of a run by what it is on this machine: arguments there are none, and every replica and
+/// node has the machine's own address.
+fn local_values(command: &str) -> String {
+    let Ok(template) = Template::parse(command) else {
+        return command.to_owned();
+    };
+    let mut text = command.to_owned();
+    let references: Vec<_> = template.references().collect();
+    for reference in references.into_iter().rev() {
+        let value = match reference.to_string().as_str() {
+            "run.args" => "",
+            other if other.starts_with("groups[") => LOOPBACK,
+            _ => continue,
+        };
+        let start = text[..reference.range.start].rfind("${{");
+        let end = text[reference.range.end..].find("}}");
+        if let (Some(start), Some(end)) = (start, end) {
+            text.replace_range(start..reference.range.end + end + 2, value);
+        }
+    }
+    text
+}
+
+/// The address of every replica and node of this machine.
+pub(super) const LOOPBACK: &str = "127.0.0.1";
+
+/// Groups a command that ends in `&`, so that `&&` can follow it.
+fn grouped(command: &str) -> String {
+    let trimmed = command.trim();
+    if trimmed.ends_with('&') && !trimmed.ends_with("&&") {
+        format!("{{ {trimmed} }}")
+    } else {
+        trimmed.to_owned()
+    }
+}
+
+/// How long a program may take to stop; a day when there is no limit.
+pub(super) fn stop_duration(profile: &ProfileParams) -> Duration {
+    let limit = profile.stop_duration.duration();
+    limit.unwrap_or(Duration::from_secs(24 * 3600))
+}
+
+/// Returns what the process beside a program shall do for it. That there is no capacity, or that a machine is taken
+/// away, does not happen to the machine that runs gabion: of `retry` only errors count.
+pub(super) fn supervision(profile: &ProfileParams) -> Vec<(&'static str, Value)> {
+    let mut inputs = Vec::new();
+    if let Some(duration) = retry_duration(profile) {
+        inputs.push(("retry_timeout", seconds(duration)));
+    }
+    if let Some(duration) = profile.max_duration.duration() {
+        inputs.push(("run_timeout", seconds(duration)));
+    }
+    inputs
+}
+
+/// Returns for how long a program that fails is started again.
+pub(super) fn retry_duration(profile: &ProfileParams) -> Option<Duration> {
+    match &profile.retry {
+        Retry::Rule(rule) if rule.on_events.contains(&RetryEvent::Error) => Some(rule.duration),
+        _ => None,
+    }
+    .filter(|duration| !duration.is_zero())
+}

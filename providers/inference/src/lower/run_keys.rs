@@ -1,0 +1,138 @@
+//! What the local backend makes of the keys that services and tasks share: which it carries out, which mean nothing on
+//! one's own machine, and which it must refuse.
+//!
+//! The table for people is in `docs/from-dstack.md`; keys that are in no list here are carried out, or mean nothing where
+//! there is one machine that costs nothing (`spot_policy`, `max_price`, `creation_policy`, `idle_duration`, `tags`,
+//! `priority`, `backend_options`).
+
+use gabion_engine::config::{Node, Spanned};
+use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Span};
+use serde_json::Value as Json;
+
+use super::backend::LOCAL;
+use crate::document::resources::Resources;
+use crate::term::{MapTerm, Text, map_schema};
+
+/// Keys that need a container, with what they are.
+pub(super) const CONTAINER_KEYS: [(&str, &str); 6] = [
+    ("docker", "needs a container runtime"),
+    ("privileged", "needs a container runtime"),
+    ("entrypoint", "is the program of an image"),
+    ("python", "chooses the Python of an image"),
+    ("nvcc", "chooses an image"),
+    ("registry_auth", "is for pulling an image"),
+];
+
+/// Keys that choose between machines.
+const PLACE_KEYS: [&str; 6] = [
+    "regions",
+    "availability_zones",
+    "instance_types",
+    "reservation",
+    "fleets",
+    "instances",
+];
+
+/// Keys that the local backend has nothing for, with why, and the way out.
+const REFUSED_KEYS: [(&str, &str, &str); 3] = [
+    (
+        "dstack",
+        "reaches the dstack server from inside, and gabion has no server",
+        "remove `dstack`",
+    ),
+    (
+        "utilization_policy",
+        "watches accelerators, of which this backend offers none",
+        "remove it, or limit the run with `max_duration`",
+    ),
+    (
+        "schedule",
+        "starts a run later, and between two commands nothing of gabion runs that could start one",
+        "remove `schedule`, and have cron or CI run `gabion apply`; `--replace ADDRESS` runs a task again",
+    ),
+];
+
+/// Keys whose meaning the local backend does not carry out.
+const LATER_KEYS: [&str; 4] = ["user", "volumes", "repos", "files"];
+
+/// Reports keys of a document that the local backend cannot carry out, where they say more than their absence would.
+pub(super) fn check<T: MapTerm>(node: &Node, written: &serde_yaml::Value, problems: &mut Diagnostics) {
+    let says_more = says_more::<T>(written);
+    let mut refuse = |key: &str, why: String, hint: String| {
+        if let Some((key, _)) = node.entry(key).filter(|_| says_more(key)) {
+            problems.push(unsupported(&key.span, why, &hint));
+        }
+    };
+    for (key, what) in CONTAINER_KEYS {
+        let why = format!("`{key}` {what}; backend `{LOCAL}` runs processes.");
+        refuse(key, why, format!("remove `{key}`"));
+    }
+    for key in PLACE_KEYS {
+        let why = format!(
+            "`{key}` chooses between machines; backend `{LOCAL}` has one, the machine that runs gabion."
+        );
+        refuse(key, why, format!("remove `{key}`"));
+    }
+    for key in LATER_KEYS {
+        let why = format!("Backend `{LOCAL}` of this build does not carry out `{key}` yet.");
+        refuse(
+            key,
+            why,
+            format!("remove `{key}`, or wait for the release that has it"),
+        );
+    }
+    for (key, what, hint) in REFUSED_KEYS {
+        refuse(
+            key,
+            format!("Backend `{LOCAL}` cannot carry out `{key}`: it {what}."),
+            hint.to_owned(),
+        );
+    }
+}
+
+/// Returns whether a key of a document, as it is understood, says more than its absence would.
+pub(super) fn says_more<T: MapTerm>(written: &serde_yaml::Value) -> impl Fn(&str) -> bool + use<T> {
+    let defaults = map_schema::<T>();
+    let written = serde_json::to_value(written).unwrap_or(Json::Null);
+    move |key| {
+        let value = &written[key];
+        !value.is_null() && Some(value) != defaults["properties"][key].get("default")
+    }
+}
+
+/// Reports an image: the local backend runs processes.
+pub(super) fn check_image(image: Option<&Spanned<Text>>, problems: &mut Diagnostics) {
+    if let Some(image) = image {
+        problems.push(unsupported(
+            &image.span,
+            format!("`image` needs a container runtime; backend `{LOCAL}` runs processes."),
+            "remove `image` and write `commands` that run on this machine",
+        ));
+    }
+}
+
+/// Reports accelerators: the local backend offers none.
+pub(super) fn check_accelerators(resources: &Resources, what: &str, problems: &mut Diagnostics) {
+    let gpu = &resources.gpu;
+    if gpu.value.is_needed() {
+        problems.push(
+            Diagnostic::error("unmet-need", "resources not available")
+                .detail(format!(
+                    "`gpu: {}` cannot be met: backend `{LOCAL}` offers no accelerators.",
+                    gpu.value
+                ))
+                .at(gpu.span.clone())
+                .hint(format!(
+                    "remove `gpu`, or run the {what} on a backend that has some"
+                )),
+        );
+    }
+}
+
+/// Words a key that cannot be carried out.
+pub(super) fn unsupported(span: &Span, why: String, hint: &str) -> Diagnostic {
+    Diagnostic::error("unsupported-key", "unsupported key")
+        .detail(why)
+        .at(span.clone())
+        .hint(hint)
+}

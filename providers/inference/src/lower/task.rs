@@ -1,0 +1,280 @@
+//! A task on the local backend: one unit for each node, which runs to its end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use gabion_engine::address::ResourceAddress;
+use gabion_engine::config::{Lowered, Purpose, Spanned};
+use gabion_engine::diagnostic::{Diagnostic, Diagnostics};
+use gabion_engine::value::{AttributePath, Attributes, Value};
+
+use super::backend::{self, LOCAL};
+use super::builder::{ResourceBuilder, address};
+use super::check;
+use super::program::{self, LOOPBACK, seconds, text};
+use super::project::{Context, Placed};
+use super::run_keys::{self, unsupported};
+use crate::document::profile::{StartupOrder, StopCriteria};
+use crate::document::resources::Resources;
+use crate::document::service::Service;
+use crate::document::task::Task;
+use crate::grammar::env::EnvValue;
+use crate::grammar::port::PortMapping;
+use crate::term::{Text, write_map};
+
+/// The name of the nodes of a task without groups.
+const DEFAULT_GROUP: &str = "default";
+
+/// The file of a unit that names a run's nodes for MPI.
+const MPI_HOSTFILE: &str = "mpi_hostfile";
+
+/// Adds the units of a project's tasks.
+pub(crate) fn lower(
+    tasks: &[Placed<Task>],
+    services: &[Placed<Service>],
+    context: &Context,
+    lowered: &mut Lowered,
+    problems: &mut Diagnostics,
+) {
+    for placed in tasks {
+        let task = &placed.document;
+        let mut good = name_is_free(task, services, problems);
+        for nodes in nodes(task) {
+            check::commands(nodes.commands, problems);
+        }
+        good &= backend::of_run(&task.profile, &placed.type_span, context, problems);
+        let mut cannot = Diagnostics::new();
+        check_on_local(placed, &mut cannot);
+        // A task for another backend is well formed, and this one makes nothing of it.
+        good &= cannot.is_empty();
+        if context.purpose == Purpose::Plan {
+            problems.extend(cannot);
+        }
+        if good {
+            add(placed, context, lowered);
+        }
+    }
+}
+
+/// Runs are told apart by name, whatever their type is.
+fn name_is_free(task: &Task, services: &[Placed<Service>], problems: &mut Diagnostics) -> bool {
+    let same = services
+        .iter()
+        .map(|service| &service.document.name)
+        .find(|name| name.value == task.name.value);
+    if let Some(other) = same {
+        problems.push(
+            Diagnostic::error("duplicate-name", "duplicate name")
+                .detail(format!(
+                    "A service and a task are both named `{}`, and their programs could not be told apart.",
+                    task.name.value
+                ))
+                .at(task.name.span.clone())
+                .related(other.span.clone(), "the service")
+                .hint("give one of them another name"),
+        );
+    }
+    same.is_none()
+}
+
+/// Nodes of a task that are alike.
+struct Nodes<'a> {
+    group: &'a str,
+    count: u32,
+    commands: &'a [Spanned<Text>],
+    resources: &'a Resources,
+    ports: &'a [PortMapping],
+}
+
+fn nodes(task: &Task) -> Vec<Nodes<'_>> {
+    match &task.groups {
+        Some(groups) => groups
+            .value
+            .0
+            .iter()
+            .map(|group| Nodes {
+                group: group.value.name(),
+                count: group.value.nodes.0,
+                commands: &group.value.commands,
+                resources: &group.value.resources,
+                ports: &group.value.ports,
+            })
+            .collect(),
+        None => vec![Nodes {
+            group: DEFAULT_GROUP,
+            count: task.nodes.as_ref().map_or(1, |nodes| nodes.value.0),
+            commands: &task.commands,
+            resources: &task.run.resources,
+            ports: &task.ports,
+        }],
+    }
+}
+
+/// Reports what the local backend cannot do for a task.
+fn check_on_local(placed: &Placed<Task>, problems: &mut Diagnostics) {
+    let task = &placed.document;
+    run_keys::check::<Task>(&placed.node, &write_map(task), problems);
+    run_keys::check_image(task.run.image.as_ref(), problems);
+    for nodes in nodes(task) {
+        run_keys::check_accelerators(nodes.resources, "task", problems);
+    }
+    let groups = placed.node.get("groups").and_then(|node| node.as_list());
+    let of_ports = std::iter::once(&placed.node).chain(groups.unwrap_or_default());
+    let written: Vec<_> = of_ports.filter_map(|node| node.entry("ports")).collect();
+    let mapped = nodes(task)
+        .iter()
+        .flat_map(|nodes| nodes.ports)
+        .find(|port| port.local.is_some_and(|local| local != port.container));
+    if let (Some(port), Some((_, node))) = (mapped, written.first()) {
+        problems.push(unsupported(
+            &node.span,
+            format!(
+                "`{port}` forwards one port to another; on backend `{LOCAL}` a program listens on this machine's ports itself."
+            ),
+            &format!("write `{}`, and use that port", port.container.0),
+        ));
+    }
+    let count: u64 = nodes(task).iter().map(|nodes| u64::from(nodes.count)).sum();
+    if count > 1
+        && program::retry_duration(&task.profile).is_some()
+        && let Some((key, _)) = placed.node.entry("retry")
+    {
+        problems.push(unsupported(
+            &key.span,
+            format!(
+                "The {count} nodes of a task live and die together, and backend `{LOCAL}` can start again one program, not a run of several."
+            ),
+            "remove `retry`; `gabion apply --replace ADDRESS` runs a node again",
+        ));
+    }
+}
+
+fn add(placed: &Placed<Task>, context: &Context, lowered: &mut Lowered) {
+    let task = &placed.document;
+    let groups = nodes(task);
+    let count: u32 = groups.iter().map(|nodes| nodes.count).sum();
+    let name = task.name.value.as_str();
+    let mut addresses: Vec<ResourceAddress> = Vec::new();
+    let mut units: Vec<ResourceBuilder> = Vec::new();
+    for nodes in &groups {
+        for position in 0..nodes.count {
+            let rank = u32::try_from(units.len()).unwrap_or(u32::MAX);
+            let path = match count {
+                1 => format!("{name}/{}/0", nodes.group),
+                _ => format!("{name}/{}/0/{rank}", nodes.group),
+            };
+            let unit = address("host_unit", &path);
+            addresses.push(unit.clone());
+            let ports = if position == 0 { nodes.ports } else { &[] };
+            units.push(node(placed, nodes, unit, (rank, count), ports, context));
+        }
+    }
+    let place = task.name.span.place();
+    let order = task.profile.startup_order;
+    for (rank, mut unit) in units.into_iter().enumerate() {
+        let before = match (order, rank) {
+            (StartupOrder::MasterFirst, 1..) => &addresses[..1],
+            (StartupOrder::WorkersFirst, 0) => &addresses[1..],
+            _ => &[],
+        };
+        for other in before {
+            unit = unit.depends_on(other.clone(), place.clone());
+        }
+        lowered.resources.push(unit.build());
+    }
+}
+
+fn node(
+    placed: &Placed<Task>,
+    nodes: &Nodes<'_>,
+    unit: ResourceAddress,
+    (rank, count): (u32, u32),
+    ports: &[PortMapping],
+    context: &Context,
+) -> ResourceBuilder {
+    let task = &placed.document;
+    let mut builder = ResourceBuilder::new(unit, &placed.reference);
+    let directory = match &task.run.working_dir {
+        Some(directory) => {
+            builder = builder.at("working_dir", &directory.span);
+            directory.value.as_str()
+        }
+        None => context.project_directory.as_str(),
+    };
+    let number = |number: u32| Value::from(number.to_string());
+    let addresses = vec![LOOPBACK; usize::try_from(count).unwrap_or(usize::MAX)].join("\n");
+    let mut env: Attributes = [
+        ("DSTACK_RUN_NAME", Value::from(task.name.value.as_str())),
+        ("DSTACK_WORKING_DIR", Value::from(directory)),
+        ("DSTACK_NODE_RANK", number(rank)),
+        ("DSTACK_NODES_NUM", number(count)),
+        ("DSTACK_NODES_IPS", Value::from(addresses.as_str())),
+        ("DSTACK_MASTER_NODE_IP", LOOPBACK.into()),
+        // The local backend offers no accelerators.
+        ("DSTACK_GPUS_PER_NODE", number(0)),
+        ("DSTACK_GPUS_NUM", number(0)),
+    ]
+    .into_iter()
+    .map(|(name, value)| (Arc::from(name), value))
+    .collect();
+    if count > 1 {
+        let file = format!("{{unit.dir}}/files/{MPI_HOSTFILE}");
+        env.insert("DSTACK_MPI_HOSTFILE".into(), Value::from(file));
+        builder = builder
+            .input(
+                "files",
+                Value::map([(MPI_HOSTFILE, Value::from(format!("{addresses}\n")))]),
+            )
+            .input(
+                "node",
+                Value::map([
+                    ("run", Value::from(task.name.value.as_str())),
+                    ("rank", Value::Int(i64::from(rank))),
+                    (
+                        "ends_with_master",
+                        (task.profile.stop_criteria == StopCriteria::MasterDone).into(),
+                    ),
+                ]),
+            );
+    }
+    for (name, (value, span)) in &task.run.env.0 {
+        let value = match value {
+            EnvValue::Passthrough => Value::template(format!("${{{{ env.{name} }}}}")),
+            EnvValue::Text(value) => text(value),
+        };
+        env.insert(name.as_str().into(), value);
+        builder = builder.at_path(AttributePath::root("env").key(name), span);
+    }
+    if let Some(first) = nodes.commands.first() {
+        builder = builder.at("argv", &first.span);
+    }
+    if !ports.is_empty() {
+        let claimed: BTreeMap<String, Value> = ports
+            .iter()
+            .map(|port| {
+                let port = port.container.0;
+                (
+                    port.to_string(),
+                    Value::map([("port", Value::Int(i64::from(port)))]),
+                )
+            })
+            .collect();
+        builder = builder.input("ports", Value::map(claimed));
+        if let Some((key, _)) = placed.node.entry("ports") {
+            builder = builder.at("ports", &key.span);
+        }
+    }
+    builder
+        .delete_first()
+        .input("machine", LOCAL)
+        .input("role", "task")
+        .input(
+            "argv",
+            program::argv(&task.run, program::commands(nodes.commands)),
+        )
+        .input("env", Value::Map(env))
+        .input("working_dir", directory)
+        .input("completes", true)
+        .inputs(program::supervision(&task.profile))
+        .input("stop_timeout", seconds(program::stop_duration(&task.profile)))
+}
