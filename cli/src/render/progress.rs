@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::apply::event::{ApplyEvent, ApplyObserver, StepOutcome};
 use gabion_engine::plan::Plan;
+use gabion_engine::plan::change::Cause;
 use gabion_engine::plan::step::{StepId, StepOperation};
 use gabion_engine::provider::ProviderError;
 use gabion_engine::resource::Place;
+use gabion_engine::value::AttributePath;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::words::{count, plain};
@@ -33,6 +35,8 @@ struct Shared {
     live: Option<Live>,
     verb: &'static str,
     places: BTreeMap<ResourceAddress, Place>,
+    /// Where inputs are written, for calls that fail because of one.
+    inputs: BTreeMap<(ResourceAddress, AttributePath), Place>,
     started: Instant,
     last_printed: Instant,
     running: BTreeMap<StepId, Running>,
@@ -89,12 +93,25 @@ impl Progress {
                 Some((change.address.clone(), document.place.clone()))
             })
             .collect();
+        let inputs = plan
+            .changes
+            .iter()
+            .flat_map(|change| change.attributes.iter().map(move |attribute| (change, attribute)))
+            .filter_map(|(change, attribute)| match &attribute.cause {
+                Cause::Configuration(Some(place))
+                | Cause::Reference {
+                    place: Some(place), ..
+                } => Some(((change.address.clone(), attribute.path.clone()), place.clone())),
+                _ => None,
+            })
+            .collect();
         let now = Instant::now();
         let shared = Arc::new(Mutex::new(Shared {
             printer: printer.clone(),
             live: printer.is_live().then(Live::new),
             verb,
             places,
+            inputs,
             started: now,
             last_printed: now,
             running: BTreeMap::new(),
@@ -472,6 +489,13 @@ impl Shared {
             .unwrap_or_default();
         let mut text = format!("{bad}error{bad:#}{strong}: {headline}{strong:#}\n");
         let _ = writeln!(text, "  resource: {}{place}", trouble.address);
+        let input = trouble.error.path.as_ref().and_then(|path| {
+            let key = (trouble.address.clone(), path.clone());
+            Some((path, self.inputs.get(&key)?))
+        });
+        if let Some((path, place)) = input {
+            let _ = writeln!(text, "  input: `{path}` ({place})");
+        }
         for line in trouble.error.message.lines() {
             let _ = writeln!(text, "  {}", plain(line));
         }
