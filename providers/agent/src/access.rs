@@ -152,7 +152,7 @@ pub fn provider_error(error: &ClientError) -> ProviderError {
                 | AgentError::RouterRefused { .. }
                 | AgentError::RouterTimedOut { .. } => (ErrorClass::Invalid, Effect::Partial),
                 AgentError::Storage { .. } => (ErrorClass::Invalid, Effect::Unknown),
-                AgentError::Protocol { .. } | AgentError::Invalid { .. } => {
+                AgentError::Protocol { .. } | AgentError::Invalid { .. } | AgentError::WrongRole { .. } => {
                     (ErrorClass::Invalid, Effect::None)
                 }
             };

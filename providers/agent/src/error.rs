@@ -107,6 +107,18 @@ pub enum AgentError {
         /// The router's words.
         reason: String,
     },
+    /// The worker is something else than it is to be registered as.
+    #[error("worker {worker} {says}, and is to be registered as {planned}")]
+    WrongRole {
+        /// The worker's name.
+        worker: String,
+        /// What it says of itself, as the end of a sentence.
+        says: String,
+        /// What the membership says.
+        planned: String,
+        /// Whether only its bootstrap port differs.
+        port_only: bool,
+    },
     /// The router did not get there in time.
     #[error("router {address} did not {action} worker {worker} within {seconds} s: {state}")]
     RouterTimedOut {

@@ -26,6 +26,7 @@ mod router_api;
 mod serve;
 mod store;
 mod worker_load;
+mod worker_role;
 
 pub use gateway::Limits;
 pub use router_api::normal_url;

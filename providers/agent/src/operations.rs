@@ -384,6 +384,8 @@ async fn register_member(
     fence: Fence,
 ) -> Result<Worker, AgentError> {
     let deadline = Instant::now() + timeout;
+    check_member(&member)?;
+    crate::worker_role::check(&member).await?;
     let lock = agent.member_lock(&member.router, &member.name);
     let guard = lock.lock().await;
     // Durable first: when the router dies between now and the answer, the keeper goes on.

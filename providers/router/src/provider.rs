@@ -68,7 +68,7 @@ impl RouterProvider {
         client
             .register(&fence, wanted.member.clone(), timeout)
             .await
-            .map_err(|error| provider_error(&error))?;
+            .map_err(|error| registration_error(&error))?;
         let mut attributes = planned.clone();
         attributes.insert("id".into(), id.as_str().into());
         Ok(ObjectState {
@@ -341,6 +341,20 @@ impl Provider for RouterProvider {
             ),
         )
         .with_hint("declare it and apply"))
+    }
+}
+
+/// Returns an agent's error about a registration, at the input that is wrong if it is one.
+fn registration_error(error: &ClientError) -> ProviderError {
+    let failure = provider_error(error);
+    match error {
+        ClientError::Refused(AgentError::WrongRole { port_only: true, .. }) => failure
+            .at(AttributePath::root("bootstrap_port"))
+            .with_hint("start it with the port that it is given, `$BOOTSTRAP_PORT`, or write the port into its commands"),
+        ClientError::Refused(AgentError::WrongRole { .. }) => failure
+            .at(AttributePath::root("worker_type"))
+            .with_hint("start it with the `--disaggregation-mode` that its group says, or give its group the right `role`"),
+        _ => failure,
     }
 }
 
