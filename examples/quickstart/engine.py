@@ -5,6 +5,10 @@ It lets the whole of gabion be tried on a laptop: the router registers it, balan
 and metrics are real, and it streams tokens at the pace it is told. Only the text is made up: it is put together from a
 few sentences, the same text for the same prompt, and says which replica wrote it.
 
+With `--disaggregation-mode` it is one half of SGLang's prefill/decode separation: the router sends each request to a
+prefill and a decode worker at once, the decode worker fetches what the other made of the prompt from its bootstrap port
+and writes the answer. What is fetched here is only who read the prompt (`x-prefill`); all else is as it is with a model.
+
 Needs Python 3.9 and nothing else. With a real engine the service's command would be `python3 -m sglang.launch_server`.
 """
 
@@ -19,6 +23,7 @@ import socket
 import sys
 import threading
 import time
+import urllib.request
 import uuid
 from collections import OrderedDict
 from contextlib import contextmanager
@@ -26,6 +31,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 CONTEXT_LENGTH = 32768
 MAX_BODY = 16 << 20
+HANDOVER_SECONDS = 30
 IDLE_CONNECTION_SECONDS = 75
 KV_TOKENS = 100_000
 SECONDS = [0.1, 0.2, 0.4, 0.6, 0.8, 1, 2, 4, 6, 8, 10, 20, 40, 60, 80, 100, 200, 400]
@@ -107,6 +113,7 @@ class Engine:
         self.cache = PrefixCache()
         self.requests = self.aborted = self.prompt_tokens = self.cached_tokens = self.generated_tokens = 0
         self.ttft, self.itl, self.e2e = Histogram(SECONDS), Histogram(TOKEN_SECONDS), Histogram(SECONDS)
+        self.rooms = OrderedDict()
 
     def ready(self):
         return time.monotonic() >= self.ready_at
@@ -152,6 +159,20 @@ class Engine:
             self.used_tokens += 1
             self.generated_tokens += 1
             (self.ttft if first else self.itl).observe(seconds)
+
+    def offer(self, room):
+        """Leaves what became of a prompt for the decode worker that comes for it."""
+        with self.lock:
+            self.rooms[room] = self.options.replica
+            while len(self.rooms) > 1024:
+                self.rooms.popitem(last=False)
+            self.lock.notify_all()
+
+    def hand_over(self, room):
+        """Returns what was left in a room, or None when nothing came in time."""
+        with self.lock:
+            self.lock.wait_for(lambda: room in self.rooms, HANDOVER_SECONDS)
+            return self.rooms.pop(room, None)
 
     def flush_cache(self):
         """Empties the cache, unless something runs (then it would be wrong for it)."""
@@ -199,7 +220,8 @@ class Engine:
     def metrics(self):
         """The Prometheus text, under SGLang's names."""
         model = self.options.model.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        labels = f'model_name="{model}",engine_type="unified",tp_rank="0",pp_rank="0"'
+        kind = {"null": "unified"}.get(self.options.disaggregation_mode, self.options.disaggregation_mode)
+        labels = f'model_name="{model}",engine_type="{kind}",tp_rank="0",pp_rank="0"'
         load = self.load()
         gauges = {
             "num_running_reqs": load["num_running_reqs"],
@@ -340,6 +362,7 @@ class Handler(BaseHTTPRequestHandler):
     timeout = IDLE_CONNECTION_SECONDS
     disable_nagle_algorithm = True
     engine: Engine = None
+    prefill = None
 
     # What routers and gabion ask.
 
@@ -370,7 +393,9 @@ class Handler(BaseHTTPRequestHandler):
         if path in ("/server_info", "/get_server_info"):
             info = {"model_path": options.model, "served_model_name": options.model, "tokenizer_path": options.model}
             info |= {"tp_size": 1, "dp_size": 1, "pp_size": 1, "version": "0.5.9", "status": "ready"}
-            info |= {"disaggregation_mode": "null", "context_length": CONTEXT_LENGTH, "max_total_num_tokens": KV_TOKENS}
+            info |= {"disaggregation_mode": options.disaggregation_mode}
+            info |= {"disaggregation_bootstrap_port": options.disaggregation_bootstrap_port}
+            info |= {"context_length": CONTEXT_LENGTH, "max_total_num_tokens": KV_TOKENS}
             info |= {"max_running_requests": options.max_running_requests, "internal_states": [engine.load()]}
             return self.reply_json(200, info)
         if path == "/v1/loads":
@@ -403,9 +428,48 @@ class Handler(BaseHTTPRequestHandler):
                 raise BadRequest("The body must be a JSON object.")
             if body.get("n") not in (None, 1):
                 raise BadRequest("`n` must be 1: this engine gives one answer.")
+            if engine.options.disaggregation_mode == "prefill":
+                return self.read_prompt(body)
+            if engine.options.disaggregation_mode == "decode" and not self.fetch_prompt(body):
+                return
             serve(body)
         except BadRequest as problem:
             self.error(400, str(problem))
+
+    # The two halves of a request.
+
+    def room(self, body):
+        room = body.get("bootstrap_room")
+        if isinstance(room, bool) or not isinstance(room, int):
+            raise BadRequest("Disaggregated request received without bootstrap room id.")
+        return room
+
+    def read_prompt(self, body):
+        room, engine = self.room(body), self.engine
+        if body.get("bootstrap_port") != engine.options.disaggregation_bootstrap_port:
+            raise BadRequest(f"The decode worker is told to fetch from port {body.get('bootstrap_port')}, which is not this worker's.")
+        prompt = chat_prompt(body)[1] if "messages" in body else str(body.get("prompt", body.get("text", "")))
+        generation = Generation(engine, prompt, prompt, 1, True)
+        try:
+            engine.enter(generation, lambda: self.pause(0))
+            try:
+                list(generation.run(self.pause))
+                engine.offer(room)
+            finally:
+                engine.leave(generation)
+        except ClientGone:
+            self.close_connection = True
+        else:
+            self.reply_json(200, {"meta_info": generation.meta_info(True)})
+
+    def fetch_prompt(self, body):
+        source = f"http://{body.get('bootstrap_host')}:{body.get('bootstrap_port')}/rooms/{self.room(body)}"
+        try:
+            with urllib.request.urlopen(source, timeout=HANDOVER_SECONDS + 5) as answer:
+                self.prefill = answer.read(1024).decode()
+        except OSError as problem:
+            self.error(500, f"The prompt could not be fetched from {source}: {problem}.")
+        return self.prefill
 
     def flush_cache(self):
         done = self.engine.flush_cache()
@@ -544,6 +608,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200 if length is None else length[0])
         self.send_header("Content-Type", content_type)
         self.send_header("x-replica", self.engine.options.replica)
+        if self.prefill:
+            self.send_header("x-prefill", self.prefill)
+            self.prefill = None
         self.chunked = length is None and self.request_version != "HTTP/1.0"
         if length is not None:
             self.send_header("Content-Length", str(length[1]))
@@ -601,6 +668,25 @@ class Handler(BaseHTTPRequestHandler):
         """Probes and health checks would drown everything else."""
 
 
+class Bootstrap(BaseHTTPRequestHandler):
+    """A decode worker that comes for a prompt."""
+
+    server_version, sys_version = "quickstart-engine", ""
+    engine: Engine = None
+
+    def do_GET(self):
+        room = self.path.removeprefix("/rooms/")
+        found = self.engine.hand_over(int(room)) if room.isdecimal() else None
+        body = (found or "").encode()
+        self.send_response(200 if found else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        """The requests themselves are of interest, not their halves."""
+
+
 class Server(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = True
@@ -621,6 +707,8 @@ def parse_options():
     parser.add_argument("--itl-ms", type=float, default=25, help="time between tokens (default: %(default)s)")
     parser.add_argument("--startup-s", type=float, default=0, help="time until it reports healthy (default: %(default)s)")
     parser.add_argument("--tokens", type=int, default=48, help="tokens after which an answer ends its sentence (default: %(default)s)")
+    parser.add_argument("--disaggregation-mode", choices=["null", "prefill", "decode"], default="null", help="which half of a request it does (default: both)")
+    parser.add_argument("--disaggregation-bootstrap-port", type=int, default=8998, help="where decode workers fetch from a prefill worker (default: %(default)s)")
     parser.add_argument("--max-running-requests", type=int, default=64, help="more than these wait (default: %(default)s)")
     options = parser.parse_args()
     if options.max_running_requests < 1 or options.tokens < 1:
@@ -636,7 +724,13 @@ def main():
         sys.exit(f"cannot listen on {options.host}:{options.port}: {problem.strerror}")
     options.port = server.server_port
     options.replica = options.replica or f"{options.host}:{options.port}"
-    engine = Handler.engine = Engine(options)
+    engine = Handler.engine = Bootstrap.engine = Engine(options)
+    if options.disaggregation_mode == "prefill":
+        try:
+            bootstrap = Server((options.host, options.disaggregation_bootstrap_port), Bootstrap)
+        except OSError as problem:
+            sys.exit(f"cannot listen on {options.host}:{options.disaggregation_bootstrap_port}: {problem.strerror}")
+        threading.Thread(target=bootstrap.serve_forever, daemon=True).start()
 
     def stop(signum, _):
         # A second signal does not wait for running requests.

@@ -160,10 +160,15 @@ pub(crate) fn root() -> PathBuf {
 /// Returns every page.
 pub(crate) fn pages() -> Vec<Page> {
     let root = root();
-    let mut paths: Vec<PathBuf> = ["README.md", "CONTRIBUTING.md", "examples/quickstart/README.md"]
-        .iter()
-        .map(|name| root.join(name))
-        .collect();
+    let mut paths: Vec<PathBuf> = [
+        "README.md",
+        "CONTRIBUTING.md",
+        "examples/prefill-decode/README.md",
+        "examples/quickstart/README.md",
+    ]
+    .iter()
+    .map(|name| root.join(name))
+    .collect();
     for directory in ["docs", "docs/reference"] {
         for entry in std::fs::read_dir(root.join(directory)).unwrap() {
             let path = entry.unwrap().path();

@@ -10,6 +10,15 @@ pub(crate) struct User {
     home: TempDir,
 }
 
+fn copy_files(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+        }
+    }
+}
+
 impl User {
     pub(crate) fn new() -> Self {
         let home = tempfile::Builder::new().prefix("gabion-docs-").tempdir().unwrap();
@@ -34,14 +43,12 @@ impl User {
         }
     }
 
-    /// Makes an example the project.
+    /// Makes an example the project. The quickstart, whose engine others use, is beside it as it is in the repository.
     pub(crate) fn copy(&self, example: &Path) {
-        for entry in std::fs::read_dir(example).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_file() {
-                std::fs::copy(&path, self.project().join(path.file_name().unwrap())).unwrap();
-            }
-        }
+        copy_files(example, &self.project());
+        let beside = self.home.path().join("quickstart");
+        std::fs::create_dir(&beside).unwrap();
+        copy_files(&example.parent().unwrap().join("quickstart"), &beside);
     }
 
     /// Runs a line in a shell, in the project; returns its exit code and all that it prints.

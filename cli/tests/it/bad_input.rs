@@ -283,3 +283,27 @@ fn what_the_local_backend_cannot_do() {
          retry: false\n",
     );
 }
+
+#[test]
+fn roles_that_do_not_go_with_the_router() {
+    let service = "type: service\nport: 8000\nauth: false\ngateway: false\n";
+    check_text(
+        "roles",
+        &[
+            // Of three groups one is a prefill worker, and one port is not enough for it.
+            "name: separate\nrouter: {type: sglang, pd_disaggregation: true}\nreplicas:\n  - name: reads\n    replicas: 1\n    \
+             commands:\n      - |\n        serve --port $PORT \\\n          --disaggregation-mode prefill \\\n          \
+             --disaggregation-bootstrap-port $OTHER\n  - {replicas: 1, commands: [serve --port $PORT]}\n  - {replicas: 1, \
+             commands: [serve --port $PORT --disaggregation-mode decode], role: prefill}\n",
+            "name: halves\nrouter: {type: sglang, pd_disaggregation: true}\ncommands: [serve --port $PORT \
+             --disaggregation-mode=decode]\n",
+            "name: whole\ngroups:\n  - {replicas: 1, router: {type: smg}, commands: [smg launch --port $PORT]}\n  - \
+             {replicas: 1, role: prefill, commands: [./start.sh $PORT]}\n",
+            "name: alone\ncommands: [serve --port $PORT --disaggregation-mode prefill]\n",
+            "name: other\ngroups:\n  - {replicas: 1, router: {type: dynamo}, commands: [dynamo $PORT]}\n  - {replicas: 1, \
+             commands: [serve $PORT]}\n",
+        ]
+        .map(|text| format!("{service}{text}"))
+        .join("---\n"),
+    );
+}

@@ -6,7 +6,8 @@
 //! empty and filled through its API, so that one without workers and one with them are the same program. With
 //! `power_of_two` both refuse to start unless two workers are named; those two may be dead, and then they are in no list
 //! and get no request. (`--enable-igw`, which a discovery provider implies, lifts that check too, but then `/generate`
-//! needs a model; and a provider makes unhealthy workers go away.)
+//! needs a model; and a provider makes unhealthy workers go away.) With `--pd-disaggregation` they are to be two prefill
+//! and two decode workers; the other policies start empty there too, and take both kinds through the API.
 
 use gabion_engine::value::Value;
 
@@ -25,6 +26,19 @@ pub struct RouterLaunch {
     pub package: Package,
     /// Its routing policy, in the router's own word.
     pub policy: String,
+    /// Whether its workers are prefill and decode workers, of which each request gets one each.
+    pub separates_prefill: bool,
+}
+
+/// Returns the probe that a router answers once it serves, with workers and without.
+pub fn liveness_probe() -> Value {
+    Value::map([
+        ("method", Value::from("GET")),
+        ("path", Value::from("/liveness")),
+        ("timeout_seconds", Value::Int(5)),
+        ("interval_seconds", Value::Int(1)),
+        ("ready_after", Value::Int(1)),
+    ])
 }
 
 impl RouterLaunch {
@@ -65,29 +79,30 @@ impl RouterLaunch {
             let interval = if power_of_two { "5" } else { "1" };
             argv.extend(["--worker-startup-check-interval", interval]);
         }
+        if self.separates_prefill {
+            argv.push("--pd-disaggregation");
+        }
         if power_of_two {
-            argv.push("--worker-urls");
-            argv.extend(NOBODY);
+            match self.separates_prefill {
+                false => {
+                    argv.push("--worker-urls");
+                    argv.extend(NOBODY);
+                }
+                true => argv.extend(NOBODY.iter().flat_map(|url| ["--prefill", url, "--decode", url])),
+            }
             if self.package == Package::Smg {
                 // It goes by loads that it asks workers for, every 10 s if not told: the old ones send all to one side.
                 argv.extend(["--load-monitor-interval", "1"]);
             }
         }
         let lease = || Value::map([("range", Value::from(PORT_RANGE))]);
-        let probe = Value::map([
-            ("method", Value::from("GET")),
-            ("path", Value::from("/liveness")),
-            ("timeout_seconds", Value::Int(5)),
-            ("interval_seconds", Value::Int(1)),
-            ("ready_after", Value::Int(1)),
-        ]);
         vec![
             ("machine", machine.into()),
             ("role", "router".into()),
             ("package", self.package.pin().into()),
             ("argv", Value::List(argv.into_iter().map(Value::from).collect())),
             ("ports", Value::map([("http", lease()), ("metrics", lease())])),
-            ("probes", Value::List(vec![probe])),
+            ("probes", Value::List(vec![liveness_probe()])),
             ("ready_timeout", Value::Int(60)),
             ("stop_timeout", Value::Int(200)),
         ]
@@ -101,9 +116,14 @@ mod tests {
     use super::*;
 
     fn argv(package: Package, policy: &str) -> String {
+        argv_of(package, policy, false)
+    }
+
+    fn argv_of(package: Package, policy: &str, separates_prefill: bool) -> String {
         let launch = RouterLaunch {
             package,
             policy: policy.to_owned(),
+            separates_prefill,
         };
         let inputs = launch.unit_inputs("local");
         let Some((_, Value::List(argv))) = inputs.into_iter().find(|(name, _)| *name == "argv") else {
@@ -204,11 +224,30 @@ mod tests {
     }
 
     #[test]
+    fn separate_prefill_is_a_flag_and_dead_workers_of_both_kinds_for_power_of_two() {
+        for package in Package::ALL {
+            let (whole, separate) = (
+                argv(package, "round_robin"),
+                argv_of(package, "round_robin", true),
+            );
+            assert_eq!(separate, format!("{whole}\n--pd-disaggregation"));
+            let power_of_two = argv_of(package, "power_of_two", true);
+            assert!(!power_of_two.contains("--worker-urls"), "{power_of_two}");
+            for part in ["--prefill", "--decode"] {
+                for url in NOBODY {
+                    assert!(power_of_two.contains(&format!("{part} {url}")), "{power_of_two}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn the_rest_of_the_unit_is_the_same_for_both() {
         let rest = |package| {
             let launch = RouterLaunch {
                 package,
                 policy: "random".to_owned(),
+                separates_prefill: false,
             };
             let inputs = launch.unit_inputs("local").into_iter();
             let kept = inputs.filter(|(name, _)| !matches!(*name, "argv" | "package"));

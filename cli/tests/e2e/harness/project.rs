@@ -98,6 +98,23 @@ impl Project {
         project
     }
 
+    /// Makes the prefill/decode example, whose engine is that of the quickstart beside it; it answers at once.
+    pub(crate) fn separate() -> Self {
+        let project = Self::from_example("prefill-decode");
+        project.with_engine_beside();
+        let text = project.read("service.dstack.yml");
+        project.write(
+            "service.dstack.yml",
+            &text.replace("--model $MODEL_ID", "--model $MODEL_ID --ttft-ms 5 --itl-ms 4"),
+        );
+        project
+    }
+
+    /// Puts the quickstart's engine where examples beside it find it.
+    pub(crate) fn with_engine_beside(&self) {
+        copy(&example("quickstart"), &self.home.0.path().join("quickstart"));
+    }
+
     /// Makes a quickstart whose engine answers at once, so that what is measured is not the engine.
     pub(crate) fn quick() -> Self {
         let project = Self::from_example("quickstart");
@@ -281,12 +298,8 @@ impl Project {
 
     /// Returns the workers that a router has, by URL, with whether it takes them for healthy.
     pub(crate) fn workers(&self, router_url: &str) -> Result<BTreeMap<String, bool>, String> {
-        let workers = get(&format!("{router_url}/workers"))?.json()?;
-        let workers = workers["workers"]
-            .as_array()
-            .ok_or_else(|| format!("no workers in {workers}"))?
-            .clone();
-        Ok(workers
+        Ok(self
+            .workers_as_told(router_url)?
             .iter()
             .map(|worker| {
                 (
@@ -295,6 +308,13 @@ impl Project {
                 )
             })
             .collect())
+    }
+
+    /// Returns the workers that a router has, in its own words.
+    pub(crate) fn workers_as_told(&self, router_url: &str) -> Result<Vec<Value>, String> {
+        let workers = get(&format!("{router_url}/workers"))?.json()?;
+        let workers = workers["workers"].as_array();
+        workers.cloned().ok_or_else(|| "no workers".to_owned())
     }
 
     /// Waits until a router has exactly these workers, all healthy.

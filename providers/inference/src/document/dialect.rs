@@ -6,7 +6,7 @@ use gabion_engine::config::Spanned;
 use gabion_engine::diagnostic::Span;
 
 use super::gateway::Gateway;
-use super::replica_group::{ReplicaCount, ReplicaGroup};
+use super::replica_group::{GroupRole, ReplicaCount, ReplicaGroup};
 use super::resources::Resources;
 use super::router::{GatewayRouter, Policy, RouterKind, RouterPackage, ServiceRouter};
 use super::scaling::Scaling;
@@ -82,6 +82,7 @@ impl Service {
             docker: self.run.docker,
             privileged: self.run.privileged,
             router: None,
+            role: None,
         }]
     }
 
@@ -96,6 +97,7 @@ impl Service {
             docker: group.docker.unwrap_or(self.run.docker),
             privileged: group.privileged.unwrap_or(self.run.privileged),
             router: group.router.as_ref().map(|router| router.value.kind.value),
+            role: group.role.as_ref(),
         }
     }
 
@@ -146,6 +148,8 @@ pub struct Member<'a> {
     pub privileged: bool,
     /// The router that its replica is.
     pub router: Option<RouterKind>,
+    /// What they do where prefill and decode are separate, if a key says so.
+    pub role: Option<&'a Spanned<GroupRole>>,
 }
 
 /// Where a router runs.

@@ -13,7 +13,17 @@ use super::scaling::Scaling;
 use crate::grammar::name::GroupName;
 use crate::grammar::python::PythonVersion;
 use crate::grammar::range::Range;
-use crate::term::{Term, Text, map_schema, map_type, plain_map};
+use crate::term::{Term, Text, keyword, map_schema, map_type, plain_map};
+
+keyword! {
+    /// What replicas do where reading prompts and writing answers are separate.
+    pub enum GroupRole: "a role of replicas" {
+        /// They read prompts.
+        Prefill = "prefill",
+        /// They write answers.
+        Decode = "decode",
+    }
+}
 
 /// How many replicas there are: a number, or a range with an upper bound.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -111,6 +121,8 @@ map_type! {
         privileged: Option<bool> = None,
         /// Makes the group's replica the router of the others.
         router: Option<Spanned<GroupRouter>> = None,
+        /// What the replicas do where prefill and decode are separate. Only needed when `commands` hold no `--disaggregation-mode`, because a script starts the engine. An extension of gabion's.
+        role: Option<Spanned<GroupRole>> = None,
     }
     alias { "count" => "replicas" }
     check ReplicaGroup::check;
@@ -135,6 +147,11 @@ impl ReplicaGroup {
         exclude(map, ("nvcc", self.nvcc == Some(true)), docker);
         exclude(map, docker, ("privileged", self.privileged == Some(false)));
         check_scaling(&self.replicas, self.scaling.as_ref(), map.problems());
+        exclude(
+            map,
+            ("router", self.router.is_some()),
+            ("role", self.role.is_some()),
+        );
         if let Some(router) = self
             .router
             .as_ref()

@@ -6,6 +6,7 @@ use gabion_engine::diagnostic::{Diagnostic, Diagnostics};
 use super::backend::LOCAL;
 use super::gateway::GatewayTarget;
 use super::project::{Context, Placed};
+use super::role::uses_variable;
 use super::run_keys::{self, CONTAINER_KEYS, says_more, unsupported};
 use crate::document::gateway::{Gateway, MACHINE_KEYS};
 use crate::document::model::ModelFormat;
@@ -110,17 +111,6 @@ pub(crate) fn service_on_local(placed: &Placed<Service>, context: &Context, prob
             "serve the model with an engine that has the OpenAI API: `format: openai`",
         ));
     }
-    if let Some(router) = service
-        .router
-        .as_ref()
-        .filter(|router| router.value.pd_disaggregation.value)
-    {
-        problems.push(unsupported(
-            &router.value.pd_disaggregation.span,
-            "This build has no separation of prefill and decode workers yet.".to_owned(),
-            "remove it; every worker then does both",
-        ));
-    }
     if service.auth.value && context.tokens.is_empty() {
         problems.push(
             Diagnostic::error("no-tokens", "no bearer tokens")
@@ -142,7 +132,11 @@ pub(crate) fn service_on_local(placed: &Placed<Service>, context: &Context, prob
 /// Replicas that all listen on one port of one machine are a mistake.
 fn check_port(service: &Service, problems: &mut Diagnostics) {
     let members = service.members();
-    let fixed = || members.iter().filter(|member| !uses_port(member.commands));
+    let fixed = || {
+        members
+            .iter()
+            .filter(|member| !uses_variable(member.commands, "PORT"))
+    };
     let count: u32 = fixed()
         .map(|member| member.replicas.value.min)
         .fold(0, u32::saturating_add);
@@ -202,26 +196,7 @@ fn check_groups(placed: &Placed<Service>, problems: &mut Diagnostics) {
             let why = format!("`reservation` chooses between machines; backend `{LOCAL}` has one.");
             problems.push(unsupported(&key.span, why, "remove `reservation`"));
         }
-        if let Some((key, _)) = written("router") {
-            problems.push(unsupported(
-                &key.span,
-                "This build starts routers beside the gateway, and does not have routers as replica groups yet.".to_owned(),
-                "remove the group, and give the service a router: `router: {type: sglang}`",
-            ));
-        }
     }
-}
-
-/// Returns whether commands refer to the shell's variable `PORT`.
-pub(crate) fn uses_port(commands: &[Spanned<Text>]) -> bool {
-    let ends = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
-    commands.iter().any(|command| {
-        let text = &command.value;
-        ["$PORT", "${PORT"].into_iter().any(|name| {
-            text.match_indices(name)
-                .any(|(at, found)| ends(&text[at + found.len()..]))
-        })
-    })
 }
 
 #[cfg(test)]
@@ -230,23 +205,6 @@ mod tests {
     use gabion_engine::diagnostic::SourceFile;
 
     use super::*;
-
-    #[test]
-    fn the_variable_port_is_found_in_commands() {
-        let cases = [
-            ("serve --port $PORT", true),
-            ("serve --port ${PORT}", true),
-            ("serve --port ${PORT:-80}", true),
-            ("serve --port $PORTS", false),
-            ("serve --port 8000", false),
-        ];
-        for (command, expected) in cases {
-            let text = format!("type: service\nname: qwen\nport: 8000\ncommands: ['{command}']\n");
-            let (documents, mut problems) = parse_yaml(&SourceFile::new("a.dstack.yml", text));
-            let service = Service::from_node(&documents[0], &mut problems).unwrap();
-            assert_eq!(uses_port(&service.commands), expected, "{command}");
-        }
-    }
 
     #[test]
     fn a_command_may_refer_to_resources_and_not_to_secrets() {

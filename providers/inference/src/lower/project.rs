@@ -11,7 +11,7 @@ use gabion_engine::value::Value;
 use super::backend::{self, LOCAL};
 use super::builder::{ResourceBuilder, address};
 use super::gateway::{GatewayTarget, listener};
-use super::{check, names, service};
+use super::{check, names, separation, service};
 use crate::document::gateway::Gateway;
 use crate::document::service::Service;
 
@@ -86,6 +86,9 @@ pub fn lower(
         let mut cannot = Diagnostics::new();
         if usable {
             check::service_on_local(service, context, &mut cannot);
+            if let Some(gateway) = gateway {
+                separation::check(&service.document, gateway, &mut cannot);
+            }
         }
         // A service for another backend is well formed, and this one makes nothing of it.
         let fits =

@@ -6,32 +6,26 @@ use std::time::Duration;
 
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::config::Lowered;
-use gabion_engine::diagnostic::Span;
 use gabion_engine::resource::{DocumentRef, Resource};
 use gabion_engine::value::{AttributePath, Attributes, Value};
-use gabion_router::launch::RouterLaunch;
-use gabion_router::packages::Package;
 
 use super::backend::LOCAL;
 use super::builder::{ResourceBuilder, address, reference};
-use super::check::uses_port;
 use super::gateway::GatewayTarget;
 use super::program::{self, seconds, stop_duration, text};
 use super::project::{Context, Placed};
+use super::role::{Part, uses_variable};
+use super::routing::{self, Replica, Router};
 use super::slots;
-use crate::document::dialect::{Member, RouterHost, Routing};
+use crate::document::dialect::Member;
 use crate::document::model::Model;
 use crate::document::probe::{Header, Method, Probe, ProbeType};
-use crate::document::router::{Policy, RouterPackage};
 use crate::document::service::Service;
 use crate::grammar::env::EnvValue;
 use crate::term::Text;
 
 /// The ports that replicas are leased from.
-const PORT_RANGE: &str = "25000-29999";
-
-/// A replica: its path, and its unit.
-type Replica = (String, ResourceAddress);
+pub(super) const PORT_RANGE: &str = "25000-29999";
 
 /// Adds the resources of a service.
 pub(crate) fn lower(
@@ -44,6 +38,7 @@ pub(crate) fn lower(
     let document = &placed.reference;
     let name = service.name.value.as_str();
     let mut replicas: Vec<Replica> = Vec::new();
+    let mut in_group = None;
     for member in service.members() {
         let group = format!("{name}/{}", member.name);
         let recorded = context.slots.get(&group).map_or(&[][..], Vec::as_slice);
@@ -51,21 +46,28 @@ pub(crate) fn lower(
         for slot in slots::choose(count, recorded) {
             let path = format!("{group}/{slot}");
             let unit = address("host_unit", &path);
-            lowered
-                .resources
-                .push(replica(service, &member, document, unit.clone(), context));
-            replicas.push((path, unit));
+            let mut resource = replica(service, &member, document, unit.clone(), context);
+            routing::equip(&mut resource, &member);
+            lowered.resources.push(resource);
+            if member.router.is_some() {
+                in_group = Some(routing::of_group(&member, unit));
+            } else {
+                replicas.push(Replica::new(path, unit, &member));
+            }
         }
     }
-    let router = gateway.router.map(|router| &router.value);
-    // Routers that are replica groups are refused before.
-    let upstream = match service
-        .routing(router)
-        .filter(|routing| routing.host == RouterHost::Gateway)
-    {
-        Some(routing) => Upstream::Router(add_router(
-            &routing, service, document, gateway, &replicas, lowered,
-        )),
+    let of_gateway = gateway.router.map(|router| &router.value);
+    let router = in_group.or_else(|| {
+        let routing = service.routing(of_gateway)?;
+        Some(routing::add_beside_gateway(
+            &routing, service, document, gateway, lowered,
+        ))
+    });
+    let upstream = match router {
+        Some(mut router) => {
+            routing::add_workers(&mut router, service, document, &replicas, lowered);
+            Upstream::Router(router)
+        }
         None => Upstream::Replicas(replicas),
     };
     let route = route(service, document, gateway, &upstream, context);
@@ -114,7 +116,7 @@ fn replica(
         }
         None => context.project_directory.as_str(),
     };
-    let port = if uses_port(member.commands) {
+    let port = if uses_variable(member.commands, "PORT") {
         ("range", Value::from(PORT_RANGE))
     } else {
         ("port", Value::Int(i64::from(service.port.value.0.0)))
@@ -124,24 +126,48 @@ fn replica(
         .input("role", "replica")
         .input(
             "argv",
-            program::argv(&service.run, program::commands(member.commands)),
+            program::argv(
+                &service.run,
+                routing::preparation(member)
+                    .into_iter()
+                    .chain(program::commands(member.commands)),
+            ),
         )
         .inputs(program::supervision(&service.profile))
         .input("env", Value::Map(env))
         .input("working_dir", directory)
         .input("ports", Value::map([("http", Value::map([port]))]))
-        .input("probes", Value::List(probes(service)))
+        .input("probes", Value::List(probes(service, member)))
         .input("ready_timeout", seconds(context.ready_timeout))
         .input("stop_timeout", seconds(stop_duration(&service.profile)))
         .build()
 }
 
-/// The probes of a replica: the document's, or else one short completion when there is a model.
-fn probes(service: &Service) -> Vec<Value> {
+/// The probes of a replica: the document's, or else one short completion when there is a model. What does one half of
+/// that only is asked to try itself.
+fn probes(service: &Service, member: &Member<'_>) -> Vec<Value> {
+    let is_half = Part::of(member).role().is_some();
     match (&service.probes, &service.model) {
         (Some(probes), _) => probes.iter().map(|written| probe(&written.value)).collect(),
+        (None, _) if is_half => vec![probe(&half_probe())],
         (None, Some(model)) => vec![probe(&model_probe(model))],
         (None, None) => Vec::new(),
+    }
+}
+
+/// A prefill or decode worker refuses requests that come by no router; it generates one by itself when asked for its
+/// health.
+fn half_probe() -> Probe {
+    Probe {
+        probe_type: ProbeType::Http,
+        url: Text::from("/health_generate"),
+        method: Some(Method::Get),
+        headers: Vec::new(),
+        body: None,
+        timeout: Duration::from_secs(30),
+        interval: Duration::from_secs(15),
+        ready_after: 1,
+        until_ready: false,
     }
 }
 
@@ -195,72 +221,6 @@ fn probe(probe: &Probe) -> Value {
 enum Upstream {
     Router(Router),
     Replicas(Vec<Replica>),
-}
-
-/// A service's router and its workers.
-struct Router {
-    unit: ResourceAddress,
-    package: Package,
-    workers: Vec<ResourceAddress>,
-    span: Span,
-}
-
-fn add_router(
-    routing: &Routing,
-    service: &Service,
-    document: &DocumentRef,
-    gateway: &GatewayTarget<'_>,
-    replicas: &[Replica],
-    lowered: &mut Lowered,
-) -> Router {
-    let package = match routing.package {
-        Some(RouterPackage::SglangRouter) => Package::SglangRouter,
-        Some(RouterPackage::Smg) | None => Package::Smg,
-    };
-    let policy = routing.policy.as_ref();
-    let unit = address(
-        "host_unit",
-        &format!("{}/router/{}", gateway.name, service.name.value),
-    );
-    let agent = address("host_unit", &format!("agent/{LOCAL}"));
-    let launch = RouterLaunch {
-        package,
-        policy: policy
-            .map_or(Policy::CacheAware, |policy| policy.value)
-            .as_str()
-            .to_owned(),
-    };
-    lowered.resources.push(
-        ResourceBuilder::new(unit.clone(), document)
-            .inputs(launch.unit_inputs(LOCAL))
-            .at("argv", policy.map_or(&routing.span, |policy| &policy.span))
-            .build(),
-    );
-    let mut workers = Vec::new();
-    for (path, replica) in replicas {
-        let worker = address("router_worker", path);
-        let mut builder = ResourceBuilder::new(worker.clone(), document)
-            .input("agent", reference(&agent, "id"))
-            .input("router", reference(&unit, "id"))
-            .input("router_url", reference(&unit, "url"))
-            .input("router_type", package.name())
-            .input("name", path.as_str())
-            .input("url", reference(replica, "url"))
-            .input("drain_timeout", seconds(stop_duration(&service.profile)));
-        if let Some(model) = &service.model {
-            builder = builder
-                .input("model_id", model.name.value.as_str())
-                .at("model_id", &model.name.span);
-        }
-        lowered.resources.push(builder.build());
-        workers.push(worker);
-    }
-    Router {
-        unit,
-        package,
-        workers,
-        span: policy.map_or(&routing.span, |policy| &policy.span).clone(),
-    }
 }
 
 fn route(
@@ -329,10 +289,10 @@ fn route(
             }
         }
         Upstream::Replicas(replicas) => {
-            let replicas = replicas.iter().map(|(path, unit)| {
+            let replicas = replicas.iter().map(|replica| {
                 Value::map([
-                    ("name", Value::from(path.as_str())),
-                    ("url", reference(unit, "url")),
+                    ("name", Value::from(replica.path.as_str())),
+                    ("url", reference(&replica.unit, "url")),
                 ])
             });
             builder = builder.input("replicas", Value::List(replicas.collect()));

@@ -153,6 +153,7 @@ fn argv(package: &Path, port: u16, metrics: u16) -> Vec<String> {
     let launch = RouterLaunch {
         package: Package::Smg,
         policy: "round_robin".to_owned(),
+        separates_prefill: false,
     };
     let inputs = launch.unit_inputs("local");
     let Some((_, Value::List(argv))) = inputs.iter().find(|(name, _)| *name == "argv") else {
