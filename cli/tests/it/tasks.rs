@@ -196,6 +196,26 @@ fn nodes_know_their_ranks_and_end_with_their_master() {
 }
 
 #[test]
+fn a_node_that_fails_stops_the_others_and_the_task_stays_as_it_is() {
+    let project =
+        task("nodes: 2\ncommands: ['if [ $DSTACK_NODE_RANK = 1 ]; then exit 9; fi', exec sleep 600]\n");
+    project.apply();
+    eventually("the end of both", || {
+        programs(&project)
+            .iter()
+            .all(|program| program["running"] == false)
+    });
+    let ps = project.exits(0, &["ps"]).out;
+    assert!(
+        ps.contains("failed (9)") && ps.contains("stopped (another node failed)"),
+        "{ps}"
+    );
+    let plan = nothing_to_do(&project).out;
+    assert!(plan.contains("It was stopped: another node failed."), "{plan}");
+    project.exits(0, &["drift"]);
+}
+
+#[test]
 fn a_task_that_takes_too_long_is_stopped_and_told() {
     let project = task("max_duration: 1s\ncommands: [exec sleep 600]\n");
     project.apply();

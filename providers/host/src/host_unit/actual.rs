@@ -143,8 +143,10 @@ fn describe(directory: &UnitDirectory, recorded: &RecordedObject) -> Result<Opti
         };
         set("ended", ended);
     }
-    for (name, value) in supervision.map(supervised).unwrap_or_default() {
-        set(name, value);
+    if let Some(supervision) = supervision {
+        for (name, value) in supervised(supervision, asked("node")) {
+            set(name, value);
+        }
     }
     if let Some(launch) = &launch {
         set(
@@ -237,8 +239,8 @@ fn ended(status: &UnitStatus, directory: &UnitDirectory) -> Result<Value, UnitEr
     })
 }
 
-/// Returns what a supervisor was told, in the words of the schema.
-fn supervised(supervision: &Supervision) -> Vec<(&'static str, Value)> {
+/// Returns what a supervisor was told, in the words of the schema; `asked` is the node as it was asked for.
+fn supervised(supervision: &Supervision, asked: Option<&Value>) -> Vec<(&'static str, Value)> {
     let mut values = Vec::new();
     if supervision.completes {
         values.push(("completes", true.into()));
@@ -258,8 +260,11 @@ fn supervised(supervision: &Supervision) -> Vec<(&'static str, Value)> {
             ("run", Value::from(node.run.as_str())),
             ("rank", Value::Int(i64::from(node.rank))),
         ];
-        if node.ends_with_master {
-            entries.push(("ends_with_master", true.into()));
+        let spelled_out = asked
+            .and_then(Value::as_map)
+            .is_some_and(|asked| asked.contains_key("ends_with_master"));
+        if node.ends_with_master || spelled_out {
+            entries.push(("ends_with_master", node.ends_with_master.into()));
         }
         ("node", Value::map(entries))
     }));
