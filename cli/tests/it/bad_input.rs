@@ -279,7 +279,7 @@ fn what_the_local_backend_cannot_do() {
     check_text(
         "local-cannot",
         "type: service\nname: qwen\nport: 8000\nauth: false\ngateway: false\nimage: vllm/vllm-openai\nprivileged: true\nvolumes: \
-         [/data:/data]\nregions: [eu-west-1]\nreplicas: 1..4\nscaling: {metric: rps, target: 10}\nresources: {gpu: 1}\nspot_policy: auto\n\
+         [/data:/mnt]\nregions: [eu-west-1]\nreplicas: 1..4\nscaling: {metric: rps, target: 10}\nresources: {gpu: 1}\nspot_policy: auto\n\
          retry: false\n",
     );
 }

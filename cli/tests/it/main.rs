@@ -21,6 +21,7 @@ mod programs;
 mod reflex;
 mod revert;
 mod review;
+mod run_fields;
 mod saved_plan;
 mod schema;
 mod secrets;

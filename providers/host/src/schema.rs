@@ -136,6 +136,15 @@ fn host_unit() -> ResourceSchema {
                 .default_value(Value::Int(300)),
         )
         .attribute(
+            "user",
+            AttributeSchema::optional(
+                String,
+                "The user that it runs as, and after a colon the group, by name or number: the one that gabion runs as; \
+                 any other is refused.",
+            )
+            .forces_replacement(),
+        )
+        .attribute(
             "completes",
             AttributeSchema::optional(
                 Bool,

@@ -17,7 +17,7 @@ use crate::provider::HostConfig;
 use crate::unit::{LaunchRecord, Mark, Standing, Supervision, UnitDirectory, UnitError, UnitStatus, inspect};
 
 /// Attributes of which the machine knows nothing.
-pub(super) const UNREADABLE: [&str; 5] = ["machine", "package", "ports", "probes", "ready_timeout"];
+pub(super) const UNREADABLE: [&str; 6] = ["machine", "package", "ports", "probes", "ready_timeout", "user"];
 
 /// What the provider keeps for itself.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

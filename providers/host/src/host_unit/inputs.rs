@@ -7,6 +7,7 @@ use std::time::Duration;
 use gabion_engine::provider::AttributeProblem;
 use gabion_engine::value::{AttributePath, Attributes, Value};
 use http::Method;
+use nix::unistd;
 
 use super::reader::{Knowledge, NOT_HERE, Reader, given};
 use super::{MAIN_PORT, READY_SECONDS, STOP_SECONDS};
@@ -31,6 +32,8 @@ pub(super) struct Inputs {
     pub(super) stop_timeout: Duration,
     pub(super) ready_timeout: Duration,
     pub(super) role: Option<String>,
+    /// `USER` or `USER:GROUP`.
+    pub(super) user: Option<String>,
     /// What the process beside the program does for it; `None` when nothing asks for one.
     pub(super) supervision: Option<Supervision>,
 }
@@ -55,12 +58,44 @@ pub(crate) fn validate(inputs: &Attributes, config: &HostConfig) -> Vec<Attribut
             hint: Some(format!("Machines: {}.", known.join(", "))),
         });
     }
+    if let Some(user) = parsed.user.as_deref().filter(|user| *user != NOT_HERE) {
+        problems.extend(other_user(user));
+    }
     if let Some(package) = parsed.package.filter(|package| package != NOT_HERE)
         && !config.packages.contains_key(&package)
     {
         problems.push(unknown_package(&package, config));
     }
     problems
+}
+
+/// Reports a user that is not the one that programs run as: gabion's own.
+fn other_user(wanted: &str) -> Option<AttributeProblem> {
+    let (uid, gid) = (unistd::geteuid(), unistd::getegid());
+    let user = unistd::User::from_uid(uid).ok().flatten().map(|user| user.name);
+    let group = unistd::Group::from_gid(gid)
+        .ok()
+        .flatten()
+        .map(|group| group.name);
+    let is = |wanted: &str, id: u32, name: &Option<String>| {
+        wanted.trim().parse() == Ok(id) || name.as_deref() == Some(wanted)
+    };
+    let (wanted_user, wanted_group) = match wanted.split_once(':') {
+        Some((user, group)) => (user, Some(group)),
+        None => (wanted, None),
+    };
+    let same_group = wanted_group.is_none_or(|wanted| is(wanted, gid.as_raw(), &group));
+    if is(wanted_user, uid.as_raw(), &user) && same_group {
+        return None;
+    }
+    let own = user.unwrap_or_else(|| uid.to_string());
+    Some(AttributeProblem {
+        path: AttributePath::root("user"),
+        message: format!(
+            "Programs on this machine run as `{own}`, the user that gabion runs as; `{wanted}` is another."
+        ),
+        hint: Some(format!("Remove `user`, or run gabion as `{wanted_user}`.")),
+    })
 }
 
 /// Words a package that there is no lock for.
@@ -96,6 +131,7 @@ impl Inputs {
             stop_timeout: seconds(&mut reader, inputs, "stop_timeout", STOP_SECONDS),
             ready_timeout: seconds(&mut reader, inputs, "ready_timeout", READY_SECONDS),
             role: text(&mut reader, inputs, "role", "a role"),
+            user: text(&mut reader, inputs, "user", "a user"),
             supervision: supervision(&mut reader, inputs),
         };
         parsed.check_placeholders(&mut reader, ports_are_known);

@@ -297,7 +297,9 @@ fn fill(directory: &UnitDirectory, spec: &UnitSpec) -> Result<(), UnitError> {
         if let Some(parent) = path.parent() {
             durable::create_private_directory(parent)?;
         }
-        durable::write_atomic(&path, content.as_bytes(), 0o600)?;
+        // A script says so itself.
+        let mode = if content.starts_with("#!") { 0o700 } else { 0o600 };
+        durable::write_atomic(&path, content.as_bytes(), mode)?;
     }
     let secrets: BTreeMap<&str, &str> = spec
         .env

@@ -4,6 +4,7 @@ use gabion_engine::config::{Node, Spanned, Target, Template};
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics};
 
 use super::backend::LOCAL;
+use super::files;
 use super::gateway::GatewayTarget;
 use super::project::{Context, Placed};
 use super::role::uses_variable;
@@ -83,6 +84,9 @@ const LATER_KEYS: [&str; 1] = ["rate_limits"];
 pub(crate) fn service_on_local(placed: &Placed<Service>, context: &Context, problems: &mut Diagnostics) {
     let service = &placed.document;
     check_keys(placed, problems);
+    let directory = &context.project_directory;
+    run_keys::check_places(&service.run, &placed.node, directory, problems);
+    files::read(&service.run, &placed.node, directory, problems);
     check_groups(placed, problems);
     let members = service.members();
     for member in &members {

@@ -7,6 +7,7 @@
 mod backend;
 mod builder;
 mod check;
+mod files;
 mod gateway;
 mod names;
 mod program;

@@ -1,10 +1,13 @@
-//! What services and tasks have in common as programs of a machine: their command line and their supervision.
+//! What services and tasks have in common as programs of a machine: their command line, their place and their supervision.
 
 use std::time::Duration;
 
-use gabion_engine::config::{Spanned, Template};
+use gabion_engine::config::{Node, Spanned, Template};
 use gabion_engine::value::Value;
 
+use super::builder::ResourceBuilder;
+use super::files::{self, Files};
+use super::project::Context;
 use crate::document::profile::{ProfileParams, Retry, RetryEvent};
 use crate::document::run::RunFields;
 use crate::term::Text;
@@ -72,6 +75,37 @@ fn grouped(command: &str) -> String {
     } else {
         trimmed.to_owned()
     }
+}
+
+/// Gives a program the directory that it starts in, its files, and the user that it runs as. Returns the directory.
+pub(super) fn place(
+    run: &RunFields,
+    node: &Node,
+    files: &Files,
+    context: &Context,
+    mut builder: ResourceBuilder,
+) -> (ResourceBuilder, String) {
+    let directory = match &run.working_dir {
+        Some(directory) => {
+            builder = builder.at("working_dir", &directory.span);
+            directory.value.as_str()
+        }
+        None if files.is_empty() => context.project_directory.as_str(),
+        None => files::DIRECTORY,
+    };
+    if !files.is_empty() {
+        builder = builder.input("files", files::value(files));
+        if let Some((key, _)) = node.entry("files") {
+            builder = builder.at("files", &key.span);
+        }
+    }
+    if let Some(user) = &run.user {
+        builder = builder.input("user", user.to_string());
+        if let Some((_, value)) = node.entry("user") {
+            builder = builder.at("user", &value.span);
+        }
+    }
+    (builder.input("working_dir", directory), directory.to_owned())
 }
 
 /// How long a program may take to stop; a day when there is no limit.

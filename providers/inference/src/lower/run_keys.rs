@@ -11,6 +11,9 @@ use serde_json::Value as Json;
 
 use super::backend::LOCAL;
 use crate::document::resources::Resources;
+use crate::document::run::RunFields;
+use crate::grammar::mount::Mount;
+use crate::grammar::repo::Repo;
 use crate::term::{MapTerm, Text, map_schema};
 
 /// Keys that need a container, with what they are.
@@ -52,9 +55,6 @@ const REFUSED_KEYS: [(&str, &str, &str); 3] = [
     ),
 ];
 
-/// Keys whose meaning the local backend does not carry out.
-const LATER_KEYS: [&str; 4] = ["user", "volumes", "repos", "files"];
-
 /// Reports keys of a document that the local backend cannot carry out, where they say more than their absence would.
 pub(super) fn check<T: MapTerm>(node: &Node, written: &serde_yaml::Value, problems: &mut Diagnostics) {
     let says_more = says_more::<T>(written);
@@ -73,14 +73,6 @@ pub(super) fn check<T: MapTerm>(node: &Node, written: &serde_yaml::Value, proble
         );
         refuse(key, why, format!("remove `{key}`"));
     }
-    for key in LATER_KEYS {
-        let why = format!("Backend `{LOCAL}` of this build does not carry out `{key}` yet.");
-        refuse(
-            key,
-            why,
-            format!("remove `{key}`, or wait for the release that has it"),
-        );
-    }
     for (key, what, hint) in REFUSED_KEYS {
         refuse(
             key,
@@ -88,6 +80,59 @@ pub(super) fn check<T: MapTerm>(node: &Node, written: &serde_yaml::Value, proble
             hint.to_owned(),
         );
     }
+}
+
+/// Reports mounts and repositories that take more than what is on this machine anyway.
+pub(super) fn check_places(run: &RunFields, node: &Node, directory: &str, problems: &mut Diagnostics) {
+    let place = |key: &str, index: usize| {
+        let (key, list) = node.entry(key)?;
+        let item = list.as_list().and_then(|items| items.get(index));
+        Some(item.map_or(&key.span, |item| &item.span))
+    };
+    for (index, mount) in run.volumes.iter().enumerate() {
+        let (why, hint) = match mount {
+            Mount::Instance(mount) if mount.optional || mount.instance_path == mount.path => continue,
+            Mount::Instance(of) => (
+                format!(
+                    "`{mount}` shows a directory under another path, which takes a container; backend `{LOCAL}` runs processes, which see this machine's own paths."
+                ),
+                format!(
+                    "write `{0}:{0}`, and use that path in `commands`",
+                    of.instance_path
+                ),
+            ),
+            Mount::Volume(_) => (
+                format!("`{mount}` is a network volume, and backend `{LOCAL}` has none."),
+                "use a directory of this machine under its own path: `/data:/data`".to_owned(),
+            ),
+        };
+        if let Some(span) = place("volumes", index) {
+            problems.push(unsupported(span, why, &hint));
+        }
+    }
+    for (index, repo) in run.repos.iter().enumerate() {
+        if is_project(repo, directory) {
+            continue;
+        }
+        if let Some(span) = place("repos", index) {
+            problems.push(unsupported(
+                span,
+                format!(
+                    "Backend `{LOCAL}` checks nothing out: programs start in the project's own directory, with what is there."
+                ),
+                "remove `repos` and check it out yourself, or do so in `commands`; `.` alone means the project's directory",
+            ));
+        }
+    }
+}
+
+/// Whether a repository is the project's own directory, just as it is, as the working directory.
+fn is_project(repo: &Repo, directory: &str) -> bool {
+    let here = |path: &str| matches!(path, "." | "./") || path == directory;
+    repo.local_path.as_deref().is_some_and(here)
+        && here(&repo.path)
+        && repo.branch.is_none()
+        && repo.hash.is_none()
 }
 
 /// Returns whether a key of a document, as it is understood, says more than its absence would.

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::config::Lowered;
+use gabion_engine::diagnostic::Diagnostics;
 use gabion_engine::resource::{DocumentRef, Resource};
 use gabion_engine::value::{AttributePath, Attributes, Value};
 
 use super::backend::LOCAL;
 use super::builder::{ResourceBuilder, address, reference};
+use super::files;
 use super::gateway::GatewayTarget;
 use super::program::{self, seconds, stop_duration, text};
 use super::project::{Context, Placed};
@@ -46,7 +48,7 @@ pub(crate) fn lower(
         for slot in slots::choose(count, recorded) {
             let path = format!("{group}/{slot}");
             let unit = address("host_unit", &path);
-            let mut resource = replica(service, &member, document, unit.clone(), context);
+            let mut resource = replica(placed, &member, unit.clone(), context);
             routing::equip(&mut resource, &member);
             lowered.resources.push(resource);
             if member.router.is_some() {
@@ -84,12 +86,12 @@ pub(crate) fn lower(
 
 /// One replica.
 fn replica(
-    service: &Service,
+    placed: &Placed<Service>,
     member: &Member<'_>,
-    document: &DocumentRef,
     unit: ResourceAddress,
     context: &Context,
 ) -> Resource {
+    let (service, document) = (&placed.document, &placed.reference);
     let mut env: Attributes = BTreeMap::from([
         (Arc::from("PORT"), Value::from("{ports.http}")),
         (
@@ -109,13 +111,14 @@ fn replica(
     if let Some(first) = member.commands.first() {
         builder = builder.at("argv", &first.span);
     }
-    let directory = match &service.run.working_dir {
-        Some(directory) => {
-            builder = builder.at("working_dir", &directory.span);
-            directory.value.as_str()
-        }
-        None => context.project_directory.as_str(),
-    };
+    // What cannot be copied was reported before.
+    let files = files::read(
+        &service.run,
+        &placed.node,
+        &context.project_directory,
+        &mut Diagnostics::new(),
+    );
+    let (builder, _) = program::place(&service.run, &placed.node, &files, context, builder);
     let port = if uses_variable(member.commands, "PORT") {
         ("range", Value::from(PORT_RANGE))
     } else {
@@ -135,7 +138,6 @@ fn replica(
         )
         .inputs(program::supervision(&service.profile))
         .input("env", Value::Map(env))
-        .input("working_dir", directory)
         .input("ports", Value::map([("http", Value::map([port]))]))
         .input("probes", Value::List(probes(service, member)))
         .input("ready_timeout", seconds(context.ready_timeout))

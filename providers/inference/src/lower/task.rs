@@ -11,6 +11,7 @@ use gabion_engine::value::{AttributePath, Attributes, Value};
 use super::backend::{self, LOCAL};
 use super::builder::{ResourceBuilder, address};
 use super::check;
+use super::files::{self, Files};
 use super::program::{self, LOOPBACK, seconds, text};
 use super::project::{Context, Placed};
 use super::run_keys::{self, unsupported};
@@ -24,6 +25,9 @@ use crate::term::{Text, write_map};
 
 /// The name of the nodes of a task without groups.
 const DEFAULT_GROUP: &str = "default";
+
+/// The most nodes of a task, all of them processes of one machine.
+const MOST_NODES: u32 = 256;
 
 /// The file of a unit that names a run's nodes for MPI.
 const MPI_HOSTFILE: &str = "mpi_hostfile";
@@ -45,13 +49,23 @@ pub(crate) fn lower(
         good &= backend::of_run(&task.profile, &placed.type_span, context, problems);
         let mut cannot = Diagnostics::new();
         check_on_local(placed, &mut cannot);
+        let directory = &context.project_directory;
+        run_keys::check_places(&task.run, &placed.node, directory, &mut cannot);
+        let files = files::read(&task.run, &placed.node, directory, &mut cannot);
         // A task for another backend is well formed, and this one makes nothing of it.
         good &= cannot.is_empty();
         if context.purpose == Purpose::Plan {
             problems.extend(cannot);
         }
         if good {
-            add(placed, context, lowered);
+            let count = u32::try_from(node_count(task)).unwrap_or(MOST_NODES);
+            let run = Run {
+                placed,
+                files,
+                count,
+                context,
+            };
+            run.add(lowered);
         }
     }
 }
@@ -110,6 +124,10 @@ fn nodes(task: &Task) -> Vec<Nodes<'_>> {
     }
 }
 
+fn node_count(task: &Task) -> u64 {
+    nodes(task).iter().map(|nodes| u64::from(nodes.count)).sum()
+}
+
 /// Reports what the local backend cannot do for a task.
 fn check_on_local(placed: &Placed<Task>, problems: &mut Diagnostics) {
     let task = &placed.document;
@@ -134,7 +152,16 @@ fn check_on_local(placed: &Placed<Task>, problems: &mut Diagnostics) {
             &format!("write `{}`, and use that port", port.container.0),
         ));
     }
-    let count: u64 = nodes(task).iter().map(|nodes| u64::from(nodes.count)).sum();
+    let count = node_count(task);
+    if count > u64::from(MOST_NODES) {
+        let key = if task.groups.is_some() { "groups" } else { "nodes" };
+        let place = placed.node.entry(key).map(|(key, _)| key.span.clone());
+        problems.push(unsupported(
+            &place.unwrap_or_else(|| task.name.span.clone()),
+            format!("{count} nodes would be as many processes of one machine; backend `{LOCAL}` runs up to {MOST_NODES}."),
+            "ask for fewer nodes",
+        ));
+    }
     if count > 1
         && program::retry_duration(&task.profile).is_some()
         && let Some((key, _)) = placed.node.entry("retry")
@@ -149,83 +176,83 @@ fn check_on_local(placed: &Placed<Task>, problems: &mut Diagnostics) {
     }
 }
 
-fn add(placed: &Placed<Task>, context: &Context, lowered: &mut Lowered) {
-    let task = &placed.document;
-    let groups = nodes(task);
-    let count: u32 = groups.iter().map(|nodes| nodes.count).sum();
-    let name = task.name.value.as_str();
-    let mut addresses: Vec<ResourceAddress> = Vec::new();
-    let mut units: Vec<ResourceBuilder> = Vec::new();
-    for nodes in &groups {
-        for position in 0..nodes.count {
-            let rank = u32::try_from(units.len()).unwrap_or(u32::MAX);
-            let path = match count {
-                1 => format!("{name}/{}/0", nodes.group),
-                _ => format!("{name}/{}/0/{rank}", nodes.group),
-            };
-            let unit = address("host_unit", &path);
-            addresses.push(unit.clone());
-            let ports = if position == 0 { nodes.ports } else { &[] };
-            units.push(node(placed, nodes, unit, (rank, count), ports, context));
-        }
-    }
-    let place = task.name.span.place();
-    let order = task.profile.startup_order;
-    for (rank, mut unit) in units.into_iter().enumerate() {
-        let before = match (order, rank) {
-            (StartupOrder::MasterFirst, 1..) => &addresses[..1],
-            (StartupOrder::WorkersFirst, 0) => &addresses[1..],
-            _ => &[],
-        };
-        for other in before {
-            unit = unit.depends_on(other.clone(), place.clone());
-        }
-        lowered.resources.push(unit.build());
-    }
+/// A task whose units are put together.
+struct Run<'a> {
+    placed: &'a Placed<Task>,
+    files: Files,
+    /// How many nodes it has.
+    count: u32,
+    context: &'a Context,
 }
 
-fn node(
-    placed: &Placed<Task>,
-    nodes: &Nodes<'_>,
-    unit: ResourceAddress,
-    (rank, count): (u32, u32),
-    ports: &[PortMapping],
-    context: &Context,
-) -> ResourceBuilder {
-    let task = &placed.document;
-    let mut builder = ResourceBuilder::new(unit, &placed.reference);
-    let directory = match &task.run.working_dir {
-        Some(directory) => {
-            builder = builder.at("working_dir", &directory.span);
-            directory.value.as_str()
+impl Run<'_> {
+    fn add(&self, lowered: &mut Lowered) {
+        let task = &self.placed.document;
+        let name = task.name.value.as_str();
+        let mut addresses: Vec<ResourceAddress> = Vec::new();
+        let mut units: Vec<ResourceBuilder> = Vec::new();
+        for nodes in nodes(task) {
+            for position in 0..nodes.count {
+                let rank = u32::try_from(units.len()).unwrap_or(u32::MAX);
+                let path = match self.count {
+                    1 => format!("{name}/{}/0", nodes.group),
+                    _ => format!("{name}/{}/0/{rank}", nodes.group),
+                };
+                let unit = address("host_unit", &path);
+                addresses.push(unit.clone());
+                let ports = if position == 0 { nodes.ports } else { &[] };
+                units.push(self.node(&nodes, unit, rank, ports));
+            }
         }
-        None => context.project_directory.as_str(),
-    };
-    let number = |number: u32| Value::from(number.to_string());
-    let addresses = vec![LOOPBACK; usize::try_from(count).unwrap_or(usize::MAX)].join("\n");
-    let mut env: Attributes = [
-        ("DSTACK_RUN_NAME", Value::from(task.name.value.as_str())),
-        ("DSTACK_WORKING_DIR", Value::from(directory)),
-        ("DSTACK_NODE_RANK", number(rank)),
-        ("DSTACK_NODES_NUM", number(count)),
-        ("DSTACK_NODES_IPS", Value::from(addresses.as_str())),
-        ("DSTACK_MASTER_NODE_IP", LOOPBACK.into()),
-        // The local backend offers no accelerators.
-        ("DSTACK_GPUS_PER_NODE", number(0)),
-        ("DSTACK_GPUS_NUM", number(0)),
-    ]
-    .into_iter()
-    .map(|(name, value)| (Arc::from(name), value))
-    .collect();
-    if count > 1 {
-        let file = format!("{{unit.dir}}/files/{MPI_HOSTFILE}");
-        env.insert("DSTACK_MPI_HOSTFILE".into(), Value::from(file));
-        builder = builder
-            .input(
-                "files",
-                Value::map([(MPI_HOSTFILE, Value::from(format!("{addresses}\n")))]),
-            )
-            .input(
+        let place = task.name.span.place();
+        let order = task.profile.startup_order;
+        for (rank, mut unit) in units.into_iter().enumerate() {
+            let before = match (order, rank) {
+                (StartupOrder::MasterFirst, 1..) => &addresses[..1],
+                (StartupOrder::WorkersFirst, 0) => &addresses[1..],
+                _ => &[],
+            };
+            for other in before {
+                unit = unit.depends_on(other.clone(), place.clone());
+            }
+            lowered.resources.push(unit.build());
+        }
+    }
+
+    fn node(
+        &self,
+        nodes: &Nodes<'_>,
+        unit: ResourceAddress,
+        rank: u32,
+        ports: &[PortMapping],
+    ) -> ResourceBuilder {
+        let (placed, count) = (self.placed, self.count);
+        let task = &placed.document;
+        let builder = ResourceBuilder::new(unit, &placed.reference);
+        let (mut builder, directory) =
+            program::place(&task.run, &placed.node, &self.files, self.context, builder);
+        let number = |number: u32| Value::from(number.to_string());
+        let addresses = vec![LOOPBACK; usize::try_from(count).unwrap_or(usize::MAX)].join("\n");
+        let mut env: Attributes = [
+            ("DSTACK_RUN_NAME", Value::from(task.name.value.as_str())),
+            ("DSTACK_WORKING_DIR", Value::from(directory.as_str())),
+            ("DSTACK_NODE_RANK", number(rank)),
+            ("DSTACK_NODES_NUM", number(count)),
+            ("DSTACK_NODES_IPS", Value::from(addresses.as_str())),
+            ("DSTACK_MASTER_NODE_IP", LOOPBACK.into()),
+            // The local backend offers no accelerators.
+            ("DSTACK_GPUS_PER_NODE", number(0)),
+            ("DSTACK_GPUS_NUM", number(0)),
+        ]
+        .into_iter()
+        .map(|(name, value)| (Arc::from(name), value))
+        .collect();
+        if count > 1 {
+            let file = format!("{{unit.dir}}/files/{MPI_HOSTFILE}");
+            env.insert("DSTACK_MPI_HOSTFILE".into(), Value::from(file));
+            let mut files = self.files.clone();
+            files.insert(MPI_HOSTFILE.to_owned(), format!("{addresses}\n"));
+            builder = builder.input("files", files::value(&files)).input(
                 "node",
                 Value::map([
                     ("run", Value::from(task.name.value.as_str())),
@@ -236,45 +263,45 @@ fn node(
                     ),
                 ]),
             );
-    }
-    for (name, (value, span)) in &task.run.env.0 {
-        let value = match value {
-            EnvValue::Passthrough => Value::template(format!("${{{{ env.{name} }}}}")),
-            EnvValue::Text(value) => text(value),
-        };
-        env.insert(name.as_str().into(), value);
-        builder = builder.at_path(AttributePath::root("env").key(name), span);
-    }
-    if let Some(first) = nodes.commands.first() {
-        builder = builder.at("argv", &first.span);
-    }
-    if !ports.is_empty() {
-        let claimed: BTreeMap<String, Value> = ports
-            .iter()
-            .map(|port| {
-                let port = port.container.0;
-                (
-                    port.to_string(),
-                    Value::map([("port", Value::Int(i64::from(port)))]),
-                )
-            })
-            .collect();
-        builder = builder.input("ports", Value::map(claimed));
-        if let Some((key, _)) = placed.node.entry("ports") {
-            builder = builder.at("ports", &key.span);
         }
+        for (name, (value, span)) in &task.run.env.0 {
+            let value = match value {
+                EnvValue::Passthrough => Value::template(format!("${{{{ env.{name} }}}}")),
+                EnvValue::Text(value) => text(value),
+            };
+            env.insert(name.as_str().into(), value);
+            builder = builder.at_path(AttributePath::root("env").key(name), span);
+        }
+        if let Some(first) = nodes.commands.first() {
+            builder = builder.at("argv", &first.span);
+        }
+        if !ports.is_empty() {
+            let claimed: BTreeMap<String, Value> = ports
+                .iter()
+                .map(|port| {
+                    let port = port.container.0;
+                    (
+                        port.to_string(),
+                        Value::map([("port", Value::Int(i64::from(port)))]),
+                    )
+                })
+                .collect();
+            builder = builder.input("ports", Value::map(claimed));
+            if let Some((key, _)) = placed.node.entry("ports") {
+                builder = builder.at("ports", &key.span);
+            }
+        }
+        builder
+            .delete_first()
+            .input("machine", LOCAL)
+            .input("role", "task")
+            .input(
+                "argv",
+                program::argv(&task.run, program::commands(nodes.commands)),
+            )
+            .input("env", Value::Map(env))
+            .input("completes", true)
+            .inputs(program::supervision(&task.profile))
+            .input("stop_timeout", seconds(program::stop_duration(&task.profile)))
     }
-    builder
-        .delete_first()
-        .input("machine", LOCAL)
-        .input("role", "task")
-        .input(
-            "argv",
-            program::argv(&task.run, program::commands(nodes.commands)),
-        )
-        .input("env", Value::Map(env))
-        .input("working_dir", directory)
-        .input("completes", true)
-        .inputs(program::supervision(&task.profile))
-        .input("stop_timeout", seconds(program::stop_duration(&task.profile)))
 }
