@@ -375,6 +375,14 @@ impl<'a> Planner<'a> {
                     for (change, notes) in ordered.notes {
                         changes[change].notes.extend(notes);
                     }
+                    for change in ordered.alone {
+                        changes[change].deleted_with = None;
+                        if changes[change].action == Action::Delete {
+                            changes[change]
+                                .reasons
+                                .retain(|reason| !matches!(reason, Reason::DeletedWith(_)));
+                        }
+                    }
                     return Ok(ordered.steps);
                 }
                 Err(NoOrder::Cycle(cycle)) => return Err(cycle),

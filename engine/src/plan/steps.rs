@@ -57,12 +57,17 @@ struct Builder<'a> {
     removing: BTreeMap<Uid, usize>,
     /// What people should read with a change, because of its place in the order.
     notes: BTreeMap<usize, Vec<String>>,
+    /// The changes whose objects cannot go with their holders.
+    alone: BTreeSet<usize>,
 }
 
-/// The steps of a plan, and what their order makes worth saying about changes, by position.
+/// The steps of a plan, and what their order makes of changes, by position.
 pub(super) struct Ordered {
     pub(super) steps: Vec<Step>,
+    /// What is worth saying about them.
     pub(super) notes: BTreeMap<usize, Vec<String>>,
+    /// Those whose objects are deleted by calls of their own, although their holders go.
+    pub(super) alone: BTreeSet<usize>,
 }
 
 /// Why there are no steps.
@@ -94,6 +99,7 @@ pub(super) fn build(
         remove: BTreeMap::new(),
         removing: BTreeMap::new(),
         notes: BTreeMap::new(),
+        alone: BTreeSet::new(),
     };
     builder.add_nodes();
     builder.order_by_configuration();
@@ -323,7 +329,7 @@ impl Builder<'_> {
                 break order;
             }
             let path = self.shortest_cycle();
-            if self.give_up(&path, Why::StandsIn).is_some() {
+            if self.delete_alone(&path) || self.give_up(&path, Why::StandsIn).is_some() {
                 continue;
             }
             if let Some(change) = self.yields(&path) {
@@ -364,6 +370,7 @@ impl Builder<'_> {
         Ok(Ordered {
             steps,
             notes: self.notes,
+            alone: self.alone,
         })
     }
 
@@ -440,6 +447,35 @@ impl Builder<'_> {
         };
         // Deleting first can only be the trouble where something else must create first.
         may(&first).or_else(|| if first.is_empty() { None } else { may(&second) })
+    }
+
+    /// Lets one object in a cycle go before the one that holds it, by a call of its own, as everything else that depends
+    /// on something does.
+    ///
+    /// Objects that go with each other's holders would wait for each other for ever. Of those in the cycle the first by
+    /// the order of changes is taken. Returns whether there was one.
+    fn delete_alone(&mut self, path: &[usize]) -> bool {
+        let goes_with = path.iter().enumerate().filter_map(|(index, at)| {
+            let holder = path[(index + 1) % path.len()];
+            let waits = self.nodes[*at].after.contains(&(holder, Why::GoesWith));
+            waits.then_some((self.nodes[*at].change?, *at, holder))
+        });
+        let Some((change, at, holder)) = goes_with.min() else {
+            return false;
+        };
+        let Some(StepOperation::DeleteWith { uid, .. }) = self.nodes[at].operation else {
+            return false;
+        };
+        self.nodes[at].operation = Some(StepOperation::Delete { uid });
+        self.nodes[at].after.retain(|(first, _)| *first != holder);
+        self.edge(at, holder, Why::GoesBefore);
+        self.alone.insert(change);
+        let note = format!(
+            "The {} takes a call of its own: it cannot wait for the {}, which would take it along.",
+            self.nodes[at].label, self.nodes[holder].label
+        );
+        self.notes.entry(change).or_default().push(note);
+        true
     }
 
     /// Gives up one wish in a cycle: that something is changed before what it used goes.

@@ -1,7 +1,9 @@
 //! Edges: what a call relies on is recorded before it is sent, and what relies on an object is gone before it goes.
 
+use gabion_engine::address::Uid;
 use gabion_engine::state::State;
-use gabion_engine::state::record::Status;
+use gabion_engine::state::record::{Record, Status};
+use gabion_engine::value::Value;
 use gabion_testing::fake::api::Verb;
 
 use crate::cell::Action;
@@ -54,8 +56,7 @@ fn late(state: &State, call: &Known) -> Option<String> {
     }
     state
         .records()
-        // Memberships go with their machine, which the log says right afterwards.
-        .filter(|record| record.address.resource_type.as_str() != "fake_membership")
+        .filter(|record| !goes_along(record, state, call.uid))
         .filter(|record| record.uid != call.uid)
         .find(|record| {
             let mut dependencies = record.declaration.dependencies.iter();
@@ -73,4 +74,15 @@ fn late(state: &State, call: &Known) -> Option<String> {
                 call.address, record.address
             )
         })
+}
+
+/// Whether a record is of a membership that goes with a machine, which the log says right afterwards.
+fn goes_along(record: &Record, state: &State, machine: Uid) -> bool {
+    let router = record
+        .attributes
+        .get("router")
+        .or_else(|| record.inputs.get("router"));
+    let id = state.record(machine).and_then(|machine| machine.id.as_ref());
+    record.address.resource_type.as_str() == "fake_membership"
+        && id.is_some_and(|id| router.and_then(Value::as_str) == Some(id.as_str()))
 }
