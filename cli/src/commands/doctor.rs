@@ -18,7 +18,7 @@ use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::project::LoadedProject;
 use crate::render::markdown::prose;
-use crate::render::words::{count, plain};
+use crate::render::words::{count, plain, store_warning};
 use crate::state_access::{StateAccess, key_path, sentence};
 
 /// How long a program that is asked for its version may take.
@@ -193,13 +193,19 @@ async fn project(context: &Context) -> Vec<Check> {
         Ok(_) => {}
     }
     match verify(&*access.store).await {
-        Ok(found) if found.damage.is_empty() => checks.push(Check::good(format!(
-            "state at {}: serial {}, {} and {}, all whole",
-            access.store.location(),
-            found.serial,
-            count(found.records, "object"),
-            count(usize::try_from(found.events).unwrap_or(usize::MAX), "event"),
-        ))),
+        Ok(found) if found.damage.is_empty() => {
+            checks.push(Check::good(format!(
+                "state at {}: serial {}, {} and {}, all whole",
+                access.store.location(),
+                found.serial,
+                count(found.records, "object"),
+                count(usize::try_from(found.events).unwrap_or(usize::MAX), "event"),
+            )));
+            checks.extend(found.warnings.iter().map(|warning| Check {
+                hint: Some(plain(&warning.hint)),
+                ..Check::note(store_warning(warning))
+            }));
+        }
         Ok(found) => checks.extend(
             found
                 .damage

@@ -3,6 +3,7 @@
 use gabion_engine::plan::Mode;
 use gabion_engine::plan::change::{Action, Change, DriftVerdict, Reason, Summary};
 use gabion_engine::schema::ReplaceOrder;
+use gabion_engine::state::store::StoreWarning;
 use gabion_engine::value::AttributePath;
 pub(crate) use gabion_engine::words::plain;
 
@@ -156,9 +157,36 @@ pub(crate) fn summary_line(summary: &Summary, mode: Mode) -> String {
     parts.join(", ")
 }
 
+/// Returns what a store could not do by itself, since when, and what that costs.
+pub(crate) fn store_warning(warning: &StoreWarning) -> String {
+    let since = match warning.since {
+        Some(at) => format!("serial {} ({at:.0})", warning.serial),
+        None => format!("serial {}", warning.serial),
+    };
+    plain(&format!(
+        "{} That is so since {since}. {}",
+        warning.what, warning.cost
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_warning_of_a_store_says_since_when_and_what_it_costs() {
+        let warning = StoreWarning {
+            what: "Nothing could be deleted: the service refused access.".to_owned(),
+            serial: 12,
+            since: Some(jiff::Timestamp::UNIX_EPOCH),
+            cost: "It stays.".to_owned(),
+            hint: String::new(),
+        };
+        assert_eq!(
+            store_warning(&warning),
+            "Nothing could be deleted: the service refused access. That is so since serial 12 (1970-01-01T00:00:00Z). It stays."
+        );
+    }
 
     #[test]
     fn words_are_counted() {

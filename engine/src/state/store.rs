@@ -113,6 +113,13 @@ pub trait StateStore: Send + Sync {
     /// Returns the lease, if somebody holds it, alive or not.
     async fn lease(&self) -> Result<Option<LeaseView>, StoreError>;
 
+    /// Returns what the store could not do of what it does by itself to keep the state small, and was not asked for.
+    ///
+    /// Nothing of it endangers the state; people should hear of it all the same.
+    async fn warnings(&self) -> Result<Vec<StoreWarning>, StoreError> {
+        Ok(Vec::new())
+    }
+
     /// Returns whether only processes of this machine can reach the state: one that ran under an earlier boot is gone.
     fn is_local(&self) -> bool {
         false
@@ -229,6 +236,21 @@ pub struct LeaseSeen {
     pub epoch: u64,
     /// How often it had been renewed.
     pub beat: u64,
+}
+
+/// Something that a store does by itself and could not do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StoreWarning {
+    /// What failed and why, as a sentence.
+    pub what: String,
+    /// The serial of the state when it first failed.
+    pub serial: u64,
+    /// When that was; `None` when it is not known any more.
+    pub since: Option<Timestamp>,
+    /// What it costs as long as it stays so, as sentences.
+    pub cost: String,
+    /// What to do about it.
+    pub hint: String,
 }
 
 /// Why a store could not do what was asked, by what the caller can do about it.

@@ -6,7 +6,7 @@ use crate::provider::CallAction;
 use crate::state::chain;
 use crate::state::record::{Record, Status};
 use crate::state::snapshot::State;
-use crate::state::store::{StateStore, StoreError};
+use crate::state::store::{StateStore, StoreError, StoreWarning};
 
 /// How many events are read at a time.
 const PAGE: usize = 1000;
@@ -24,6 +24,8 @@ pub struct Verification {
     pub damage: Vec<String>,
     /// What deserves a look and breaks nothing, as sentences.
     pub notes: Vec<String>,
+    /// What the store could not do by itself.
+    pub warnings: Vec<StoreWarning>,
 }
 
 /// Verifies a state: its chain, that its records are what folding its events gives, its edges and its invariants.
@@ -80,6 +82,7 @@ pub async fn verify(store: &dyn StateStore) -> Result<Verification, StoreError> 
     }
     found.damage.extend(contradictions(&loaded));
     found.notes.extend(loose_edges(&loaded));
+    found.warnings = store.warnings().await?;
     Ok(found)
 }
 

@@ -10,7 +10,7 @@ use crate::commands::Context;
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::project::LoadedProject;
-use crate::render::words::{count, plain};
+use crate::render::words::{count, plain, store_warning};
 use crate::state_access::{StateAccess, store_failure};
 
 /// Checks that the log is whole and the records are what it says; exits with 1 when something is wrong.
@@ -33,6 +33,7 @@ pub(crate) async fn run(context: &Context) -> Outcome {
             "records": found.records,
             "damage": found.damage,
             "notes": found.notes,
+            "warnings": found.warnings,
         });
         let _ = writeln!(text, "{all:#}");
     } else {
@@ -42,6 +43,15 @@ pub(crate) async fn run(context: &Context) -> Outcome {
         }
         for note in &found.notes {
             let _ = writeln!(text, "note: {}", plain(note));
+        }
+        for warning in &found.warnings {
+            let _ = writeln!(
+                text,
+                "{0}warning{0:#}: {1}\n  hint: {2}",
+                theme.strong,
+                store_warning(warning),
+                plain(&warning.hint)
+            );
         }
         let (style, word) = if whole {
             (theme.good, "whole")

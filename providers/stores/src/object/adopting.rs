@@ -89,7 +89,7 @@ impl Core {
                     self.forget();
                     self.learn_copy(log, manifest.clone(), version);
                     // What was replaced is deleted after the grace period, by a later sweep if not by this one.
-                    self.sweep(&manifest).await.ok();
+                    self.tidy_up(&manifest).await.ok();
                     return Ok(log.head().clone());
                 }
                 Swapped::Conflict(Some(found)) => {
@@ -171,6 +171,7 @@ impl Core {
             since_snapshot,
             older,
             segments,
+            undone: Vec::new(),
         })
     }
 

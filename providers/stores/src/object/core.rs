@@ -14,6 +14,7 @@ use super::place::Place;
 use super::proof;
 use super::segment::Segment;
 use super::store::ObjectOptions;
+use super::undone::Noted;
 
 /// How many bytes of segments are kept in memory, for merging them and for reading page by page.
 const SEGMENT_CACHE: u64 = 8 << 20;
@@ -35,6 +36,7 @@ pub(super) struct Core {
     lease: Mutex<Option<(LeaseObject, UpdateVersion)>>,
     segments: Mutex<VecDeque<(String, u64, Arc<Segment>)>>,
     pages: Mutex<BTreeMap<String, Arc<Page>>>,
+    noted: Mutex<Noted>,
 }
 
 /// The state as it was last seen.
@@ -63,6 +65,7 @@ impl Core {
             lease: Mutex::default(),
             segments: Mutex::default(),
             pages: Mutex::default(),
+            noted: Mutex::default(),
         }
     }
 
@@ -136,6 +139,11 @@ impl Core {
             known.manifest = Arc::new(manifest.clone());
             known.version = version.clone();
         }
+    }
+
+    /// Returns what became of the upkeep that this handle tried.
+    pub(super) fn noted(&self) -> MutexGuard<'_, Noted> {
+        lock(&self.noted)
     }
 
     pub(super) fn forget(&self) {

@@ -42,7 +42,7 @@ impl Core {
             if let Swapped::Done(version) = self.put_manifest(&manifest, Some(&version)).await? {
                 self.learn_change(&before, &manifest, &version);
                 // It is dropped, whether or not its objects can be deleted now.
-                self.sweep(&manifest).await.ok();
+                self.tidy_up(&manifest).await.ok();
                 return Ok(up_to - first_start);
             }
         }
@@ -148,7 +148,7 @@ impl Core {
             if let Swapped::Done(version) = self.put_manifest(&manifest, Some(&version)).await? {
                 self.learn_change(&before, &manifest, &version);
                 // What was replaced is deleted after the grace period, by a later sweep if not by this one.
-                self.sweep(&manifest).await.ok();
+                self.tidy_up(&manifest).await.ok();
                 return Ok(());
             }
         }

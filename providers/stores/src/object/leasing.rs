@@ -127,11 +127,12 @@ impl Core {
             let Some(fence) = change(before.fence) else {
                 return Ok(before.fence);
             };
-            let manifest = Manifest {
+            let mut manifest = Manifest {
                 write: self.mark(),
                 fence,
                 ..before.clone()
             };
+            self.noted().write_into(&mut manifest);
             // After a conflict what is there says whether this change was among those that happened.
             if let Swapped::Done(version) = self.put_manifest(&manifest, Some(&version)).await? {
                 self.learn_change(&before, &manifest, &version);

@@ -7,6 +7,8 @@ use gabion_engine::state::snapshot::Head;
 use gabion_engine::state::store::LeaseView;
 use serde::{Deserialize, Serialize};
 
+use super::undone::Undone;
+
 /// The version of the layout that this build writes, and the newest that it reads.
 pub(crate) const LAYOUT: u32 = 1;
 
@@ -40,6 +42,9 @@ pub(crate) struct Manifest {
     pub(crate) older: Option<PageEntry>,
     /// The segments, in order and without gaps, up to the head.
     pub(crate) segments: Vec<SegmentEntry>,
+    /// Upkeep that failed and was not done since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) undone: Vec<Undone>,
 }
 
 /// Who may append: the holder of this epoch, while the fence is open.

@@ -91,7 +91,8 @@
 //! half moves to a page; a snapshot is written when the events since the last one have as many bytes as it (at least
 //! 256 KiB), so that snapshots cost as much as the events at most, and loading reads twice the state at most. All that is
 //! done by the lease's holder after an append, and when it fails the append has succeeded all the same, and a later one
-//! does it.
+//! does it. The manifest says what failed and since when, until it was done: `gabion doctor` and `gabion state verify` show
+//! it.
 //!
 //! Compaction writes the state that it keeps as a base and drops the segments before it; the one in which it falls stays
 //! until it is wholly before a later base, and its dropped events are not read any more.
@@ -123,6 +124,7 @@ mod s3;
 mod segment;
 mod settings;
 mod store;
+mod undone;
 mod upkeep;
 mod writing;
 

@@ -10,7 +10,7 @@ use gabion_engine::state::chain::ChainedEvent;
 use gabion_engine::state::envelope::Envelope;
 use gabion_engine::state::snapshot::Head;
 use gabion_engine::state::store::{
-    AdoptRequest, AppendRequest, CreateRequest, LeaseGrant, LeaseRequest, LeaseView, Loaded,
+    AdoptRequest, AppendRequest, CreateRequest, LeaseGrant, LeaseRequest, LeaseView, Loaded, StoreWarning,
 };
 use gabion_engine::state::{State, StateStore, StoreError};
 use jiff::Timestamp;
@@ -200,6 +200,10 @@ impl StateStore for ObjectStateStore {
 
     async fn lease(&self) -> Result<Option<LeaseView>, StoreError> {
         self.core.lease().await
+    }
+
+    async fn warnings(&self) -> Result<Vec<StoreWarning>, StoreError> {
+        self.core.warnings().await
     }
 
     fn location(&self) -> String {

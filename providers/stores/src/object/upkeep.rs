@@ -2,7 +2,7 @@
 //! and deleting what nothing refers to any more.
 //!
 //! All of it is done by the lease's holder after an append, and none of it can fail an append: what could not be done is
-//! done after a later one.
+//! noted, and done after a later one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use super::names::{Kind, Name};
 use super::place::Swapped;
 use super::reading::Fault;
 use super::segment::Segment;
+use super::undone::Chore;
 
 impl Core {
     /// Does what is due after an append.
@@ -35,7 +36,8 @@ impl Core {
         let mut sweeping = false;
         while let Some(start) = self.mergeable(&manifest.segments) {
             let run = manifest.segments.split_off(start);
-            let merged = self.merged(&manifest, &run, epoch).await?;
+            let merging = self.merged(&manifest, &run, epoch);
+            let merged = self.chore(Chore::Merge, &before, merging).await?;
             sweeping |= merged.level > 1;
             replaced.extend(run.into_iter().map(|entry| entry.stored.name));
             manifest.segments.push(merged);
@@ -45,7 +47,9 @@ impl Core {
                 .segments
                 .split_off(manifest.segments.len() - limits.listed / 2);
             let listed = std::mem::replace(&mut manifest.segments, kept);
-            manifest.older = Some(self.write_page(manifest.older.take(), listed, epoch).await?);
+            let listing = self.write_page(manifest.older.take(), listed, epoch);
+            let listing = async { listing.await.map_err(Fault::from) };
+            manifest.older = Some(self.chore(Chore::List, &before, listing).await?);
             sweeping = true;
         }
         let smallest = [&manifest.snapshot, &manifest.base]
@@ -54,21 +58,28 @@ impl Core {
             .map(|kept| kept.stored.size)
             .next();
         if manifest.since_snapshot >= limits.snapshot_after.max(smallest.unwrap_or_default()) {
-            manifest.snapshot = Some(self.write_state(&known.state, epoch).await?);
+            let writing = async { self.write_state(&known.state, epoch).await.map_err(Fault::from) };
+            manifest.snapshot = Some(self.chore(Chore::Snapshot, &before, writing).await?);
             manifest.since_snapshot = 0;
             sweeping = true;
         }
         if manifest == *before {
+            // What an earlier run could not delete is tried again once in each run.
+            let undone = before.undone.iter().any(|undone| undone.chore == Chore::Sweep);
+            if undone && !self.noted().tried(Chore::Sweep, epoch) {
+                self.tidy_up(&before).await?;
+            }
             return Ok(());
         }
         manifest.write = self.mark();
+        self.noted().write_into(&mut manifest);
         let Swapped::Done(version) = self.put_manifest(&manifest, Some(&known.version)).await? else {
             return Ok(());
         };
         self.learn_change(&before, &manifest, &version);
         self.drop_segments(&replaced);
         if sweeping {
-            self.sweep(&manifest).await?;
+            self.tidy_up(&manifest).await?;
         }
         Ok(())
     }

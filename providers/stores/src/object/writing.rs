@@ -75,6 +75,7 @@ impl Core {
             since_snapshot: entry.stored.size,
             older: None,
             segments: vec![entry.clone()],
+            undone: Vec::new(),
         };
         match self.put_manifest(&manifest, None).await? {
             Swapped::Done(version) => {
@@ -230,6 +231,7 @@ impl Core {
         };
         manifest.since_snapshot += appending.entry.stored.size;
         manifest.segments.push(appending.entry.clone());
+        self.noted().write_into(&mut manifest);
         manifest
     }
 

@@ -16,7 +16,7 @@ use object_store::memory::InMemory;
 
 use crate::memory::small;
 
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 100;
 
 /// What a writer knows of what it did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,3 +8,4 @@ mod moto;
 mod racy;
 mod reseal;
 mod sweep;
+mod undone;

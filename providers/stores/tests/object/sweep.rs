@@ -30,7 +30,7 @@ async fn names(memory: &Memory) -> BTreeSet<String> {
     listed.iter().map(|meta| name(&meta.location)).collect()
 }
 
-async fn taken(store: &dyn StateStore) -> u64 {
+pub(crate) async fn taken(store: &dyn StateStore) -> u64 {
     let request = LeaseRequest {
         holder: holder("ada"),
         length: Duration::from_secs(30),
@@ -40,7 +40,7 @@ async fn taken(store: &dyn StateStore) -> u64 {
     store.take_lease(request).await.expect("it is free").epoch
 }
 
-async fn append(store: &dyn StateStore, epoch: u64, serials: std::ops::Range<u64>) {
+pub(crate) async fn append(store: &dyn StateStore, epoch: u64, serials: std::ops::Range<u64>) {
     for serial in serials {
         let mut bodies = vec![create(serial, serial, &format!("r{serial}"))];
         let loaded = store.load().await.expect("it can be read");
