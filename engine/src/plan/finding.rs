@@ -110,7 +110,13 @@ pub(super) fn sealed_secrets(decider: &Decider<'_>, decision: &Decision, problem
     };
     for input in decider.graph.templates(decision.position) {
         let value = inputs.and_then(|inputs| path::get(inputs, &input.path));
-        if !matches!(value, Some(Value::Secret(secret)) if secret.expose().is_none()) {
+        // What waits for a value of another object, too, may need such a secret beside it.
+        let lacks = match value {
+            Some(Value::Secret(secret)) => secret.expose().is_none(),
+            Some(Value::Unknown(_)) => true,
+            _ => false,
+        };
+        if !lacks {
             continue;
         }
         for reference in input.template.references() {
@@ -129,7 +135,8 @@ pub(super) fn sealed_secrets(decider: &Decider<'_>, decision: &Decision, problem
                     Diagnostic::error("secret-not-kept", "a secret was not kept")
                         .detail(format!(
                             "`{}` of `{}` needs `{reference}`, a secret that its provider returned when the object was \
-                             made. The state keeps no secrets, so its value is not known any more.",
+                             made. No state keeps the value of a secret, an encrypted one neither, so it is not known any \
+                             more.",
                             input.path, resource.address
                         ))
                         .at(decider.places.span(resource.place_of(&input.path)))

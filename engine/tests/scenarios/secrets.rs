@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use gabion_engine::plan::options::PlanOptions;
 use gabion_testing::fake::api::Verb;
 use gabion_testing::fake::fault::{Fault, FaultRule};
 
@@ -125,4 +126,33 @@ async fn a_variable_that_is_gone_at_apply_fails_its_step_only() {
          create fake_network.n: done
          create gabion_data.password: skipped because fake_disk.d",
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_nobody_kept_is_missed_before_anything_is_done() {
+    let scenario = scenario();
+    scenario.settle(&text()).await;
+    for (input, needed) in [
+        ("${{ fake_machine.a.console_password }}", true),
+        // Beside something that is not known yet, too.
+        (
+            "${{ fake_machine.a.console_password }} ${{ fake_network.n.id }}",
+            true,
+        ),
+        // Of an object that is made anew by the same plan it is known in time.
+        ("${{ fake_machine.new.console_password }}", false),
+    ] {
+        let later = text()
+            + &resource("fake_network", "n", "name: n, cidr: 10.0.0.0/16")
+            + &resource("fake_machine", "new", "name: new, image: one")
+            + &resource("gabion_data", "late", &format!("input: '{input}'"));
+        let (plan, problems) = scenario
+            .try_plan(&scenario.configuration(&later), PlanOptions::default())
+            .await;
+        let problems = problems.to_string();
+        assert_eq!(plan.is_none(), needed, "{input}: {problems}");
+        let said =
+            problems.contains("a secret was not kept") && problems.contains("--replace fake_machine.a");
+        assert_eq!(said, needed, "{problems}");
+    }
 }
