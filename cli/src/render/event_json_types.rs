@@ -101,7 +101,7 @@ pub enum EventJson {
         skipped: usize,
         /// How many may or may not have happened.
         uncertain: usize,
-        /// The serial of the state now.
+        /// The serial of the state now that the lease is given back: what the next command sees.
         serial: u64,
     },
 }

@@ -19,6 +19,12 @@ fn a_new_project_is_applied_and_then_there_is_nothing_to_do() {
     assert_said("cli/apply-new.txt", &said.all());
     let serial = || project.exits(0, &["state", "list", "--format", "json"]).json()["serial"].clone();
     let before = serial();
+    let told = format!("The state is at serial {before}.");
+    assert!(
+        said.err.contains(&told),
+        "the next command sees {before}\n{}",
+        said.all()
+    );
     let said = project.apply();
     assert!(said.out.contains("Nothing to do."), "{}", said.all());
     assert_eq!(
@@ -48,6 +54,8 @@ fn events_are_lines_of_json() {
     let result = said.json();
     assert_eq!(result["done"], 3);
     assert_eq!(result["complete"], true);
+    let state = project.exits(0, &["state", "list", "--format", "json"]).json();
+    assert_eq!(result["serial"], state["serial"]);
     let text = std::fs::read_to_string(project.directory().join("events.ndjson")).unwrap();
     let events: Vec<gabion::wire::EventLineJson> = text
         .lines()
@@ -62,8 +70,9 @@ fn events_are_lines_of_json() {
         gabion::wire::EventJson::RunFinished {
             done: 3,
             failed: 0,
+            serial,
             ..
-        }
+        } if state["serial"] == serial
     ));
 }
 

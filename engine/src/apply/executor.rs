@@ -33,7 +33,8 @@ use crate::state::event::{Event, EventBody, Intent};
 use crate::state::fold::FoldError;
 use crate::state::journal::{Journal, JournalError};
 
-/// Carries out a plan, whose bindings were checked before, and writes everything to the journal.
+/// Carries out a plan, whose bindings were checked before, and writes everything to the journal. At its end the journal
+/// is finished, so that the serial that it tells is the one that the next command sees; closing it is the caller's.
 ///
 /// A step that fails skips what depends on it and nothing else; how each step ended is in the report. Dropping the
 /// future drops the calls that run: their intents stay, as after a crash.
@@ -360,8 +361,13 @@ impl Run<'_> {
                 Err(error) => self.stopped = Some(Stopped::Log(error)),
             }
         }
-        report.serial = self.view.state.serial;
         report.outputs = self.view.state.outputs.clone();
+        if !matches!(self.stopped, Some(Stopped::Lease | Stopped::Log(_)))
+            && let Err(error) = self.journal.finish().await
+        {
+            self.stopped = Some(Stopped::Log(error));
+        }
+        report.serial = self.journal.state().serial;
         self.observer.observe(&ApplyEvent::RunFinished {
             done: report.done,
             failed: report.failed,

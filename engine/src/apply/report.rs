@@ -108,7 +108,7 @@ pub struct ApplyReport {
     pub skipped: usize,
     /// How many may or may not have happened.
     pub uncertain: usize,
-    /// The serial of the state afterwards.
+    /// The serial of the state afterwards, with the lease given back: what the next command sees.
     pub serial: u64,
     /// Whether a person stopped it.
     pub interrupted: bool,

@@ -124,7 +124,7 @@ pub struct Journal {
     heartbeat: Heartbeat,
     latest: Arc<RwLock<Arc<State>>>,
     commits: mpsc::UnboundedSender<Request>,
-    closed: Mutex<bool>,
+    closed: Mutex<Closed>,
 }
 
 enum Request {
@@ -241,7 +241,7 @@ impl Journal {
             heartbeat,
             latest,
             commits,
-            closed: Mutex::new(false),
+            closed: Mutex::default(),
         })
     }
 
@@ -306,6 +306,26 @@ impl Journal {
         self.heartbeat.is_lost()
     }
 
+    /// Writes what is left to write, the head mark and that the lease is given back included. Nothing can be written
+    /// afterwards: the serial is what the next one sees. The lease itself is held until [`close`](Self::close).
+    ///
+    /// # Errors
+    /// When the journal was poisoned, or its last write fails. Finishing again does nothing.
+    pub async fn finish(&self) -> Result<(), JournalError> {
+        self.end(&mut *self.closed.lock().await).await
+    }
+
+    async fn end(&self, closed: &mut Closed) -> Result<(), JournalError> {
+        if std::mem::replace(&mut closed.finished, true) {
+            return Ok(());
+        }
+        let (reply, answer) = oneshot::channel();
+        match self.commits.send(Request::Close { reply }) {
+            Ok(()) => answer.await.unwrap_or(Err(JournalError::Closed)),
+            Err(_) => Err(JournalError::Closed),
+        }
+    }
+
     /// Writes what is left to write, the head mark included, and gives the lease back. Closing again does nothing.
     ///
     /// A journal that is dropped instead keeps its lease until its process ends.
@@ -314,14 +334,10 @@ impl Journal {
     /// When the journal was poisoned, or its last write fails. The lease is given back in any case, if that is possible.
     pub async fn close(&self) -> Result<(), JournalError> {
         let mut closed = self.closed.lock().await;
-        if std::mem::replace(&mut *closed, true) {
+        if std::mem::replace(&mut closed.released, true) {
             return Ok(());
         }
-        let (reply, answer) = oneshot::channel();
-        let ended = match self.commits.send(Request::Close { reply }) {
-            Ok(()) => answer.await.unwrap_or(Err(JournalError::Closed)),
-            Err(_) => Err(JournalError::Closed),
-        };
+        let ended = self.end(&mut closed).await;
         self.heartbeat.stop().await;
         let give_up = Instant::now() + BUSY_PATIENCE;
         let released = loop {
@@ -352,6 +368,13 @@ async fn create(store: &dyn StateStore, options: &JournalOptions) -> Result<(), 
         Ok(_) | Err(StoreError::Exists { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// How far a journal's end is.
+#[derive(Default)]
+struct Closed {
+    finished: bool,
+    released: bool,
 }
 
 /// The task that appends: it alone changes the state.
