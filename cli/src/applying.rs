@@ -26,6 +26,7 @@ use crate::render::plan_json::known;
 use crate::render::progress::Progress;
 use crate::render::value::inline;
 use crate::render::words::plain;
+use crate::secrets::ProjectSecrets;
 use crate::state_access::{journal_failure, sentence};
 
 /// A plan to carry out.
@@ -39,7 +40,7 @@ pub(crate) struct Run<'a> {
     /// What providers found out for the plan.
     pub(crate) facts: &'a BTreeMap<ProviderName, BTreeMap<String, Value>>,
     /// Values of `env.NAME` and `secrets.NAME`.
-    pub(crate) secrets: BTreeMap<String, Value>,
+    pub(crate) secrets: ProjectSecrets,
     /// The key that makes secrets comparable.
     pub(crate) key: Option<Arc<FingerprintKey>>,
     /// `apply` or `destroy`.

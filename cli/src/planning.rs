@@ -26,6 +26,7 @@ use crate::failure::Failure;
 use crate::options::Options;
 use crate::project::{About, LoadedProject, commit, print_warnings};
 use crate::render::gather::GatherDisplay;
+use crate::secrets::ProjectSecrets;
 use crate::state_access::sentence;
 use crate::wiring;
 
@@ -189,7 +190,6 @@ fn plan_options(
     commit: Option<Arc<str>>,
 ) -> Result<PlanOptions, Failure> {
     let selection = request.selection;
-    let secrets = project.secrets(&options.environment);
     Ok(PlanOptions {
         mode: request.mode,
         targets: globs("--target", &selection.target)?,
@@ -199,8 +199,10 @@ fn plan_options(
         stack: options.stack.as_deref().map(Arc::from),
         commit,
         sources: project.project.sources.clone(),
-        secrets: secrets
-            .into_iter()
+        // Those that the configuration refers to were read when it was given its meaning.
+        secrets: project
+            .secrets()
+            .at_hand()
             .map(|(name, value)| {
                 let template = TemplateText::new(format!("${{{{ {name} }}}}"));
                 (name.into(), Secret::new(Some(template), value))
@@ -246,7 +248,7 @@ fn gather_failure(error: &GatherError) -> Failure {
 /// Returns the present fingerprints of the secrets that a plan relied on.
 pub(crate) fn secret_fingerprints(
     plan: &Plan,
-    secrets: &BTreeMap<String, Value>,
+    secrets: &ProjectSecrets,
     key: Option<&FingerprintKey>,
 ) -> BTreeMap<Arc<str>, Option<Fingerprint>> {
     plan.bindings
@@ -260,11 +262,10 @@ pub(crate) fn secret_fingerprints(
         .collect()
 }
 
-fn evaluate_secret(template: &str, secrets: &BTreeMap<String, Value>) -> Option<Value> {
+fn evaluate_secret(template: &str, secrets: &ProjectSecrets) -> Option<Value> {
     let scope = |reference: &Reference| match &reference.target {
         Target::Environment(_) | Target::Secret(_) => secrets
-            .get(&reference.target.to_string())
-            .cloned()
+            .value(&reference.target)
             .map_or(Resolved::Missing, Resolved::Known),
         _ => Resolved::Unknown,
     };

@@ -5,17 +5,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gabion_engine::config::{
-    GivenVariables, LowerInputs, NothingRecorded, Project, Purpose, RecordedView, SecretSource, Sources,
+    GivenVariables, LowerInputs, NothingRecorded, Project, Purpose, RecordedView, SecretSource, SecretValues,
+    Sources, Target, Template, no_secrets,
 };
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Severity, SourceFile};
+use gabion_engine::plan::Plan;
 use gabion_engine::resource::Configuration;
-use gabion_engine::value::Value;
+use gabion_engine::value::{TemplateText, Value};
 
 use crate::checking;
 use crate::failure::Failure;
-use crate::options::{Environment, Options};
+use crate::options::Options;
 use crate::output::Printer;
 use crate::render::diagnostic;
+use crate::secrets::{ProjectSecrets, SecretTexts};
 use crate::wiring;
 
 /// A project whose files were read and parsed; its documents have no meaning yet.
@@ -24,6 +27,8 @@ pub(crate) struct LoadedProject {
     pub(crate) project: Project,
     /// What reading and parsing found.
     pub(crate) problems: Diagnostics,
+    /// What its secrets come from.
+    texts: Arc<SecretTexts>,
 }
 
 /// Which documents a command is about. One that gabion reads and cannot apply yet is an error only among those.
@@ -68,9 +73,11 @@ impl LoadedProject {
         let given = variables(options, &sources, &mut problems);
         let (project, found) = Project::parse_with(sources, &given);
         problems.extend(found);
+        let texts = SecretTexts::new(project.sources.directory(), &options.environment);
         Self {
             project: project.incomplete(unread),
             problems,
+            texts: Arc::new(texts),
         }
     }
 
@@ -98,7 +105,7 @@ impl LoadedProject {
     /// Returns every problem that can be found without the state: with settings that name none, no more is known.
     pub(crate) fn every_problem(&self, options: &Options) -> Result<Diagnostics, Failure> {
         let (configuration, mut problems) =
-            self.lower_with_problems(options, Purpose::Plan, &NothingRecorded);
+            self.lower_with_problems(options, Purpose::Plan, &NothingRecorded, &no_secrets);
         problems.extend(checking::problems_of_inputs(options, self, &configuration, true)?);
         Ok(problems)
     }
@@ -114,7 +121,11 @@ impl LoadedProject {
         about: About<'_>,
         recorded: &dyn RecordedView,
     ) -> Result<Configuration, Failure> {
-        let (configuration, problems) = self.lower_with_problems(options, Purpose::Plan, recorded);
+        let read = |source: &SecretSource| match about {
+            About::Nothing => Ok(None),
+            _ => Ok(Some(self.texts.text(source)?.to_string())),
+        };
+        let (configuration, problems) = self.lower_with_problems(options, Purpose::Plan, recorded, &read);
         let mut problems = about.tolerant(problems);
         if problems.has_errors() {
             problems.extend(checking::problems_of_inputs(options, self, &configuration, true)?);
@@ -130,6 +141,7 @@ impl LoadedProject {
         options: &Options,
         purpose: Purpose,
         recorded: &dyn RecordedView,
+        secret: &SecretValues<'_>,
     ) -> (Configuration, Diagnostics) {
         let registry = wiring::documents();
         let environment = |name: &str| options.environment.get(name).map(str::to_owned);
@@ -138,6 +150,7 @@ impl LoadedProject {
             registry: &registry,
             recorded,
             environment: &environment,
+            secret,
             version: env!("CARGO_PKG_VERSION"),
         };
         let (configuration, found) = self.project.lower(inputs, &self.problems);
@@ -160,6 +173,7 @@ impl LoadedProject {
             registry: &registry,
             recorded: &NothingRecorded,
             environment: &environment,
+            secret: &no_secrets,
             version: env!("CARGO_PKG_VERSION"),
         };
         let mut text = String::new();
@@ -213,22 +227,46 @@ impl LoadedProject {
         }
     }
 
-    /// Returns the values of secrets and of the environment, as expressions name them. Never printed or written.
-    pub(crate) fn secrets(&self, environment: &Environment) -> BTreeMap<String, Value> {
-        let variables = environment
-            .variables()
-            .iter()
-            .map(|(name, value)| (format!("env.{name}"), Value::string(value)));
-        let secrets = self.project.settings.secrets.iter().filter_map(|(name, source)| {
-            let SecretSource::Environment(variable) = &source.value else {
-                return None;
+    /// Returns what stands behind `env.NAME` and `secrets.NAME`. Never printed or written.
+    pub(crate) fn secrets(&self) -> ProjectSecrets {
+        let sources = self.project.settings.secrets.iter();
+        let sources = sources.map(|(name, source)| (name.clone(), source.value.clone()));
+        ProjectSecrets::new(sources.collect(), self.texts.clone())
+    }
+
+    /// Reads the secrets that a plan's changes need, so that one that cannot be read is known before anything is done.
+    pub(crate) fn missing_secrets(&self, plan: &Plan) -> Diagnostics {
+        let mut templates: Vec<TemplateText> = Vec::new();
+        let inputs = plan.changes.iter().filter_map(|change| change.inputs.as_ref());
+        for value in inputs.flat_map(BTreeMap::values) {
+            value.map_leaves(&mut |leaf| {
+                templates.extend(match leaf {
+                    Value::Secret(secret) => secret.template.clone(),
+                    Value::Unknown(unknown) => unknown.template.clone(),
+                    _ => None,
+                });
+                leaf.clone()
+            });
+        }
+        let bound = plan.bindings.secrets.keys().map(|text| &**text);
+        let mut problems = Diagnostics::new();
+        for template in templates.iter().map(TemplateText::as_str).chain(bound) {
+            let Ok(template) = Template::parse(template) else {
+                continue;
             };
-            Some((
-                format!("secrets.{name}"),
-                Value::string(environment.get(variable)?),
-            ))
-        });
-        variables.chain(secrets).collect()
+            for reference in template.references() {
+                let Target::Secret(name) = &reference.target else {
+                    continue;
+                };
+                if let Some(source) = self.project.settings.secrets.get(&**name)
+                    && matches!(source.value, SecretSource::File(_) | SecretSource::Command(_))
+                    && let Err(missing) = self.texts.text(&source.value)
+                {
+                    problems.push(self.project.settings.missing_secret(name, missing.into()));
+                }
+            }
+        }
+        problems
     }
 }
 

@@ -17,7 +17,9 @@ use gabion_data::DataProvider;
 use gabion_engine::address::{CountedIds, IdSource, RunId};
 use gabion_engine::apply::event::{ApplyEvent, ApplyObserver};
 use gabion_engine::apply::{ApplyControl, ApplyOptions, ApplyRequest, apply};
-use gabion_engine::config::{DocumentRegistry, LowerInputs, NothingRecorded, Project, Purpose, Sources};
+use gabion_engine::config::{
+    DocumentRegistry, LowerInputs, NothingRecorded, Project, Purpose, Sources, no_secrets,
+};
 use gabion_engine::gather::{GatherLimits, GatherRequest, gather};
 use gabion_engine::plan::options::{PlanInput, PlanOptions};
 use gabion_engine::plan::{Mode, Plan, planner};
@@ -167,6 +169,7 @@ impl Bench {
             registry: &DocumentRegistry::new(),
             recorded: &NothingRecorded,
             environment: &|_| None,
+            secret: &no_secrets,
             version: "0.1.0",
         };
         let (configuration, found) = project.lower(inputs, &problems);

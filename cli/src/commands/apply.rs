@@ -151,7 +151,7 @@ async fn under_lease(
         digest: plan.digest(),
         providers: &planned.providers,
         facts: &planned.world.facts,
-        secrets: project.secrets(&options.environment),
+        secrets: project.secrets(),
         key,
         operation: what.operation,
         again: format!("{}{}", what.operation, what.selection.flags()),
@@ -191,7 +191,11 @@ async fn saved(args: &Apply, context: &Context) -> Outcome {
     let interrupts = Interrupts::listen(printer)?;
     let project = LoadedProject::read(options);
     let access = StateAccess::of(&project, options)?;
-    let secrets = project.secrets(&options.environment);
+    let missing = project.missing_secrets(&plan);
+    if missing.has_errors() {
+        return Err(missing.into());
+    }
+    let secrets = project.secrets();
     let key = existing_key(options)?;
     let check = |state: &gabion_engine::state::State| {
         let prints = planning::secret_fingerprints(&plan, &secrets, key.as_deref());

@@ -65,7 +65,7 @@ pub(crate) async fn run(args: &Import, context: &Context) -> Outcome {
             digest: plan.digest(),
             providers,
             facts: &world.facts,
-            secrets: project.secrets(&options.environment),
+            secrets: project.secrets(),
             key,
             operation: "import",
             again: "plan".to_owned(),

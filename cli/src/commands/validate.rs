@@ -1,6 +1,6 @@
 //! `gabion validate`: every problem of the configuration at once.
 
-use gabion_engine::config::{NothingRecorded, Purpose};
+use gabion_engine::config::{NothingRecorded, Purpose, no_secrets};
 
 use super::Context;
 use crate::args::{Format, Validate};
@@ -16,7 +16,7 @@ pub(crate) fn run(args: &Validate, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let project = LoadedProject::read(options);
     let (configuration, mut problems) =
-        project.lower_with_problems(options, Purpose::Validate, &NothingRecorded);
+        project.lower_with_problems(options, Purpose::Validate, &NothingRecorded, &no_secrets);
     problems.extend(checking::problems_of_inputs(
         options,
         &project,

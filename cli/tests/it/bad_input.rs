@@ -307,3 +307,41 @@ fn roles_that_do_not_go_with_the_router() {
         .join("---\n"),
     );
 }
+
+#[test]
+fn secrets_that_cannot_be_read() {
+    let uses = ["ABSENT", "FAILS", "SILENT", "LONG", "NOWHERE"]
+        .map(|name| format!("    {name}: ${{{{ secrets.{name} }}}}\n"))
+        .concat();
+    let project = Project::with(&format!("{DATA}name: a\nproperties:\n  input:\n{uses}"));
+    project.write(
+        "gabion.yml",
+        "project: demo\nsecrets:\n  ABSENT: {file: keys/token}\n  FAILS: {command: [sh, -c, 'echo hunter2; echo no vault at vault.acme.internal >&2; exit 4']}\n  \
+         SILENT: {command: ['true']}\n  LONG: {command: [head, -c, '70000', /dev/zero]}\n  NOWHERE: {command: [no-such-program]}\n",
+    );
+    check("secrets-unreadable", &project);
+}
+
+#[test]
+fn secrets_that_are_exposed() {
+    use std::os::unix::fs::PermissionsExt;
+    let project = Project::with(&format!(
+        "{DATA}name: a\nproperties:\n  input: '${{{{ secrets.TOKEN }}}}'\n"
+    ));
+    project.write("token", "hunter2\n");
+    let path = project.directory().join("token");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    project.write("gabion.yml", "project: demo\nsecrets:\n  TOKEN: {file: token}\n");
+    check("secrets-exposed", &project);
+}
+
+#[test]
+fn secrets_without_a_source() {
+    let project = Project::with(&format!("{DATA}name: a\n"));
+    project.write(
+        "gabion.yml",
+        "project: demo\nsecrets:\n  PLAIN: hunter2\n  VALUE: {value: hunter2}\n  SHELL: {command: vault read token}\n  BOTH: {env: TOKEN, file: token}\n  NONE: {}\n  \
+         EMPTY: {command: []}\n",
+    );
+    check("secrets-without-source", &project);
+}

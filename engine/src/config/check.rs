@@ -8,7 +8,7 @@ use super::condition::ConditionExpression;
 use super::expression::{Reference, Resolved, Target, Template};
 use super::project::{LowerInputs, Project};
 use super::registry::Purpose;
-use super::settings::SecretSource;
+use super::secrets::{MissingSecret, SecretSource};
 use crate::address::ResourceAddress;
 use crate::diagnostic::{Diagnostic, Diagnostics, Span, did_you_mean};
 use crate::resource::{Configuration, Directives, Place, Resource};
@@ -185,9 +185,17 @@ impl<'a> Checker<'a> {
             Target::Environment(name) => (self.inputs.environment)(name),
             Target::Secret(name) => match &self.project.settings.secrets.get(&**name)?.value {
                 SecretSource::Environment(variable) => (self.inputs.environment)(variable),
-                SecretSource::Invalid => None,
+                source => self.read_secret(source).ok().flatten(),
             },
             Target::Resource(_) | Target::Scope(_) => None,
+        }
+    }
+
+    /// Gets a secret that comes from a file or a program. Validating needs none.
+    fn read_secret(&self, source: &SecretSource) -> Result<Option<String>, MissingSecret> {
+        match (self.inputs.purpose, source) {
+            (Purpose::Plan, SecretSource::File(_) | SecretSource::Command(_)) => (self.inputs.secret)(source),
+            _ => Ok(None),
         }
     }
 
@@ -218,6 +226,10 @@ impl<'a> Checker<'a> {
                         let why = format!("The secret `{name}` comes from it.");
                         self.problems
                             .push(missing_variable(variable, why, Some(declared.span.clone())));
+                    }
+                    if let Err(missing) = self.read_secret(&declared.value) {
+                        self.problems
+                            .push(self.project.settings.missing_secret(name, missing));
                     }
                 }
             },

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::secrets::SecretSource;
+
 /// The schema of one of the engine's own document types.
 pub(super) fn json_schema(document_type: &str) -> Option<Value> {
     let (summary, example, required, properties) = match document_type {
@@ -149,12 +151,7 @@ pub fn settings_json_schema() -> Value {
             "secrets": {
                 "type": "object",
                 "description": "Where each secret's value comes from, by name.",
-                "additionalProperties": {
-                    "type": "object",
-                    "additionalProperties": false,
-                    "required": ["env"],
-                    "properties": {"env": text("The environment variable that holds it.")},
-                },
+                "additionalProperties": SecretSource::json_schema(),
             },
             "tokens": {"type": "object", "description": "Bearer tokens that services with `auth: true` accept, by label.", "additionalProperties": text("One secret: `${{ secrets.NAME }}`.")},
             "vars": {

@@ -25,6 +25,7 @@ mod modules;
 mod node;
 mod project;
 mod registry;
+mod secrets;
 mod settings;
 mod sources;
 mod value_reader;
@@ -45,7 +46,8 @@ pub use registry::{
     DocumentFamily, DocumentRegistry, DocumentType, LowerContext, Lowered, Naming, NothingRecorded, Purpose,
     RecordedView, ResolvedDocument,
 };
-pub use settings::{Plugin, SecretSource, Settings, StackSettings, bad_name, check_name, is_variable};
+pub use secrets::{MissingSecret, SecretSource, SecretValues, is_variable, no_secrets};
+pub use settings::{Plugin, Settings, StackSettings, bad_name, check_name};
 pub use sources::Sources;
 pub use value_reader::{PlacedValues, SpannedTemplate};
 pub use variables::{GivenVariables, VariableDeclaration, VariableKind, Variables};

@@ -14,6 +14,7 @@ use super::node::{Key, Node, NodeKind};
 use super::registry::{
     DocumentRegistry, LowerContext, Lowered, Naming, Purpose, RecordedView, ResolvedDocument,
 };
+use super::secrets::SecretValues;
 use super::settings::Settings;
 use super::sources::{Sources, name_of_file};
 use super::variables::GivenVariables;
@@ -47,6 +48,9 @@ pub struct LowerInputs<'a> {
     pub recorded: &'a dyn RecordedView,
     /// The environment of whoever runs gabion.
     pub environment: &'a (dyn Fn(&str) -> Option<String> + Sync),
+    /// The secrets that come from files and programs. Asked only for those that something refers to, and not at all to
+    /// validate.
+    pub secret: &'a SecretValues<'a>,
     /// The version of gabion, `1.2.3`.
     pub version: &'a str,
 }

@@ -9,11 +9,12 @@ use super::expand::{self, Scopes};
 use super::expression::Target;
 use super::map_reader::MapReader;
 use super::node::{Key, Node, NodeKind};
+use super::secrets::{self, SecretSource};
 use super::value_reader::{PlacedValues, SpannedTemplate};
 use super::variables::{self, GivenVariables, VariableDeclaration, Variables};
 use super::version::VersionRequirement;
 use crate::address::Lineage;
-use crate::diagnostic::{Diagnostic, Diagnostics, SourceFile, Span, suggestion};
+use crate::diagnostic::{Diagnostic, Diagnostics, SourceFile, Span};
 
 /// The project's settings.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,15 +61,6 @@ pub struct Plugin {
 pub struct StackSettings {
     /// The lineage that the stack's store must have.
     pub lineage: Option<Spanned<Lineage>>,
-}
-
-/// Where a secret's value comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SecretSource {
-    /// A variable of the environment of whoever runs gabion.
-    Environment(String),
-    /// Something that could not be read; there is an error about it.
-    Invalid,
 }
 
 impl Settings {
@@ -252,20 +244,6 @@ impl Settings {
             Some(stack) => self.stacks.get(stack)?.lineage.as_ref(),
         }
     }
-
-    /// Returns the error for a secret that is not declared.
-    pub fn undeclared_secret(&self, name: &str, span: Option<Span>) -> Diagnostic {
-        let hint = suggestion(name, self.secrets.keys().map(String::as_str)).unwrap_or_else(|| {
-            format!(
-                "declare it in `{}`:\nsecrets:\n  {name}: {{env: VARIABLE}}",
-                self.file.path()
-            )
-        });
-        Diagnostic::error("unknown-secret", "unknown secret")
-            .detail(format!("The project declares no secret `{name}`."))
-            .at(span)
-            .hint(hint)
-    }
 }
 
 /// How short a lease may be: a holder renews it four times in that, also over a slow network.
@@ -299,19 +277,20 @@ fn exposed(document: &Node) -> Vec<Span> {
     let secrets = document.get("secrets").and_then(Node::as_map).unwrap_or_default();
     let mut sources: Vec<&Node> = secrets.iter().map(|(_, source)| source).collect();
     let state = document.get("state");
-    if let Some(encryption) = state.and_then(|state| state.get("encryption")) {
-        sources.push(encryption);
+    let encryption = state.and_then(|state| state.get("encryption"));
+    if let Some(encryption) = encryption {
         sources.extend(encryption.get("key"));
         if let Some(previous) = encryption.get("previous") {
             sources.push(previous);
             sources.extend(previous.as_list().unwrap_or_default());
         }
     }
-    let mut spans: Vec<Span> = sources
-        .into_iter()
-        .filter(|source| source.text().is_some())
-        .map(|source| source.span.clone())
-        .collect();
+    let mut spans: Vec<Span> = sources.into_iter().flat_map(secrets::written_in).collect();
+    spans.extend(
+        encryption
+            .filter(|node| node.text().is_some())
+            .map(|node| node.span.clone()),
+    );
     for key in ["url", "endpoint"] {
         spans.extend(state.and_then(|state| password(state.get(key)?)));
     }
@@ -394,44 +373,6 @@ impl FromNode for StackSettings {
     }
 }
 
-impl FromNode for SecretSource {
-    fn expected() -> String {
-        "where the secret comes from: `{env: VARIABLE}`".to_owned()
-    }
-
-    fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
-        if node.as_map().is_none() {
-            problems.push(
-                node.error("bad-secret", "secret without a source")
-                    .detail("A secret says where its value comes from; the value itself must not be written here.")
-                    .hint("write `{env: VARIABLE}`, and set the variable when gabion runs"),
-            );
-            return None;
-        }
-        let mut map = MapReader::open(node, "secret", problems)?;
-        for later in ["file", "command"] {
-            map.refuse(
-                later,
-                format!("This version of gabion reads no secret from a {later} yet."),
-                "use `env`",
-            );
-        }
-        let variable = map.required::<Spanned<String>>("env");
-        map.finish();
-        let variable = variable?;
-        if is_variable(&variable.value) {
-            return Some(Self::Environment(variable.value));
-        }
-        problems.push(
-            Diagnostic::error("bad-variable", "invalid variable name")
-                .detail("A variable's name has letters, digits and `_`, and starts with no digit.")
-                .at(variable.span)
-                .hint("write the variable's name, without `$`"),
-        );
-        None
-    }
-}
-
 impl FromNode for Lineage {
     fn expected() -> String {
         "a lineage: a UUID, as `gabion state list` shows it".to_owned()
@@ -444,15 +385,6 @@ impl FromNode for Lineage {
         }
         lineage
     }
-}
-
-/// Tells whether a text can be the name of an environment variable.
-pub fn is_variable(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    bytes
-        .next()
-        .is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
-        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// Checks a name against the grammar that projects, services, gateways and fleets share.

@@ -100,7 +100,7 @@ pub(super) fn read_declarations(
     };
     let mut declared = BTreeMap::new();
     for (key, node) in entries {
-        if !super::settings::is_variable(&key.name) {
+        if !super::secrets::is_variable(&key.name) {
             problems.push(
                 Diagnostic::error("bad-variable", "invalid variable name")
                     .detail("A variable's name has letters, digits and `_`, and starts with no digit.")

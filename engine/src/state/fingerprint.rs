@@ -5,7 +5,7 @@
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,7 +15,11 @@ use zeroize::Zeroizing;
 
 use crate::provider::{ObjectState, Observation};
 use crate::state::event::EventBody;
+use crate::state::private_file::{PrivateFileError, read_private_file};
 use crate::value::{Attributes, Fingerprint, Value};
+
+/// How many bytes a key file may have: a key has 64 digits.
+const LONGEST: u64 = 1024;
 
 /// The key of fingerprints: 32 bytes, never printed and wiped when dropped.
 pub struct FingerprintKey {
@@ -189,29 +193,14 @@ pub enum KeyError {
         /// Where it was read from.
         source_name: String,
     },
-    /// Others may read the file.
-    #[error("the fingerprint key {} can be read by others (mode {mode:03o})", path.display())]
-    Exposed {
+    /// The file is not read.
+    #[error("the fingerprint key {0}")]
+    File(#[from] PrivateFileError),
+    /// The file cannot be made.
+    #[error("making the fingerprint key {} failed: {source}", path.display())]
+    Making {
         /// The file.
         path: PathBuf,
-        /// Its permissions.
-        mode: u32,
-    },
-    /// The file is not a file of the user who runs gabion.
-    #[error("the fingerprint key {} is {what}", path.display())]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-        /// What it is instead.
-        what: &'static str,
-    },
-    /// The file cannot be read or made.
-    #[error("{what} the fingerprint key {} failed: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What was being done.
-        what: &'static str,
         /// Why.
         source: std::io::Error,
     },
@@ -221,8 +210,8 @@ impl KeyError {
     /// Returns what to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Exposed { path, .. } => Some(format!("chmod 600 {}", path.display())),
-            _ => None,
+            Self::File(error) => error.hint(),
+            Self::Malformed { .. } | Self::Making { .. } => None,
         }
     }
 }
@@ -232,39 +221,9 @@ impl KeyError {
 /// # Errors
 /// When it cannot be read, is no key, belongs to somebody else, or may be read by others.
 pub fn read_key_file(path: &Path) -> Result<Option<FingerprintKey>, KeyError> {
-    let io = |what| {
-        move |source| KeyError::Io {
-            path: path.to_owned(),
-            what,
-            source,
-        }
+    let Some(text) = read_private_file(path, LONGEST)? else {
+        return Ok(None);
     };
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(io("opening")(error)),
-    };
-    // Asked of the open file, so that what is checked is what is read.
-    let metadata = file.metadata().map_err(io("reading"))?;
-    let foreign = |what| KeyError::Foreign {
-        path: path.to_owned(),
-        what,
-    };
-    if !metadata.is_file() {
-        return Err(foreign("not a file"));
-    }
-    if metadata.uid() != nix::unistd::geteuid().as_raw() {
-        return Err(foreign("owned by another user"));
-    }
-    let mode = metadata.mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(KeyError::Exposed {
-            path: path.to_owned(),
-            mode,
-        });
-    }
-    let mut text = Zeroizing::new(String::new());
-    file.take(1024).read_to_string(&mut text).map_err(io("reading"))?;
     FingerprintKey::parse(&text, &path.display().to_string()).map(Some)
 }
 
@@ -276,16 +235,12 @@ pub fn read_or_create_key_file(path: &Path) -> Result<FingerprintKey, KeyError> 
     if let Some(key) = read_key_file(path)? {
         return Ok(key);
     }
-    create_key_file(path).map_err(|source| KeyError::Io {
+    let making = |source| KeyError::Making {
         path: path.to_owned(),
-        what: "making",
         source,
-    })?;
-    read_key_file(path)?.ok_or_else(|| KeyError::Io {
-        path: path.to_owned(),
-        what: "making",
-        source: ErrorKind::NotFound.into(),
-    })
+    };
+    create_key_file(path).map_err(making)?;
+    read_key_file(path)?.ok_or_else(|| making(ErrorKind::NotFound.into()))
 }
 
 /// Writes a new key beside `path` and links it there, which fails if somebody else was first: theirs stays.
@@ -383,7 +338,10 @@ mod tests {
 
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
         let error = read_key_file(&path).unwrap_err();
-        assert!(matches!(error, KeyError::Exposed { mode: 0o640, .. }));
+        assert!(matches!(
+            error,
+            KeyError::File(PrivateFileError::Exposed { mode: 0o640, .. })
+        ));
         assert_eq!(error.hint().unwrap(), format!("chmod 600 {}", path.display()));
     }
 }

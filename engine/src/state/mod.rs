@@ -16,6 +16,7 @@ pub mod log_file;
 pub mod map;
 pub mod memory;
 pub mod migrate;
+pub mod private_file;
 pub mod process;
 pub mod rebuild;
 pub mod record;

@@ -10,7 +10,9 @@ use gabion_data::DataProvider;
 use gabion_engine::address::{CountedIds, ResourceAddress, RunId};
 use gabion_engine::apply::event::{ApplyEvent, ApplyObserver, StepOutcome};
 use gabion_engine::apply::{ApplyControl, ApplyError, ApplyOptions, ApplyReport, ApplyRequest, apply};
-use gabion_engine::config::{DocumentRegistry, LowerInputs, NothingRecorded, Project, Purpose, Sources};
+use gabion_engine::config::{
+    DocumentRegistry, LowerInputs, NothingRecorded, Project, Purpose, Sources, no_secrets,
+};
 use gabion_engine::diagnostic::Diagnostics;
 use gabion_engine::gather::{GatherLimits, GatherRequest, gather};
 use gabion_engine::plan::change::{Action, Change};
@@ -121,6 +123,7 @@ impl Scenario {
             registry: &registry,
             recorded: &NothingRecorded,
             environment: &environment,
+            secret: &no_secrets,
             version: "0.1.0",
         };
         let (configuration, found) = project.lower(inputs, &problems);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use gabion_engine::config::{DocumentRegistry, LowerInputs, NothingRecorded, Purpose, load};
+use gabion_engine::config::{DocumentRegistry, LowerInputs, NothingRecorded, Purpose, load, no_secrets};
 use gabion_engine::diagnostic::Diagnostics;
 use gabion_engine::resource::Configuration;
 use gabion_inference::Inference;
@@ -19,6 +19,7 @@ fn lower(example: &str, purpose: Purpose) -> (Configuration, Diagnostics) {
             registry: &registry,
             recorded: &NothingRecorded,
             environment: &|_| None,
+            secret: &no_secrets,
             version: "0.1.0",
         },
     );

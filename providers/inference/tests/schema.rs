@@ -7,7 +7,9 @@
 use std::collections::BTreeSet;
 
 use gabion_engine::address::ResourceAddress;
-use gabion_engine::config::{DocumentFamily, DocumentRegistry, LowerInputs, NothingRecorded, Purpose, load};
+use gabion_engine::config::{
+    DocumentFamily, DocumentRegistry, LowerInputs, NothingRecorded, Purpose, load, no_secrets,
+};
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics};
 use gabion_engine::resource::Configuration;
 use gabion_engine::value::Attributes;
@@ -37,6 +39,7 @@ fn load_one(document: &Value, purpose: Purpose) -> (Configuration, Diagnostics) 
         registry: &registry,
         recorded: &NothingRecorded,
         environment: &|_| Some("value".to_owned()),
+        secret: &no_secrets,
         version: "0.1.0",
     };
     let (_, mut configuration, problems) = load(directory.path(), inputs);

@@ -1,7 +1,7 @@
 use insta::{assert_debug_snapshot, assert_snapshot};
 use proptest::prelude::*;
 
-use super::super::{DocumentRegistry, LowerInputs, NothingRecorded, Project, Purpose, Sources};
+use super::super::{DocumentRegistry, LowerInputs, NothingRecorded, Project, Purpose, Sources, no_secrets};
 use crate::diagnostic::Diagnostics;
 use crate::resource::Configuration;
 use crate::value::Value;
@@ -17,6 +17,7 @@ fn lower(texts: &[(&str, &str)], purpose: Purpose) -> (Configuration, Diagnostic
         registry: &registry,
         recorded: &NothingRecorded,
         environment: &environment,
+        secret: &no_secrets,
         version: "0.1.0",
     };
     let (project, mut problems) = Project::parse(Sources::from_texts("demo", texts.iter().copied()));
@@ -306,7 +307,7 @@ fn every_problem_of_every_stage_is_in_one_run() {
     2 | secrets: {token: xxxxxxx, other: {env: A-B}, unset: {env: UNSET}}
       |                  ^^^^^^^
        A secret says where its value comes from; the value itself must not be written here.
-    hint: write `{env: VARIABLE}`, and set the variable when gabion runs
+    hint: write `{env: VARIABLE}`, `{file: PATH}` or `{command: [PROGRAM, ARGUMENT]}`
 
     error: invalid variable name
       --> gabion.yml:2:40

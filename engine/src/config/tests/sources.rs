@@ -3,7 +3,7 @@ use std::path::Path;
 
 use insta::assert_snapshot;
 
-use super::super::{DocumentRegistry, LowerInputs, NothingRecorded, Purpose, Sources, load};
+use super::super::{DocumentRegistry, LowerInputs, NothingRecorded, Purpose, Sources, load, no_secrets};
 
 /// Makes a project directory, runs, and hides the directory's own name.
 fn with_files(files: &[(&str, &[u8])], run: impl FnOnce(&Path) -> String) -> String {
@@ -127,6 +127,7 @@ fn what_was_not_read_is_not_blamed_on_references() {
                 registry: &registry,
                 recorded: &NothingRecorded,
                 environment: &|_| None,
+                secret: &no_secrets,
                 version: "0.1.0",
             };
             load(directory, inputs).2.to_string()

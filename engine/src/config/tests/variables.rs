@@ -1,7 +1,7 @@
 use insta::assert_snapshot;
 
 use super::super::{
-    DocumentRegistry, GivenVariables, LowerInputs, NothingRecorded, Project, Purpose, Sources,
+    DocumentRegistry, GivenVariables, LowerInputs, NothingRecorded, Project, Purpose, Sources, no_secrets,
 };
 use crate::diagnostic::{Diagnostics, SourceFile};
 use crate::resource::Configuration;
@@ -28,6 +28,7 @@ fn lower(texts: &[(&str, &str)], given: &GivenVariables) -> (Configuration, Diag
         registry: &registry,
         recorded: &NothingRecorded,
         environment: &|_| None,
+        secret: &no_secrets,
         version: "0.1.0",
     };
     let sources = Sources::from_texts("demo", texts.iter().copied());

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gabion_engine::address::{Lineage, ResourceAddress, RunId, Uid};
-use gabion_engine::config::{DocumentRegistry, LowerInputs, NothingRecorded, Project, Purpose, Sources};
+use gabion_engine::config::{
+    DocumentRegistry, LowerInputs, NothingRecorded, Project, Purpose, Sources, no_secrets,
+};
 use gabion_engine::diagnostic::Diagnostics;
 use gabion_engine::plan::Plan;
 use gabion_engine::plan::options::{PlanInput, PlanOptions};
@@ -115,6 +117,7 @@ impl Scenario {
             registry: &registry,
             recorded: &NothingRecorded,
             environment: &environment,
+            secret: &no_secrets,
             version: "0.1.0",
         };
         let (configuration, found) = project.lower(inputs, &problems);

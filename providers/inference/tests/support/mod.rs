@@ -1,7 +1,9 @@
 //! What several tests need: reading documents as `gabion validate` does, and writing them as it explains them.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
-use gabion_engine::config::{DocumentRegistry, LowerInputs, NothingRecorded, Project, Purpose, Sources};
+use gabion_engine::config::{
+    DocumentRegistry, LowerInputs, NothingRecorded, Project, Purpose, Sources, no_secrets,
+};
 use gabion_engine::diagnostic::Diagnostics;
 use gabion_inference::Inference;
 
@@ -13,6 +15,7 @@ fn with_inputs<T>(then: impl FnOnce(LowerInputs<'_>) -> T) -> T {
         registry: &registry,
         recorded: &NothingRecorded,
         environment: &|_| Some("value".to_owned()),
+        secret: &no_secrets,
         version: "0.1.0",
     })
 }
