@@ -171,6 +171,7 @@ fn become_program(request: &ShimRequest, report: &mut Option<File>) -> Result<()
             directory: &directory,
             record: &record,
             supervision,
+            epoch: request.epoch,
             gabion: &gabion,
             log: &log,
         };

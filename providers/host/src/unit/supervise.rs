@@ -44,6 +44,8 @@ pub(super) struct Supervisor<'a> {
     pub(super) directory: &'a UnitDirectory,
     pub(super) record: &'a LaunchRecord,
     pub(super) supervision: &'a Supervision,
+    /// The lease epoch of the operation that launches it.
+    pub(super) epoch: u64,
     pub(super) gabion: &'a Path,
     pub(super) log: &'a File,
 }
@@ -244,11 +246,16 @@ impl Supervisor<'_> {
             }) else {
                 continue;
             };
-            let run = unit.directory.mark().ok().flatten();
-            let run = run.and_then(|mark| unit.directory.run(&mark).ok().flatten());
-            // What ended before belongs to the run that this one replaces.
-            let ended = run.filter(|run| run.ended.as_ref().is_some_and(|end| end.at >= since));
-            match ended {
+            let Ok(Some(mark)) = unit.directory.mark() else {
+                continue;
+            };
+            let Ok(Some(run)) = unit.directory.run(&mark) else {
+                continue;
+            };
+            // What was launched by an earlier operation and ended before belongs to the run that this one replaces.
+            let ended = run.ended.as_ref();
+            let counts = ended.is_some_and(|end| end.at >= since || mark.epoch >= self.epoch);
+            match Some(run).filter(|_| counts) {
                 Some(run) if run.has_failed() => return Some(EndCause::NodeFailed),
                 Some(run) if run.is_done() && other.rank == 0 && node.ends_with_master => {
                     verdict = Some(EndCause::MasterDone);

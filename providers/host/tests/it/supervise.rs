@@ -270,6 +270,20 @@ async fn when_one_node_fails_the_others_are_stopped() {
 }
 
 #[tokio::test]
+async fn a_node_that_failed_before_the_others_started_stops_them_and_one_of_an_earlier_run_does_not() {
+    let root = Root::new();
+    let failed = root.write(&node("b", 1, false, "exit 2"));
+    launch(&failed, 1).await.unwrap();
+    ends(&failed).await;
+    let later = root.write(&node("a", 0, false, "exec sleep 600"));
+    launch(&later, 2).await.unwrap();
+    let together = root.write(&node("c", 2, false, "exec sleep 600"));
+    launch(&together, 1).await.unwrap();
+    assert_eq!(ends(&together).await.to_string(), "stopped (another node failed)");
+    assert!(inspect(&later).unwrap().is_running());
+}
+
+#[tokio::test]
 async fn workers_end_with_their_master_when_they_are_told_to() {
     let root = Root::new();
     let worker = root.write(&node("b", 1, true, "exec sleep 600"));
