@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::agent::Agent;
 use crate::gateway::plane::parse_digest;
+use crate::gateway::rate;
 use crate::keeper::router_process;
 use crate::membership::{await_drained, ensure_registered, ensure_removed};
 use crate::protocol::{
@@ -245,6 +246,9 @@ fn check_route(route: &Route) -> Result<(), AgentError> {
     }
     if !route.model_prefix.starts_with('/') || route.paths.extra.iter().any(|path| !path.starts_with('/')) {
         return Err(invalid("paths of a route begin with a slash"));
+    }
+    if let Some(problem) = route.rate_limits.iter().find_map(rate::problem) {
+        return Err(invalid(problem));
     }
     for (label, digest) in &route.auth.token_digests {
         if parse_digest(digest).is_none() {

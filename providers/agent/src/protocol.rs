@@ -63,6 +63,9 @@ pub struct Route {
     /// Which paths pass.
     #[serde(default)]
     pub paths: Paths,
+    /// How many requests pass.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rate_limits: Vec<RateLimit>,
     /// Where requests go.
     pub upstream: Upstream,
 }
@@ -94,6 +97,43 @@ pub struct Paths {
     /// More prefixes that pass when restricted, matched at path segments.
     #[serde(default)]
     pub extra: Vec<String>,
+}
+
+/// How many requests a part of a service takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimit {
+    /// The prefix of the service's paths that it holds for; of several, the longest that fits counts.
+    pub prefix: String,
+    /// The time between two requests at the full rate.
+    pub interval_nanos: u64,
+    /// How many more may come at once.
+    #[serde(default)]
+    pub burst: u32,
+    /// What requests are counted by.
+    #[serde(default)]
+    pub key: RateKey,
+}
+
+impl RateLimit {
+    /// Returns the interval of a rate in requests per second; `None` when it is not above zero.
+    #[must_use]
+    pub fn interval_of(rate: f64) -> Option<u64> {
+        let nanos = 1e9 / rate;
+        // One nanosecond is faster than anything.
+        (rate > 0.0 && nanos < 1e18).then(|| (nanos.round() as u64).max(1))
+    }
+}
+
+/// What requests are counted by.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RateKey {
+    /// The client's address; of IPv6 the network that a client is given.
+    #[default]
+    Address,
+    /// The value of this header; requests without it are not counted.
+    Header(String),
 }
 
 /// Where a route's requests go.

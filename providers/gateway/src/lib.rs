@@ -6,6 +6,7 @@
 mod listener;
 mod place;
 mod provider;
+mod rates;
 mod route;
 pub mod schema;
 mod urls;

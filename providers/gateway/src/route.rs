@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::place::{Place, parts_of};
+use crate::rates;
 use crate::urls::{addresses, host_and_port, spelled, url_of};
 use crate::values::{Reader, invalid, set, text_list};
 
@@ -81,6 +82,10 @@ pub(crate) fn validate(inputs: &Attributes) -> Vec<AttributeProblem> {
             "path_prefix",
             "A route needs a host, a path prefix or a model by which requests find it.",
         );
+    }
+    let limits_are_known = reader.get("rate_limits").is_none_or(Value::is_wholly_known);
+    if limits_are_known && let Err(error) = rates::wanted(reader) {
+        problem("rate_limits", &error.message);
     }
     if let Some(prefix) = reader.text("path_prefix")
         && !(prefix.starts_with('/') && prefix.ends_with('/'))
@@ -215,6 +220,7 @@ fn wanted_route(reader: Reader<'_>, router: Option<&WantedRouter>) -> Result<Rou
             restricted: reader.truth("restricted", true),
             extra: reader.texts("extra_paths")?,
         },
+        rate_limits: rates::wanted(reader)?,
         upstream,
     })
 }
@@ -290,6 +296,7 @@ fn describe(
         "extra_paths",
         text_list(&route.paths.extra, inputs.get("extra_paths")),
     );
+    put("rate_limits", rates::describe(&route.rate_limits, inputs));
     match &route.upstream {
         Upstream::Router { uid } => put("router", describe_router(uid, routers, inputs)),
         Upstream::Replicas(replicas) => put("replicas", describe_replicas(replicas, inputs)),

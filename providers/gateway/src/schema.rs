@@ -92,7 +92,7 @@ fn listener() -> ResourceSchema {
 }
 
 fn route() -> ResourceSchema {
-    use AttributeKind::{Bool, Int, Map, String};
+    use AttributeKind::{Bool, Float, Int, Map, String};
     let mut schema = start(GATEWAY_ROUTE, "The way from a gateway to one service.");
     schema.replace_order = ReplaceOrder::DeleteThenCreate;
     schema.timeouts = Timeouts {
@@ -140,6 +140,14 @@ fn route() -> ResourceSchema {
             ),
         )
         .attribute("extra_paths", AttributeSchema::optional(list(String), "More path prefixes that pass when restricted."))
+        .attribute(
+            "rate_limits",
+            AttributeSchema::optional(
+                list(object(&[("prefix", String), ("rps", Float), ("burst", Int), ("header", String)])),
+                "How many requests pass: `rps` a second below `prefix` (of several, the longest counts), `burst` more \
+                 at once; counted by the client's address, or by the value of `header`. Others get 429.",
+            ),
+        )
         .attribute(
             "router",
             AttributeSchema::optional(

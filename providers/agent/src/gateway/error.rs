@@ -42,6 +42,10 @@ pub(crate) enum Refusal {
     BodyBroken,
     #[error("too many large requests are being read at the moment")]
     BuffersFull,
+    #[error("too many requests: this one may come again in {0} s")]
+    RateLimited(u64),
+    #[error("this service has no replicas at the moment: it is scaled to zero")]
+    ScaledToZero,
     #[error("this address has too many connections open")]
     TooManyConnections,
     #[error(
@@ -80,6 +84,8 @@ impl Refusal {
             Self::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, "body_too_slow", INVALID),
             Self::BodyBroken => (StatusCode::BAD_REQUEST, "body_broken", INVALID),
             Self::BuffersFull => (StatusCode::SERVICE_UNAVAILABLE, "buffers_full", "server_error"),
+            Self::RateLimited(_) => (StatusCode::TOO_MANY_REQUESTS, "rate_limited", "rate_limit_error"),
+            Self::ScaledToZero => (StatusCode::SERVICE_UNAVAILABLE, "scaled_to_zero", "server_error"),
             Self::TooManyConnections => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "too_many_connections",
@@ -111,6 +117,9 @@ impl Refusal {
             }
             Self::NoReadyReplica | Self::BuffersFull => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
+            }
+            Self::RateLimited(seconds) => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(*seconds));
             }
             Self::MethodNotAllowed(allowed) => {
                 headers.insert(ALLOW, HeaderValue::from_static(allowed));

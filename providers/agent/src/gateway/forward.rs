@@ -69,7 +69,10 @@ pub(crate) async fn forward(
     let connected = connect_next(plane, &outbound.entry).await;
     let Some((target, flight, mut sender, connection)) = connected else {
         abort.answered();
-        return Err(Refusal::NoReadyReplica);
+        return Err(match plane.has_no_replicas(&outbound.entry.key) {
+            true => Refusal::ScaledToZero,
+            false => Refusal::NoReadyReplica,
+        });
     };
 
     rewrite_request_headers(&mut outbound.headers, &outbound.origin);

@@ -200,7 +200,7 @@ impl Peers {
 }
 
 /// Returns what stands for one client: an IPv4 address, or the network that an IPv6 user is given.
-fn client_of(address: IpAddr) -> IpAddr {
+pub(crate) fn client_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) if !address.is_loopback() => {
             Ipv6Addr::from_bits(address.to_bits() & (!0 << 64)).into()

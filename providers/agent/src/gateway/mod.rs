@@ -13,6 +13,7 @@ pub(crate) mod listener;
 mod meter;
 mod path;
 pub(crate) mod plane;
+pub(crate) mod rate;
 mod request;
 
 pub use limits::Limits;

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use super::flight::{Flight, FlightDeck, FlightKey};
 use super::limits::Limits;
 use super::path::below_prefix;
+use super::rate::RateLimits;
 use crate::keeper::RouterHealth;
 use crate::metrics::{Metrics, ServiceStats};
 use crate::protocol::{Member, Route, Router, Upstream, WorkerType};
@@ -67,6 +68,7 @@ pub(crate) struct RouteEntry {
     pub(crate) key: RouteKey,
     pub(crate) route: Route,
     pub(crate) stats: Arc<ServiceStats>,
+    pub(crate) rates: Arc<RateLimits>,
     digests: Vec<[u8; 32]>,
     cursor: Arc<AtomicUsize>,
 }
@@ -202,10 +204,16 @@ impl Plane {
                 .filter_map(|digest| parse_digest(digest))
                 .collect();
             let stats = self.metrics.service(&key.gateway, &key.service);
+            let counted = table.routes.get(&key).map(|entry| &entry.rates);
+            let rates = match counted.filter(|rates| rates.are(&route.rate_limits)) {
+                Some(rates) => Arc::clone(rates),
+                None => Arc::new(RateLimits::new(&route.rate_limits)),
+            };
             let entry = RouteEntry {
                 key: key.clone(),
                 route,
                 stats,
+                rates,
                 digests,
                 cursor,
             };
@@ -336,6 +344,21 @@ impl Plane {
             flight,
             router,
         })
+    }
+
+    /// Returns whether a route has no replicas at all, up or down.
+    pub(crate) fn has_no_replicas(&self, key: &RouteKey) -> bool {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(entry) = table.routes.get(key) else {
+            return false;
+        };
+        match &entry.route.upstream {
+            Upstream::Replicas(replicas) => replicas.is_empty(),
+            Upstream::Router { uid } => table
+                .routers
+                .get(uid)
+                .is_some_and(|router| router.members.is_empty()),
+        }
     }
 
     /// Returns whether the route, as it is now, can send requests to an upstream.

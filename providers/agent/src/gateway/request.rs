@@ -20,6 +20,7 @@ use super::error::{Refusal, excerpt, json_response};
 use super::forward::{Outbound, Tunnels, Upgrade, forward};
 use super::framing::LengthLines;
 use super::headers::{Origin, bearer_token, bearer_tokens};
+use super::listener::client_of;
 use super::path::{canonical_path, passes_restriction};
 use super::plane::{Plane, Resolution, RouteEntry};
 use crate::metrics::ServiceStats;
@@ -115,6 +116,8 @@ impl Connection {
         if paths.restricted && !passes_restriction(rest, &paths.extra) {
             return Err(Refusal::ForbiddenPath);
         }
+        // Before the token is looked at: guessing tokens is limited too.
+        entry.rates.admit(rest, client_of(self.peer), &inbound.headers)?;
         if !entry.admits(bearer_token(&inbound.headers)) {
             return Err(Refusal::Unauthorized);
         }
@@ -178,6 +181,13 @@ impl Connection {
         let paths = &entry.route.paths;
         if paths.restricted && prefix.is_empty() && !passes_restriction(&upstream_path, &paths.extra) {
             return Err(Refusal::ForbiddenPath);
+        }
+        if let Err(refusal) = entry
+            .rates
+            .admit(&upstream_path, client_of(self.peer), &inbound.headers)
+        {
+            ServiceStats::count(&entry.stats.refused);
+            return Err(refusal);
         }
         let outbound = Outbound {
             uri: upstream_uri(&upstream_path, inbound.query.as_deref())?,

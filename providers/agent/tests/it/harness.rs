@@ -474,6 +474,7 @@ pub(crate) fn plain_route(service: &str, upstreams: &[&TestUpstream]) -> Route {
             restricted: false,
             extra: Vec::new(),
         },
+        rate_limits: Vec::new(),
         upstream: Upstream::Replicas(upstreams.iter().map(|upstream| upstream.replica()).collect()),
     }
 }

@@ -7,6 +7,7 @@ mod framing;
 mod harness;
 mod keeper;
 mod limits;
+mod rate_limits;
 mod readers;
 mod routing;
 mod streaming;
