@@ -121,6 +121,8 @@ pub(crate) enum Command {
     Show(Show),
     /// Make everything as the configuration says, or carry out a saved plan
     Apply(Apply),
+    /// Set how many replicas a service has, within the range that its file allows
+    Scale(Scale),
     /// Delete everything that is recorded
     Destroy(Destroy),
     /// Say what was changed outside gabion
@@ -403,6 +405,20 @@ pub(crate) struct Output {
     /// Only this one, as plain text
     #[arg(value_name = "NAME")]
     pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Scale {
+    /// A service, or one of its replica groups: `qwen`, `qwen/decode`
+    #[arg(value_name = "SERVICE[/GROUP]")]
+    pub(crate) group: String,
+
+    /// How many replicas
+    #[arg(value_name = "N")]
+    pub(crate) count: u32,
+
+    #[command(flatten)]
+    pub(crate) execution: Execution,
 }
 
 #[derive(Debug, Args)]

@@ -18,6 +18,7 @@ mod planning;
 mod project;
 mod recorded;
 mod render;
+mod scaling;
 mod secrets;
 mod show;
 mod state_access;

@@ -26,6 +26,7 @@ use crate::failure::Failure;
 use crate::options::Options;
 use crate::project::{About, LoadedProject, commit, print_warnings};
 use crate::render::gather::GatherDisplay;
+use crate::scaling::Wanted;
 use crate::secrets::ProjectSecrets;
 use crate::state_access::sentence;
 use crate::wiring;
@@ -46,6 +47,8 @@ pub(crate) struct PlanRequest<'a> {
     pub(crate) in_flight: Option<Holder>,
     /// The key that makes secrets comparable.
     pub(crate) key: Option<Arc<FingerprintKey>>,
+    /// A number of replicas that a person chose, in place of the recorded one.
+    pub(crate) scale: Option<&'a Wanted>,
 }
 
 /// A plan and everything that it was made from.
@@ -82,10 +85,15 @@ pub(crate) async fn make_to(
     let directory = project.directory()?.to_owned();
     let selected = project.select(&request.selection.files)?;
     let about = selected.as_ref().map_or(About::Everything, About::Files);
-    let mut configuration = match request.mode {
-        Mode::Apply => project.lower(options, printer, about, state)?,
+    let mut configuration = match (request.mode, request.scale) {
+        (Mode::Apply, Some(wanted)) => {
+            let configuration = project.lower(options, printer, about, &wanted.over(state))?;
+            wanted.check(&configuration)?;
+            configuration
+        }
+        (Mode::Apply, None) => project.lower(options, printer, about, state)?,
         // What it takes to delete an object is in its record, also when the configuration is broken or gone.
-        Mode::Destroy => Configuration {
+        (Mode::Destroy, _) => Configuration {
             project: project.project.settings.project.value.as_str().into(),
             digest: project.project.sources.digest().into(),
             ..Configuration::default()

@@ -22,6 +22,9 @@ pub(crate) use stores::{
     store_of_url,
 };
 
+/// The resource type that keeps how many replicas a group has.
+pub(crate) const COUNT: &str = gabion_data::REPLICA_COUNT;
+
 /// Returns the document types of this build.
 pub(crate) fn documents() -> DocumentRegistry {
     DocumentRegistry::new().with(Inference)

@@ -16,6 +16,7 @@ use crate::interrupt::Interrupts;
 use crate::output::Verbosity;
 use crate::planning::{self, PlanRequest, Planned};
 use crate::project::LoadedProject;
+use crate::scaling::Wanted;
 use crate::show::print_plan;
 use crate::state_access::{StateAccess, existing_key, key_for_writing};
 use crate::wiring;
@@ -28,9 +29,11 @@ pub(crate) async fn run(args: &Apply, context: &Context) -> Outcome {
             let what = Doing {
                 mode: Mode::Apply,
                 operation: "apply",
+                arguments: args.selection.flags(),
                 selection: &args.selection,
                 refresh: planning::refresh(args.refresh),
                 execution: &args.execution,
+                scale: None,
             };
             fresh(&what, context).await
         }
@@ -42,24 +45,30 @@ pub(crate) async fn destroy(args: &Destroy, context: &Context) -> Outcome {
     let what = Doing {
         mode: Mode::Destroy,
         operation: "destroy",
+        arguments: args.selection.flags(),
         selection: &args.selection,
         refresh: gabion_engine::world::Refresh::Full,
         execution: &args.execution,
+        scale: None,
     };
     fresh(&what, context).await
 }
 
 /// What is to be done without a saved plan.
-struct Doing<'a> {
-    mode: Mode,
-    operation: &'static str,
-    selection: &'a Selection,
-    refresh: gabion_engine::world::Refresh,
-    execution: &'a Execution,
+pub(super) struct Doing<'a> {
+    pub(super) mode: Mode,
+    pub(super) operation: &'static str,
+    /// The command's own arguments, each with a space before it.
+    pub(super) arguments: String,
+    pub(super) selection: &'a Selection,
+    pub(super) refresh: gabion_engine::world::Refresh,
+    pub(super) execution: &'a Execution,
+    /// A number of replicas that was chosen.
+    pub(super) scale: Option<&'a Wanted>,
 }
 
 /// Plans, asks, and carries the plan out, all under one lease.
-async fn fresh(what: &Doing<'_>, context: &Context) -> Outcome {
+pub(super) async fn fresh(what: &Doing<'_>, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let interrupts = Interrupts::listen(printer)?;
     let project = LoadedProject::read(options);
@@ -108,6 +117,7 @@ async fn under_lease(
         import: None,
         in_flight: None,
         key: key.clone(),
+        scale: what.scale,
     };
     let planned = interrupts
         .unless(planning::make(context, project, &state, request))
@@ -154,7 +164,7 @@ async fn under_lease(
         secrets: project.secrets(),
         key,
         operation: what.operation,
-        again: format!("{}{}", what.operation, what.selection.flags()),
+        again: format!("{}{}", what.operation, what.arguments),
         execution: what.execution,
     };
     carry_out(context, interrupts, &journal, run).await
@@ -290,17 +300,24 @@ async fn confirm(what: &Doing<'_>, context: &Context, interrupts: &Interrupts) -
         return Ok(());
     }
     if !printer.can_ask() {
+        let here = format!(
+            "approve it here:\n    {} {} -y{}",
+            options.program, what.operation, what.arguments
+        );
+        // A plan to save has no count of its own.
+        if what.scale.is_some() {
+            return Err(nobody_to_ask(here));
+        }
         return Err(nobody_to_ask(format!(
-            "approve it here:\n    {0} {1} -y{3}\nor save the plan, review it and apply exactly that:\n    {0} plan{2}{3} \
-             --out plan.gabion\n    {0} apply plan.gabion",
+            "{here}\nor save the plan, review it and apply exactly that:\n    {0} plan{1}{2} --out plan.gabion\n    {0} \
+             apply plan.gabion",
             options.program,
-            what.operation,
             if what.mode == Mode::Destroy {
                 " --destroy"
             } else {
                 ""
             },
-            what.selection.flags()
+            what.arguments
         )));
     }
     let question = match what.mode {

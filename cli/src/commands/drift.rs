@@ -120,6 +120,7 @@ async fn look(
         unmanaged: true,
         import: None,
         in_flight,
+        scale: None,
         key: existing_key(&context.options)?,
     };
     planning::make(context, project, state, request).await

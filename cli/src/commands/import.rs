@@ -43,6 +43,7 @@ pub(crate) async fn run(args: &Import, context: &Context) -> Outcome {
             unmanaged: false,
             import: Some((&args.address, &args.id)),
             in_flight: None,
+            scale: None,
             key: None,
         };
         planning::make(context, &project, &state, request).await

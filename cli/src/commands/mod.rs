@@ -14,6 +14,7 @@ mod output;
 mod plan;
 mod ps;
 mod reflex;
+mod scale;
 mod schema;
 mod show;
 mod state;
@@ -44,6 +45,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Plan(args) => plan::run(&args, context).await,
         Command::Show(args) => show::run(&args, context),
         Command::Apply(args) => apply::run(&args, context).await,
+        Command::Scale(args) => scale::run(&args, context).await,
         Command::Destroy(args) => apply::destroy(&args, context).await,
         Command::Drift(args) => drift::run(&args, context).await,
         Command::Import(args) => import::run(&args, context).await,

@@ -35,6 +35,7 @@ pub(crate) async fn run(args: &PlanArgs, context: &Context) -> Outcome {
                 unmanaged: false,
                 import: None,
                 in_flight: access.live_holder().await?,
+                scale: None,
                 key: existing_key(options)?,
             };
             let past = match &args.revert {

@@ -111,6 +111,11 @@ pub struct LowerContext<'a> {
 pub trait RecordedView: Sync {
     /// Returns the current objects of a resource type whose names start with `prefix`, by address.
     fn under(&self, resource_type: &str, prefix: &str) -> Vec<(ResourceAddress, Status)>;
+
+    /// Returns a recorded attribute of a current object, if there is one.
+    ///
+    /// It is for choices that were made once and stand from then on, such as how many replicas there are.
+    fn attribute(&self, address: &ResourceAddress, name: &str) -> Option<Value>;
 }
 
 /// A state without objects.
@@ -121,6 +126,10 @@ impl RecordedView for NothingRecorded {
     fn under(&self, _: &str, _: &str) -> Vec<(ResourceAddress, Status)> {
         Vec::new()
     }
+
+    fn attribute(&self, _: &ResourceAddress, _: &str) -> Option<Value> {
+        None
+    }
 }
 
 impl RecordedView for State {
@@ -130,6 +139,10 @@ impl RecordedView for State {
             .filter(|record| record.address.name.as_str().starts_with(prefix))
             .map(|record| (record.address.clone(), record.status))
             .collect()
+    }
+
+    fn attribute(&self, address: &ResourceAddress, name: &str) -> Option<Value> {
+        self.current(address)?.attributes.get(name).cloned()
     }
 }
 

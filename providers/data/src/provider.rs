@@ -10,7 +10,9 @@ use gabion_engine::provider::{
 use gabion_engine::schema::{AttributeKind, AttributeSchema, Idempotency, ProviderSchema, ResourceSchema};
 use gabion_engine::value::{Attributes, Comparison, Value};
 
-/// Stores `input` and gives `output`.
+use crate::replica_count::{self, REPLICA_COUNT};
+
+/// Stores `input` and gives `output`; stores numbers of replicas.
 #[derive(Debug)]
 pub struct DataProvider {
     schema: ProviderSchema,
@@ -20,7 +22,7 @@ impl Default for DataProvider {
     fn default() -> Self {
         let resource_type = ResourceType::new("gabion_data").expect("`gabion_data` is well formed");
         let mut schema = ResourceSchema::new(
-            resource_type.clone(),
+            resource_type,
             "A value that is stored in the project's state and in no cloud.",
         )
         .attribute(
@@ -48,7 +50,9 @@ impl Default for DataProvider {
             schema: ProviderSchema {
                 name: ProviderName::new("data"),
                 source: "gabion.dev/gabion/data".to_owned(),
-                resource_types: [(resource_type, schema)].into(),
+                resource_types: [schema, replica_count::schema()]
+                    .map(|schema| (schema.resource_type.clone(), schema))
+                    .into(),
             },
         }
     }
@@ -62,6 +66,9 @@ impl Provider for DataProvider {
 
     fn plan(&self, request: &PlanRequest) -> Result<PlanResponse, ProviderError> {
         let mut response = propose(self.resource_schema(&request.resource_type), request);
+        if request.resource_type.as_str() == REPLICA_COUNT {
+            return Ok(response);
+        }
         let input = response.planned.get("input").cloned().unwrap_or_default();
         let prior = request
             .prior
@@ -123,8 +130,8 @@ impl Provider for DataProvider {
         Err(ProviderError::new(
             ErrorClass::Invalid,
             format!(
-                "`{}` cannot be imported: a `gabion_data` exists in the state alone.",
-                request.address
+                "`{}` cannot be imported: a `{}` exists in the state alone.",
+                request.address, request.address.resource_type
             ),
         )
         .with_hint("declare it, and `gabion apply` creates it"))

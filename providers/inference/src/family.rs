@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use gabion_engine::address::ResourceAddress;
 use gabion_engine::config::{
     self, Document, DocumentFamily, DocumentType, FromNode, LowerContext, Lowered, MapReader, Naming, Node,
     Purpose, ResolvedDocument, Settings,
@@ -104,6 +105,7 @@ impl DocumentFamily for Inference {
                 .map(|(label, token)| (label.clone(), token.template.text().to_owned()))
                 .collect(),
             slots: recorded_slots(context),
+            counts: recorded_counts(context),
         };
         let mut lowered = lower::lower(&read.gateways, &read.services, &context, &mut problems);
         lower::lower_tasks(&read.tasks, &read.services, &context, &mut lowered, &mut problems);
@@ -226,4 +228,14 @@ fn recorded_slots(context: &LowerContext<'_>) -> BTreeMap<String, Vec<RecordedSl
             .push(RecordedSlot { slot, needs_repair });
     }
     slots
+}
+
+/// Returns the counts that were chosen for replica groups with a range, by the group's path.
+fn recorded_counts(context: &LowerContext<'_>) -> BTreeMap<String, u32> {
+    let counts = context.recorded.under("replica_count", "");
+    let count = |(address, _): (ResourceAddress, Status)| {
+        let count = context.recorded.attribute(&address, "count")?.as_int()?;
+        Some((address.name.to_string(), u32::try_from(count).ok()?))
+    };
+    counts.into_iter().filter_map(count).collect()
 }

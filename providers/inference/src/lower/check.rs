@@ -77,9 +77,6 @@ fn holds_secret(text: &str) -> bool {
     })
 }
 
-/// Keys whose meaning the local backend does not carry out.
-const LATER_KEYS: [&str; 1] = ["rate_limits"];
-
 /// Reports what the local backend cannot do for a service.
 pub(crate) fn service_on_local(placed: &Placed<Service>, context: &Context, problems: &mut Diagnostics) {
     let service = &placed.document;
@@ -92,17 +89,6 @@ pub(crate) fn service_on_local(placed: &Placed<Service>, context: &Context, prob
     for member in &members {
         run_keys::check_image(member.image, problems);
         run_keys::check_accelerators(member.resources, "service", problems);
-        if !member.replicas.value.is_fixed() {
-            problems.push(
-                Diagnostic::error("unsupported-range", "range of replicas")
-                    .detail(format!(
-                        "`replicas: {}` needs `scaling`, which this build does not have yet.",
-                        member.replicas.value
-                    ))
-                    .at(member.replicas.span.clone())
-                    .hint("write one number"),
-            );
-        }
     }
     if let Some(model) = service
         .model
@@ -142,7 +128,7 @@ fn check_port(service: &Service, problems: &mut Diagnostics) {
             .filter(|member| !uses_variable(member.commands, "PORT"))
     };
     let count: u32 = fixed()
-        .map(|member| member.replicas.value.min)
+        .map(|member| member.replicas.value.max)
         .fold(0, u32::saturating_add);
     let Some(last) = fixed().next_back().filter(|_| count > 1) else {
         return;
@@ -163,19 +149,6 @@ fn check_port(service: &Service, problems: &mut Diagnostics) {
 fn check_keys(placed: &Placed<Service>, problems: &mut Diagnostics) {
     let written = placed.document.write();
     run_keys::check::<Service>(&placed.node, &written, problems);
-    let says_more = says_more::<Service>(&written);
-    for key in LATER_KEYS {
-        if let Some((key, _)) = placed.node.entry(key).filter(|_| says_more(key)) {
-            problems.push(unsupported(
-                &key.span,
-                format!(
-                    "Backend `{LOCAL}` of this build does not carry out `{}` yet.",
-                    key.name
-                ),
-                &format!("remove `{}`, or wait for the release that has it", key.name),
-            ));
-        }
-    }
 }
 
 /// Keys of replica groups that the local backend cannot carry out.

@@ -7,6 +7,7 @@
 mod backend;
 mod builder;
 mod check;
+mod count;
 mod files;
 mod gateway;
 mod names;

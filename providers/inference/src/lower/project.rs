@@ -12,6 +12,7 @@ use super::backend::{self, LOCAL};
 use super::builder::{ResourceBuilder, address};
 use super::gateway::{GatewayTarget, listener};
 use super::{check, names, separation, service};
+use crate::document::dialect::DEFAULT_GROUP;
 use crate::document::gateway::Gateway;
 use crate::document::service::Service;
 
@@ -33,6 +34,8 @@ pub struct Context {
     pub tokens: BTreeMap<String, String>,
     /// The slots that replica groups have, by the path before the slot: `qwen/default`.
     pub slots: BTreeMap<String, Vec<RecordedSlot>>,
+    /// How many replicas were chosen for groups with a range, by the same path.
+    pub counts: BTreeMap<String, u32>,
 }
 
 /// A slot of a replica group that has an object.
@@ -121,6 +124,7 @@ pub fn lower(
                 .entry(gateway.name)
                 .or_insert((*gateway, &service.reference));
             service::lower(service, gateway, context, &mut lowered);
+            note_scaling(&service.document, &mut lowered);
         }
     }
     if let Some((_, document)) = listeners.values().next() {
@@ -132,6 +136,22 @@ pub fn lower(
             .map(|(target, document)| listener(target, document)),
     );
     lowered
+}
+
+/// Says that a number of replicas does not change by itself.
+fn note_scaling(service: &Service, lowered: &mut Lowered) {
+    let name = service.name.value.as_str();
+    for member in service.members() {
+        let Some(scaling) = member.scaling else { continue };
+        let group = match member.name {
+            DEFAULT_GROUP => name.to_owned(),
+            group => format!("{name}/{group}"),
+        };
+        let note = format!(
+            "This build does not follow `scaling` by itself: `gabion scale {group} N` sets the number of replicas, and plans keep it."
+        );
+        lowered.notes.push((note.into(), Some(scaling.span.place())));
+    }
 }
 
 /// The agent of the machine that runs gabion.

@@ -12,6 +12,7 @@ use gabion_engine::value::{AttributePath, Attributes, Value};
 
 use super::backend::LOCAL;
 use super::builder::{ResourceBuilder, address, reference};
+use super::count;
 use super::files;
 use super::gateway::GatewayTarget;
 use super::program::{self, seconds, stop_duration, text};
@@ -22,6 +23,7 @@ use super::slots;
 use crate::document::dialect::Member;
 use crate::document::model::Model;
 use crate::document::probe::{Header, Method, Probe, ProbeType};
+use crate::document::rate_limit::RateLimit;
 use crate::document::service::Service;
 use crate::grammar::env::EnvValue;
 use crate::term::Text;
@@ -44,7 +46,12 @@ pub(crate) fn lower(
     for member in service.members() {
         let group = format!("{name}/{}", member.name);
         let recorded = context.slots.get(&group).map_or(&[][..], Vec::as_slice);
-        let count = usize::try_from(member.replicas.value.min).unwrap_or(usize::MAX);
+        let chosen = count::of(&group, member.replicas.value, context);
+        // Replicas do not refer to it: a plan about some of them stands when their number changes.
+        lowered
+            .resources
+            .extend(count::resource(&group, &member, chosen, document));
+        let count = usize::try_from(chosen).unwrap_or(usize::MAX);
         for slot in slots::choose(count, recorded) {
             let path = format!("{group}/{slot}");
             let unit = address("host_unit", &path);
@@ -82,6 +89,19 @@ pub(crate) fn lower(
             .endpoints
             .insert(label.into(), reference(&address, "model_url"));
     }
+}
+
+fn rate_limit(limit: &RateLimit) -> Value {
+    let burst = i64::try_from(limit.burst).unwrap_or(i64::MAX);
+    let mut entries = vec![
+        ("prefix", Value::from(limit.prefix.value.as_str())),
+        ("rps", Value::Float(limit.rps.value.0)),
+        ("burst", Value::Int(burst)),
+    ];
+    if let Some(header) = &limit.key.header {
+        entries.push(("header", header.value.as_str().into()));
+    }
+    Value::map(entries)
 }
 
 /// One replica.
@@ -275,6 +295,12 @@ fn route(
             .map(|path| Value::from(path.value.as_str()))
             .collect();
         builder = builder.input("extra_paths", Value::List(paths));
+    }
+    if let Some(first) = service.rate_limits.first() {
+        let limits = service.rate_limits.iter().map(|limit| rate_limit(&limit.value));
+        builder = builder
+            .input("rate_limits", Value::List(limits.collect()))
+            .at("rate_limits", &first.span);
     }
     match upstream {
         Upstream::Router(router) => {

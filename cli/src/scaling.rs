@@ -1,0 +1,160 @@
+//! A count that a person chooses, in place of the recorded one.
+
+use gabion_engine::address::ResourceAddress;
+use gabion_engine::config::RecordedView;
+use gabion_engine::resource::{Configuration, Resource};
+use gabion_engine::state::State;
+use gabion_engine::state::record::Status;
+use gabion_engine::value::Value;
+
+use crate::failure::Failure;
+use crate::options::shell_word;
+use crate::wiring::COUNT;
+
+/// The replica group of a service that has only one kind.
+const DEFAULT_GROUP: &str = "default";
+
+/// What was asked for.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    address: ResourceAddress,
+    written: String,
+    group: String,
+    count: u32,
+}
+
+impl Wanted {
+    /// Reads `SERVICE` or `SERVICE/GROUP`.
+    pub(crate) fn new(written: &str, count: u32) -> Result<Self, Failure> {
+        let group = match written.contains('/') {
+            true => written.to_owned(),
+            false => format!("{written}/{DEFAULT_GROUP}"),
+        };
+        let address = ResourceAddress::of(COUNT, &group).map_err(|_| {
+            Failure::new("not a replica group")
+                .detail(format!("`{written}` names no service and no replica group."))
+                .hint("write `SERVICE`, or `SERVICE/GROUP`")
+        })?;
+        Ok(Self {
+            address,
+            written: written.to_owned(),
+            group,
+            count,
+        })
+    }
+
+    /// Returns the command's own arguments, as a person types them.
+    pub(crate) fn arguments(&self) -> String {
+        format!(" {} {}", shell_word(&self.written), self.count)
+    }
+
+    /// Returns what the command is about: the count, its replicas, and the way to them. Other changes of the
+    /// configuration are left for an apply.
+    pub(crate) fn targets(&self) -> Vec<String> {
+        let group = &self.group;
+        let service = group.split('/').next().unwrap_or(group);
+        vec![
+            format!("{COUNT}.{group}"),
+            format!("host_unit.{group}/*"),
+            format!("router_worker.{group}/*"),
+            format!("gateway_route.{service}"),
+        ]
+    }
+
+    /// Returns what is recorded, with the wanted count in place of the recorded one.
+    pub(crate) fn over<'a>(&'a self, state: &'a State) -> Chosen<'a> {
+        Chosen { wanted: self, state }
+    }
+
+    /// Checks that a configuration lowered over it has the count.
+    ///
+    /// # Errors
+    /// When there is no such group, its number is fixed, or its range does not hold the count.
+    pub(crate) fn check(&self, configuration: &Configuration) -> Result<(), Failure> {
+        let counts = || {
+            let resources = configuration.resources.iter();
+            resources.filter(|resource| resource.address.resource_type.as_str() == COUNT)
+        };
+        let Some(found) = counts().find(|resource| resource.address == self.address) else {
+            let prefix = format!("{}/", self.group);
+            let is_fixed = configuration.resources.iter().any(|resource| {
+                resource.address.resource_type.as_str() == "host_unit"
+                    && resource.address.name.as_str().starts_with(&prefix)
+            });
+            if is_fixed {
+                return Err(Failure::new("the number of replicas is fixed")
+                    .detail(format!(
+                        "`replicas` of {} is one number, which its file says.",
+                        self.written
+                    ))
+                    .hint(
+                        "change it there and apply, or write a range such as `replicas: 1..4` with `scaling`",
+                    ));
+            }
+            let known: Vec<String> = counts().map(|resource| shown(&resource.address)).collect();
+            return Err(Failure::new("no such replica group")
+                .detail(format!(
+                    "No service has a range of replicas under the name {}.",
+                    self.written
+                ))
+                .hint(match known.is_empty() {
+                    true => "write a range such as `replicas: 1..4` with `scaling` in a service".to_owned(),
+                    false => format!("there is {}", known.join(", ")),
+                }));
+        };
+        let number = |name: &str| found.inputs.get(name).and_then(Value::as_int).unwrap_or_default();
+        if number("count") == i64::from(self.count) {
+            return Ok(());
+        }
+        let place = place_of(found);
+        Err(Failure::new("the number is out of range")
+            .detail(format!(
+                "{} has {} to {} replicas{place}, and {} is not among them.",
+                self.written,
+                number("min"),
+                number("max"),
+                self.count
+            ))
+            .hint("choose another number, or change the range and apply"))
+    }
+}
+
+fn place_of(count: &Resource) -> String {
+    let path = gabion_engine::value::AttributePath::root("count");
+    match count.places.get(&path) {
+        Some(place) => format!(" ({place})"),
+        None => String::new(),
+    }
+}
+
+/// Returns a group as `gabion scale` takes it.
+fn shown(address: &ResourceAddress) -> String {
+    let name = address.name.as_str();
+    let suffix = format!("/{DEFAULT_GROUP}");
+    format!("`{}`", name.strip_suffix(suffix.as_str()).unwrap_or(name))
+}
+
+/// A state in which somebody has chosen another count.
+pub(crate) struct Chosen<'a> {
+    wanted: &'a Wanted,
+    state: &'a State,
+}
+
+impl RecordedView for Chosen<'_> {
+    fn under(&self, resource_type: &str, prefix: &str) -> Vec<(ResourceAddress, Status)> {
+        let mut found = self.state.under(resource_type, prefix);
+        let address = &self.wanted.address;
+        let is_asked = resource_type == COUNT && address.name.as_str().starts_with(prefix);
+        if is_asked && !found.iter().any(|(known, _)| known == address) {
+            found.push((address.clone(), Status::Ready));
+        }
+        found
+    }
+
+    fn attribute(&self, address: &ResourceAddress, name: &str) -> Option<Value> {
+        if *address == self.wanted.address && name == "count" {
+            return Some(Value::Int(i64::from(self.wanted.count)));
+        }
+        self.state.attribute(address, name)
+    }
+}
