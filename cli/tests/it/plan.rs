@@ -147,3 +147,16 @@ fn documents_that_cannot_be_applied_stop_only_plans_that_are_about_them() {
     project.exits(1, &["plan", "-f", "rack.dstack.yml"]);
     project.exits(0, &["graph"]);
 }
+
+#[test]
+fn a_plan_shows_what_each_replica_does_where_prefill_and_decode_are_separate() {
+    let engine = "serve --port $PORT --disaggregation-mode";
+    let project = Project::with(&format!(
+        "type: service\nname: qwen\nport: 8000\nauth: false\nmodel: qwen\nworking_dir: /srv\nrouter: {{type: sglang, \
+         policy: random, pd_disaggregation: true}}\nreplicas:\n  - name: prefill\n    replicas: 1..2\n    scaling: {{metric: \
+         rps, target: 10}}\n    commands: [{engine} prefill --disaggregation-bootstrap-port $BOOTSTRAP_PORT]\n  - name: \
+         decode\n    replicas: 1\n    commands: [{engine} decode]\n"
+    ));
+    let said = project.exits(0, &["plan"]);
+    assert_said("cli/plan-prefill-decode.txt", &said.out);
+}
