@@ -64,12 +64,14 @@ fn without_a_key_a_secret_is_not_compared_and_never_an_update() {
     keep box.a: 
         note `password` was not compared: there is no fingerprint key.
     drift box.a.password: recorded Secret, is Secret, wanted Secret: CannotTell
+    note `box.a`: `password` was not compared: there is no fingerprint key.
     ");
     scenario.configure("box a: {password: x2}");
     assert_snapshot!(render(&scenario.plan()), @r"
     keep box.a: 
         note `password` was not compared: there is no fingerprint key.
     drift box.a.password: recorded Secret, is Secret, wanted Secret: CannotTell
+    note `box.a`: `password` was not compared: there is no fingerprint key.
     ");
 }
 
