@@ -12,7 +12,7 @@ use gabion_engine::config::{
 };
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics};
 use gabion_engine::resource::Configuration;
-use gabion_engine::value::Attributes;
+use gabion_engine::value::{self, Attributes};
 use gabion_inference::Inference;
 use serde_json::{Map, Value, json};
 
@@ -46,6 +46,9 @@ fn load_one(document: &Value, purpose: Purpose) -> (Configuration, Diagnostics) 
     for resource in &mut configuration.resources {
         // The directory is another one in each call.
         resource.inputs.remove("working_dir");
+        if let Some(value::Value::Map(env)) = resource.inputs.get_mut("env") {
+            env.remove("DSTACK_WORKING_DIR");
+        }
     }
     (configuration, problems)
 }
