@@ -142,7 +142,7 @@ pub(crate) async fn carry_out(
             }
             finished(context, run.plan, &run.again, &report, &control)
         }
-        Err(error) => stopped(context, error, progress, &control)?,
+        Err(error) => stopped(error, progress, &control)?,
     };
     Ok(exit)
 }
@@ -172,8 +172,7 @@ fn finished(
 }
 
 /// Words why a run as a whole did not go on; the summary of what was done comes last.
-fn stopped(context: &Context, error: ApplyError, progress: Progress, control: &ApplyControl) -> Outcome {
-    let json = context.options.format == Format::Json;
+fn stopped(error: ApplyError, progress: Progress, control: &ApplyControl) -> Outcome {
     let detail = format!("{}.", sentence(&error.to_string()));
     match error {
         ApplyError::BrokenPlan(_) => {
@@ -207,14 +206,14 @@ fn stopped(context: &Context, error: ApplyError, progress: Progress, control: &A
         }
         ApplyError::Log { source, .. } => {
             let hint = "what was sent is in the log as an intent; the next run finds out what became of it:\n    gabion plan";
-            progress.end_with(&journal_failure(&source).hint(hint), json);
+            progress.end_with(&journal_failure(&source).hint(hint));
             Ok(Exit::Incomplete)
         }
         ApplyError::LeaseLost { .. } => {
             let failure = Failure::new("the lock on the state was lost")
                 .detail(format!("{detail}\nNothing more was started."))
                 .hint("see who writes now, and what is left to do:\n    gabion plan");
-            progress.end_with(&failure, json);
+            progress.end_with(&failure);
             Ok(Exit::Incomplete)
         }
     }
@@ -290,7 +289,7 @@ pub(crate) async fn close(journal: &Journal, outcome: Outcome, printer: &Printer
         Ok(()) | Err(JournalError::Closed) => outcome,
         Err(error) => match outcome {
             Ok(Exit::Done) => {
-                journal_failure(&error).print(printer, false);
+                journal_failure(&error).print(printer);
                 Ok(Exit::Incomplete)
             }
             other => other,

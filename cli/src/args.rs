@@ -76,7 +76,7 @@ pub(crate) struct Common {
         global = true,
         help_heading = "Common options"
     )]
-    pub(crate) format: Option<Format>,
+    pub(crate) format: Option<FormatArg>,
 
     /// Never use colours; NO_COLOR=1 says the same
     #[arg(long, global = true, help_heading = "Common options")]
@@ -99,7 +99,7 @@ pub(crate) struct Common {
 
 /// What to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]
-pub(crate) enum Format {
+pub(crate) enum FormatArg {
     /// For people
     #[default]
     Text,
@@ -107,6 +107,33 @@ pub(crate) enum Format {
     Markdown,
     /// For programs
     Json,
+    /// For people, and problems as annotations of a GitHub workflow
+    Github,
+    /// Problems for code scanning; only of `gabion validate`
+    Sarif,
+}
+
+/// The forms of what a command prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For pull requests.
+    Markdown,
+    /// For programs.
+    Json,
+}
+
+impl FormatArg {
+    /// Returns the form of what is no problem.
+    pub(crate) fn of_results(self) -> Format {
+        match self {
+            Self::Text | Self::Github | Self::Sarif => Format::Text,
+            Self::Markdown => Format::Markdown,
+            Self::Json => Format::Json,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,7 +3,8 @@
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Severity};
 
 use crate::exit::Exit;
-use crate::output::Printer;
+use crate::output::{Printer, ProblemForm};
+use crate::render::annotations;
 use crate::render::diagnostic::{self, ProblemJson};
 
 /// What a command returns: its exit, or why it ended early.
@@ -86,14 +87,17 @@ impl Failure {
         }
     }
 
-    /// Prints it where errors go: as text, or as JSON when that was asked for.
-    pub(crate) fn print(&self, printer: &Printer, json: bool) {
-        match &self.what {
-            What::Message {
-                summary,
-                detail,
-                hint,
-            } if json => {
+    /// Prints it where errors go, in the form that was asked for.
+    pub(crate) fn print(&self, printer: &Printer) {
+        match (&self.what, printer.problem_form()) {
+            (
+                What::Message {
+                    summary,
+                    detail,
+                    hint,
+                },
+                ProblemForm::Json,
+            ) => {
                 let view = ProblemJson {
                     severity: Severity::Error.as_str().to_owned(),
                     code: "failed".into(),
@@ -105,11 +109,27 @@ impl Failure {
                 };
                 printer.error_json(&[view]);
             }
-            What::Message {
+            (
+                What::Message {
+                    summary,
+                    detail,
+                    hint,
+                },
+                ProblemForm::Annotations(_),
+            ) => printer.error(&annotations::message(
+                Severity::Error,
                 summary,
                 detail,
-                hint,
-            } => {
+                hint.as_deref(),
+            )),
+            (
+                What::Message {
+                    summary,
+                    detail,
+                    hint,
+                },
+                ProblemForm::Text,
+            ) => {
                 let hint = hint.as_deref();
                 let theme = printer.status_theme();
                 printer.error(&diagnostic::message(
@@ -120,8 +140,13 @@ impl Failure {
                     &theme,
                 ));
             }
-            What::Diagnostics(diagnostics) if json => printer.error_json(&diagnostic::problems(diagnostics)),
-            What::Diagnostics(diagnostics) => {
+            (What::Diagnostics(diagnostics), ProblemForm::Json) => {
+                printer.error_json(&diagnostic::problems(diagnostics));
+            }
+            (What::Diagnostics(diagnostics), ProblemForm::Annotations(repository)) => {
+                printer.error(&annotations::annotations(diagnostics, repository));
+            }
+            (What::Diagnostics(diagnostics), ProblemForm::Text) => {
                 let mut text = String::new();
                 // Writing to a string cannot fail.
                 let _ = diagnostic::write_diagnostics(&mut text, diagnostics, &printer.status_theme());

@@ -30,7 +30,7 @@ use std::ffi::OsString;
 use clap::Parser;
 use gabion_engine::provider::ProviderRegistry;
 
-use crate::args::{Agent, Cli, Command, Format};
+use crate::args::{Agent, Cli, Command, FormatArg};
 use crate::commands::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
@@ -72,11 +72,11 @@ pub fn run_with(
     let printer = Printer::of_process(
         Options::colour(&cli.common, &environment),
         Options::verbosity(&cli.common),
+        Options::problem_form(&cli.common, &environment),
     );
-    let json = cli.common.format == Some(Format::Json);
     let outcome = start(cli, environment, extra, &printer);
     let exit = outcome.unwrap_or_else(|failure| {
-        failure.print(&printer, json);
+        failure.print(&printer);
         failure.code()
     });
     let exit = match printer.take_failure() {
@@ -84,7 +84,7 @@ pub fn run_with(
         Some(error) => {
             Failure::new("cannot write the output")
                 .detail(format!("{error}."))
-                .print(&printer, json);
+                .print(&printer);
             exit.and(Exit::Error)
         }
     };
@@ -109,6 +109,11 @@ fn start(cli: Cli, environment: Environment, extra: ExtraProviders, printer: &Pr
             grace,
         }) => with_runtime(commands::serve_agent(directory, data_root, lineage, grace)),
         command => {
+            if cli.common.format == Some(FormatArg::Sarif) && !matches!(command, Command::Validate(_)) {
+                return Err(Failure::new("no such format here")
+                    .detail("SARIF is a form of problems, and only `gabion validate` prints problems and nothing else.")
+                    .hint("run this before:\n    gabion validate --format sarif"));
+            }
             let context = Context {
                 options: Options::resolve(&cli.common, environment, extra)?,
                 printer: printer.clone(),

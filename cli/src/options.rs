@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use gabion_engine::provider::ProviderRegistry;
 
-use crate::args::{Common, Format};
+use crate::args::{Common, Format, FormatArg};
 use crate::failure::Failure;
-use crate::output::Verbosity;
+use crate::output::{ProblemForm, Verbosity};
+use crate::render::repository::RepositoryPath;
 
 /// A snapshot of the process's environment. It holds secrets: it is never printed.
 #[derive(Clone, Default)]
@@ -118,6 +119,8 @@ impl UserDirs {
 pub(crate) struct Options {
     /// What to print.
     pub(crate) format: Format,
+    /// Where the project's files are in their repository, when problems are to be printed as SARIF.
+    pub(crate) sarif: Option<RepositoryPath>,
     /// The project directory, as given.
     pub(crate) directory: PathBuf,
     /// The stack.
@@ -166,7 +169,8 @@ impl Options {
             program.push_str(&format!(" --var {}", shell_word(text)));
         }
         Ok(Self {
-            format: common.format.unwrap_or_default(),
+            format: common.format.unwrap_or_default().of_results(),
+            sarif: (common.format == Some(FormatArg::Sarif)).then(|| repository(common, &environment)),
             directory,
             stack: common.stack.clone(),
             variables,
@@ -181,6 +185,15 @@ impl Options {
     /// Returns whether colours may be used at all.
     pub(crate) fn colour(common: &Common, environment: &Environment) -> bool {
         !common.no_color && environment.set("NO_COLOR").is_none()
+    }
+
+    /// Returns the form of problems that are printed where errors go.
+    pub(crate) fn problem_form(common: &Common, environment: &Environment) -> ProblemForm {
+        match common.format {
+            Some(FormatArg::Json) => ProblemForm::Json,
+            Some(FormatArg::Github) => ProblemForm::Annotations(repository(common, environment)),
+            _ => ProblemForm::Text,
+        }
     }
 
     /// Returns how much is printed.
@@ -214,6 +227,12 @@ impl Options {
         nix::unistd::gethostname()
             .map_or_else(|_| "localhost".into(), |name| name.to_string_lossy().into_owned())
     }
+}
+
+/// Returns where the project's files are in their repository.
+fn repository(common: &Common, environment: &Environment) -> RepositoryPath {
+    let directory = common.directory.as_deref().unwrap_or(Path::new("."));
+    RepositoryPath::new(directory, environment.set("GITHUB_WORKSPACE"))
 }
 
 /// Returns the user's name as the system has it.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anstream::ColorChoice;
 
 use crate::render::diagnostic::ProblemJson;
+use crate::render::repository::RepositoryPath;
 use crate::render::theme::Theme;
 
 /// How much status is printed.
@@ -20,6 +21,18 @@ pub(crate) enum Verbosity {
     Verbose,
 }
 
+/// The form of problems that are printed where errors go.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum ProblemForm {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+    /// As annotations of a GitHub workflow, on files in this repository.
+    Annotations(RepositoryPath),
+}
+
 type Sink = Arc<Mutex<Box<dyn Write + Send>>>;
 
 /// The two streams of a command.
@@ -30,6 +43,7 @@ pub(crate) struct Printer {
     out_theme: Theme,
     err_theme: Theme,
     verbosity: Verbosity,
+    problem_form: ProblemForm,
     live: bool,
     asks: bool,
     failed: Arc<Mutex<Option<io::Error>>>,
@@ -37,7 +51,7 @@ pub(crate) struct Printer {
 
 impl Printer {
     /// Makes the printer of a process.
-    pub(crate) fn of_process(colour: bool, verbosity: Verbosity) -> Self {
+    pub(crate) fn of_process(colour: bool, verbosity: Verbosity, problem_form: ProblemForm) -> Self {
         let coloured = |choice: ColorChoice| colour && choice != ColorChoice::Never;
         let out_colour = coloured(anstream::AutoStream::choice(&io::stdout()));
         let err_colour = coloured(anstream::AutoStream::choice(&io::stderr()));
@@ -47,6 +61,7 @@ impl Printer {
             out_theme: Theme::new(out_colour),
             err_theme: Theme::new(err_colour),
             verbosity,
+            problem_form,
             live: io::stderr().is_terminal() && verbosity != Verbosity::Quiet,
             asks: io::stdin().is_terminal() && io::stderr().is_terminal(),
             failed: Arc::default(),
@@ -62,6 +77,7 @@ impl Printer {
             out_theme: Theme::plain(),
             err_theme: Theme::plain(),
             verbosity: Verbosity::Normal,
+            problem_form: ProblemForm::Text,
             live: false,
             asks: false,
             failed: Arc::default(),
@@ -76,6 +92,11 @@ impl Printer {
     /// Returns the theme of status.
     pub(crate) fn status_theme(&self) -> Theme {
         self.err_theme
+    }
+
+    /// Returns the form of problems.
+    pub(crate) fn problem_form(&self) -> &ProblemForm {
+        &self.problem_form
     }
 
     /// Returns whether status goes to a terminal that a person looks at.

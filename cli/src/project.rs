@@ -16,8 +16,8 @@ use gabion_engine::value::{TemplateText, Value};
 use crate::checking;
 use crate::failure::Failure;
 use crate::options::Options;
-use crate::output::Printer;
-use crate::render::diagnostic;
+use crate::output::{Printer, ProblemForm};
+use crate::render::{annotations, diagnostic};
 use crate::secrets::{ProjectSecrets, SecretTexts};
 use crate::wiring;
 
@@ -310,6 +310,10 @@ pub(crate) fn print_warnings(printer: &Printer, problems: &Diagnostics) {
         .cloned()
         .collect();
     if shown.is_empty() {
+        return;
+    }
+    if let ProblemForm::Annotations(repository) = printer.problem_form() {
+        printer.status(&annotations::annotations(&shown, repository));
         return;
     }
     let mut text = String::new();

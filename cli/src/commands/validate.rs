@@ -8,8 +8,8 @@ use crate::checking;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::project::{LoadedProject, print_warnings};
-use crate::render::diagnostic;
 use crate::render::words::count;
+use crate::render::{diagnostic, sarif};
 
 /// Checks the configuration; reads no state and no infrastructure.
 pub(crate) fn run(args: &Validate, context: &Context) -> Outcome {
@@ -23,9 +23,20 @@ pub(crate) fn run(args: &Validate, context: &Context) -> Outcome {
         &configuration,
         problems.has_errors(),
     )?);
-    if options.format == Format::Json {
-        let wire = diagnostic::to_wire(&problems);
-        let text = serde_json::to_string_pretty(&wire).map_err(|error| Failure::bug(error.to_string()))?;
+    let for_programs = match &options.sarif {
+        Some(repository) => {
+            let settings = project.project.settings.file.path();
+            Some(serde_json::to_string_pretty(&sarif::sarif(
+                &problems, repository, settings,
+            )))
+        }
+        None if options.format == Format::Json => {
+            Some(serde_json::to_string_pretty(&diagnostic::to_wire(&problems)))
+        }
+        None => None,
+    };
+    if let Some(text) = for_programs {
+        let text = text.map_err(|error| Failure::bug(error.to_string()))?;
         printer.data(&format!("{text}\n"));
         return Ok(if problems.has_errors() {
             Exit::Error

@@ -1,5 +1,6 @@
 //! Renderings: pure functions from plans, problems and events to text.
 
+pub(crate) mod annotations;
 pub(crate) mod catalogue;
 pub(crate) mod diagnostic;
 pub(crate) mod drift_markdown;
@@ -15,6 +16,8 @@ pub(crate) mod plan_markdown;
 pub(crate) mod plan_text;
 pub(crate) mod progress;
 pub(crate) mod reference;
+pub(crate) mod repository;
+pub(crate) mod sarif;
 pub(crate) mod theme;
 pub(crate) mod value;
 pub(crate) mod view;

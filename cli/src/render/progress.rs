@@ -141,11 +141,11 @@ impl Progress {
     }
 
     /// Ends the display of a run that did not go on: also says why, before the summary.
-    pub(crate) fn end_with(mut self, failure: &Failure, json: bool) {
+    pub(crate) fn end_with(mut self, failure: &Failure) {
         self.take_down();
         let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         shared.printer.error("");
-        failure.print(&shared.printer, json);
+        failure.print(&shared.printer);
         shared.printer.error(shared.ending().trim_end());
     }
 

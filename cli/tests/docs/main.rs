@@ -120,10 +120,21 @@ fn workflows_do_what_they_say() {
             jobs.push((job, summary.unwrap_or_default(), printed));
         }
     }
-    let [(plan, planned, _), (apply, _, applied), (drift, drifted, _)] = jobs.as_slice() else {
+    let [
+        (checked, _, valid),
+        (plan, planned, _),
+        (apply, _, applied),
+        (drift, drifted, _),
+        (validate, _, _),
+    ] = jobs.as_slice()
+    else {
         panic!("{jobs:?}");
     };
-    assert_eq!([plan, apply, drift], ["plan", "apply", "drift"]);
+    assert_eq!(
+        [checked, plan, apply, drift, validate],
+        ["plan", "plan", "apply", "drift", "validate"]
+    );
+    assert!(valid.contains("The configuration is valid"), "{valid}");
     assert!(
         planned.contains("| `gabion_data.release` | create |"),
         "{planned}"

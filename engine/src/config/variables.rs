@@ -220,13 +220,13 @@ enum Layer {
 impl GivenVariables {
     /// Adds a value as a text, which overrides those before. `origin` says where it was given: `--var size`.
     pub fn add_text(&mut self, name: &str, text: &str, origin: &str) {
-        let (name, file, lenient) = (name.to_owned(), SourceFile::new(origin, text), false);
+        let (name, file, lenient) = (name.to_owned(), SourceFile::argument(origin, text), false);
         self.layers.push(Layer::Text { name, file, lenient });
     }
 
     /// Adds a value from the environment, where other projects' variables may be too.
     pub fn add_environment(&mut self, name: &str, text: &str, variable: &str) {
-        let (name, file, lenient) = (name.to_owned(), SourceFile::new(variable, text), true);
+        let (name, file, lenient) = (name.to_owned(), SourceFile::argument(variable, text), true);
         self.layers.push(Layer::Text { name, file, lenient });
     }
 

@@ -130,6 +130,19 @@ impl Diagnostic {
         self.severity == Severity::Error
     }
 
+    /// Returns where it is in a file: its own place, or the first related one when its own is in none.
+    pub fn place_in_file(&self) -> Option<&Span> {
+        let related = self.related.iter().map(|related| &related.span);
+        let places = self.primary.iter().chain(related);
+        places.into_iter().find(|span| !span.file.is_argument())
+    }
+
+    /// Returns where it was given, when that is in no file: `--var size`.
+    pub fn argument(&self) -> Option<&str> {
+        let file = self.primary.as_ref().map(|span| &span.file)?;
+        file.is_argument().then(|| file.path())
+    }
+
     /// Returns the serialisable form.
     pub fn view(&self) -> DiagnosticView {
         DiagnosticView {

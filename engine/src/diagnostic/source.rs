@@ -12,6 +12,8 @@ use crate::resource::Place;
 #[derive(PartialEq, Eq)]
 pub struct SourceFile {
     path: String,
+    /// Whether the path is where the text was given, and no file's.
+    is_argument: bool,
     text: String,
     /// Byte offset at which each line starts; never empty.
     line_starts: Vec<usize>,
@@ -25,6 +27,15 @@ const STRIDE: usize = 1024;
 impl SourceFile {
     /// Wraps a text read from `path` (relative to the project directory, as shown to users).
     pub fn new(path: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
+        Arc::new(Self::wrap(path.into(), text, false))
+    }
+
+    /// Wraps a text that is in no file; `origin` says where it was given: `--var size`.
+    pub fn argument(origin: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
+        Arc::new(Self::wrap(origin.into(), text, true))
+    }
+
+    fn wrap(path: String, text: impl Into<String>, is_argument: bool) -> Self {
         let text = text.into();
         let (mut line_starts, mut columns, mut column) = (vec![0], Vec::new(), 0);
         for (at, byte) in text.bytes().enumerate() {
@@ -38,12 +49,18 @@ impl SourceFile {
                 column += 1;
             }
         }
-        Arc::new(Self {
-            path: path.into(),
+        Self {
+            path,
+            is_argument,
             text,
             line_starts,
             columns,
-        })
+        }
+    }
+
+    /// Returns whether the text is in no file, so that the path says where else it was given.
+    pub fn is_argument(&self) -> bool {
+        self.is_argument
     }
 
     /// Returns the path as users know it.
