@@ -138,3 +138,22 @@ fn list_form_replicas_are_groups() {
         older[0].0
     );
 }
+
+#[test]
+fn a_group_may_set_what_a_profile_gives() {
+    let service = "type: service\nname: qwen\nport: 80\ngroups:\n  - {replicas: 1, commands: [a], spot_policy: auto}\n  - {replicas: \
+                   1, commands: [b]}\n";
+    let problems = validate_with(&[
+        ("a.dstack.yml", service),
+        ("profiles.yml", "profiles: [{default: true, spot_policy: spot}]\n"),
+    ]);
+    assert!(!problems.has_errors(), "{problems}");
+    // Written back, each group has its own.
+    let (yaml, _) = resolve("a", service).remove(0);
+    assert!(
+        yaml.contains("  spot_policy: auto\n") && yaml.contains("  spot_policy: on-demand\n"),
+        "{yaml}"
+    );
+    assert!(!yaml.contains("\nspot_policy:"), "{yaml}");
+    assert_eq!(resolve("a", &yaml), resolve("a", service));
+}

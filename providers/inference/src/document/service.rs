@@ -9,7 +9,7 @@ use super::model::Model;
 use super::probe::Probe;
 use super::profile::ProfileParams;
 use super::rate_limit::RateLimit;
-use super::replica_group::{Groups, ReplicaCount, check_scaling};
+use super::replica_group::{Groups, ReplicaCount, ReplicaGroup, check_scaling};
 use super::router::ServiceRouter;
 use super::rules::{check_group_references, check_image, exclude, is_set, needs_commands};
 use super::run::RunFields;
@@ -198,6 +198,10 @@ impl Service {
                     let Some((written, _)) = node.entry(other).filter(|(_, value)| !value.is_null()) else {
                         continue;
                     };
+                    // What a profile gives is for the groups that say nothing else.
+                    if !std::sync::Arc::ptr_eq(&written.span.file, &service_span.file) {
+                        continue;
+                    }
                     map.problems().push(
                         Diagnostic::error("exclusive-keys", "keys that exclude each other")
                             .detail(format!(
@@ -326,8 +330,45 @@ impl Service {
     pub fn write(&self) -> Yaml {
         let mut out = Mapping::new();
         out.insert("type".into(), "service".into());
-        self.write_into(&mut out);
+        let Some(groups) = self.groups() else {
+            self.write_into(&mut out);
+            return Yaml::Mapping(out);
+        };
+        // What a group sets may not stand on the service too: it is written in every group then.
+        let groups = &groups.value.0;
+        let sets_policy = groups.iter().any(|group| group.spot_policy.is_some());
+        let sets_reservation = groups.iter().any(|group| group.reservation.is_some());
+        let mut service = self.clone();
+        for group in service.groups_mut() {
+            if sets_policy {
+                group.spot_policy.get_or_insert(self.profile.spot_policy);
+            }
+            if sets_reservation && group.reservation.is_none() {
+                group.reservation.clone_from(&self.profile.reservation);
+            }
+        }
+        service.write_into(&mut out);
+        if sets_policy {
+            out.shift_remove("spot_policy");
+        }
+        if sets_reservation {
+            out.shift_remove("reservation");
+        }
         Yaml::Mapping(out)
+    }
+
+    fn groups_mut(&mut self) -> &mut [ReplicaGroup] {
+        match (&mut self.groups, &mut self.replicas) {
+            (Some(groups), _) => &mut groups.value.0,
+            (
+                None,
+                Some(Spanned {
+                    value: Replicas::Groups(groups),
+                    ..
+                }),
+            ) => &mut groups.0,
+            _ => &mut [],
+        }
     }
 }
 
