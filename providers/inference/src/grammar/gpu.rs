@@ -321,9 +321,9 @@ impl Line for GpuSpec {
     }
 }
 
-/// Warns that a spec without a count asks for one or more, which many take for one.
-fn warn_of_count(node: &Node, problems: &mut Diagnostics) {
-    let mut warning = Diagnostic::warning("gpu-count", "GPU spec without a count")
+/// Says that a spec without a count asks for one or more, which many take for one.
+fn note_count(node: &Node, problems: &mut Diagnostics) {
+    let mut note = Diagnostic::note("gpu-count", "GPU spec without a count")
         .detail("Without a count this asks for one or more, so that a machine with several will do.")
         .at(node.span.clone())
         .hint(match node.text() {
@@ -331,9 +331,9 @@ fn warn_of_count(node: &Node, problems: &mut Diagnostics) {
             None => "write `count: 1` for exactly one, `count: 1..` for one or more".to_owned(),
         });
     if let Some(alias) = node.alias.as_ref().filter(|alias| **alias != node.span) {
-        warning = warning.related(alias.clone(), "used here");
+        note = note.related(alias.clone(), "used here");
     }
-    problems.push(warning);
+    problems.push(note);
 }
 
 impl FromNode for GpuSpec {
@@ -346,7 +346,7 @@ impl FromNode for GpuSpec {
             let spec: Self = read_map(node, problems)?;
             let asks = spec.vendor.is_some() || !spec.name.0.is_empty() || spec.memory.is_some();
             if asks && node.get("count").is_none_or(Node::is_null) {
-                warn_of_count(node, problems);
+                note_count(node, problems);
             }
             return Some(spec);
         }
@@ -368,7 +368,7 @@ impl FromNode for GpuSpec {
         }
         let is_count = |token: &str| Range::<u32>::parse(token).is_ok();
         if !node.text().is_some_and(|text| text.split(':').any(is_count)) {
-            warn_of_count(node, problems);
+            note_count(node, problems);
         }
         Some(spec)
     }
