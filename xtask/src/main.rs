@@ -16,6 +16,7 @@ mod agent;
 mod ci;
 #[cfg(test)]
 mod engine_tests;
+mod fuzz;
 mod http;
 mod kill_loop;
 mod moto;
@@ -43,6 +44,8 @@ Usage: cargo xtask TASK [ARGUMENT…]
                            [--rounds N] [--contention N] [--store sqlite|s3|postgres|all] [--seed N] [--dev]
   simulate [ARGUMENT…]     lead simulated lives with crashes at every boundary; the last line is figures in JSON
                            [--crash-points N] [--seed N] [--store memory|sqlite|object] [--mutations]
+  fuzz [ARGUMENT…]         read documents damaged at random; the figures are a line of JSON
+                           [--mutations N] [--seeds DIR: damage its *.yml files too]
 ";
 
 /// Why a task failed, as a sentence for people.
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         "ci" => ci::run(&arguments),
         "kill-loop" => kill_loop::run(&arguments),
         "simulate" => simulate::run(&arguments),
+        "fuzz" => fuzz::run(&arguments),
         "" | "help" | "-h" | "--help" => {
             eprint!("{USAGE}");
             Ok(())

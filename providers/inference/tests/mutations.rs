@@ -1,8 +1,12 @@
 //! Documents that are damaged at random: reading one never panics, takes no long time, and says of every error where it is.
 //!
-//! The test command runs a bounded number; `GABION_MUTATIONS=1000000 cargo test --release -p gabion-inference --test
-//! mutations` runs as many as one likes.
-#![expect(clippy::unwrap_used, reason = "a test that cannot read its files has failed")]
+//! The test command runs a bounded number; `cargo xtask fuzz --mutations 1000000` runs as many as one likes, over the
+//! files of a directory too, and prints figures.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test that cannot read its files has failed; how long to search is for whoever runs it to say, who gets figures"
+)]
 
 mod support;
 
@@ -13,6 +17,12 @@ use support::{errors, resolve, validate, validate_with};
 
 /// How many are read in the test command.
 const MUTATIONS: u64 = 2000;
+/// How many to read instead.
+const COUNT: &str = "GABION_MUTATIONS";
+/// A directory with more documents to damage.
+const SEEDS: &str = "GABION_MUTATION_SEEDS";
+/// How much memory reading all of them may take at any time.
+const MEMORY_KB: u64 = 512 * 1024;
 /// How long one may take. Unoptimised builds on a busy machine are many times slower.
 const LIMIT: Duration = Duration::from_secs(if cfg!(debug_assertions) { 20 } else { 1 });
 
@@ -140,11 +150,17 @@ fn mutated(text: &str, others: &[String], random: &mut Random) -> String {
     text
 }
 
+/// The repository's own documents.
 fn seeds() -> Vec<String> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mutations");
+    texts(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mutations"))
+}
+
+/// The documents of a directory, in the order of their names.
+fn texts(directory: &Path) -> Vec<String> {
     let mut paths: Vec<_> = std::fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yml"))
         .collect();
     paths.sort();
     paths
@@ -161,19 +177,25 @@ fn the_documents_to_damage_are_good_ones() {
     }
 }
 
+/// Returns the most memory that this process has had, where the system says.
+fn peak_kb() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse().ok()
+}
+
 #[test]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how long to search is for whoever runs the tests to say"
-)]
 fn damaged_documents_are_read_or_refused_at_a_place() {
-    let count = std::env::var("GABION_MUTATIONS")
-        .ok()
-        .and_then(|count| count.parse().ok())
+    let count = std::env::var(COUNT)
+        .map(|count| count.parse().unwrap())
         .unwrap_or(MUTATIONS);
-    let seeds = seeds();
+    let mut seeds = seeds();
+    if let Some(directory) = std::env::var_os(SEEDS) {
+        seeds.extend(texts(Path::new(&directory)));
+    }
     let mut random = Random(4);
-    let (mut good, mut bad) = (0_u64, 0_u64);
+    let (mut good, mut bad, mut slowest) = (0_u64, 0_u64, Duration::ZERO);
+    let begun = Instant::now();
     for number in 0..count {
         let seed = &seeds[random.below(seeds.len())];
         let text = mutated(seed, &seeds, &mut random);
@@ -185,6 +207,7 @@ fn damaged_documents_are_read_or_refused_at_a_place() {
             validate("a", &text)
         };
         let took = start.elapsed();
+        slowest = slowest.max(took);
         assert!(took < LIMIT, "number {number} took {took:?}:\n{text}");
         for problem in problems.iter().filter(|problem| problem.is_error()) {
             assert!(problem.primary.is_some(), "number {number}: {problem:?}:\n{text}");
@@ -204,4 +227,14 @@ fn damaged_documents_are_read_or_refused_at_a_place() {
         }
     }
     assert!(good > count / 50 && bad > count / 50, "{good} good, {bad} bad");
+    let peak = peak_kb();
+    assert!(peak.is_none_or(|peak| peak < MEMORY_KB), "{peak:?} kB");
+    println!(
+        "{{\"mutations\": {count}, \"seeds\": {}, \"read\": {good}, \"refused_at_a_place\": {bad}, \"seconds\": {:.1}, \
+         \"slowest_ms\": {:.1}, \"peak_mb\": {}}}",
+        seeds.len(),
+        begun.elapsed().as_secs_f64(),
+        slowest.as_secs_f64() * 1000.0,
+        peak.map_or_else(|| "null".to_owned(), |peak| (peak / 1024).to_string()),
+    );
 }
