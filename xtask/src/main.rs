@@ -18,6 +18,7 @@ mod ci;
 mod engine_tests;
 mod fuzz;
 mod http;
+mod json_schema;
 mod kill_loop;
 mod moto;
 mod packages;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::moto::Moto;
 use crate::postgres::Postgres;
-use crate::{Failure, process, python, simulate, sshd};
+use crate::{Failure, json_schema, process, python, simulate, sshd};
 
 /// Longer than the slowest machine should need, builds included.
 const LIMIT: Duration = Duration::from_secs(60 * 60);
@@ -32,6 +32,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     }
     tests.args(arguments);
     tests.env(PACKAGES, packages());
+    tests.env(json_schema::PYTHON, json_schema::python(&packages())?);
     // Both servers end when this function does.
     let postgres = Postgres::start(&packages())?;
     postgres.export(&mut tests);

@@ -22,6 +22,9 @@ use crate::wire::{DiagnosticsJson, EventLineJson, PlanJson};
 use crate::wiring;
 use gabion_engine::state::State;
 
+/// The version of JSON Schema that all of them are written in.
+const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
+
 /// Prints one schema, or the names of all; or writes all, or the reference, into a directory.
 pub(crate) fn run(args: &Schema, context: &Context) -> Outcome {
     let printer = &context.printer;
@@ -151,7 +154,7 @@ pub(crate) fn all() -> BTreeMap<String, Value> {
     schemas.insert(
         "document".to_owned(),
         json!({
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "$schema": DIALECT,
             "title": "A document of a gabion project",
             "description": "What a `*.dstack.yml` or `*.gabion.yml` file holds, several of them between `---` lines.",
             "type": "object",
@@ -160,6 +163,10 @@ pub(crate) fn all() -> BTreeMap<String, Value> {
             "allOf": cases,
         }),
     );
+    for schema in schemas.values_mut().filter_map(Value::as_object_mut) {
+        // Validators need not guess which version of JSON Schema it is.
+        schema.entry("$schema").or_insert_with(|| DIALECT.into());
+    }
     schemas
 }
 
@@ -186,7 +193,9 @@ mod tests {
                 path.display()
             );
         }
-        let committed = std::fs::read_dir(&directory).unwrap().count();
+        let files = std::fs::read_dir(&directory).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        let committed = names.filter(|name| name.ends_with(".json")).count();
         assert_eq!(
             committed,
             schemas.len(),

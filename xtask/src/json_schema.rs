@@ -1,0 +1,19 @@
+//! The validator that tests check the JSON Schemas with: pinned, and not ours.
+
+use std::path::{Path, PathBuf};
+
+use crate::{Failure, packages};
+
+/// What is installed, each file by its hash.
+const LOCK: &str = include_str!("packages/jsonschema-rs-0.61.2.txt");
+
+const NAME: &str = "jsonschema-rs-0.61.2";
+
+/// Where tests find the Python that has it.
+pub(crate) const PYTHON: &str = "GABION_TEST_JSON_SCHEMA";
+
+/// Returns a Python that has the validator, installing it first when it is not there.
+pub(crate) fn python(packages: &Path) -> Result<PathBuf, Failure> {
+    let environment = packages::ensure(packages, NAME, LOCK)?;
+    Ok(environment.join("bin").join("python"))
+}
