@@ -24,7 +24,7 @@ use crate::render::plan_markdown::MAX_BYTES;
 )]
 #[command(
     after_help = "Exit codes: 0 done or nothing to do, 1 error and nothing was changed, 2 changes or drift, \
-    3 state is locked, 4 plan is stale, 5 blocked by protection, 6 a change failed, 130 interrupted"
+    3 state is locked, 4 plan is stale, 5 blocked by policy or protection, 6 a change failed, 130 interrupted"
 )]
 pub(crate) struct Cli {
     #[command(flatten)]

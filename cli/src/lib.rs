@@ -15,6 +15,7 @@ mod interrupt;
 mod options;
 mod output;
 mod planning;
+mod policy;
 mod project;
 mod recorded;
 mod render;

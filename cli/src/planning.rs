@@ -24,6 +24,7 @@ use crate::args::{RefreshArg, Selection};
 use crate::commands::Context;
 use crate::failure::Failure;
 use crate::options::Options;
+use crate::policy;
 use crate::project::{About, LoadedProject, commit, print_warnings};
 use crate::render::gather::GatherDisplay;
 use crate::scaling::Wanted;
@@ -135,9 +136,10 @@ pub(crate) async fn make_to(
         options: &plan_options,
     };
     let (plan, problems) = plan(&input);
-    let Some(plan) = plan else {
+    let Some(mut plan) = plan else {
         return Err(problems.into());
     };
+    plan.policy = policy::evaluate(&project.project.settings.policy, &plan)?;
     if past.is_some() {
         let lost = revert::lost_secrets(&plan);
         if lost.has_errors() {

@@ -17,6 +17,7 @@ use crate::checking;
 use crate::failure::Failure;
 use crate::options::Options;
 use crate::output::{Printer, ProblemForm};
+use crate::policy;
 use crate::render::{annotations, diagnostic};
 use crate::secrets::{ProjectSecrets, SecretTexts};
 use crate::wiring;
@@ -73,6 +74,7 @@ impl LoadedProject {
         let given = variables(options, &sources, &mut problems);
         let (project, found) = Project::parse_with(sources, &given);
         problems.extend(found);
+        problems.extend(policy::problems(&project.settings.policy));
         let texts = SecretTexts::new(project.sources.directory(), &options.environment);
         Self {
             project: project.incomplete(unread),

@@ -15,6 +15,7 @@ use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupts;
 use crate::output::Verbosity;
 use crate::planning::{self, PlanRequest, Planned};
+use crate::policy;
 use crate::project::LoadedProject;
 use crate::scaling::Wanted;
 use crate::show::print_plan;
@@ -130,6 +131,9 @@ async fn under_lease(
     if let Some(blocked) = planned.blocked {
         return Err(Failure::from(blocked).exit(Exit::Blocked));
     }
+    if let Some(denied) = policy::denied(plan) {
+        return Err(denied);
+    }
     if plan.is_empty() {
         return Ok(nothing_to_do(context, &planned));
     }
@@ -197,6 +201,9 @@ async fn saved(args: &Apply, context: &Context) -> Outcome {
                 names.join(", ")
             ))
             .exit(Exit::Blocked));
+    }
+    if let Some(denied) = policy::denied(&plan) {
+        return Err(denied);
     }
     let interrupts = Interrupts::listen(printer)?;
     let project = LoadedProject::read(options);

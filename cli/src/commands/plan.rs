@@ -13,6 +13,7 @@ use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupts;
 use crate::options::{Options, shell_word};
 use crate::planning::{self, PlanRequest};
+use crate::policy;
 use crate::project::LoadedProject;
 use crate::show::print_plan;
 use crate::state_access::{StateAccess, existing_key, sentence, store_failure};
@@ -49,7 +50,8 @@ pub(crate) async fn run(args: &PlanArgs, context: &Context) -> Outcome {
     if let (Some(path), None) = (&args.out, &planned.blocked) {
         save(plan, path)?;
     }
-    let next = next_command(args, options, plan).filter(|_| planned.blocked.is_none());
+    let denied = policy::denied(plan);
+    let next = next_command(args, options, plan).filter(|_| planned.blocked.is_none() && denied.is_none());
     let saved = args.out.is_some() && planned.blocked.is_none();
     print_plan(
         context,
@@ -64,6 +66,9 @@ pub(crate) async fn run(args: &PlanArgs, context: &Context) -> Outcome {
     }
     if let Some(path) = &args.out {
         printer.status(&format!("Saved to {}.", path.display()));
+    }
+    if let Some(denied) = denied {
+        return Err(denied);
     }
     let changes = args.detailed_exitcode && plan.has_changes();
     Ok(if changes { Exit::Changes } else { Exit::Done })

@@ -26,12 +26,13 @@ pub(crate) fn run(args: &Show, context: &Context) -> Outcome {
         shell_word(&args.plan.to_string_lossy())
     );
     let Some(address) = &args.address else {
+        let applies = plan.has_changes() && plan.denials().next().is_none();
         print_plan(
             context,
             &plan,
             &providers,
             true,
-            plan.has_changes().then_some(&*next),
+            applies.then_some(&*next),
             args.size,
         );
         return Ok(Exit::Done);

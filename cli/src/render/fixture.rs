@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gabion_engine::address::{Lineage, ObjectId, OperationId, ProviderName, ResourceAddress, Uid};
+use gabion_engine::config::Effect;
 use gabion_engine::plan::change::*;
+use gabion_engine::plan::policy::{PolicyReport, Ruling};
 use gabion_engine::plan::step::{Step, StepId, StepOperation};
 use gabion_engine::plan::{
     Basis, Bindings, Mode, OutputChange, PLAN_FORMAT_VERSION, Plan, Settlement, Unsettled,
@@ -372,6 +374,16 @@ fn drift() -> Vec<Drift> {
     ]
 }
 
+fn ruling(effect: Effect, rule: &str, at: Option<&str>, message: &str) -> Ruling {
+    Ruling {
+        effect,
+        rule: rule.into(),
+        address: at.map(address),
+        message: message.to_owned(),
+        place: place("gabion.yml", 4, 16),
+    }
+}
+
 /// A plan in which everything happens.
 pub(crate) fn everything() -> Plan {
     let outputs: BTreeMap<Arc<str>, OutputChange> = BTreeMap::from([
@@ -432,6 +444,23 @@ pub(crate) fn everything() -> Plan {
             message: "`region` is not used by this backend".into(),
             place: Some(place("gateway.dstack.yml", 5, 1)),
         }],
+        policy: Some(PolicyReport {
+            rules: 3,
+            rulings: vec![
+                ruling(
+                    Effect::Deny,
+                    "max_destroy",
+                    None,
+                    "2 objects would be destroyed, and 1 may be at once.",
+                ),
+                ruling(
+                    Effect::Warn,
+                    "short-names",
+                    Some("host_unit.my-gateway/router/qwen"),
+                    "Names of more than 12 letters do not fit the dashboard.",
+                ),
+            ],
+        }),
         left_out: vec![address("gabion_data.x"), address("gabion_data.y")],
         ..nothing()
     }
@@ -470,6 +499,7 @@ pub(crate) fn nothing() -> Plan {
         outputs: BTreeMap::new(),
         endpoints: BTreeMap::new(),
         notes: Vec::new(),
+        policy: None,
         left_out: Vec::new(),
         bindings: Bindings::default(),
     }

@@ -174,6 +174,12 @@ fn plan_of(text: &str) -> Plan {
             state.id = ObjectId::new(text);
         }
     }
+    for ruling in plan.policy.iter_mut().flat_map(|report| &mut report.rulings) {
+        ruling.rule = text.into();
+        ruling.message = text.to_owned();
+        ruling.place = place(text);
+        ruling.address = ruling.address.as_ref().map(|_| name(text));
+    }
     plan.unsettled[0].reason = text.to_owned();
     plan
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use gabion_engine::address::ResourceAddress;
+use gabion_engine::config::Effect;
 use gabion_engine::plan::change::{Action, Change, Drift, DriftKind, Reason};
+use gabion_engine::plan::policy::PolicyReport;
 use gabion_engine::plan::step::StepOperation;
 use gabion_engine::plan::{Mode, Plan};
 use gabion_engine::provider::Observation;
@@ -50,7 +52,7 @@ pub(crate) fn to_wire(plan: &Plan, context: PlanContext<'_>) -> PlanJson {
         }),
         configuration: configuration(plan, catalogue),
         timestamp: basis.gathered_at.to_string(),
-        applyable: plan.has_changes(),
+        applyable: plan.has_changes() && plan.blocked.is_empty() && plan.denials().next().is_none(),
         complete,
         errored: false,
         gabion: gabion(plan, context),
@@ -395,6 +397,7 @@ fn gabion(plan: &Plan, context: PlanContext<'_>) -> GabionJson {
             .map(|change| detail(plan, change, context.catalogue))
             .collect(),
         drift: plan.drift.iter().map(drift_json).collect(),
+        policy: plan.policy.as_ref().map(policy),
         recovery: recovery(plan),
         steps: plan
             .steps
@@ -517,6 +520,26 @@ pub(crate) fn drift_json(drift: &Drift) -> DriftJson {
         kind: kind.to_owned(),
         reason,
         attributes,
+    }
+}
+
+fn policy(report: &PolicyReport) -> PolicyJson {
+    PolicyJson {
+        rules: report.rules,
+        rulings: report
+            .rulings
+            .iter()
+            .map(|ruling| RulingJson {
+                effect: match ruling.effect {
+                    Effect::Deny => "deny".into(),
+                    Effect::Warn => "warn".into(),
+                },
+                rule: ruling.rule.to_string(),
+                address: ruling.address.as_ref().map(ToString::to_string),
+                message: ruling.message.clone(),
+                place: ruling.place.to_string(),
+            })
+            .collect(),
     }
 }
 

@@ -261,6 +261,9 @@ pub struct GabionJson {
     pub changes: Vec<ChangeDetailJson>,
     /// What is said about each drift, in the order of `resource_drift`, and about what could not be read.
     pub drift: Vec<DriftJson>,
+    /// What the project's policy says about the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyJson>,
     /// What recovery found about calls whose answer was lost.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recovery: Vec<RecoveryJson>,
@@ -371,6 +374,33 @@ pub struct AttributeDriftJson {
     pub verdict: String,
     /// Whether it is secret.
     pub sensitive: bool,
+}
+
+/// What the project's policy says about a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyJson {
+    /// How many rules were looked at.
+    pub rules: usize,
+    /// What they object to.
+    pub rulings: Vec<RulingJson>,
+}
+
+/// What one rule objects to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RulingJson {
+    /// `deny` or `warn`.
+    pub effect: String,
+    /// The rule's name.
+    pub rule: String,
+    /// The resource, unless it is about the plan as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// What is wrong.
+    pub message: String,
+    /// Where the rule stands.
+    pub place: String,
 }
 
 /// What recovery found about one call.

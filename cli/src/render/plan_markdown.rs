@@ -6,7 +6,9 @@
 
 use std::fmt::{self, Write};
 
+use gabion_engine::config::Effect;
 use gabion_engine::plan::change::{Action, Change};
+use gabion_engine::plan::policy::Ruling;
 use gabion_engine::plan::{Mode, Plan};
 use gabion_engine::value::Value;
 
@@ -30,6 +32,7 @@ const NAMED: usize = 3;
 pub(crate) fn write_plan(out: &mut dyn Write, plan: &Plan, context: PlanContext<'_>) -> fmt::Result {
     let mut head = String::new();
     write_verdict(&mut head, plan, context)?;
+    write_denials(&mut head, plan)?;
     write_danger(&mut head, plan, context)?;
     let mut foot = String::new();
     write_footer(&mut foot, plan, context)?;
@@ -50,6 +53,8 @@ pub(crate) fn write_plan(out: &mut dyn Write, plan: &Plan, context: PlanContext<
     if plan.has_changes() {
         tables.push_str(&room.table(&outputs(plan), "output"));
     }
+    tables.push_str(&room.table(&warnings(plan), "warning"));
+    tables.push_str(&room.whole(no_objection(plan)));
     lists.push_str(&room.list("Recovered", &view::recovery(plan)));
     let notes: Vec<String> = plan
         .notes
@@ -171,7 +176,9 @@ fn write_verdict(out: &mut dyn Write, plan: &Plan, context: PlanContext<'_>) -> 
         Mode::Apply => "gabion plan",
         Mode::Destroy => "gabion destroy",
     };
-    let mark = if !view::danger(plan, context.catalogue).is_empty() {
+    let mark = if plan.denials().next().is_some() {
+        "⛔ "
+    } else if !view::danger(plan, context.catalogue).is_empty() {
         "⚠️ "
     } else if plan.has_changes() {
         ""
@@ -206,6 +213,59 @@ pub(crate) fn marker(plan: &Plan) -> String {
         "<!-- gabion:plan:{} -->",
         comment(&format!("{}{stack}", plan.project))
     )
+}
+
+/// What forbids the plan; never cut.
+fn write_denials(out: &mut dyn Write, plan: &Plan) -> fmt::Result {
+    let denials: Vec<&Ruling> = plan.denials().collect();
+    if denials.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "\n> [!CAUTION]\n> **The policy forbids this plan: it cannot be applied.**\n>"
+    )?;
+    for ruling in denials {
+        let about = match &ruling.address {
+            Some(address) => format!(" {}:", code(&address.to_string())),
+            None => String::new(),
+        };
+        writeln!(
+            out,
+            "> - {}:{about} {} ({})",
+            code(&ruling.rule),
+            prose(&ruling.message),
+            prose(&ruling.place.to_string())
+        )?;
+    }
+    Ok(())
+}
+
+fn warnings(plan: &Plan) -> Table {
+    let mut table = Table::new(&["policy warns", "resource", "message", "rule"]);
+    let rulings = plan.policy.iter().flat_map(|report| &report.rulings);
+    for ruling in rulings.filter(|ruling| ruling.effect == Effect::Warn) {
+        table.rows.push(vec![
+            cell_code(&ruling.rule),
+            ruling
+                .address
+                .as_ref()
+                .map(|address| cell_code(&address.to_string()))
+                .unwrap_or_default(),
+            prose(&ruling.message),
+            prose(&ruling.place.to_string()),
+        ]);
+    }
+    table
+}
+
+fn no_objection(plan: &Plan) -> String {
+    match &plan.policy {
+        Some(report) if report.rulings.is_empty() => {
+            format!("\nPolicy: {}, and no objection.\n", count(report.rules, "rule"))
+        }
+        _ => String::new(),
+    }
 }
 
 fn write_danger(out: &mut dyn Write, plan: &Plan, context: PlanContext<'_>) -> fmt::Result {

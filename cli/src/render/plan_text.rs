@@ -3,6 +3,7 @@
 use std::fmt::{self, Write};
 
 use anstyle::Style;
+use gabion_engine::config::Effect;
 use gabion_engine::plan::change::{Action, Change};
 use gabion_engine::plan::{Mode, Plan};
 
@@ -23,7 +24,9 @@ pub(crate) fn write_plan(
     if !plan.has_changes() {
         writeln!(out)?;
         write_nothing(out, plan, theme)?;
+        write_policy(out, plan, theme)?;
     } else {
+        write_policy(out, plan, theme)?;
         match plan.mode {
             Mode::Apply => {
                 write_danger(out, plan, context, theme)?;
@@ -318,6 +321,34 @@ fn write_danger(out: &mut dyn Write, plan: &Plan, context: PlanContext<'_>, them
     }
     if dangerous.len() > shown {
         writeln!(out, "      and {} more below", dangerous.len() - shown)?;
+    }
+    Ok(())
+}
+
+fn write_policy(out: &mut dyn Write, plan: &Plan, theme: &Theme) -> fmt::Result {
+    let Some(report) = &plan.policy else {
+        return Ok(());
+    };
+    let rules = count(report.rules, "rule");
+    if report.rulings.is_empty() {
+        return writeln!(out, "\n{0}Policy: {rules}, and no objection{0:#}", theme.dim);
+    }
+    let style = if plan.denials().next().is_some() {
+        theme.bad
+    } else {
+        theme.change
+    };
+    writeln!(
+        out,
+        "\n{style}Policy:{style:#} {}, of {rules}",
+        view::objections(report)
+    )?;
+    for ruling in &report.rulings {
+        let (style, word) = match ruling.effect {
+            Effect::Deny => (theme.bad, "deny"),
+            Effect::Warn => (theme.change, "warn"),
+        };
+        writeln!(out, "  {style}{word}{style:#}  {}", words::ruling(ruling))?;
     }
     Ok(())
 }

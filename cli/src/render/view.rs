@@ -7,8 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use gabion_engine::address::ResourceAddress;
+use gabion_engine::config::Effect;
 use gabion_engine::plan::Plan;
 use gabion_engine::plan::change::{Action, AttributeChange, Cause, Change, Reason};
+use gabion_engine::plan::policy::PolicyReport;
 use gabion_engine::provider::Observation;
 use gabion_engine::resource::{DocumentRef, Place};
 use gabion_engine::schema::ReplaceOrder;
@@ -149,6 +151,26 @@ pub(crate) fn verdict(plan: &Plan) -> String {
     } else {
         parts.join(", ")
     }
+}
+
+/// Returns what a policy objects to in numbers: "1 denied, 2 warnings".
+pub(crate) fn objections(report: &PolicyReport) -> String {
+    let number = |effect| {
+        report
+            .rulings
+            .iter()
+            .filter(|ruling| ruling.effect == effect)
+            .count()
+    };
+    let (denied, warnings) = (number(Effect::Deny), number(Effect::Warn));
+    let mut parts = Vec::new();
+    if denied > 0 {
+        parts.push(format!("{denied} denied"));
+    }
+    if warnings > 0 {
+        parts.push(words::count(warnings, "warning"));
+    }
+    parts.join(", ")
 }
 
 /// Returns how much of the world was read, as a remark; nothing when it was all of it.

@@ -2,6 +2,7 @@
 
 use gabion_engine::plan::Mode;
 use gabion_engine::plan::change::{Action, Change, DriftVerdict, Reason, Summary};
+use gabion_engine::plan::policy::Ruling;
 use gabion_engine::schema::ReplaceOrder;
 use gabion_engine::state::store::StoreWarning;
 use gabion_engine::value::AttributePath;
@@ -108,6 +109,20 @@ pub(crate) fn path_list(paths: &[AttributePath]) -> String {
         text.push_str(&format!(" and {} more", paths.len() - SHOWN));
     }
     text
+}
+
+/// Returns what a rule objects to, on one line: the rule, the resource, the message and the rule's place.
+pub(crate) fn ruling(ruling: &Ruling) -> String {
+    let about = match &ruling.address {
+        Some(address) => format!(" {address}:"),
+        None => String::new(),
+    };
+    format!(
+        "{}:{about} {} ({})",
+        plain(&ruling.rule),
+        plain(&ruling.message),
+        ruling.place
+    )
 }
 
 /// Returns what becomes of a drifted attribute, as a clause.

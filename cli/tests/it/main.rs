@@ -17,6 +17,7 @@ mod init;
 mod interrupt;
 mod lock;
 mod plan;
+mod policy;
 mod problem_forms;
 mod programs;
 mod reflex;

@@ -171,6 +171,33 @@ pub fn settings_json_schema() -> Value {
                 ]},
             },
             "outputs": {"type": "object", "description": "Values that people and other tools read after an apply."},
+            "policy": {
+                "type": "object",
+                "additionalProperties": false,
+                "description": "What plans of the project may do. A plan that it forbids is shown, exits with 5 and is never applied.",
+                "properties": {
+                    "max_destroy": {"type": "integer", "minimum": 0, "description": "How many objects one plan may destroy; `gabion destroy` has said so itself."},
+                    "max_replace": {"type": "integer", "minimum": 0, "description": "How many objects one plan may replace."},
+                    "protected": {"type": "array", "items": text("A resource type, or an address in which `*` stands for anything."), "description": "What may be neither destroyed nor replaced."},
+                    "regions": {"type": "array", "items": text("A region."), "description": "The regions in which something may be made or changed."},
+                    "open_ports": {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 65535}, "description": "The ports that may be open to the whole internet."},
+                    "rules": {
+                        "type": "array",
+                        "description": "Rules of the project's own.",
+                        "items": {
+                            "type": "object",
+                            "additionalProperties": false,
+                            "required": ["name", "message"],
+                            "properties": {
+                                "name": text("The rule's name."),
+                                "deny": text("A condition in CEL over `change` and `plan`; where it holds, or cannot be decided, the plan is forbidden."),
+                                "warn": text("The same, and people are only told."),
+                                "message": text("What people are told."),
+                            },
+                        },
+                    },
+                },
+            },
             "required_version": text("The versions of gabion that may work on this project, such as `>= 0.2, < 0.5`."),
         },
     })

@@ -23,6 +23,7 @@ mod generic_schema;
 mod map_reader;
 mod modules;
 mod node;
+mod policy;
 mod project;
 mod registry;
 mod secrets;
@@ -41,6 +42,7 @@ pub use expression::{EvaluateError, ExpressionError, Reference, Resolved, Scope,
 pub use generic_schema::{for_each_json_schema, settings_json_schema};
 pub use map_reader::MapReader;
 pub use node::{Key, Node, NodeKind};
+pub use policy::{Effect, Policy, Rule};
 pub use project::{LowerInputs, Project, load};
 pub use registry::{
     DocumentFamily, DocumentRegistry, DocumentType, LowerContext, Lowered, Naming, NothingRecorded, Purpose,

@@ -9,6 +9,7 @@ use super::expand::{self, Scopes};
 use super::expression::Target;
 use super::map_reader::MapReader;
 use super::node::{Key, Node, NodeKind};
+use super::policy::Policy;
 use super::secrets::{self, SecretSource};
 use super::value_reader::{PlacedValues, SpannedTemplate};
 use super::variables::{self, GivenVariables, VariableDeclaration, Variables};
@@ -41,6 +42,8 @@ pub struct Settings {
     pub variable_values: Variables,
     /// Values that people and other tools read after an apply.
     pub outputs: PlacedValues,
+    /// What plans of the project may do.
+    pub policy: Policy,
     /// The versions of gabion that may work on this project.
     pub required_version: Option<Spanned<VersionRequirement>>,
     /// The settings file, or a stand-in for it when there is none.
@@ -78,6 +81,7 @@ impl Settings {
             variables: BTreeMap::new(),
             variable_values: Variables::default(),
             outputs: PlacedValues::default(),
+            policy: Policy::default(),
             required_version: None,
             file,
         }
@@ -184,15 +188,16 @@ impl Settings {
         if let Some(outputs) = map.get("outputs").filter(|node| !node.is_null()) {
             self.outputs = PlacedValues::read(outputs, map.problems());
         }
+        if let Some(Some(policy)) = map.optional::<Policy>("policy") {
+            self.policy = policy;
+        }
         self.required_version = map.optional("required_version").flatten();
         map.known(&["vars"]);
-        for later in ["policy", "checks"] {
-            map.refuse(
-                later,
-                format!("This version of gabion has no `{later}` yet."),
-                "remove it",
-            );
-        }
+        map.refuse(
+            "checks",
+            "This version of gabion has no `checks` yet.".to_owned(),
+            "remove it",
+        );
         map.finish();
         self.stacks = stacks
             .into_iter()

@@ -18,6 +18,7 @@ pub mod options;
 mod order;
 pub(crate) mod path;
 pub mod planner;
+pub mod policy;
 pub mod problem;
 mod removal;
 mod replacement;
@@ -42,6 +43,7 @@ use crate::value::{Attributes, Fingerprint, Value};
 use crate::world::Refresh;
 
 use change::{Change, Drift, Note};
+use policy::PolicyReport;
 use step::Step;
 
 /// The version of a plan's written form.
@@ -87,6 +89,9 @@ pub struct Plan {
     pub endpoints: BTreeMap<Arc<str>, Value>,
     /// What people should know about the plan as a whole.
     pub notes: Vec<Note>,
+    /// What the project's policy says about it; `None` when nobody asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyReport>,
     /// How many changes a selection (`--target`, `--exclude`, `-f`) left out, by address.
     pub left_out: Vec<ResourceAddress>,
     /// What must not have moved when the plan is applied.

@@ -1,0 +1,62 @@
+//! What a project's policy says about a plan: a pure function of both.
+//!
+//! Rules that people write are CEL expressions. They come from a file that may be part of a pull request, so a rule is
+//! short, is read and evaluated on a thread of its own with room for deep nesting, and is given up when it takes too
+//! long. What cannot be decided is not allowed.
+
+mod builtin;
+mod facts;
+mod rule;
+
+use gabion_engine::config::Policy;
+use gabion_engine::diagnostic::Diagnostics;
+use gabion_engine::plan::Plan;
+use gabion_engine::plan::policy::{PolicyReport, Ruling};
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::render::words;
+
+/// Returns why a plan must not be applied, when its policy forbids it.
+pub(crate) fn denied(plan: &Plan) -> Option<Failure> {
+    const SHOWN: usize = 10;
+    let denials: Vec<&Ruling> = plan.denials().collect();
+    if denials.is_empty() {
+        return None;
+    }
+    let mut lines: Vec<String> = denials
+        .iter()
+        .take(SHOWN)
+        .map(|ruling| words::ruling(ruling))
+        .collect();
+    if denials.len() > SHOWN {
+        lines.push(format!("And {} more.", denials.len() - SHOWN));
+    }
+    let failure = Failure::new("the policy forbids this plan")
+        .detail(lines.join("\n"))
+        .hint("change what the plan does, or have the policy in gabion.yml changed; then plan again");
+    Some(failure.exit(Exit::Blocked))
+}
+
+/// Reports rules that cannot be read.
+pub(crate) fn problems(policy: &Policy) -> Diagnostics {
+    rule::problems(&policy.rules)
+}
+
+/// Returns what a policy says about a plan; `None` when there is no policy.
+///
+/// # Errors
+/// When a rule takes too long.
+pub(crate) fn evaluate(policy: &Policy, plan: &Plan) -> Result<Option<PolicyReport>, Failure> {
+    if policy.is_empty() {
+        return Ok(None);
+    }
+    let mut rulings = builtin::evaluate(policy, plan);
+    rulings.extend(rule::evaluate(&policy.rules, plan)?);
+    rulings.sort();
+    rulings.dedup();
+    Ok(Some(PolicyReport {
+        rules: policy.len(),
+        rulings,
+    }))
+}
