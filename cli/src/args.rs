@@ -167,6 +167,9 @@ pub(crate) enum Command {
     /// Look into the state, or change it by hand
     #[command(subcommand)]
     State(State),
+    /// What jobs of continuous integration do beside planning and applying
+    #[command(subcommand)]
+    Ci(Ci),
     /// Print JSON Schemas for editors and programs
     Schema(Schema),
     /// Print a completion script for a shell
@@ -389,6 +392,10 @@ pub(crate) struct Drift {
     /// Record what is there as it is, instead of putting it back; repeatable
     #[arg(long, value_name = "ADDR", num_args = 1..)]
     pub(crate) accept: Vec<ResourceAddress>,
+
+    /// Also write the result to this file as JUnit XML, a test for each object
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) locking: Locking,
@@ -619,6 +626,55 @@ pub(crate) enum State {
         #[command(flatten)]
         locking: Locking,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ci {
+    /// Write a comment to a pull or merge request, or an issue, or update the one that there is
+    ///
+    /// The one that there is has the same hidden mark in its first line and was written by the same user or app. The token
+    /// comes from GITHUB_TOKEN or GITLAB_TOKEN. In a job of GitHub or GitLab everything else is known.
+    Comment(CiComment),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CiComment {
+    /// What to write: Markdown of `gabion plan` or `gabion drift`; `-` is standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) body: PathBuf,
+
+    /// The pull or merge request
+    #[arg(long, value_name = "N", conflicts_with = "issue")]
+    pub(crate) number: Option<u64>,
+
+    /// Write an issue with this title instead
+    #[arg(long, value_name = "TITLE")]
+    pub(crate) issue: Option<String>,
+
+    /// Close that issue
+    #[arg(long, requires = "issue")]
+    pub(crate) close: bool,
+
+    /// The service; by what the job's environment says if not given
+    #[arg(long, value_enum, value_name = "SERVICE")]
+    pub(crate) forge: Option<ForgeArg>,
+
+    /// The repository: OWNER/NAME, or the number or path of a project of GitLab
+    #[arg(long, value_name = "NAME")]
+    pub(crate) repository: Option<String>,
+
+    /// The URL of the service's API
+    #[arg(long, value_name = "URL")]
+    pub(crate) api: Option<String>,
+}
+
+/// A service that holds repositories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ForgeArg {
+    /// GitHub
+    Github,
+    /// GitLab
+    Gitlab,
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ mod applying;
 mod args;
 mod asking;
 mod checking;
+mod ci;
 mod commands;
 mod exit;
 mod failure;

@@ -24,7 +24,7 @@ use crate::render::markdown::{cell_code, code, prose};
 use crate::render::plan_json::drift_json;
 use crate::render::plan_json_types::DriftJson;
 use crate::render::words::{count, plain};
-use crate::render::{drift_markdown, drift_text};
+use crate::render::{drift_junit, drift_markdown, drift_text};
 use crate::state_access::{StateAccess, existing_key, journal_failure};
 
 /// The answer of `gabion drift --format json`.
@@ -81,7 +81,7 @@ pub(crate) async fn run(args: &DriftArgs, context: &Context) -> Outcome {
         let planned = interrupts
             .unless(look(context, &project, &state, in_flight))
             .await??;
-        return Ok(report(context, &planned, &BTreeSet::new()));
+        return report(args, context, &planned, &BTreeSet::new());
     }
     access.load_existing().await?;
     let key = existing_key(options)?;
@@ -101,7 +101,7 @@ pub(crate) async fn run(args: &DriftArgs, context: &Context) -> Outcome {
             count(number, "object"),
             if number == 1 { "it is" } else { "they are" }
         ));
-        Ok(report(context, &planned, &args.accept.iter().cloned().collect()))
+        report(args, context, &planned, &args.accept.iter().cloned().collect())
     }
     .await;
     crate::applying::close(&journal, written, printer).await
@@ -184,7 +184,12 @@ fn counts(drift: &Drift) -> bool {
 }
 
 /// Prints what differs, without what was just accepted, and returns the exit.
-fn report(context: &Context, planned: &Planned, accepted: &BTreeSet<ResourceAddress>) -> Exit {
+fn report(
+    args: &DriftArgs,
+    context: &Context,
+    planned: &Planned,
+    accepted: &BTreeSet<ResourceAddress>,
+) -> Outcome {
     let Context { options, printer } = context;
     let plan = &planned.plan;
     let drift: Vec<Drift> = plan
@@ -229,7 +234,7 @@ fn report(context: &Context, planned: &Planned, accepted: &BTreeSet<ResourceAddr
         }
         Format::Markdown => {
             // Writing to a string cannot fail.
-            let _ = drift_markdown::write_drift(&mut text, &plan.project, &drift);
+            let _ = drift_markdown::write_drift(&mut text, plan, &drift);
             if !unmanaged.is_empty() {
                 let _ = writeln!(text, "\n| in no record | id |\n| --- | --- |");
                 for object in &unmanaged {
@@ -252,7 +257,22 @@ fn report(context: &Context, planned: &Planned, accepted: &BTreeSet<ResourceAddr
         Format::Text => write_text(&mut text, context, planned, &drift, &unmanaged, drifted),
     }
     printer.data(&text);
-    if drifted { Exit::Changes } else { Exit::Done }
+    if let Some(path) = &args.junit {
+        let objects = objects(planned);
+        let extra: Vec<String> = unmanaged.iter().map(|object| unmanaged_name(object)).collect();
+        let report = drift_junit::Report {
+            project: &plan.project,
+            gathered_at: plan.basis.gathered_at,
+            objects: &objects,
+            drift: &drift,
+            unmanaged: &extra,
+        };
+        let xml = drift_junit::write(&report);
+        std::fs::write(path, xml).map_err(|error| {
+            Failure::new("the report cannot be written").detail(format!("{}: {error}.", path.display()))
+        })?;
+    }
+    Ok(if drifted { Exit::Changes } else { Exit::Done })
 }
 
 fn write_text(
@@ -365,6 +385,18 @@ fn notes(plan: &Plan) -> Vec<String> {
             .map(|note| format!("{}: {note}", change.address))
     })
     .collect()
+}
+
+/// Returns the addresses of the objects that were looked at.
+fn objects(planned: &Planned) -> Vec<ResourceAddress> {
+    let plan = &planned.plan;
+    let of_changes = plan
+        .changes
+        .iter()
+        .filter(|change| change.uid.is_some() && !change.deposed);
+    let mut objects: BTreeSet<ResourceAddress> = of_changes.map(|change| change.address.clone()).collect();
+    objects.extend(plan.drift.iter().map(|drift| drift.address.clone()));
+    objects.into_iter().collect()
 }
 
 /// Returns what turned up after its creation had been given up.

@@ -2,6 +2,7 @@
 
 mod agent;
 mod apply;
+mod ci;
 mod completion;
 mod doctor;
 mod drift;
@@ -41,6 +42,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
     match command {
         Command::Init(args) => init::run(&args, context).await,
         Command::Validate(args) => validate::run(&args, context),
+        Command::Ci(command) => ci::run(&command, context).await,
         Command::Completion(args) => Ok(completion::run(&args, context)),
         Command::Plan(args) => plan::run(&args, context).await,
         Command::Show(args) => show::run(&args, context),

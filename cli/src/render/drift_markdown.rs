@@ -2,24 +2,22 @@
 
 use std::fmt::{self, Write};
 
+use gabion_engine::plan::Plan;
 use gabion_engine::plan::change::{Drift, DriftKind};
 
 use super::drift_text::{sides, summary_line};
 use super::markdown::{cell_code, code, prose};
-use super::plan_markdown::Table;
+use super::plan_markdown::{Table, marker};
 use super::words;
 
 /// Writes the answer of `gabion drift`.
-pub(crate) fn write_drift(out: &mut dyn Write, project: &str, drift: &[Drift]) -> fmt::Result {
+pub(crate) fn write_drift(out: &mut dyn Write, plan: &Plan, drift: &[Drift]) -> fmt::Result {
+    writeln!(out, "{}", marker("drift", plan))?;
+    let project = code(&plan.project);
     if drift.is_empty() {
-        return writeln!(out, "### ✅ gabion drift {}: none", code(project));
+        return writeln!(out, "### ✅ gabion drift {project}: none");
     }
-    writeln!(
-        out,
-        "### ⚠️ gabion drift {}: {}",
-        code(project),
-        summary_line(drift)
-    )?;
+    writeln!(out, "### ⚠️ gabion drift {project}: {}", summary_line(drift))?;
     out.write_str(&table(&drift.iter().collect::<Vec<_>>()).to_markdown())
 }
 

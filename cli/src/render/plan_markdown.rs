@@ -171,7 +171,7 @@ impl Room {
 }
 
 fn write_verdict(out: &mut dyn Write, plan: &Plan, context: PlanContext<'_>) -> fmt::Result {
-    writeln!(out, "{}", marker(plan))?;
+    writeln!(out, "{}", marker("plan", plan))?;
     let what = match plan.mode {
         Mode::Apply => "gabion plan",
         Mode::Destroy => "gabion destroy",
@@ -202,7 +202,7 @@ fn write_verdict(out: &mut dyn Write, plan: &Plan, context: PlanContext<'_>) -> 
 }
 
 /// The mark by which a bot finds the comment that it wrote about this project and stack.
-pub(crate) fn marker(plan: &Plan) -> String {
+pub(crate) fn marker(what: &str, plan: &Plan) -> String {
     let stack = plan
         .basis
         .stack
@@ -210,7 +210,7 @@ pub(crate) fn marker(plan: &Plan) -> String {
         .map(|stack| format!("/{stack}"))
         .unwrap_or_default();
     format!(
-        "<!-- gabion:plan:{} -->",
+        "<!-- gabion:{what}:{} -->",
         comment(&format!("{}{stack}", plan.project))
     )
 }

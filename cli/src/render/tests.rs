@@ -90,7 +90,7 @@ fn everything_as_json_reads_back_strictly() {
 #[test]
 fn drift_as_markdown() {
     let mut out = String::new();
-    drift_markdown::write_drift(&mut out, "quickstart", &fixture::everything().drift).unwrap();
+    drift_markdown::write_drift(&mut out, &fixture::everything(), &fixture::everything().drift).unwrap();
     assert_rendering!("drift.md", out);
 }
 

@@ -6,10 +6,12 @@ mod harness;
 
 mod apply;
 mod bad_input;
+mod ci_comment;
 mod completion;
 mod destroy;
 mod doctor;
 mod drift;
+mod forge;
 mod graph;
 mod help;
 mod import;

@@ -63,6 +63,12 @@ fn a_killed_program_is_drift_and_is_repaired() {
             .out
             .contains("| `host_unit.clock` | `running` | `true` | `false` | will be put back |")
     );
+    project.exits(2, &["drift", "--junit", "drift.xml"]);
+    let xml = std::fs::read_to_string(project.directory().join("drift.xml")).unwrap();
+    assert!(
+        xml.contains("tests=\"1\" failures=\"1\"") && xml.contains("running: true -&gt; false"),
+        "{xml}"
+    );
     project.apply();
     project.exits(0, &["drift"]);
     assert_ne!(pid(&project), Some(before));

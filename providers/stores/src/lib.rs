@@ -6,3 +6,5 @@
 pub mod object;
 pub mod postgres;
 mod tls;
+
+pub use tls::install as install_tls;
