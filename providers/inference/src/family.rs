@@ -159,7 +159,8 @@ impl Documents {
             });
         }
         let document_type = document.document_type.value.as_str();
-        check_name(document, problems);
+        let is_named = check_name(document, problems);
+        let tasks = self.tasks.len();
         let node = profiles.merged(&document.node, document_type, document.span());
         let mut found = Diagnostics::new();
         match document_type {
@@ -172,23 +173,32 @@ impl Documents {
             "volume" => read(document, node, &mut self.volumes, &mut found),
             _ => {}
         }
+        // Nothing can be made of a task whose name cannot be part of an address.
+        if !is_named {
+            self.tasks.truncate(tasks);
+        }
         let at = document.span();
         problems.extend(found.into_iter().map(|problem| profiles.explained(problem, at)));
     }
 }
 
-/// Reports a name that a document cannot have. Those of services and gateways are checked where they are used.
-fn check_name(document: &Document, problems: &mut Diagnostics) {
+/// Reports a name that a document cannot have, and returns whether it is good. Those of services and gateways are checked
+/// where they are used.
+fn check_name(document: &Document, problems: &mut Diagnostics) -> bool {
     let what = document.document_type.value.as_str();
     let Some(name) = document
         .name
         .as_ref()
         .filter(|_| !matches!(what, "service" | "gateway"))
     else {
-        return;
+        return true;
     };
-    if let Err(why) = config::check_name(&name.value) {
-        problems.push(config::bad_name(what, name, why));
+    match config::check_name(&name.value) {
+        Ok(_) => true,
+        Err(why) => {
+            problems.push(config::bad_name(what, name, why));
+            false
+        }
     }
 }
 

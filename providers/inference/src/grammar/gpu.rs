@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use gabion_engine::config::{FromNode, Keyword, Node, NodeKind, OneOrMany};
+use gabion_engine::config::{FromNode, Keyword, Node, NodeKind, OneOrMany, Template};
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics};
 use serde_json::{Value as Json, json};
 use serde_yaml::Value as Yaml;
@@ -350,7 +350,9 @@ impl FromNode for GpuSpec {
             }
             return Some(spec);
         }
-        if matches!(node.kind, NodeKind::Float(_)) {
+        // What an expression gives is not known here, and would be taken for a name.
+        let is_expression = node.as_str().is_some_and(Template::is_in);
+        if is_expression || matches!(node.kind, NodeKind::Float(_)) {
             problems.push(node.wrong_type(Self::WHAT));
             return None;
         }
