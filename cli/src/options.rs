@@ -13,6 +13,7 @@ use crate::args::{Common, Format, FormatArg};
 use crate::failure::Failure;
 use crate::output::{ProblemForm, Verbosity};
 use crate::render::repository::RepositoryPath;
+use crate::wiring::Hosts;
 
 /// A snapshot of the process's environment. It holds secrets: it is never printed.
 #[derive(Clone, Default)]
@@ -137,6 +138,8 @@ pub(crate) struct Options {
     pub(crate) program: String,
     /// Providers beside those of this build.
     pub(crate) extra: ExtraProviders,
+    /// The machines of the project that are reached over SSH, and the connections to them.
+    pub(crate) machines: Hosts,
 }
 
 impl Options {
@@ -179,6 +182,7 @@ impl Options {
             environment,
             program,
             extra,
+            machines: Hosts::default(),
         })
     }
 

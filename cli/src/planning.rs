@@ -86,15 +86,20 @@ pub(crate) async fn make_to(
     let directory = project.directory()?.to_owned();
     let selected = project.select(&request.selection.files)?;
     let about = selected.as_ref().map_or(About::Everything, About::Files);
-    let mut configuration = match (request.mode, request.scale) {
-        (Mode::Apply, Some(wanted)) => {
-            let configuration = project.lower(options, printer, about, &wanted.over(state))?;
-            wanted.check(&configuration)?;
-            configuration
+    let mut configuration = match request.mode {
+        Mode::Apply => {
+            let known = wiring::survey(options, project, state).await?;
+            match request.scale {
+                Some(wanted) => {
+                    let configuration = project.lower(options, printer, about, &wanted.over(&known))?;
+                    wanted.check(&configuration)?;
+                    configuration
+                }
+                None => project.lower(options, printer, about, &known)?,
+            }
         }
-        (Mode::Apply, None) => project.lower(options, printer, about, state)?,
         // What it takes to delete an object is in its record, also when the configuration is broken or gone.
-        (Mode::Destroy, _) => Configuration {
+        Mode::Destroy => Configuration {
             project: project.project.settings.project.value.as_str().into(),
             digest: project.project.sources.digest().into(),
             ..Configuration::default()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use gabion_engine::config::{
     GivenVariables, LowerInputs, NothingRecorded, Project, Purpose, RecordedView, SecretSource, SecretValues,
-    Sources, Target, Template, no_secrets,
+    Sources, Survey, Target, Template, no_secrets,
 };
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Severity, SourceFile};
 use gabion_engine::plan::Plan;
@@ -76,11 +76,27 @@ impl LoadedProject {
         problems.extend(found);
         problems.extend(policy::problems(&project.settings.policy));
         let texts = SecretTexts::new(project.sources.directory(), &options.environment);
-        Self {
+        let read = Self {
             project: project.incomplete(unread),
             problems,
             texts: Arc::new(texts),
-        }
+        };
+        wiring::configure(options, &read);
+        read
+    }
+
+    /// Returns what has to be found out about the world before documents have a meaning.
+    pub(crate) fn surveys(&self, options: &Options, recorded: &dyn RecordedView) -> Vec<Survey> {
+        let registry = wiring::documents();
+        let environment = |name: &str| options.environment.get(name).map(str::to_owned);
+        self.project.surveys(LowerInputs {
+            purpose: Purpose::Plan,
+            registry: &registry,
+            recorded,
+            environment: &environment,
+            secret: &no_secrets,
+            version: env!("CARGO_PKG_VERSION"),
+        })
     }
 
     /// Returns the project's directory, absolute, or why there is none.
@@ -156,6 +172,7 @@ impl LoadedProject {
             version: env!("CARGO_PKG_VERSION"),
         };
         let (configuration, found) = self.project.lower(inputs, &self.problems);
+        wiring::declare(options, &configuration);
         let mut problems = self.problems.clone();
         problems.extend(found);
         problems.extend(wiring::check_store(&self.project.settings));

@@ -1,11 +1,10 @@
 //! A count that a person chooses, in place of the recorded one.
 
 use gabion_engine::address::ResourceAddress;
-use gabion_engine::config::RecordedView;
+use gabion_engine::config::{RecordedView, SurveyResult};
 use gabion_engine::resource::{Configuration, Resource};
-use gabion_engine::state::State;
 use gabion_engine::state::record::Status;
-use gabion_engine::value::Value;
+use gabion_engine::value::{Attributes, Value};
 
 use crate::failure::Failure;
 use crate::options::shell_word;
@@ -62,8 +61,11 @@ impl Wanted {
     }
 
     /// Returns what is recorded, with the wanted count in place of the recorded one.
-    pub(crate) fn over<'a>(&'a self, state: &'a State) -> Chosen<'a> {
-        Chosen { wanted: self, state }
+    pub(crate) fn over<'a>(&'a self, recorded: &'a dyn RecordedView) -> Chosen<'a> {
+        Chosen {
+            wanted: self,
+            recorded,
+        }
     }
 
     /// Checks that a configuration lowered over it has the count.
@@ -137,12 +139,12 @@ fn shown(address: &ResourceAddress) -> String {
 /// A state in which somebody has chosen another count.
 pub(crate) struct Chosen<'a> {
     wanted: &'a Wanted,
-    state: &'a State,
+    recorded: &'a dyn RecordedView,
 }
 
 impl RecordedView for Chosen<'_> {
     fn under(&self, resource_type: &str, prefix: &str) -> Vec<(ResourceAddress, Status)> {
-        let mut found = self.state.under(resource_type, prefix);
+        let mut found = self.recorded.under(resource_type, prefix);
         let address = &self.wanted.address;
         let is_asked = resource_type == COUNT && address.name.as_str().starts_with(prefix);
         if is_asked && !found.iter().any(|(known, _)| known == address) {
@@ -155,6 +157,14 @@ impl RecordedView for Chosen<'_> {
         if *address == self.wanted.address && name == "count" {
             return Some(Value::Int(i64::from(self.wanted.count)));
         }
-        self.state.attribute(address, name)
+        self.recorded.attribute(address, name)
+    }
+
+    fn attributes(&self, address: &ResourceAddress) -> Option<Attributes> {
+        self.recorded.attributes(address)
+    }
+
+    fn surveyed(&self, address: &ResourceAddress) -> Option<&SurveyResult> {
+        self.recorded.surveyed(address)
     }
 }

@@ -25,6 +25,8 @@ pub(crate) fn packages() -> PathBuf {
 pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     python::ensure()?;
     sshd::ensure();
+    // Tests of the command line put it on machines; cargo builds a package's programs for its own tests only.
+    process::run(process::cargo().args(["build", "-p", "gabion-machines", "--bin", "gabion-agent"]))?;
     let mut tests = process::cargo();
     tests.arg("test");
     if arguments.is_empty() {

@@ -1,7 +1,5 @@
 //! `gabion logs`: what programs print.
 
-use std::path::Path;
-
 use gabion_engine::state::State;
 use gabion_engine::state::record::Record;
 
@@ -11,7 +9,7 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::project::LoadedProject;
 use crate::state_access::StateAccess;
-use crate::wiring::{LogPart, follow_log, log_tail, unit_report, units_root};
+use crate::wiring::{self, LogPart, follow_log, is_unit, log_tail, units_root};
 
 /// Prints the logs of what a name means.
 pub(crate) async fn run(args: &Logs, context: &Context) -> Outcome {
@@ -19,16 +17,15 @@ pub(crate) async fn run(args: &Logs, context: &Context) -> Outcome {
     let project = LoadedProject::read(options);
     let state = StateAccess::of(&project, options)?.load_existing().await?;
     let root = units_root(options, &state);
-    let found = find(&state, &root, &args.name)?;
+    wiring::providers(options, &project.project.settings.project.value, &state)?;
+    let found = find(&state, &args.name)?;
     let several = found.len() > 1;
     let mut parts: Vec<(String, LogPart)> = Vec::new();
     for record in found {
         let name = record.address.name.to_string();
-        let Some((part, text)) = log_tail(record, &root, args.lines) else {
-            continue;
-        };
-        let text = text.map_err(|error| {
-            Failure::new("cannot read a log").detail(format!("The log of {}: {error}.", record.address))
+        let read = log_tail(options, record, &root, args.lines).await;
+        let (part, text) = read.map_err(|why| {
+            Failure::new("cannot read a log").detail(format!("The log of {}: {why}.", record.address))
         })?;
         print(context, &name, &text, several);
         parts.push((name, part));
@@ -40,9 +37,11 @@ pub(crate) async fn run(args: &Logs, context: &Context) -> Outcome {
     for (name, part) in parts {
         let lines = lines.clone();
         tokio::spawn(async move {
-            let mut follower = follow_log(&part);
+            let Some(mut follower) = follow_log(&part).await else {
+                return;
+            };
             let mut rest = Vec::new();
-            while let Ok(bytes) = follower.next().await {
+            while let Some(bytes) = follower.next().await {
                 rest.extend_from_slice(&bytes);
                 // Whole lines only, so that the lines of two programs do not mix.
                 let Some(end) = rest.iter().rposition(|byte| *byte == b'\n') else {
@@ -100,11 +99,8 @@ fn print(context: &Context, name: &str, text: &str, several: bool) {
 }
 
 /// Returns the programs that a name means: an address, the name of a resource or its beginning, or a document's name.
-fn find<'a>(state: &'a State, root: &Path, name: &str) -> Result<Vec<&'a Record>, Failure> {
-    let programs: Vec<&Record> = state
-        .current_records()
-        .filter(|record| unit_report(record, root).is_some())
-        .collect();
+fn find<'a>(state: &'a State, name: &str) -> Result<Vec<&'a Record>, Failure> {
+    let programs: Vec<&Record> = state.current_records().filter(|record| is_unit(record)).collect();
     let exact =
         |record: &&&Record| record.address.to_string() == name || record.address.name.as_str() == name;
     if let Some(record) = programs.iter().find(exact) {

@@ -16,7 +16,7 @@ use crate::render::markdown::{cell_code, prose};
 use crate::render::progress::elapsed;
 use crate::render::words::plain;
 use crate::state_access::StateAccess;
-use crate::wiring::{UnitReport, unit_report, units_root};
+use crate::wiring::{self, UnitReport, is_unit, unit_reports, units_root};
 
 /// One program.
 struct Row<'a> {
@@ -30,15 +30,18 @@ pub(crate) async fn run(_: &Ps, context: &Context) -> Outcome {
     let project = LoadedProject::read(options);
     let state = StateAccess::of(&project, options)?.load().await?;
     let root = units_root(options, &state);
-    let rows: Vec<Row<'_>> = state
+    let records: Vec<&Record> = state
         .current_records()
         .chain(state.deposed_records())
-        .filter_map(|record| {
-            Some(Row {
-                record,
-                unit: unit_report(record, &root)?,
-            })
-        })
+        .filter(|record| is_unit(record))
+        .collect();
+    // Where machines are is recorded; what the configuration says now is for the next plan.
+    wiring::providers(options, &project.project.settings.project.value, &state)?;
+    let reports = unit_reports(options, &records, &root).await;
+    let rows: Vec<Row<'_>> = records
+        .into_iter()
+        .zip(reports)
+        .map(|(record, unit)| Row { record, unit })
         .collect();
     let text = match options.format {
         Format::Json => to_json(&rows),

@@ -5,19 +5,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use gabion_agent::access::Agents;
+use futures_util::future::join_all;
 use gabion_engine::provider::ProviderRegistry;
 use gabion_engine::state::State;
 use gabion_engine::state::record::Record;
-use gabion_gateway::{GatewayConfig, GatewayProvider};
-use gabion_host::package::{Ecosystem, PackageSpec, PackageStore};
-use gabion_host::ports::PortRegistry;
+use gabion_host::HOST_UNIT;
 use gabion_host::transport::Machines;
-use gabion_host::unit::{self, Exit, LogFollower, LogPosition, Standing, UnitDirectory, UnitError};
-use gabion_host::{HOST_UNIT, HostConfig, HostProvider};
-use gabion_router::RouterProvider;
-use gabion_router::packages::Package;
+use gabion_host::unit::{self, Exit, LogFollower, LogPosition, UnitDirectory};
+use gabion_machines::agent::{self, AgentSettings};
+use gabion_machines::hosts::RemoteLog;
+use gabion_machines::protocol::{Directories, UnitView};
+use gabion_machines::{Hosts, Spread, SshProvider, units};
 
+use super::remote;
 use crate::failure::Failure;
 use crate::options::{Environment, Options};
 
@@ -43,37 +43,30 @@ pub(super) fn register(
     project: &str,
     state: &State,
 ) -> Result<(), Failure> {
-    let data_root = units_root(options, state);
-    let machines = Machines::local();
-    let agents = Agents::new(machines.clone(), &data_root);
-    let ports = PortRegistry::new(options.dirs.state.join("ports.json"));
-    let gateway = GatewayConfig {
-        data_root: data_root.clone(),
-        ports: ports.clone(),
-        machines: machines.clone(),
-        project: project.to_owned(),
-    };
-    let config = HostConfig {
-        data_root,
-        package_store: PackageStore {
-            cache_root: options.dirs.cache.clone(),
-            python: options
-                .environment
-                .set("GABION_PYTHON")
-                .unwrap_or("python3")
-                .to_owned(),
-            timeout: Duration::from_secs(600),
+    remote::declare_recorded(options, state);
+    let settings = AgentSettings {
+        directories: Directories {
+            root: units_root(options, state),
+            ports: options.dirs.state.join("ports.json"),
+            cache: options.dirs.cache.clone(),
         },
-        packages: packages(),
-        ports,
         shim: shim()?,
         base_env: base_environment(&options.environment),
-        machines,
-        project: project.to_owned(),
+        python: options
+            .environment
+            .set("GABION_PYTHON")
+            .unwrap_or("python3")
+            .to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    registry.register(Arc::new(HostProvider::new(config)));
-    registry.register(Arc::new(RouterProvider::new(agents)));
-    registry.register(Arc::new(GatewayProvider::new(gateway)));
+    let here = agent::providers(&settings, project, Machines::local());
+    for provider in here.providers() {
+        registry.register(Arc::new(Spread::new(
+            Arc::clone(provider),
+            options.machines.clone(),
+        )));
+    }
+    registry.register(Arc::new(SshProvider::new(options.machines.clone())));
     Ok(())
 }
 
@@ -84,7 +77,7 @@ pub(crate) fn units_root(options: &Options, state: &State) -> PathBuf {
     let recorded = state
         .current_records()
         .chain(state.deposed_records())
-        .filter(|record| record.address.resource_type.as_str() == HOST_UNIT)
+        .filter(|record| is_unit(record) && machine_of(record) == Machines::LOCAL)
         .find_map(|record| {
             let root = Path::new(recorded_directory(record)?).parent()?.parent()?;
             root.is_absolute().then(|| root.to_owned())
@@ -95,21 +88,6 @@ pub(crate) fn units_root(options: &Options, state: &State) -> PathBuf {
 /// Returns where the units of all projects of the user are.
 pub(super) fn data_root(options: &Options) -> PathBuf {
     options.dirs.data.clone()
-}
-
-fn packages() -> BTreeMap<String, PackageSpec> {
-    Package::ALL
-        .into_iter()
-        .map(|package| {
-            let spec = PackageSpec {
-                ecosystem: Ecosystem::Pypi,
-                name: package.name().to_owned(),
-                version: package.version().to_owned(),
-                requirements: package.lock().to_owned(),
-            };
-            (package.pin(), spec)
-        })
-        .collect()
 }
 
 fn base_environment(environment: &Environment) -> BTreeMap<String, String> {
@@ -143,7 +121,7 @@ pub(crate) struct UnitReport {
     /// `running`, `exited`, `never started`, `gone` and the like.
     pub(crate) status: String,
     /// The status in one word, for programs.
-    pub(crate) state: &'static str,
+    pub(crate) state: String,
     /// Whether it runs.
     pub(crate) running: bool,
     /// Whether it is as it should be: it runs, or it was meant to end and did.
@@ -162,95 +140,167 @@ pub(crate) struct UnitReport {
     pub(crate) url: Option<String>,
 }
 
-/// Returns what the program behind a record is doing; `None` when the record is of no program.
-pub(crate) fn unit_report(record: &Record, root: &Path) -> Option<UnitReport> {
-    let directory = unit_directory(record, root)?;
+/// Returns whether a record is of a program.
+pub(crate) fn is_unit(record: &Record) -> bool {
+    record.address.resource_type.as_str() == HOST_UNIT
+}
+
+/// Returns the machine that a program is on.
+fn machine_of(record: &Record) -> &str {
+    let machine = record.inputs.get("machine").and_then(|machine| machine.as_str());
+    machine.unwrap_or(Machines::LOCAL)
+}
+
+/// Returns the name of a unit's directory.
+fn unit_name(record: &Record) -> String {
+    match &record.id {
+        Some(id) => id.to_string(),
+        None => record.uid.to_string(),
+    }
+}
+
+/// Returns what the programs behind records are doing, in the order of the records; each machine is asked once.
+pub(crate) async fn unit_reports(options: &Options, records: &[&Record], root: &Path) -> Vec<UnitReport> {
+    let mut elsewhere: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    let mut views: BTreeMap<usize, UnitView> = BTreeMap::new();
+    for (position, record) in records.iter().enumerate() {
+        match machine_of(record) {
+            Machines::LOCAL => {
+                views.extend(
+                    unit_directory(record, root).map(|directory| (position, units::view(&directory))),
+                );
+            }
+            machine => elsewhere.entry(machine).or_default().push(position),
+        }
+    }
+    let asked = elsewhere.into_iter().map(|(machine, positions)| async move {
+        let names = positions
+            .iter()
+            .map(|position| unit_name(records[*position]))
+            .collect();
+        let answer = options.machines.units(machine, names).await;
+        (positions, answer)
+    });
+    for (positions, answer) in join_all(asked).await {
+        match answer {
+            Ok(found) => views.extend(positions.into_iter().zip(found)),
+            Err(_) => views.extend(
+                positions
+                    .into_iter()
+                    .map(|position| (position, UnitView::unreachable())),
+            ),
+        }
+    }
+    records
+        .iter()
+        .enumerate()
+        .map(|(position, record)| report(record, views.remove(&position)))
+        .collect()
+}
+
+fn report(record: &Record, view: Option<UnitView>) -> UnitReport {
     let text = |name: &str| {
         let value = record.attributes.get(name).or_else(|| record.inputs.get(name));
         value.and_then(|value| value.as_str()).map(str::to_owned)
     };
-    let standing = unit::standing(&directory);
-    let running = matches!(standing, Ok(Standing::Running { .. } | Standing::Retrying { .. }));
-    let mark = directory.mark().ok().flatten().filter(|_| running);
-    let (status, state) = match &standing {
-        Err(UnitError::NotFound { .. }) => ("gone".to_owned(), "gone"),
-        Err(error) => (format!("unreadable: {error}"), "unreadable"),
-        Ok(standing) => (standing.to_string(), standing.word()),
-    };
-    let standing = standing.ok();
+    let view = view.unwrap_or_else(UnitView::gone);
     let ports = record.attributes.get("port").and_then(|ports| ports.as_map());
-    Some(UnitReport {
+    UnitReport {
         role: text("role").unwrap_or_else(|| "program".into()),
-        machine: text("machine").unwrap_or_else(|| "local".into()),
-        status,
-        state,
-        running,
-        good: standing.as_ref().is_some_and(Standing::is_good),
-        exit: standing.as_ref().and_then(Standing::exit),
-        ended_at: standing
-            .as_ref()
-            .and_then(Standing::ended_at)
-            .map(|at| format!("{at:.0}")),
-        pid: mark.as_ref().map(|mark| mark.process.pid),
-        uptime: mark.and_then(|mark| uptime(mark.process.start_time)),
+        machine: machine_of(record).to_owned(),
+        status: view.status,
+        state: view.state,
+        running: view.running,
+        good: view.good,
+        exit: view.exit,
+        ended_at: view.ended_at,
+        pid: view.pid,
+        uptime: view.uptime_seconds.map(Duration::from_secs),
         ports: ports
             .into_iter()
             .flat_map(|ports| ports.values())
             .filter_map(|port| port.as_int())
             .collect(),
         url: text("url"),
-    })
+    }
 }
 
-/// Returns the directory of a unit; of one that was never finished, by its name below `root`.
+/// Returns the directory of a unit of this machine; of one that was never finished, by its name below `root`.
 fn unit_directory(record: &Record, root: &Path) -> Option<UnitDirectory> {
-    if record.address.resource_type.as_str() != HOST_UNIT {
-        return None;
-    }
     if let Some(path) = recorded_directory(record) {
         return Some(UnitDirectory::at(path));
     }
-    let name = match &record.id {
-        Some(id) => id.to_string(),
-        None => record.uid.to_string(),
-    };
-    UnitDirectory::new(root, &name).ok()
+    UnitDirectory::new(root, &unit_name(record)).ok()
 }
 
 fn recorded_directory(record: &Record) -> Option<&str> {
     record.attributes.get("unit_dir")?.as_str()
 }
 
-/// Returns how long ago a process started, by the kernel's clocks.
-fn uptime(start_ticks: u64) -> Option<Duration> {
-    let ticks_per_second =
-        u64::try_from(nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??).ok()?;
-    let text = std::fs::read_to_string("/proc/uptime").ok()?;
-    let up: f64 = text.split_whitespace().next()?.parse().ok()?;
-    let started = start_ticks as f64 / ticks_per_second as f64;
-    Duration::try_from_secs_f64((up - started).max(0.0)).ok()
-}
-
 /// The log of one program.
-pub(crate) struct LogPart {
-    directory: UnitDirectory,
+#[derive(Clone)]
+pub(crate) enum LogPart {
+    /// On this machine.
+    Here(UnitDirectory),
+    /// On another one: its name, and the unit's.
+    There(Hosts, String, String),
 }
 
-/// Returns the last lines of a program's log; `None` when the record is of no program.
-pub(crate) fn log_tail(
+/// A log as it grows.
+pub(crate) enum LogLines {
+    /// On this machine.
+    Here(LogFollower),
+    /// On another one.
+    There(RemoteLog),
+}
+
+impl LogLines {
+    /// Waits for what comes next; `None` when nothing can come any more.
+    pub(crate) async fn next(&mut self) -> Option<Vec<u8>> {
+        match self {
+            Self::Here(follower) => follower.next().await.ok().map(|bytes| bytes.to_vec()),
+            Self::There(log) => log.next().await.ok(),
+        }
+    }
+}
+
+/// Returns the last lines of a program's log.
+pub(crate) async fn log_tail(
+    options: &Options,
     record: &Record,
     root: &Path,
     lines: usize,
-) -> Option<(LogPart, std::io::Result<String>)> {
+) -> Result<(LogPart, String), String> {
     const MOST: u64 = 16 << 20;
-    let directory = unit_directory(record, root)?;
-    let text = unit::tail(&directory, lines, MOST);
-    Some((LogPart { directory }, text))
+    match machine_of(record) {
+        Machines::LOCAL => {
+            let directory =
+                unit_directory(record, root).ok_or_else(|| "its unit has no directory".to_owned())?;
+            let text = unit::tail(&directory, lines, MOST).map_err(|error| error.to_string())?;
+            Ok((LogPart::Here(directory), text))
+        }
+        machine => {
+            let name = unit_name(record);
+            let text = options.machines.tail(machine, name.clone(), lines).await;
+            let text = text.map_err(|error| error.message.trim_end_matches('.').to_owned())?;
+            Ok((
+                LogPart::There(options.machines.clone(), machine.to_owned(), name),
+                text,
+            ))
+        }
+    }
 }
 
 /// Follows a log from its present end.
-pub(crate) fn follow_log(part: &LogPart) -> LogFollower {
-    unit::follow(&part.directory, LogPosition::End)
+pub(crate) async fn follow_log(part: &LogPart) -> Option<LogLines> {
+    match part {
+        LogPart::Here(directory) => Some(LogLines::Here(unit::follow(directory, LogPosition::End))),
+        LogPart::There(hosts, machine, name) => hosts
+            .follow(machine, name.clone())
+            .await
+            .ok()
+            .map(LogLines::There),
+    }
 }
 
 /// Returns the directory of a unit of the user by its uid.

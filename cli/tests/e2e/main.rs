@@ -20,6 +20,7 @@ mod elsewhere;
 mod failing_probe;
 mod harness;
 mod keeper;
+mod machines;
 mod neighbours;
 mod policy;
 mod policy_change;

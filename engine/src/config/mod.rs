@@ -46,7 +46,7 @@ pub use policy::{Effect, Policy, Rule};
 pub use project::{LowerInputs, Project, load};
 pub use registry::{
     DocumentFamily, DocumentRegistry, DocumentType, LowerContext, Lowered, Naming, NothingRecorded, Purpose,
-    RecordedView, ResolvedDocument,
+    RecordedView, ResolvedDocument, Survey, SurveyFailure, SurveyResult,
 };
 pub use secrets::{MissingSecret, SecretSource, SecretValues, is_variable, no_secrets};
 pub use settings::{Plugin, Settings, StackSettings, bad_name, check_name};

@@ -12,7 +12,7 @@ use super::expand::{self, Scopes};
 use super::modules::{self, Level};
 use super::node::{Key, Node, NodeKind};
 use super::registry::{
-    DocumentRegistry, LowerContext, Lowered, Naming, Purpose, RecordedView, ResolvedDocument,
+    DocumentRegistry, LowerContext, Lowered, Naming, Purpose, RecordedView, ResolvedDocument, Survey,
 };
 use super::secrets::SecretValues;
 use super::settings::Settings;
@@ -267,7 +267,36 @@ impl Project {
     }
 
     /// Hands each family its documents; those of unknown types, or badly named, are reported and left out.
+    /// Returns what has to be found out about the world before the project can be lowered.
+    pub fn surveys(&self, inputs: LowerInputs<'_>) -> Vec<Survey> {
+        // Their problems are those of lowering.
+        let by_family = self.by_family(inputs, &mut Diagnostics::new());
+        let context = self.context(inputs);
+        let families = inputs.registry.families().enumerate();
+        families
+            .filter_map(|(index, family)| Some(family.surveys(by_family.get(&index)?, &context)))
+            .flatten()
+            .collect()
+    }
+
     fn lower_families(&self, inputs: LowerInputs<'_>, problems: &mut Diagnostics) -> Vec<Lowered> {
+        let by_family = self.by_family(inputs, problems);
+        let context = self.context(inputs);
+        let lower = |(index, family): (usize, &dyn super::registry::DocumentFamily)| {
+            let documents = by_family.get(&index).map_or(&[][..], Vec::as_slice);
+            let (lowered, found) = family.lower(documents, &context);
+            problems.extend(found);
+            lowered
+        };
+        inputs.registry.families().enumerate().map(lower).collect()
+    }
+
+    /// Returns the documents that have a meaning, named, by the family that knows it.
+    fn by_family(
+        &self,
+        inputs: LowerInputs<'_>,
+        problems: &mut Diagnostics,
+    ) -> BTreeMap<usize, Vec<Document>> {
         let mut by_family: BTreeMap<usize, Vec<Document>> = BTreeMap::new();
         let mut names: BTreeMap<(String, String), Span> = BTreeMap::new();
         for document in &self.documents {
@@ -293,14 +322,7 @@ impl Project {
             }
             by_family.entry(family).or_default().push(document);
         }
-        let context = self.context(inputs);
-        let lower = |(index, family): (usize, &dyn super::registry::DocumentFamily)| {
-            let documents = by_family.get(&index).map_or(&[][..], Vec::as_slice);
-            let (lowered, found) = family.lower(documents, &context);
-            problems.extend(found);
-            lowered
-        };
-        inputs.registry.families().enumerate().map(lower).collect()
+        by_family
     }
 }
 

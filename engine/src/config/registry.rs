@@ -16,7 +16,7 @@ use crate::diagnostic::Diagnostics;
 use crate::resource::{Directives, Place, Resource};
 use crate::state::record::Status;
 use crate::state::snapshot::State;
-use crate::value::Value;
+use crate::value::{Attributes, Value};
 
 /// A document type that a family understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,14 @@ pub trait DocumentFamily: Send + Sync {
     /// it, or nothing; nothing is planned then, but the rest is still checked in the same run. Addresses, references
     /// and directives are checked by the caller, over all families.
     fn lower(&self, documents: &[Document], context: &LowerContext<'_>) -> (Lowered, Diagnostics);
+
+    /// Returns what has to be found out about the world before these documents can be lowered, and is not recorded.
+    ///
+    /// Called as `lower` is. What is found is given to lowering by [`RecordedView::surveyed`].
+    fn surveys(&self, documents: &[Document], context: &LowerContext<'_>) -> Vec<Survey> {
+        let _ = (documents, context);
+        Vec::new()
+    }
 
     /// Writes a document as it is understood, with every default in it.
     ///
@@ -107,15 +115,51 @@ pub struct LowerContext<'a> {
 
 /// What lowering needs to know of the state: which addresses are recorded, and how far each is.
 ///
-/// A replica keeps its slot because its address is recorded.
+/// A replica keeps its slot because its address is recorded, and its machine because its inputs are.
 pub trait RecordedView: Sync {
     /// Returns the current objects of a resource type whose names start with `prefix`, by address.
     fn under(&self, resource_type: &str, prefix: &str) -> Vec<(ResourceAddress, Status)>;
 
-    /// Returns a recorded attribute of a current object, if there is one.
+    /// Returns the recorded inputs and attributes of a current object.
+    fn attributes(&self, address: &ResourceAddress) -> Option<Attributes> {
+        let _ = address;
+        None
+    }
+
+    /// Returns a recorded input or attribute of a current object, if there is one.
     ///
     /// It is for choices that were made once and stand from then on, such as how many replicas there are.
-    fn attribute(&self, address: &ResourceAddress, name: &str) -> Option<Value>;
+    fn attribute(&self, address: &ResourceAddress, name: &str) -> Option<Value> {
+        self.attributes(address)?.remove(name)
+    }
+
+    /// Returns what a [`Survey`] found; `None` when none was made.
+    fn surveyed(&self, address: &ResourceAddress) -> Option<&SurveyResult> {
+        let _ = address;
+        None
+    }
+}
+
+/// Something that is there already and has to be looked at before documents can be lowered: a machine that a replica
+/// may be placed on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Survey {
+    /// The object that it will be.
+    pub address: ResourceAddress,
+    /// The inputs that it will have.
+    pub inputs: Attributes,
+}
+
+/// What a survey found: attributes, or why nothing.
+pub type SurveyResult = Result<Attributes, SurveyFailure>;
+
+/// Why a survey found nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SurveyFailure {
+    /// Why, in a full sentence.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
 }
 
 /// A state without objects.
@@ -125,10 +169,6 @@ pub struct NothingRecorded;
 impl RecordedView for NothingRecorded {
     fn under(&self, _: &str, _: &str) -> Vec<(ResourceAddress, Status)> {
         Vec::new()
-    }
-
-    fn attribute(&self, _: &ResourceAddress, _: &str) -> Option<Value> {
-        None
     }
 }
 
@@ -141,8 +181,16 @@ impl RecordedView for State {
             .collect()
     }
 
-    fn attribute(&self, address: &ResourceAddress, name: &str) -> Option<Value> {
-        self.current(address)?.attributes.get(name).cloned()
+    fn attributes(&self, address: &ResourceAddress) -> Option<Attributes> {
+        let record = self.current(address)?;
+        let mut attributes = record.inputs.clone();
+        attributes.extend(
+            record
+                .attributes
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone())),
+        );
+        Some(attributes)
     }
 }
 

@@ -32,7 +32,7 @@ const TRIES: u32 = 5;
 const DRAIN_SECONDS: u32 = 10;
 
 /// Attributes of which the agent knows nothing.
-const UNREADABLE: [&str; 2] = ["machine", "ports"];
+const UNREADABLE: [&str; 3] = ["machine", "ports", "host"];
 
 /// Returns the id of a listener.
 pub(crate) fn id(agent: &str, name: &str) -> String {
@@ -189,9 +189,11 @@ async fn view(client: AgentClient) -> Result<AgentView, ClientError> {
 fn describe(agent: &str, listener: &Listener, listening: bool, inputs: Reader<'_>) -> ObjectState {
     let mut attributes = Attributes::new();
     let id = id(agent, &listener.name);
-    let host = match listener.address {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => format!("[{address}]"),
+    let host = match (inputs.text("host"), listener.address) {
+        (Some(host), _) if host.contains(':') => format!("[{host}]"),
+        (Some(host), _) => host.to_owned(),
+        (None, IpAddr::V4(address)) => address.to_string(),
+        (None, IpAddr::V6(address)) => format!("[{address}]"),
     };
     set(&mut attributes, "id", Value::string(&id));
     set(&mut attributes, "agent", agent.into());

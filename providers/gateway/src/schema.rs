@@ -68,6 +68,14 @@ fn listener() -> ResourceSchema {
                 .forces_replacement(),
         )
         .attribute(
+            "host",
+            AttributeSchema::optional(
+                String,
+                "The name or address by which it is reached from elsewhere; without it, the one it listens on.",
+            )
+            .forces_replacement(),
+        )
+        .attribute(
             "ports",
             AttributeSchema::required(
                 object(&[("range", String), ("port", Int)]),
@@ -88,7 +96,7 @@ fn listener() -> ResourceSchema {
             AttributeSchema::computed(Bool, "Whether it accepts requests. Always meant to be true."),
         )
         .attribute("port", AttributeSchema::computed(Int, "The port it listens on."))
-        .attribute("url", AttributeSchema::computed(String, "`http://ADDRESS:PORT`."))
+        .attribute("url", AttributeSchema::computed(String, "`http://HOST:PORT`."))
 }
 
 fn route() -> ResourceSchema {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::config::{
     self, Document, DocumentFamily, DocumentType, FromNode, LowerContext, Lowered, MapReader, Naming, Node,
-    Purpose, ResolvedDocument, Settings,
+    Purpose, ResolvedDocument, Settings, Survey,
 };
 use gabion_engine::diagnostic::Diagnostics;
 use gabion_engine::state::record::Status;
@@ -19,7 +19,7 @@ use crate::document::service::Service;
 use crate::document::task::Task;
 use crate::document::volume::Volume;
 use crate::explain;
-use crate::lower::{self, Context, Placed, RecordedSlot, unsupported};
+use crate::lower::{self, Context, Placed, RecordedSlot, Serving, unsupported};
 use crate::profiles::Profiles;
 
 /// How long a replica on the local backend may take to become ready unless `ready_timeout` says otherwise.
@@ -88,6 +88,7 @@ impl DocumentFamily for Inference {
         if context.purpose == Purpose::Plan {
             unsupported::check(&read, &mut problems);
         }
+        let recorded = context.recorded;
         let context = Context {
             purpose: context.purpose,
             project_directory: context.directory.display().to_string(),
@@ -97,7 +98,9 @@ impl DocumentFamily for Inference {
                 .iter()
                 .map(|backend| backend.plugin_type.value.clone())
                 .collect(),
-            ready_timeout: ready_timeout(context.settings, &mut problems),
+            ready_timeout: BackendSettings::of(lower::LOCAL, context.settings, &mut problems).ready_timeout,
+            machine_ready_timeout: BackendSettings::of(lower::SSH, context.settings, &mut problems)
+                .ready_timeout,
             tokens: context
                 .settings
                 .tokens
@@ -107,9 +110,25 @@ impl DocumentFamily for Inference {
             slots: recorded_slots(context),
             counts: recorded_counts(context),
         };
-        let mut lowered = lower::lower(&read.gateways, &read.services, &context, &mut problems);
+        let documents = Serving {
+            gateways: &read.gateways,
+            services: &read.services,
+            fleets: &read.fleets,
+        };
+        let mut lowered = lower::lower(documents, &context, recorded, &mut problems);
         lower::lower_tasks(&read.tasks, &read.services, &context, &mut lowered, &mut problems);
         (lowered, problems)
+    }
+
+    fn surveys(&self, documents: &[Document], context: &LowerContext<'_>) -> Vec<Survey> {
+        let mut unshown = Diagnostics::new();
+        let profiles = Profiles::read(context.profiles, &mut unshown);
+        let mut read = Documents::default();
+        let is_fleet = |document: &&Document| document.document_type.value == "fleet";
+        for document in documents.iter().filter(is_fleet) {
+            read.add(document, &profiles, &mut unshown);
+        }
+        lower::surveys(&read.fleets, context.recorded)
     }
 
     fn resolve(&self, document: &Document, context: &LowerContext<'_>) -> Option<ResolvedDocument> {
@@ -202,25 +221,46 @@ fn check_name(document: &Document, problems: &mut Diagnostics) -> bool {
     }
 }
 
-/// Reads the settings of the backend `local`: `backends: [{type: local, ready_timeout: 60s}]`.
-fn ready_timeout(settings: &Settings, problems: &mut Diagnostics) -> Duration {
-    let local = settings
-        .backends
-        .iter()
-        .find(|backend| backend.plugin_type.value == lower::LOCAL);
-    let Some(node) = local
-        .map(|backend| &backend.node)
-        .filter(|node| node.as_map().is_some())
-    else {
-        return READY_TIMEOUT;
-    };
-    let Some(mut map) = MapReader::open(node, "local backend", problems) else {
-        return READY_TIMEOUT;
-    };
-    map.known(&["type"]);
-    let timeout = map.or("ready_timeout", READY_TIMEOUT);
-    map.finish();
-    timeout.unwrap_or(READY_TIMEOUT)
+/// Settings of a backend of this build: `backends: [{type: local, ready_timeout: 60s}]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct BackendSettings {
+    ready_timeout: Duration,
+    agent_path: Option<String>,
+}
+
+impl BackendSettings {
+    fn of(name: &str, settings: &Settings, problems: &mut Diagnostics) -> Self {
+        let mut found = Self {
+            ready_timeout: READY_TIMEOUT,
+            agent_path: None,
+        };
+        let backend = settings
+            .backends
+            .iter()
+            .find(|backend| backend.plugin_type.value == name);
+        let Some(node) = backend
+            .map(|backend| &backend.node)
+            .filter(|node| node.as_map().is_some())
+        else {
+            return found;
+        };
+        let Some(mut map) = MapReader::open(node, format!("{name} backend"), problems) else {
+            return found;
+        };
+        map.known(&["type"]);
+        if name == lower::SSH {
+            found.agent_path = map.optional("agent_path").flatten();
+        }
+        let timeout = map.or("ready_timeout", READY_TIMEOUT);
+        map.finish();
+        found.ready_timeout = timeout.unwrap_or(READY_TIMEOUT);
+        found
+    }
+}
+
+/// Returns the file of the agent's program for machines behind SSH, as the settings name it.
+pub fn agent_path(settings: &Settings) -> Option<String> {
+    BackendSettings::of(lower::SSH, settings, &mut Diagnostics::new()).agent_path
 }
 
 /// Returns the slots of every replica group that has one, by the path before the slot.

@@ -13,4 +13,4 @@ pub mod lower;
 pub mod profiles;
 pub mod term;
 
-pub use family::Inference;
+pub use family::{Inference, agent_path};

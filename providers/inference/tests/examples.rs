@@ -70,8 +70,8 @@ fn the_seeds_own_files_are_well_formed_and_name_the_backend_that_is_missing() {
     let (configuration, problems) = lower("seed-aws/router", Purpose::Plan);
     assert!(configuration.resources.is_empty());
     insta::assert_snapshot!(places(&problems).join("\n"), @r"
-    gateway.dstack.yml:4:10 unsupported-backend: This build has no AWS backend; it has `local`.
-    qwen.dstack.yml:1:7 unsupported-backend: This build has no AWS backend; it has `local`.
+    gateway.dstack.yml:4:10 unsupported-backend: This build has no AWS backend; it has `local` and `ssh`.
+    qwen.dstack.yml:1:7 unsupported-backend: This build has no AWS backend; it has `local` and `ssh`.
     ");
 }
 

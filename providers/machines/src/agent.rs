@@ -58,7 +58,7 @@ pub struct AgentSettings {
 #[must_use]
 pub fn providers(settings: &AgentSettings, project: &str, machines: Machines) -> ProviderRegistry {
     let directories = &settings.directories;
-    let ports = PortRegistry::new(directories.root.join("ports.json"));
+    let ports = PortRegistry::new(&directories.ports);
     let agents = Agents::new(machines.clone(), &directories.root);
     let gateway = GatewayConfig {
         data_root: directories.root.clone(),

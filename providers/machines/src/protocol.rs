@@ -10,6 +10,7 @@ use gabion_engine::provider::{
     CreateRequest, DeleteRequest, ListRequest, ListedObject, ObjectState, Observation, ObserveRequest,
     ProviderError, ReadOutcome, ReadRequest, UpdateRequest,
 };
+use gabion_host::unit::Exit;
 use serde::{Deserialize, Serialize};
 
 use crate::exposed::Exposed;
@@ -147,23 +148,56 @@ pub(crate) enum Answer {
 }
 
 /// How a program on a machine is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct UnitView {
     /// `running`, `exited`, `never started`, `gone` and the like.
     pub status: String,
+    /// The status in one word, for programs.
+    pub state: String,
     /// Whether it runs.
     pub running: bool,
+    /// Whether it is as it should be: it runs, or it was meant to end and did.
+    pub good: bool,
+    /// How it ended, if it did and that is known.
+    pub exit: Option<Exit>,
+    /// When it ended, if it did and that is known.
+    pub ended_at: Option<String>,
     /// Its process.
     pub pid: Option<i32>,
     /// How long it has run, in seconds.
     pub uptime_seconds: Option<u64>,
 }
 
+impl UnitView {
+    /// A program whose unit is not there.
+    #[must_use]
+    pub fn gone() -> Self {
+        Self::unknown("gone", "gone")
+    }
+
+    /// A program on a machine that cannot be reached.
+    #[must_use]
+    pub fn unreachable() -> Self {
+        Self::unknown("machine unreachable", "unreachable")
+    }
+
+    pub(crate) fn unknown(status: impl Into<String>, state: &str) -> Self {
+        Self {
+            status: status.into(),
+            state: state.to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
 /// Where gabion's things are on a machine.
 #[derive(Clone, Debug)]
 pub struct Directories {
-    /// Everything that goes when gabion leaves the machine: units, fences, ports, the agent's program.
+    /// Units and fences; on a machine that is not gabion's own, everything that goes when gabion leaves it.
     pub root: PathBuf,
+    /// The port registry.
+    pub ports: PathBuf,
     /// Packages; below the root unless the machine's own settings say otherwise.
     pub cache: PathBuf,
 }

@@ -7,16 +7,14 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use gabion_engine::address::{ObjectId, ProviderName, ResourceType};
 use gabion_engine::provider::{
-    AttributeProblem, Call, CreateRequest, DeleteRequest, ErrorClass, ImportRequest, ObjectState,
-    Observation, ObserveRequest, Provider, ProviderError, ReadOutcome, ReadRequest, RecordedObject,
-    UpdateRequest, ValidateRequest,
+    Call, CreateRequest, DeleteRequest, ErrorClass, ImportRequest, ObjectState, Observation, ObserveRequest,
+    Provider, ProviderError, ReadOutcome, ReadRequest, RecordedObject, UpdateRequest,
 };
 use gabion_engine::schema::{AttributeKind, AttributeSchema, Idempotency, ProviderSchema, ResourceSchema};
 use gabion_engine::value::{AttributePath, Attributes, Value};
 
 use crate::facts::Facts;
 use crate::hosts::Hosts;
-use crate::program::BUILD_HINT;
 use crate::ssh::{Jump, SshAddress, Trust};
 
 /// The name of the resource type.
@@ -132,18 +130,6 @@ fn state(name: &str, inputs: &Attributes, facts: &Facts) -> ObjectState {
 impl Provider for SshProvider {
     fn schema(&self) -> &ProviderSchema {
         &self.schema
-    }
-
-    fn validate(&self, request: &ValidateRequest) -> Vec<AttributeProblem> {
-        let Err(why) = self.hosts.check_program() else {
-            return Vec::new();
-        };
-        let _ = request;
-        vec![AttributeProblem {
-            path: AttributePath::root("machine"),
-            message: why,
-            hint: Some(BUILD_HINT.to_owned()),
-        }]
     }
 
     async fn read(&self, request: ReadRequest) -> Result<Vec<ReadOutcome>, ProviderError> {

@@ -2,32 +2,31 @@
 
 use std::time::Duration;
 
-use gabion_host::unit::{self, UnitDirectory, UnitStatus};
+use gabion_host::unit::{self, Standing, UnitDirectory, UnitError};
 
 use crate::protocol::UnitView;
 
 /// Returns how a program is.
 #[must_use]
 pub fn view(directory: &UnitDirectory) -> UnitView {
-    let (status, pid, uptime) = match unit::inspect(directory) {
-        _ if !directory.exists() => ("gone".to_owned(), None, None),
-        Err(error) => (format!("unreadable: {error}"), None, None),
-        Ok(UnitStatus::NeverStarted) => ("never started".to_owned(), None, None),
-        Ok(UnitStatus::Running { mark }) => {
-            let uptime = uptime(mark.process.start_time);
-            ("running".to_owned(), Some(mark.process.pid), uptime)
-        }
-        Ok(UnitStatus::Exited { exit, .. }) => {
-            let how = exit.map(|exit| format!(" ({exit})")).unwrap_or_default();
-            (format!("exited{how}"), None, None)
-        }
-        Ok(UnitStatus::Rebooted { .. }) => ("ended with a reboot".to_owned(), None, None),
+    let standing = match unit::standing(directory) {
+        Ok(standing) => standing,
+        Err(UnitError::NotFound { .. }) => return UnitView::gone(),
+        Err(error) => return UnitView::unknown(format!("unreadable: {error}"), "unreadable"),
     };
+    let running = matches!(standing, Standing::Running { .. } | Standing::Retrying { .. });
+    let mark = directory.mark().ok().flatten().filter(|_| running);
     UnitView {
-        running: pid.is_some(),
-        status,
-        pid,
-        uptime_seconds: uptime.map(|uptime| uptime.as_secs()),
+        status: standing.to_string(),
+        state: standing.word().to_owned(),
+        running,
+        good: standing.is_good(),
+        exit: standing.exit(),
+        ended_at: standing.ended_at().map(|at| format!("{at:.0}")),
+        pid: mark.as_ref().map(|mark| mark.process.pid),
+        uptime_seconds: mark
+            .and_then(|mark| uptime(mark.process.start_time))
+            .map(|uptime| uptime.as_secs()),
     }
 }
 

@@ -5,6 +5,7 @@ mod command;
 mod files;
 mod http;
 mod load;
+pub(crate) mod machines;
 mod plan;
 mod process;
 mod project;

@@ -368,7 +368,7 @@ impl Drop for Project {
 }
 
 /// Returns the directory that router packages are kept in, shared by all tests and all runs.
-fn packages() -> PathBuf {
+pub(crate) fn packages() -> PathBuf {
     match std::env::var_os("GABION_TEST_PACKAGES") {
         Some(directory) => PathBuf::from(directory),
         None => Path::new(env!("CARGO_TARGET_TMPDIR"))

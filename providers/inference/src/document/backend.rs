@@ -22,8 +22,15 @@ const LOCAL: Backend = Backend {
     title: "local",
 };
 
-const KNOWN: [Backend; 25] = [
+/// Machines that are there already and are reached over SSH.
+const SSH: Backend = Backend {
+    name: "ssh",
+    title: "SSH",
+};
+
+const KNOWN: [Backend; 26] = [
     LOCAL,
+    SSH,
     Backend {
         name: "amddevcloud",
         title: "AMD Developer Cloud",
@@ -141,6 +148,11 @@ impl Backend {
     /// Returns the name in sentences.
     pub fn title(self) -> &'static str {
         self.title
+    }
+
+    /// Returns whether its machines are those of the project's fleets with `ssh_config`.
+    pub fn is_ssh(self) -> bool {
+        self == SSH
     }
 
     /// Returns whether this is the machine that runs gabion.

@@ -9,6 +9,7 @@ use super::backend::Backend;
 use super::router::GatewayRouter;
 use super::rules::is_set;
 use super::task::AtLeastOne;
+use crate::grammar::reference::EntityReference;
 use crate::grammar::tags::Tags;
 use crate::term::{MapTerm, Term, Text, keyword, map_schema, map_type, plain_map, read_map, write_map};
 
@@ -17,8 +18,10 @@ map_type! {
     pub struct Gateway: "gateway" {
         /// Its name, unique among the gateways.
         name: Spanned<String>,
-        /// The backend that it runs on. This build plans `local`, the machine that runs gabion; documents for others can be validated.
+        /// The backend that it runs on. This build plans `local`, the machine that runs gabion, and `ssh`, a machine of a fleet with `ssh_config`; documents for others can be validated.
         backend: Spanned<Backend>,
+        /// The fleets that its machine may be of, for the backend `ssh`; any if none are given. gabion's own.
+        fleets: Vec<Spanned<EntityReference>> = Vec::new(),
         /// The region, for backends that have some.
         region: Option<Spanned<String>> = None,
         /// Whether services that name no gateway use this one. Needed only where there are several.
@@ -68,7 +71,7 @@ impl Gateway {
     fn check(&mut self, map: &mut MapReader<'_>) {
         let here = map.node().span.clone();
         let backend = self.backend.value;
-        if self.region.is_none() && !backend.is_local() {
+        if self.region.is_none() && !backend.is_local() && !backend.is_ssh() {
             map.problems().push(
                 Diagnostic::error("missing-key", "missing key")
                     .detail(format!(
@@ -106,13 +109,13 @@ impl Gateway {
         };
         wrong(
             "backend",
-            is(&["local", "aws", "azure", "gcp", "kubernetes"]),
+            is(&["local", "ssh", "aws", "azure", "gcp", "kubernetes"]),
             &format!("There are no gateways on {}.", self.backend.value.title()),
-            "use `aws`, `azure`, `gcp`, `kubernetes` or `local`",
+            "use `aws`, `azure`, `gcp`, `kubernetes`, `local` or `ssh`",
         );
         wrong(
             "public_ip",
-            self.public_ip || is(&["local", "aws", "gcp"]),
+            self.public_ip || is(&["local", "ssh", "aws", "gcp"]),
             "A gateway without a public address is possible on AWS and GCP.",
             "remove `public_ip`",
         );
@@ -135,7 +138,9 @@ impl Gateway {
                 "add `load_balancer: {type: alb}`",
             ),
             Certificate::LetsEncrypt => (
-                self.backend.value.is_local() || (self.public_ip && self.replicas.value.0 == 1),
+                self.backend.value.is_local()
+                    || self.backend.value.is_ssh()
+                    || (self.public_ip && self.replicas.value.0 == 1),
                 "Let's Encrypt needs a public address and one replica.",
                 "write `certificate: null`, or use certificates of the cloud",
             ),

@@ -45,6 +45,8 @@ map_type! {
         internal_ip: Option<Spanned<String>> = None,
         /// Into how many parts it is split; the fleet's if not given.
         blocks: Option<Blocks> = None,
+        /// The public key that it is known by, as `known_hosts` has it: `ssh-ed25519 AAAA…`. gabion's own.
+        host_key: Option<Spanned<String>> = None,
     }
     check SshHost::check;
 }
@@ -96,6 +98,7 @@ impl FromNode for SshHost {
             proxy_jump: None,
             internal_ip: None,
             blocks: None,
+            host_key: None,
         })
     }
 }
@@ -129,6 +132,8 @@ map_type! {
         hosts: Vec<SshHost>,
         /// The private network by which they reach each other: `10.0.0.0/24`.
         network: Option<Spanned<String>> = None,
+        /// Whether the key that a machine shows at first is taken without a comparison, and recorded. Without it, a machine is known by its `host_key`, else by your own `known_hosts`. gabion's own.
+        trust_on_first_use: bool = false,
     }
     check SshConfig::check;
 }

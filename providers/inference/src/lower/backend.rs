@@ -1,65 +1,180 @@
-//! Backends: where machines come from. This build has `local`, the machine that runs gabion.
+//! Backends: where machines come from. This build has `local`, the machine that runs gabion, and `ssh`, the machines of the
+//! project's fleets with `ssh_config`.
 
 use gabion_engine::config::Purpose;
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Span};
 
-use super::project::Context;
+use super::machines::Machine;
+use super::project::{Context, Placed};
+use super::run_keys::unsupported;
 use crate::document::backend::Backend;
 use crate::document::profile::ProfileParams;
+use crate::document::service::Service;
 
 /// The backend whose only machine is the one that runs gabion; also that machine's name.
 pub(crate) const LOCAL: &str = "local";
 
-/// Returns whether a backend can be used, reporting why not.
+/// The backend of machines that are there already.
+pub(crate) const SSH: &str = "ssh";
+
+/// A backend that this build has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Usable {
+    /// The machine that runs gabion.
+    Local,
+    /// Machines of fleets.
+    Ssh,
+}
+
+impl Usable {
+    /// Returns its name in documents.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Local => LOCAL,
+            Self::Ssh => SSH,
+        }
+    }
+
+    fn of(backend: Backend) -> Option<Self> {
+        match backend {
+            backend if backend.is_local() => Some(Self::Local),
+            backend if backend.is_ssh() => Some(Self::Ssh),
+            _ => None,
+        }
+    }
+}
+
+/// Returns a backend if it can be used, reporting why not.
 ///
-/// A backend that exists but is not in this build is a problem only when planning.
-pub(crate) fn is_usable(name: &str, span: &Span, purpose: Purpose, problems: &mut Diagnostics) -> bool {
+/// A backend that exists but is not in this build is a problem only when planning, and so is one without machines.
+pub(crate) fn usable(
+    name: &str,
+    span: &Span,
+    machines: &[Machine],
+    purpose: Purpose,
+    problems: &mut Diagnostics,
+) -> Option<Usable> {
     match Backend::find(name) {
-        Some(backend) if backend.is_local() => return true,
-        Some(backend) if purpose == Purpose::Plan => problems.push(
-            Diagnostic::error("unsupported-backend", "backend not in this build")
-                .detail(format!(
-                    "This build has no {} backend; it has `{LOCAL}`.",
-                    backend.title()
-                ))
-                .at(span.clone())
-                .hint("set the backend to `local`, or plan with a build that has this one"),
-        ),
-        Some(_) => {}
+        Some(backend) => match Usable::of(backend) {
+            Some(Usable::Ssh) if machines.is_empty() => {
+                if purpose == Purpose::Plan {
+                    problems.push(
+                        Diagnostic::error("no-machines", "backend without machines")
+                            .detail("No fleet of the project has machines that are reached over SSH.")
+                            .at(span.clone())
+                            .hint("add a document `type: fleet` with `ssh_config`"),
+                    );
+                }
+                return None;
+            }
+            Some(usable) => return Some(usable),
+            None if purpose == Purpose::Plan => problems.push(
+                Diagnostic::error("unsupported-backend", "backend not in this build")
+                    .detail(format!(
+                        "This build has no {} backend; it has `{LOCAL}` and `{SSH}`.",
+                        backend.title()
+                    ))
+                    .at(span.clone())
+                    .hint("set the backend to `local` or `ssh`, or plan with a build that has this one"),
+            ),
+            None => {}
+        },
         // A document's own was refused when it was read.
         None => problems.push(
             Diagnostic::error("unknown-backend", "unknown backend")
                 .detail(format!("There is no backend `{name}`."))
                 .at(span.clone())
-                .hint("use `local`, the machine that runs gabion"),
+                .hint("use `local`, the machine that runs gabion, or `ssh`, the machines of fleets"),
         ),
     }
-    false
+    None
 }
 
-/// Returns whether a service or task has a backend that can be used, reporting why not.
+/// Returns the backend of a service, reporting why there is none.
 ///
-/// One of its own `backends` must do; without any, one of the project's.
-pub(crate) fn of_run(
+/// Named fleets say it; else the service's own `backends`, the first that can be used; without any, the project's.
+pub(crate) fn of_service(
+    service: &Placed<Service>,
+    machines: &[Machine],
+    context: &Context,
+    problems: &mut Diagnostics,
+) -> Option<Usable> {
+    let profile = &service.document.profile;
+    if !profile.fleets.is_empty() {
+        let known = |name: &str| machines.iter().any(|machine| machine.fleet == name);
+        for fleet in &profile.fleets {
+            if (fleet.value.project.is_some() || !known(&fleet.value.name))
+                && context.purpose == Purpose::Plan
+            {
+                let mut names: Vec<&str> = machines.iter().map(|machine| machine.fleet.as_str()).collect();
+                names.dedup();
+                problems.push(
+                    Diagnostic::error("unknown-fleet", "unknown fleet")
+                        .detail(format!(
+                            "The project has no fleet `{}` whose machines are reached over SSH.",
+                            fleet.value
+                        ))
+                        .at(fleet.span.clone())
+                        .hint(if names.is_empty() {
+                            "add a document `type: fleet` with `ssh_config`".to_owned()
+                        } else {
+                            format!("it has: {}", names.join(", "))
+                        }),
+                );
+            }
+        }
+        return Some(Usable::Ssh);
+    }
+    let named = named(profile, &service.type_span, context);
+    if named.is_empty() {
+        return Some(Usable::Local);
+    }
+    let mut cannot = Diagnostics::new();
+    let found = named
+        .iter()
+        .find_map(|(name, span)| usable(name, span, machines, context.purpose, &mut cannot));
+    if found.is_none() {
+        problems.extend(cannot);
+    }
+    found
+}
+
+/// Returns the backends that a service or task may be on, in the order written: its own, else the project's.
+fn named<'a>(
+    profile: &'a ProfileParams,
+    type_span: &'a Span,
+    context: &'a Context,
+) -> Vec<(&'a str, &'a Span)> {
+    if profile.backends.is_empty() {
+        let names = context.backends.iter();
+        return names.map(|name| (name.as_str(), type_span)).collect();
+    }
+    let own = profile.backends.iter();
+    own.map(|backend| (backend.value.name(), &backend.span)).collect()
+}
+
+/// Returns whether a task has a backend that can be used, reporting why not. In this build that is `local` alone.
+pub(crate) fn of_task(
     profile: &ProfileParams,
     type_span: &Span,
     context: &Context,
     problems: &mut Diagnostics,
 ) -> bool {
-    let own = &profile.backends;
-    if own.is_empty() {
-        let names: Vec<&str> = context.backends.iter().map(String::as_str).collect();
-        return match names.first() {
-            None => true,
-            Some(_) if names.contains(&LOCAL) => true,
-            Some(first) => is_usable(first, type_span, context.purpose, problems),
-        };
-    }
-    if own.iter().any(|name| name.value.is_local()) {
+    let named = named(profile, type_span, context);
+    if named.iter().any(|(name, _)| *name == LOCAL) {
         return true;
     }
-    for name in own {
-        is_usable(name.value.name(), &name.span, context.purpose, problems);
+    let Some((first, span)) = named.first() else {
+        return true;
+    };
+    if *first != SSH {
+        usable(first, span, &[], context.purpose, problems);
+    } else if context.purpose == Purpose::Plan {
+        problems.push(unsupported(
+            span,
+            format!("This build runs tasks on `{LOCAL}` only, not on machines of fleets."),
+            &format!("add `backends: [{LOCAL}]` to the task"),
+        ));
     }
     false
 }

@@ -3,30 +3,38 @@
 use gabion_engine::config::{Node, Spanned, Target, Template};
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics};
 
-use super::backend::LOCAL;
+use super::backend::{LOCAL, SSH, Usable};
 use super::files;
 use super::gateway::GatewayTarget;
 use super::project::{Context, Placed};
-use super::role::uses_variable;
+use super::role::{Part, uses_variable};
 use super::run_keys::{self, CONTAINER_KEYS, says_more, unsupported};
 use crate::document::gateway::{Gateway, MACHINE_KEYS};
 use crate::document::model::ModelFormat;
 use crate::document::service::Service;
 use crate::term::Text;
 
-/// Reports what the local backend cannot do for a gateway.
-pub(crate) fn gateway(gateway: &Placed<Gateway>, problems: &mut Diagnostics) {
+/// Reports what a backend cannot do for a gateway.
+pub(crate) fn gateway(gateway: &Placed<Gateway>, backend: Usable, problems: &mut Diagnostics) {
     let says_more = says_more::<Gateway>(&gateway.document.write());
-    for key in MACHINE_KEYS {
+    let keys: Vec<&str> = match backend {
+        Usable::Local => MACHINE_KEYS.into_iter().chain(["fleets"]).collect(),
+        Usable::Ssh => {
+            let keys = MACHINE_KEYS.into_iter().filter(|key| *key != "public_ip");
+            keys.chain(["region"]).collect()
+        }
+    };
+    for key in keys {
         let Some((key, _)) = gateway.node.entry(key).filter(|_| says_more(key)) else {
             continue;
         };
+        let why = match backend {
+            Usable::Local => "needs a backend with machines of its own; `local` has none",
+            Usable::Ssh => "is not for machines that are there already",
+        };
         problems.push(unsupported(
             &key.span,
-            format!(
-                "`{}` needs a backend with machines of its own; `{LOCAL}` has none.",
-                key.name
-            ),
+            format!("`{}` {why}.", key.name),
             &format!("remove `{}`", key.name),
         ));
     }
@@ -77,18 +85,31 @@ fn holds_secret(text: &str) -> bool {
     })
 }
 
-/// Reports what the local backend cannot do for a service.
-pub(crate) fn service_on_local(placed: &Placed<Service>, context: &Context, problems: &mut Diagnostics) {
+/// Reports what a backend cannot do for a service.
+pub(crate) fn service_on(
+    placed: &Placed<Service>,
+    backend: Usable,
+    context: &Context,
+    problems: &mut Diagnostics,
+) {
     let service = &placed.document;
-    check_keys(placed, problems);
-    let directory = &context.project_directory;
-    run_keys::check_places(&service.run, &placed.node, directory, problems);
-    files::read(&service.run, &placed.node, directory, problems);
-    check_groups(placed, problems);
+    check_keys(placed, backend, problems);
+    match backend {
+        Usable::Local => {
+            let directory = &context.project_directory;
+            run_keys::check_places(&service.run, &placed.node, directory, problems);
+            files::read(&service.run, &placed.node, directory, problems);
+        }
+        Usable::Ssh => check_parts(service, problems),
+    }
+    check_groups(placed, backend, problems);
     let members = service.members();
     for member in &members {
-        run_keys::check_image(member.image, problems);
-        run_keys::check_accelerators(member.resources, "service", problems);
+        run_keys::check_image(member.image, backend.name(), problems);
+        // Machines of fleets are asked one by one.
+        if backend == Usable::Local {
+            run_keys::check_accelerators(member.resources, "service", problems);
+        }
     }
     if let Some(model) = service
         .model
@@ -116,7 +137,65 @@ pub(crate) fn service_on_local(placed: &Placed<Service>, context: &Context, prob
                 ),
         );
     }
-    check_port(service, problems);
+    if backend == Usable::Local {
+        check_port(service, problems);
+    }
+}
+
+/// Reports that a gateway and replicas cannot reach each other.
+pub(crate) fn reach(
+    placed: &Placed<Service>,
+    backend: Usable,
+    gateway: Option<&GatewayTarget<'_>>,
+    problems: &mut Diagnostics,
+) {
+    let Some(gateway) = gateway.filter(|gateway| gateway.usable) else {
+        return;
+    };
+    let name = &placed.document.name;
+    match (backend, gateway.machine) {
+        (Usable::Ssh, None) => problems.push(
+            Diagnostic::error("out-of-reach", "gateway that does not reach the replicas")
+                .detail(format!(
+                    "The replicas of `{}` are on machines of fleets, and its gateway `{}` is on the machine that runs gabion.",
+                    name.value, gateway.name
+                ))
+                .at(name.span.clone())
+                .hint(format!(
+                    "add a gateway on one of the machines:\n    type: gateway\n    name: my-gateway\n    backend: {SSH}"
+                )),
+        ),
+        (Usable::Local, Some(machine)) => problems.push(
+            Diagnostic::error("out-of-reach", "gateway that does not reach the replicas")
+                .detail(format!(
+                    "The replicas of `{}` are on the machine that runs gabion (backend `{LOCAL}`), and its gateway `{}` is on `{}`.",
+                    name.value, gateway.name, machine.name
+                ))
+                .at(name.span.clone())
+                .hint(format!("add `backends: [{SSH}]` to the service")),
+        ),
+        _ => {}
+    }
+}
+
+/// Reports groups that are a router, or one half of a separation: the ports by which they find each other are not taken
+/// from machine to machine yet.
+fn check_parts(service: &Service, problems: &mut Diagnostics) {
+    for member in service.members() {
+        if member.router.is_some() {
+            problems.push(unsupported(
+                &member.replicas.span,
+                format!("On backend `{SSH}` this build starts routers beside the gateway, and not as a replica group."),
+                "remove the group, and give the gateway `router: {type: sglang}`",
+            ));
+        } else if let Part::Half(_, span) = Part::of(&member) {
+            problems.push(unsupported(
+                &span,
+                format!("This build does not separate prefill and decode workers on backend `{SSH}` yet."),
+                "run the service on backend `local`, or let every worker do both",
+            ));
+        }
+    }
 }
 
 /// Replicas that all listen on one port of one machine are a mistake.
@@ -145,14 +224,15 @@ fn check_port(service: &Service, problems: &mut Diagnostics) {
     );
 }
 
-/// Keys of the whole service that the local backend cannot carry out, where they say more than their absence would.
-fn check_keys(placed: &Placed<Service>, problems: &mut Diagnostics) {
+/// Keys of the whole service that a backend cannot carry out, where they say more than their absence would.
+fn check_keys(placed: &Placed<Service>, backend: Usable, problems: &mut Diagnostics) {
     let written = placed.document.write();
-    run_keys::check::<Service>(&placed.node, &written, problems);
+    run_keys::check::<Service>(&placed.node, &written, backend, problems);
 }
 
-/// Keys of replica groups that the local backend cannot carry out.
-fn check_groups(placed: &Placed<Service>, problems: &mut Diagnostics) {
+/// Keys of replica groups that a backend cannot carry out.
+fn check_groups(placed: &Placed<Service>, backend: Usable, problems: &mut Diagnostics) {
+    let backend = backend.name();
     let key = if placed.document.groups.is_some()
         && placed.node.get("groups").is_some_and(|node| !node.is_null())
     {
@@ -165,12 +245,13 @@ fn check_groups(placed: &Placed<Service>, problems: &mut Diagnostics) {
         let written = |key: &str| node.entry(key).filter(|(_, value)| !value.is_null());
         for (key, what) in CONTAINER_KEYS {
             if let Some((key, _)) = written(key).filter(|(_, value)| value.as_bool() != Some(false)) {
-                let why = format!("`{}` {what}; backend `{LOCAL}` runs processes.", key.name);
+                let why = format!("`{}` {what}; backend `{backend}` runs processes.", key.name);
                 problems.push(unsupported(&key.span, why, &format!("remove `{}`", key.name)));
             }
         }
         if let Some((key, _)) = written("reservation") {
-            let why = format!("`reservation` chooses between machines; backend `{LOCAL}` has one.");
+            let why =
+                format!("`reservation` is for machines in a cloud; backend `{backend}` has none there.");
             problems.push(unsupported(&key.span, why, "remove `reservation`"));
         }
     }

@@ -85,6 +85,7 @@ mod tests {
             project_directory: String::new(),
             backends: Vec::new(),
             ready_timeout: Duration::ZERO,
+            machine_ready_timeout: Duration::ZERO,
             tokens: BTreeMap::new(),
             slots: BTreeMap::from([("qwen/default".to_owned(), slots.collect())]),
             counts: chosen

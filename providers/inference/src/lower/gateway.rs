@@ -1,4 +1,4 @@
-//! A gateway on the local backend: a listener of this machine's agent.
+//! A gateway: a listener of its machine's agent.
 
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::config::Spanned;
@@ -7,6 +7,7 @@ use gabion_engine::value::Value;
 
 use super::backend::LOCAL;
 use super::builder::{ResourceBuilder, address, reference};
+use super::machines::Machine;
 use super::project::LOOPBACK;
 use crate::document::gateway::Gateway;
 use crate::document::router::GatewayRouter;
@@ -22,6 +23,10 @@ pub(crate) struct GatewayTarget<'a> {
     pub(crate) domain: Option<&'a Spanned<Text>>,
     pub(crate) router: Option<&'a Spanned<GatewayRouter>>,
     pub(crate) is_default: bool,
+    /// The machine that it is on; `None` for the one that runs gabion.
+    pub(crate) machine: Option<&'a Machine>,
+    /// Whether anybody who reaches its machine may reach it, or only the machine's neighbours.
+    pub(crate) is_public: bool,
     /// Whether its backend is there; nothing is lowered for one that is not.
     pub(crate) usable: bool,
     /// The document that declares it; the loopback has none.
@@ -29,8 +34,15 @@ pub(crate) struct GatewayTarget<'a> {
 }
 
 impl<'a> GatewayTarget<'a> {
-    pub(crate) fn declared(gateway: &'a Gateway, document: &'a DocumentRef, usable: bool) -> Self {
+    pub(crate) fn declared(
+        gateway: &'a Gateway,
+        document: &'a DocumentRef,
+        machine: Option<&'a Machine>,
+        usable: bool,
+    ) -> Self {
         Self {
+            machine,
+            is_public: gateway.public_ip,
             name: &gateway.name.value,
             domain: gateway.domain.as_ref(),
             router: gateway.router.as_ref(),
@@ -47,9 +59,21 @@ impl<'a> GatewayTarget<'a> {
             domain: None,
             router: None,
             is_default: false,
+            machine: None,
+            is_public: false,
             usable: true,
             document: None,
         }
+    }
+
+    /// Returns what resources call its machine.
+    pub(crate) fn machine_name(&self) -> &str {
+        self.machine.map_or(LOCAL, |machine| &machine.name)
+    }
+
+    /// Returns the agent of its machine.
+    pub(crate) fn agent(&self) -> ResourceAddress {
+        address("host_unit", &format!("agent/{}", self.machine_name()))
     }
 
     pub(crate) fn listener(&self) -> ResourceAddress {
@@ -57,14 +81,21 @@ impl<'a> GatewayTarget<'a> {
     }
 }
 
-/// Returns the listener of a gateway on this machine.
+/// Returns the listener of a gateway.
 pub(crate) fn listener(target: &GatewayTarget<'_>, document: &DocumentRef) -> Resource {
-    let agent = address("host_unit", &format!("agent/{LOCAL}"));
     let mut builder = ResourceBuilder::new(target.listener(), document)
-        .input("agent", reference(&agent, "id"))
+        .input("agent", reference(&target.agent(), "id"))
         .input("name", target.name)
-        .input("machine", LOCAL)
+        .input("machine", target.machine_name())
         .input("ports", Value::map([("range", Value::from(PORT_RANGE))]));
+    if let Some(machine) = target.machine {
+        builder = match machine.private_address.filter(|_| !target.is_public) {
+            Some(address) => builder.input("address", address.to_string()),
+            None => builder
+                .input("address", "0.0.0.0")
+                .input("host", machine.hostname.as_str()),
+        };
+    }
     if let Some(domain) = target.domain {
         builder = builder.input("domain", &*domain.value).at("domain", &domain.span);
     }

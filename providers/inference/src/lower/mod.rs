@@ -1,7 +1,8 @@
 //! Lowering: what a project's gateways, services and tasks are made of.
 //!
-//! Of a machine that serves: the agent. Of a gateway: its listener on the agent. Of a service: per replica a unit, with
-//! a router one `router_worker` each and the router's unit, and one route. Of a task: per node a unit that is meant to end. The order of applying falls out of the
+//! Of a fleet reached over SSH: its machines. Of a machine that serves: the agent. Of a gateway: its listener on the
+//! agent. Of a service: per replica a unit, with a router one `router_worker` each and the router's unit, and one route.
+//! Of a task: per node a unit that is meant to end. The order of applying falls out of the
 //! references between them.
 
 mod backend;
@@ -10,7 +11,10 @@ mod check;
 mod count;
 mod files;
 mod gateway;
+mod machines;
 mod names;
+mod placement;
+mod placing;
 mod program;
 mod project;
 mod role;
@@ -22,7 +26,8 @@ mod slots;
 mod task;
 pub(crate) mod unsupported;
 
-pub use project::{Context, Placed, RecordedSlot, lower};
+pub use project::{Context, Placed, RecordedSlot, Serving, lower};
 
-pub(crate) use backend::LOCAL;
+pub(crate) use backend::{LOCAL, SSH};
+pub(crate) use machines::surveys;
 pub(crate) use task::lower as lower_tasks;

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use gabion_engine::config::{Lowered, Node, Purpose};
+use gabion_engine::config::{Lowered, Node, Purpose, RecordedView};
 use gabion_engine::diagnostic::{Diagnostics, Span};
 use gabion_engine::resource::{DocumentRef, Resource};
 use gabion_engine::value::Value;
 
-use super::backend::{self, LOCAL};
-use super::builder::{ResourceBuilder, address};
+use super::backend::{self, Usable};
+use super::builder::ResourceBuilder;
 use super::gateway::{GatewayTarget, listener};
-use super::{check, names, separation, service};
+use super::placement::{Board, Choice};
+use super::{check, machines, names, placing, separation, service};
 use crate::document::dialect::DEFAULT_GROUP;
+use crate::document::fleet::Fleet;
 use crate::document::gateway::Gateway;
 use crate::document::service::Service;
 
@@ -30,6 +32,8 @@ pub struct Context {
     pub backends: Vec<String>,
     /// How long a replica on the local backend may take to become ready.
     pub ready_timeout: Duration,
+    /// How long one on a machine of a fleet may take.
+    pub machine_ready_timeout: Duration,
     /// Bearer tokens that services accept: label and template.
     pub tokens: BTreeMap<String, String>,
     /// The slots that replica groups have, by the path before the slot: `qwen/default`.
@@ -60,35 +64,70 @@ pub struct Placed<T> {
     pub type_span: Span,
 }
 
-/// Lowers a project's gateways and services.
+/// The documents of a project that resources are made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Serving<'a> {
+    /// Gateways.
+    pub gateways: &'a [Placed<Gateway>],
+    /// Services.
+    pub services: &'a [Placed<Service>],
+    /// Fleets; those without `ssh_config` are left out.
+    pub fleets: &'a [Placed<Fleet>],
+}
+
+/// Lowers a project's fleets, gateways and services.
 pub fn lower(
-    gateways: &[Placed<Gateway>],
-    services: &[Placed<Service>],
+    documents: Serving<'_>,
     context: &Context,
+    recorded: &dyn RecordedView,
     problems: &mut Diagnostics,
 ) -> Lowered {
+    let Serving {
+        gateways,
+        services,
+        fleets,
+    } = documents;
     let names_are_good = names::check(gateways, services, problems);
+    let machines = machines::all(fleets, recorded, problems);
+    let mut board = Board::new(&machines);
     let targets: Vec<GatewayTarget<'_>> = gateways
         .iter()
         .map(|gateway| {
             let backend = &gateway.document.backend;
-            let usable = backend::is_usable(backend.value.name(), &backend.span, context.purpose, problems);
-            if usable {
-                check::gateway(gateway, problems);
+            let usable = backend::usable(
+                backend.value.name(),
+                &backend.span,
+                &machines,
+                context.purpose,
+                problems,
+            );
+            if let Some(usable) = usable {
+                check::gateway(gateway, usable, problems);
             }
-            GatewayTarget::declared(&gateway.document, &gateway.reference, usable)
+            let machine = (usable == Some(Usable::Ssh))
+                .then(|| {
+                    let choice = Choice {
+                        fleets: &gateway.document.fleets,
+                        instances: None,
+                    };
+                    placing::gateway(gateway, choice, &board, recorded, context.purpose, problems)
+                })
+                .flatten();
+            let usable = usable.is_some_and(|usable| usable == Usable::Local || machine.is_some());
+            GatewayTarget::declared(&gateway.document, &gateway.reference, machine, usable)
         })
         .collect();
     let loopback = GatewayTarget::loopback();
 
-    let mut chosen: Vec<(&Placed<Service>, &GatewayTarget<'_>, bool)> = Vec::new();
+    let mut chosen: Vec<(&Placed<Service>, &GatewayTarget<'_>, Option<Usable>)> = Vec::new();
     for service in services {
         let gateway = names::gateway_of(&service.document, &targets, &loopback, context.purpose, problems);
-        let usable = backend::of_run(&service.document.profile, &service.type_span, context, problems);
+        let mut usable = backend::of_service(service, &machines, context, problems);
         check::service(&service.document, gateway, problems);
         let mut cannot = Diagnostics::new();
-        if usable {
-            check::service_on_local(service, context, &mut cannot);
+        if let Some(backend) = usable {
+            check::service_on(service, backend, context, &mut cannot);
+            check::reach(service, backend, gateway, &mut cannot);
             if let Some(gateway) = gateway {
                 separation::check(&service.document, gateway, &mut cannot);
             }
@@ -99,7 +138,8 @@ pub fn lower(
         if context.purpose == Purpose::Plan {
             problems.extend(cannot);
         }
-        chosen.extend(gateway.map(|gateway| (service, gateway, usable && fits && gateway.usable)));
+        usable = usable.filter(|_| fits);
+        chosen.extend(gateway.map(|gateway| (service, gateway, usable.filter(|_| gateway.usable))));
     }
     names::check_models(
         chosen
@@ -112,6 +152,13 @@ pub fn lower(
     if !names_are_good {
         return lowered;
     }
+    lowered.resources.extend(machines::resources(fleets, recorded));
+    let on_machines: Vec<(&Placed<Service>, &GatewayTarget<'_>)> = chosen
+        .iter()
+        .filter(|(_, _, usable)| *usable == Some(Usable::Ssh))
+        .map(|(service, gateway, _)| (*service, *gateway))
+        .collect();
+    let placements = placing::replicas(&on_machines, &mut board, context, recorded, problems);
     let mut listeners: BTreeMap<&str, (&GatewayTarget<'_>, &DocumentRef)> = BTreeMap::new();
     for target in &targets {
         if let Some(document) = target.document.filter(|_| target.usable) {
@@ -119,17 +166,21 @@ pub fn lower(
         }
     }
     for (service, gateway, usable) in &chosen {
-        if *usable {
+        if usable.is_some() {
             listeners
                 .entry(gateway.name)
                 .or_insert((*gateway, &service.reference));
-            service::lower(service, gateway, context, &mut lowered);
+            service::lower(service, gateway, &placements, context, &mut lowered);
             note_scaling(&service.document, &mut lowered);
         }
     }
-    if let Some((_, document)) = listeners.values().next() {
-        lowered.resources.push(agent(document));
+    let mut agents: BTreeMap<&str, (&GatewayTarget<'_>, &DocumentRef)> = BTreeMap::new();
+    for (target, document) in listeners.values() {
+        agents.entry(target.machine_name()).or_insert((target, document));
     }
+    lowered
+        .resources
+        .extend(agents.values().map(|(target, document)| agent(target, document)));
     lowered.resources.extend(
         listeners
             .values()
@@ -154,8 +205,8 @@ fn note_scaling(service: &Service, lowered: &mut Lowered) {
     }
 }
 
-/// The agent of the machine that runs gabion.
-fn agent(document: &DocumentRef) -> Resource {
+/// The agent of a gateway's machine.
+fn agent(target: &GatewayTarget<'_>, document: &DocumentRef) -> Resource {
     let argv = [
         "{gabion}",
         "agent",
@@ -171,8 +222,13 @@ fn agent(document: &DocumentRef) -> Resource {
         ("interval_seconds", Value::Int(1)),
         ("ready_after", Value::Int(1)),
     ]);
-    ResourceBuilder::new(address("host_unit", &format!("agent/{LOCAL}")), document)
-        .input("machine", LOCAL)
+    let builder = ResourceBuilder::new(target.agent(), document);
+    let builder = match target.machine {
+        Some(machine) => builder.depends_on(machine.resource(), document.place.clone()),
+        None => builder,
+    };
+    builder
+        .input("machine", target.machine_name())
         .input("role", "agent")
         .input("argv", Value::List(argv.into_iter().map(Value::from).collect()))
         .input("probes", Value::List(vec![probe]))

@@ -8,7 +8,6 @@ use gabion_engine::value::{AttributePath, Value};
 use gabion_router::launch::{RouterLaunch, liveness_probe};
 use gabion_router::packages::Package;
 
-use super::backend::LOCAL;
 use super::builder::{ResourceBuilder, address, reference};
 use super::gateway::GatewayTarget;
 use super::program::{seconds, stop_duration};
@@ -29,15 +28,18 @@ pub(crate) struct Replica {
     pub(crate) path: String,
     /// Its unit.
     pub(crate) unit: ResourceAddress,
+    /// The URL at which the gateway's machine reaches it.
+    pub(crate) url: Value,
     part: Part,
     bootstrap_port: BootstrapPort,
 }
 
 impl Replica {
-    pub(crate) fn new(path: String, unit: ResourceAddress, member: &Member<'_>) -> Self {
+    pub(crate) fn new(path: String, unit: ResourceAddress, url: Value, member: &Member<'_>) -> Self {
         Self {
             path,
             unit,
+            url,
             part: Part::of(member),
             bootstrap_port: BootstrapPort::of(member.commands),
         }
@@ -144,12 +146,13 @@ pub(crate) fn add_beside_gateway(
             .is_some_and(|separates| separates.value),
     };
     let span = policy.map_or(&routing.span, |policy| &policy.span);
-    lowered.resources.push(
-        ResourceBuilder::new(unit.clone(), document)
-            .inputs(launch.unit_inputs(LOCAL))
-            .at("argv", span)
-            .build(),
-    );
+    let mut builder = ResourceBuilder::new(unit.clone(), document)
+        .inputs(launch.unit_inputs(gateway.machine_name()))
+        .at("argv", span);
+    if let Some(machine) = gateway.machine {
+        builder = builder.depends_on(machine.resource(), document.place.clone());
+    }
+    lowered.resources.push(builder.build());
     Router {
         unit,
         package,
@@ -173,10 +176,11 @@ pub(crate) fn add_workers(
     router: &mut Router,
     service: &Service,
     document: &DocumentRef,
+    gateway: &GatewayTarget<'_>,
     replicas: &[Replica],
     lowered: &mut Lowered,
 ) {
-    let agent = address("host_unit", &format!("agent/{LOCAL}"));
+    let agent = gateway.agent();
     for replica in replicas {
         let worker = address("router_worker", &replica.path);
         let mut builder = ResourceBuilder::new(worker.clone(), document)
@@ -185,8 +189,11 @@ pub(crate) fn add_workers(
             .input("router_url", reference(&router.unit, "url"))
             .input("router_type", router.package.name())
             .input("name", replica.path.as_str())
-            .input("url", reference(&replica.unit, "url"))
+            .input("url", replica.url.clone())
             .input("drain_timeout", seconds(stop_duration(&service.profile)));
+        if let Some(machine) = gateway.machine {
+            builder = builder.input("machine", machine.name.as_str());
+        }
         if let Some(model) = &service.model {
             builder = builder
                 .input("model_id", model.name.value.as_str())

@@ -1,5 +1,5 @@
-//! What the local backend makes of the keys that services and tasks share: which it carries out, which mean nothing on
-//! one's own machine, and which it must refuse.
+//! What backends make of the keys that services and tasks share: which they carry out, which mean nothing on
+//! one's own machine, and which they must refuse.
 //!
 //! The table for people is in `docs/from-dstack.md`; keys that are in no list here are carried out, or mean nothing where
 //! there is one machine that costs nothing (`spot_policy`, `max_price`, `creation_policy`, `idle_duration`, `tags`,
@@ -9,7 +9,7 @@ use gabion_engine::config::{Node, Spanned};
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Span};
 use serde_json::Value as Json;
 
-use super::backend::LOCAL;
+use super::backend::{LOCAL, SSH, Usable};
 use crate::document::resources::Resources;
 use crate::document::run::RunFields;
 use crate::grammar::mount::Mount;
@@ -36,7 +36,10 @@ const PLACE_KEYS: [&str; 6] = [
     "instances",
 ];
 
-/// Keys that the local backend has nothing for, with why, and the way out.
+/// Those of them that choose between the machines of fleets.
+const FLEET_KEYS: [&str; 2] = ["fleets", "instances"];
+
+/// Keys that no backend of this build has anything for, with why, and the way out.
 const REFUSED_KEYS: [(&str, &str, &str); 3] = [
     (
         "dstack",
@@ -45,7 +48,7 @@ const REFUSED_KEYS: [(&str, &str, &str); 3] = [
     ),
     (
         "utilization_policy",
-        "watches accelerators, of which this backend offers none",
+        "watches accelerators, and gabion does not",
         "remove it, or limit the run with `max_duration`",
     ),
     (
@@ -55,8 +58,17 @@ const REFUSED_KEYS: [(&str, &str, &str); 3] = [
     ),
 ];
 
-/// Reports keys of a document that the local backend cannot carry out, where they say more than their absence would.
-pub(super) fn check<T: MapTerm>(node: &Node, written: &serde_yaml::Value, problems: &mut Diagnostics) {
+/// Keys that are carried out on the machine that runs gabion alone.
+const LOCAL_KEYS: [&str; 4] = ["user", "volumes", "repos", "files"];
+
+/// Reports keys of a document that a backend cannot carry out, where they say more than their absence would.
+pub(super) fn check<T: MapTerm>(
+    node: &Node,
+    written: &serde_yaml::Value,
+    backend: Usable,
+    problems: &mut Diagnostics,
+) {
+    let name = backend.name();
     let says_more = says_more::<T>(written);
     let mut refuse = |key: &str, why: String, hint: String| {
         if let Some((key, _)) = node.entry(key).filter(|_| says_more(key)) {
@@ -64,19 +76,33 @@ pub(super) fn check<T: MapTerm>(node: &Node, written: &serde_yaml::Value, proble
         }
     };
     for (key, what) in CONTAINER_KEYS {
-        let why = format!("`{key}` {what}; backend `{LOCAL}` runs processes.");
+        let why = format!("`{key}` {what}; backend `{name}` runs processes.");
         refuse(key, why, format!("remove `{key}`"));
     }
     for key in PLACE_KEYS {
-        let why = format!(
-            "`{key}` chooses between machines; backend `{LOCAL}` has one, the machine that runs gabion."
-        );
+        let why = match backend {
+            Usable::Ssh if FLEET_KEYS.contains(&key) => continue,
+            Usable::Ssh => format!("`{key}` chooses between machines to make; backend `{SSH}` makes none."),
+            Usable::Local => format!(
+                "`{key}` chooses between machines; backend `{LOCAL}` has one, the machine that runs gabion."
+            ),
+        };
         refuse(key, why, format!("remove `{key}`"));
+    }
+    for key in LOCAL_KEYS {
+        if backend == Usable::Ssh {
+            let why = format!("Backend `{name}` of this build does not carry out `{key}` yet.");
+            refuse(
+                key,
+                why,
+                format!("remove `{key}`, or wait for the release that has it"),
+            );
+        }
     }
     for (key, what, hint) in REFUSED_KEYS {
         refuse(
             key,
-            format!("Backend `{LOCAL}` cannot carry out `{key}`: it {what}."),
+            format!("Backend `{name}` cannot carry out `{key}`: it {what}."),
             hint.to_owned(),
         );
     }
@@ -145,13 +171,13 @@ pub(super) fn says_more<T: MapTerm>(written: &serde_yaml::Value) -> impl Fn(&str
     }
 }
 
-/// Reports an image: the local backend runs processes.
-pub(super) fn check_image(image: Option<&Spanned<Text>>, problems: &mut Diagnostics) {
+/// Reports an image: backends of this build run processes.
+pub(super) fn check_image(image: Option<&Spanned<Text>>, backend: &str, problems: &mut Diagnostics) {
     if let Some(image) = image {
         problems.push(unsupported(
             &image.span,
-            format!("`image` needs a container runtime; backend `{LOCAL}` runs processes."),
-            "remove `image` and write `commands` that run on this machine",
+            format!("`image` needs a container runtime; backend `{backend}` runs processes."),
+            "remove `image` and write `commands` that run on the machine",
         ));
     }
 }

@@ -1,4 +1,4 @@
-//! A service on the local backend: replica units, a router with its workers if there is one, and the route.
+//! A service: replica units, a router with its workers if there is one, and the route.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,6 +15,8 @@ use super::builder::{ResourceBuilder, address, reference};
 use super::count;
 use super::files;
 use super::gateway::GatewayTarget;
+use super::machines::Machine;
+use super::placing::Placements;
 use super::program::{self, seconds, stop_duration, text};
 use super::project::{Context, Placed};
 use super::role::{Part, uses_variable};
@@ -31,10 +33,32 @@ use crate::term::Text;
 /// The ports that replicas are leased from.
 pub(super) const PORT_RANGE: &str = "25000-29999";
 
+/// The ports that relays are leased from.
+const RELAY_RANGE: &str = "30000-34999";
+
+/// Returns the replica groups of a service, each with the paths of its replicas.
+pub(crate) fn slots_of<'a>(service: &'a Service, context: &Context) -> Vec<(Member<'a>, Vec<String>)> {
+    let of_member = |member: Member<'a>| {
+        let group = group_of(service, &member);
+        let recorded = context.slots.get(&group).map_or(&[][..], Vec::as_slice);
+        let count = count::of(&group, member.replicas.value, context);
+        let slots = slots::choose(usize::try_from(count).unwrap_or(usize::MAX), recorded);
+        let paths = slots.into_iter().map(|slot| format!("{group}/{slot}")).collect();
+        (member, paths)
+    };
+    service.members().into_iter().map(of_member).collect()
+}
+
+/// Returns the path of a replica group, `qwen/default`.
+fn group_of(service: &Service, member: &Member<'_>) -> String {
+    format!("{}/{}", service.name.value, member.name)
+}
+
 /// Adds the resources of a service.
 pub(crate) fn lower(
     placed: &Placed<Service>,
     gateway: &GatewayTarget<'_>,
+    placements: &Placements<'_>,
     context: &Context,
     lowered: &mut Lowered,
 ) {
@@ -43,26 +67,33 @@ pub(crate) fn lower(
     let name = service.name.value.as_str();
     let mut replicas: Vec<Replica> = Vec::new();
     let mut in_group = None;
-    for member in service.members() {
-        let group = format!("{name}/{}", member.name);
-        let recorded = context.slots.get(&group).map_or(&[][..], Vec::as_slice);
+    for (member, paths) in slots_of(service, context) {
+        let group = group_of(service, &member);
         let chosen = count::of(&group, member.replicas.value, context);
         // Replicas do not refer to it: a plan about some of them stands when their number changes.
         lowered
             .resources
             .extend(count::resource(&group, &member, chosen, document));
-        let count = usize::try_from(chosen).unwrap_or(usize::MAX);
-        for slot in slots::choose(count, recorded) {
-            let path = format!("{group}/{slot}");
+        for path in paths {
             let unit = address("host_unit", &path);
-            let mut resource = replica(placed, &member, unit.clone(), context);
+            let machine = placements.get(&path).copied();
+            let mut resource = replica(placed, &member, unit.clone(), machine, context);
             routing::equip(&mut resource, &member);
             lowered.resources.push(resource);
             if member.router.is_some() {
                 in_group = Some(routing::of_group(&member, unit));
-            } else {
-                replicas.push(Replica::new(path, unit, &member));
+                continue;
             }
+            let url = match machine.filter(|machine| machine.name != gateway.machine_name()) {
+                None => reference(&unit, "url"),
+                Some(machine) => {
+                    let relay = relay(service, document, &path, &unit, machine, gateway);
+                    let url = relay_url(&relay.address, machine);
+                    lowered.resources.push(relay);
+                    url
+                }
+            };
+            replicas.push(Replica::new(path, unit, url, &member));
         }
     }
     let of_gateway = gateway.router.map(|router| &router.value);
@@ -74,7 +105,7 @@ pub(crate) fn lower(
     });
     let upstream = match router {
         Some(mut router) => {
-            routing::add_workers(&mut router, service, document, &replicas, lowered);
+            routing::add_workers(&mut router, service, document, gateway, &replicas, lowered);
             Upstream::Router(router)
         }
         None => Upstream::Replicas(replicas),
@@ -109,6 +140,7 @@ fn replica(
     placed: &Placed<Service>,
     member: &Member<'_>,
     unit: ResourceAddress,
+    machine: Option<&Machine>,
     context: &Context,
 ) -> Resource {
     let (service, document) = (&placed.document, &placed.reference);
@@ -131,21 +163,35 @@ fn replica(
     if let Some(first) = member.commands.first() {
         builder = builder.at("argv", &first.span);
     }
-    // What cannot be copied was reported before.
-    let files = files::read(
-        &service.run,
-        &placed.node,
-        &context.project_directory,
-        &mut Diagnostics::new(),
-    );
-    let (builder, _) = program::place(&service.run, &placed.node, &files, context, builder);
+    builder = match machine {
+        None => {
+            // What cannot be copied was reported before.
+            let files = files::read(
+                &service.run,
+                &placed.node,
+                &context.project_directory,
+                &mut Diagnostics::new(),
+            );
+            program::place(&service.run, &placed.node, &files, context, builder).0
+        }
+        // The project's directory is not there; without one of its own a unit starts in its files.
+        Some(machine) => {
+            let builder = builder.depends_on(machine.resource(), document.place.clone());
+            match &service.run.working_dir {
+                Some(directory) => builder
+                    .input("working_dir", directory.value.as_str())
+                    .at("working_dir", &directory.span),
+                None => builder,
+            }
+        }
+    };
     let port = if uses_variable(member.commands, "PORT") {
         ("range", Value::from(PORT_RANGE))
     } else {
         ("port", Value::Int(i64::from(service.port.value.0.0)))
     };
     builder
-        .input("machine", LOCAL)
+        .input("machine", machine.map_or(LOCAL, |machine| &machine.name))
         .input("role", "replica")
         .input(
             "argv",
@@ -160,9 +206,68 @@ fn replica(
         .input("env", Value::Map(env))
         .input("ports", Value::map([("http", Value::map([port]))]))
         .input("probes", Value::List(probes(service, member)))
-        .input("ready_timeout", seconds(context.ready_timeout))
+        .input(
+            "ready_timeout",
+            seconds(match machine {
+                Some(_) => context.machine_ready_timeout,
+                None => context.ready_timeout,
+            }),
+        )
         .input("stop_timeout", seconds(stop_duration(&service.profile)))
         .build()
+}
+
+/// What makes a replica on one machine reachable for its gateway's on another: programs often listen on loopback only.
+fn relay(
+    service: &Service,
+    document: &DocumentRef,
+    path: &str,
+    unit: &ResourceAddress,
+    machine: &Machine,
+    gateway: &GatewayTarget<'_>,
+) -> Resource {
+    let address_of = |machine: &Machine| machine.private_address.map(|address| address.to_string());
+    let listen = address_of(machine).unwrap_or_else(|| machine.hostname.clone());
+    let listen = if listen.contains(':') {
+        format!("[{listen}]")
+    } else {
+        listen
+    };
+    let mut argv: Vec<Value> = ["{gabion}", "agent", "relay", "--listen"].map(Value::from).into();
+    argv.push(format!("{listen}:{{ports.http}}").into());
+    argv.push("--to".into());
+    argv.push(Value::template(format!("127.0.0.1:${{{{ {unit}.port.http }}}}")));
+    if let Some(from) = gateway.machine {
+        let own = from
+            .facts
+            .iter()
+            .flat_map(|facts| facts.addresses.iter().cloned());
+        let known: std::collections::BTreeSet<String> = address_of(from).into_iter().chain(own).collect();
+        for address in known {
+            argv.extend(["--from".into(), address.into()]);
+        }
+    }
+    ResourceBuilder::new(address("host_unit", &format!("{path}/relay")), document)
+        .depends_on(machine.resource(), document.place.clone())
+        .input("machine", machine.name.as_str())
+        .input("role", "relay")
+        .input("argv", Value::List(argv))
+        .input(
+            "ports",
+            Value::map([("http", Value::map([("range", RELAY_RANGE.into())]))]),
+        )
+        .input("ready_timeout", Value::Int(60))
+        .input("stop_timeout", seconds(stop_duration(&service.profile)))
+        .build()
+}
+
+fn relay_url(relay: &ResourceAddress, machine: &Machine) -> Value {
+    let host = match machine.private_address {
+        Some(std::net::IpAddr::V6(address)) => format!("[{address}]"),
+        Some(std::net::IpAddr::V4(address)) => address.to_string(),
+        None => machine.hostname.clone(),
+    };
+    Value::template(format!("http://{host}:${{{{ {relay}.port.http }}}}"))
 }
 
 /// The probes of a replica: the document's, or else one short completion when there is a model. What does one half of
@@ -254,7 +359,7 @@ fn route(
 ) -> Resource {
     let name = service.name.value.as_str();
     let listener = gateway.listener();
-    let agent = address("host_unit", &format!("agent/{LOCAL}"));
+    let agent = gateway.agent();
     let has_router = matches!(upstream, Upstream::Router(_));
     let mut builder = ResourceBuilder::new(address("gateway_route", name), document)
         .input("agent", reference(&agent, "id"))
@@ -266,6 +371,9 @@ fn route(
         .input("drain_timeout", seconds(stop_duration(&service.profile)))
         .at("service", &service.name.span)
         .at("auth", &service.auth.span);
+    if let Some(machine) = gateway.machine {
+        builder = builder.input("machine", machine.name.as_str());
+    }
     builder = match gateway.domain {
         Some(domain) => builder.input(
             "hosts",
@@ -320,7 +428,7 @@ fn route(
             let replicas = replicas.iter().map(|replica| {
                 Value::map([
                     ("name", Value::from(replica.path.as_str())),
-                    ("url", reference(&replica.unit, "url")),
+                    ("url", replica.url.clone()),
                 ])
             });
             builder = builder.input("replicas", Value::List(replicas.collect()));

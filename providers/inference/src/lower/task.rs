@@ -8,7 +8,7 @@ use gabion_engine::config::{Lowered, Purpose, Spanned};
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics};
 use gabion_engine::value::{AttributePath, Attributes, Value};
 
-use super::backend::{self, LOCAL};
+use super::backend::{self, LOCAL, Usable};
 use super::builder::{ResourceBuilder, address};
 use super::check;
 use super::files::{self, Files};
@@ -46,7 +46,7 @@ pub(crate) fn lower(
         for nodes in nodes(task) {
             check::commands(nodes.commands, problems);
         }
-        good &= backend::of_run(&task.profile, &placed.type_span, context, problems);
+        good &= backend::of_task(&task.profile, &placed.type_span, context, problems);
         let mut cannot = Diagnostics::new();
         check_on_local(placed, &mut cannot);
         let directory = &context.project_directory;
@@ -131,8 +131,8 @@ fn node_count(task: &Task) -> u64 {
 /// Reports what the local backend cannot do for a task.
 fn check_on_local(placed: &Placed<Task>, problems: &mut Diagnostics) {
     let task = &placed.document;
-    run_keys::check::<Task>(&placed.node, &write_map(task), problems);
-    run_keys::check_image(task.run.image.as_ref(), problems);
+    run_keys::check::<Task>(&placed.node, &write_map(task), Usable::Local, problems);
+    run_keys::check_image(task.run.image.as_ref(), LOCAL, problems);
     for nodes in nodes(task) {
         run_keys::check_accelerators(nodes.resources, "task", problems);
     }

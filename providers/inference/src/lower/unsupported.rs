@@ -29,13 +29,10 @@ pub(crate) fn check(read: &Documents, problems: &mut Diagnostics) {
         );
     }
     for fleet in &read.fleets {
-        let why = match &fleet.document.ssh_config {
-            Some(_) => "This build cannot use machines that are reached by SSH yet.".to_owned(),
-            None => format!(
-                "This build cannot make machines yet; its backend `{LOCAL}` has one, the machine that runs gabion."
-            ),
-        };
-        refuse(&fleet.type_span, why, LEAVE_OUT);
+        if fleet.document.ssh_config.is_none() {
+            let why = "This build cannot make machines yet; it uses those that are there, with `ssh_config`.";
+            refuse(&fleet.type_span, why.to_owned(), LEAVE_OUT);
+        }
     }
     for volume in &read.volumes {
         let why = format!(

@@ -127,6 +127,7 @@ fn run_machine(root: &Path) -> Result<(), Failure> {
     let settings = AgentSettings {
         directories: Directories {
             root: root.to_owned(),
+            ports: root.join("ports.json"),
             cache: cache.unwrap_or_else(|| root.join("cache")),
         },
         shim: shim()?,

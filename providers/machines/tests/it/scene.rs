@@ -68,6 +68,7 @@ pub(crate) fn provider(hosts: &Hosts, directory: &Path) -> Spread {
     let settings = AgentSettings {
         directories: Directories {
             root: directory.join("here"),
+            ports: directory.join("ports.json"),
             cache: directory.join("cache"),
         },
         shim: Vec::new(),

@@ -1,0 +1,144 @@
+//! Machines that are reached over SSH: which there are, and what they are before anything is planned on them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use futures_util::stream::{self, StreamExt};
+use gabion_engine::address::ResourceAddress;
+use gabion_engine::config::{RecordedView, Survey, SurveyFailure, SurveyResult};
+use gabion_engine::resource::Configuration;
+use gabion_engine::state::State;
+use gabion_engine::state::record::Status;
+use gabion_engine::value::{Attributes, Value};
+pub(crate) use gabion_machines::Hosts;
+use gabion_machines::SSH_HOST;
+use gabion_machines::program::{BUILD_HINT, ProgramSource};
+use gabion_machines::ssh_host;
+
+use crate::failure::Failure;
+use crate::options::Options;
+use crate::project::LoadedProject;
+
+/// How many machines are looked at at a time.
+const AT_A_TIME: usize = 16;
+
+/// Says whose machines they are and where the agent's program is. Nothing is connected.
+pub(crate) fn configure(options: &Options, project: &LoadedProject) {
+    let settings = &project.project.settings;
+    let directory = project.project.sources.directory().to_owned();
+    let mut candidates: Vec<PathBuf> = Vec::new();
+    candidates.extend(options.environment.set("GABION_AGENT").map(PathBuf::from));
+    if let Some(beside) = std::env::current_exe()
+        .ok()
+        .as_deref()
+        .and_then(std::path::Path::parent)
+    {
+        // In a directory of sources, where `cargo xtask agent` puts it; installed, beside gabion.
+        if let Some(target) = beside.parent() {
+            candidates.push(target.join("agent").join("gabion-agent"));
+        }
+        candidates.push(beside.join("gabion-agent"));
+    }
+    let program = ProgramSource {
+        configured: gabion_inference::agent_path(settings).map(|path| directory.join(path)),
+        candidates,
+    };
+    options
+        .machines
+        .configure(settings.project.value.as_str(), directory, program);
+}
+
+/// Makes the machines that a configuration declares known, by the addresses that it has for them.
+pub(crate) fn declare(options: &Options, configuration: &Configuration) {
+    for resource in &configuration.resources {
+        if resource.address.resource_type.as_str() == SSH_HOST
+            && let Some(machine) = resource.inputs.get("machine").and_then(Value::as_str)
+        {
+            options
+                .machines
+                .declare(machine, ssh_host::address(&resource.inputs));
+        }
+    }
+}
+
+/// Makes the machines that are recorded known, as long as no configuration has another address for them.
+pub(super) fn declare_recorded(options: &Options, state: &State) {
+    for record in state.current_records().chain(state.deposed_records()) {
+        if record.address.resource_type.as_str() == SSH_HOST
+            && let Some(machine) = record.inputs.get("machine").and_then(Value::as_str)
+        {
+            let address = ssh_host::address(&record.inputs);
+            options.machines.declare_unless_known(machine, address);
+        }
+    }
+}
+
+/// A state, and what was found of machines that are not in it yet.
+pub(crate) struct Surveyed<'a> {
+    state: &'a State,
+    found: BTreeMap<ResourceAddress, SurveyResult>,
+}
+
+impl RecordedView for Surveyed<'_> {
+    fn under(&self, resource_type: &str, prefix: &str) -> Vec<(ResourceAddress, Status)> {
+        self.state.under(resource_type, prefix)
+    }
+
+    fn attributes(&self, address: &ResourceAddress) -> Option<Attributes> {
+        RecordedView::attributes(self.state, address)
+    }
+
+    fn surveyed(&self, address: &ResourceAddress) -> Option<&SurveyResult> {
+        self.found.get(address)
+    }
+}
+
+/// Looks at the machines of the project of which nothing is recorded.
+///
+/// # Errors
+/// When there are machines, and no program to put on them.
+pub(crate) async fn survey<'a>(
+    options: &Options,
+    project: &LoadedProject,
+    state: &'a State,
+) -> Result<Surveyed<'a>, Failure> {
+    let surveys = project.surveys(options, state);
+    if !surveys.is_empty()
+        && let Err(why) = options.machines.check_program()
+    {
+        return Err(Failure::new("no program for machines")
+            .detail(why)
+            .hint(BUILD_HINT));
+    }
+    let unknown = surveys.into_iter().filter(|survey| {
+        RecordedView::attributes(state, &survey.address)
+            .is_none_or(|attributes| attributes.get("cpus").and_then(Value::as_int).is_none())
+    });
+    let found = stream::iter(unknown)
+        .map(|survey| look(&options.machines, survey))
+        .buffer_unordered(AT_A_TIME)
+        .collect()
+        .await;
+    Ok(Surveyed { state, found })
+}
+
+async fn look(machines: &Hosts, survey: Survey) -> (ResourceAddress, SurveyResult) {
+    let name = survey
+        .inputs
+        .get("machine")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    machines.declare(name, ssh_host::address(&survey.inputs));
+    let result = match machines.facts(name).await {
+        Ok((facts, key)) => {
+            let mut attributes = facts.to_attributes();
+            attributes.extend(key.map(|key| ("host_key".into(), Value::from(key))));
+            Ok(attributes)
+        }
+        Err(error) => Err(SurveyFailure {
+            message: error.message,
+            hint: error.hint,
+        }),
+    };
+    (survey.address, result)
+}

@@ -1,0 +1,181 @@
+//! Placing all gateways and replicas of a project: what is placed first, then what is new.
+
+use std::collections::BTreeMap;
+
+use gabion_engine::config::{Purpose, RecordedView};
+use gabion_engine::diagnostic::{Diagnostic, Diagnostics};
+use gabion_engine::value::Value;
+
+use super::builder::address;
+use super::gateway::GatewayTarget;
+use super::machines::Machine;
+use super::placement::{Board, Choice, Need};
+use super::project::{Context, Placed};
+use super::role::uses_variable;
+use super::service::slots_of;
+use crate::document::gateway::Gateway;
+use crate::document::service::Service;
+
+/// The machine of each replica, by the replica's path. Replicas of the machine that runs gabion are not in it.
+pub(crate) type Placements<'a> = BTreeMap<String, &'a Machine>;
+
+/// Returns the machine that a resource is recorded on.
+fn recorded_machine(recorded: &dyn RecordedView, resource_type: &str, name: &str) -> Option<String> {
+    let attributes = recorded.attributes(&address(resource_type, name))?;
+    attributes
+        .get("machine")
+        .and_then(Value::as_str)
+        .map(str::to_owned)
+}
+
+/// Returns the machine of a gateway, reporting that there is none.
+pub(crate) fn gateway<'a>(
+    placed: &Placed<Gateway>,
+    choice: Choice<'_>,
+    board: &Board<'a>,
+    recorded: &dyn RecordedView,
+    purpose: Purpose,
+    problems: &mut Diagnostics,
+) -> Option<&'a Machine> {
+    let gateway = &placed.document;
+    let kept = recorded_machine(recorded, "gateway_listener", &gateway.name.value);
+    let machine = board.gateway(choice, kept.as_deref());
+    if purpose == Purpose::Validate {
+        return machine;
+    }
+    let Some(machine) = machine else {
+        let span = choice
+            .fleets
+            .first()
+            .map_or(&gateway.backend.span, |fleet| &fleet.span);
+        problems.push(
+            Diagnostic::error("no-machine", "no machine for a gateway")
+                .detail(format!(
+                    "None of the fleets that `{}` may be on has a machine that is reached over SSH.",
+                    gateway.name.value
+                ))
+                .at(span.clone())
+                .hint("name another fleet, or remove `fleets`"),
+        );
+        return None;
+    };
+    if !gateway.public_ip && machine.private_address.is_none() && machine.facts.is_some() {
+        problems.push(
+            no_private_address(
+                machine,
+                "`public_ip: false` has it listen on the machine's private address",
+            )
+            .at(machine.span.clone())
+            .related(gateway.name.span.clone(), "the gateway"),
+        );
+        return None;
+    }
+    Some(machine)
+}
+
+fn no_private_address(machine: &Machine, why: &str) -> Diagnostic {
+    Diagnostic::error("no-private-address", "machine without a private address")
+        .detail(format!("{why}, and none is known of `{}`.", machine.name))
+        .hint("add `internal_ip: …` to every host, or `network: 10.0.0.0/24` to `ssh_config`")
+}
+
+/// Places the replicas of services, reporting those that fit nowhere.
+pub(crate) fn replicas<'a>(
+    services: &[(&Placed<Service>, &GatewayTarget<'_>)],
+    board: &mut Board<'a>,
+    context: &Context,
+    recorded: &dyn RecordedView,
+    problems: &mut Diagnostics,
+) -> Placements<'a> {
+    let mut placements = Placements::new();
+    // What is placed has the first word, in all services.
+    for settled in [true, false] {
+        for (placed, gateway) in services {
+            let service = &placed.document;
+            for (member, paths) in slots_of(service, context) {
+                let need = Need {
+                    choice: Choice {
+                        fleets: &service.profile.fleets,
+                        instances: service.profile.instances.as_deref(),
+                    },
+                    resources: member.resources,
+                    port: (!uses_variable(member.commands, "PORT")).then_some(service.port.value.0.0),
+                };
+                let mut lost = 0;
+                for path in paths {
+                    if settled {
+                        let kept = recorded_machine(recorded, "host_unit", &path)
+                            .and_then(|machine| board.keep(&need, &machine));
+                        placements.extend(kept.map(|machine| (path, machine)));
+                        continue;
+                    }
+                    if placements.contains_key(&path) {
+                        continue;
+                    }
+                    match board.place(&need) {
+                        Ok(machine) => {
+                            placements.insert(path, machine);
+                        }
+                        Err(refusals) => {
+                            lost += 1;
+                            if lost > 1 || context.purpose == Purpose::Validate {
+                                continue;
+                            }
+                            let reasons: Vec<String> = refusals
+                                .into_iter()
+                                .map(|(machine, why)| format!("\n    {machine}: {why}"))
+                                .collect();
+                            problems.push(
+                                Diagnostic::error("no-machine", "no machine for a replica")
+                                    .detail(format!(
+                                        "No machine can take the replica `{path}`:{}",
+                                        reasons.concat()
+                                    ))
+                                    .at(member.replicas.span.clone())
+                                    .hint("ask for less in `resources` (without it: `cpu: 2..`, `memory: 8GB..`, `disk: 100GB..`), split machines with `blocks`, or add machines"),
+                            );
+                        }
+                    }
+                }
+            }
+            if !settled && context.purpose == Purpose::Plan {
+                check_addresses(placed, gateway, &placements, problems);
+            }
+        }
+    }
+    placements
+}
+
+/// A replica away from its gateway is reached at its machine's private address.
+fn check_addresses(
+    placed: &Placed<Service>,
+    gateway: &GatewayTarget<'_>,
+    placements: &Placements<'_>,
+    problems: &mut Diagnostics,
+) {
+    let below = format!("{}/", placed.document.name.value);
+    let mut seen: Vec<&str> = Vec::new();
+    for (_, machine) in placements.iter().filter(|(path, _)| path.starts_with(&below)) {
+        let away = gateway
+            .machine
+            .is_some_and(|of_gateway| of_gateway.name != machine.name);
+        if away
+            && machine.private_address.is_none()
+            && machine.facts.is_some()
+            && !seen.contains(&machine.name.as_str())
+        {
+            seen.push(&machine.name);
+            problems.push(
+                no_private_address(
+                    machine,
+                    &format!(
+                        "A replica of `{}` on it is reached by the gateway's machine at its private address",
+                        placed.document.name.value
+                    ),
+                )
+                .at(machine.span.clone())
+                .related(placed.document.name.span.clone(), "the service"),
+            );
+        }
+    }
+}
