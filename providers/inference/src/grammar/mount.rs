@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use gabion_engine::config::{FromNode, MapReader, Node, OneOrMany};
+use gabion_engine::config::{FromNode, MapReader, Node, OneOrMany, Template};
 use gabion_engine::diagnostic::Diagnostics;
 use serde_json::{Value as Json, json};
 use serde_yaml::Value as Yaml;
@@ -184,21 +184,12 @@ fn read_template_line<T: Line>(node: &Node, problems: &mut Diagnostics) -> Optio
 
 impl Term for Mount {
     fn write(&self) -> Yaml {
+        let line = self.to_string();
+        // A line is read with its expressions, a map's paths as they are.
+        let is_line = Template::parse(&line).is_ok() && Self::parse(&line).as_ref() == Ok(self);
         match self {
-            Self::Volume(mount) if mount.name.0.len() == 1 => {
-                let line = self.to_string();
-                if Self::parse(&line).as_ref() == Ok(self) {
-                    line.into()
-                } else {
-                    write_map(mount)
-                }
-            }
+            _ if is_line => line.into(),
             Self::Volume(mount) => write_map(mount),
-            Self::Instance(mount)
-                if !mount.optional && Self::parse(&self.to_string()).as_ref() == Ok(self) =>
-            {
-                self.to_string().into()
-            }
             Self::Instance(mount) => write_map(mount),
         }
     }
