@@ -1,4 +1,4 @@
-//! `gabion_data` passes the suite.
+//! `gabion_data` and `replica_count` pass the suite.
 
 use std::sync::Arc;
 
@@ -28,12 +28,28 @@ impl Subject for Data {
                 .update(input(Value::Null))
                 .secret("correct-horse"),
             Case::new("gabion_data", "empty", Attributes::new()).update(input("now".into())),
+            Case::new("replica_count", "qwen/default", count(1)).update(count(3)),
         ]
     }
 
     fn record_is_object(&self) -> bool {
         true
     }
+}
+
+/// How many replicas a group of one to four has.
+fn count(count: i64) -> Attributes {
+    let entries = [
+        ("count", Value::Int(count)),
+        ("min", Value::Int(1)),
+        ("max", Value::Int(4)),
+        ("metric", "rps".into()),
+        ("target", Value::Float(10.0)),
+        ("window_seconds", Value::Int(60)),
+        ("scale_up_delay_seconds", Value::Int(300)),
+        ("scale_down_delay_seconds", Value::Int(600)),
+    ];
+    entries.map(|(name, value)| (name.into(), value)).into()
 }
 
 #[tokio::test(start_paused = true)]
