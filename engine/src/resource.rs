@@ -99,6 +99,27 @@ pub struct Lifecycle {
     pub ignore_changes: Vec<AttributePath>,
     /// Resources, or attributes of resources, whose change replaces this one.
     pub replace_triggered_by: Vec<TemplateText>,
+    /// With which others it is replaced in turn, a few at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub roll: Option<Roll>,
+}
+
+/// A resource's part in a rolling change: of the members of a group that one plan replaces, a few go at a time, and the
+/// next ones wait until those before them are done, old objects gone. When one fails, those after it stay as they are.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Roll {
+    /// The group.
+    pub group: Arc<str>,
+    /// The member of the group that it belongs to: all resources of a member go in the same turn. `None`: it is a member
+    /// of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<Arc<str>>,
+    /// How many members may have their new object beside the old one at a time; at least 1 where objects are made before
+    /// the old ones go.
+    pub max_surge: u32,
+    /// How many members may be without an object at a time, where the old one must go before the new one is made; 0
+    /// counts as 1 there.
+    pub max_unavailable: u32,
 }
 
 /// How long each action may take, where the configuration says so.

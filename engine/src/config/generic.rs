@@ -11,9 +11,9 @@ use super::node::Node;
 use super::registry::{DocumentFamily, DocumentType, LowerContext, Lowered, Naming};
 use super::value_reader::PlacedValues;
 use crate::address::{ResourceAddress, ResourceName, ResourceType};
-use crate::diagnostic::{Diagnostics, Span};
+use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 use crate::resource::{
-    Condition, ConditionTime, Import, Lifecycle, Moved, Place, Removed, Resource, TimeoutOverrides,
+    Condition, ConditionTime, Import, Lifecycle, Moved, Place, Removed, Resource, Roll, TimeoutOverrides,
 };
 use crate::schema::ReplaceOrder;
 use crate::value::{AttributePath, TemplateText};
@@ -251,17 +251,65 @@ impl FromNode for Lifecycle {
         let create_first = map.optional::<bool>("create_before_destroy");
         let ignore_changes = map.or("ignore_changes", Vec::<AttributePath>::new());
         let triggers = map.or("replace_triggered_by", Vec::<TriggerText>::new());
+        let roll = map.optional::<Spanned<Roll>>("roll");
+        if let (Some(Some(true)), Some(Some(roll))) = (create_first, &roll)
+            && roll.value.max_surge == 0
+        {
+            map.problems().push(
+                Diagnostic::error("contradictory-roll", "contradictory lifecycle")
+                    .detail("`create_before_destroy: true` makes new objects beside old ones, and `max_surge: 0` allows none.")
+                    .at(roll.span.clone())
+                    .hint("remove one of the two"),
+            );
+        }
         map.finish();
+        let roll = roll?.map(|roll| roll.value);
+        let surges = roll.as_ref().is_none_or(|roll| roll.max_surge > 0);
         Some(Self {
             prevent_destroy: prevent_destroy?,
-            replace_order: create_first?.map(|create_first| match create_first {
-                true => ReplaceOrder::CreateThenDelete,
-                false => ReplaceOrder::DeleteThenCreate,
-            }),
+            replace_order: match create_first? {
+                Some(true) => Some(ReplaceOrder::CreateThenDelete),
+                Some(false) => Some(ReplaceOrder::DeleteThenCreate),
+                None if surges => None,
+                None => Some(ReplaceOrder::DeleteThenCreate),
+            },
             ignore_changes: ignore_changes?,
             replace_triggered_by: triggers?.into_iter().map(|trigger| trigger.0).collect(),
+            roll,
         })
     }
+}
+
+impl FromNode for Roll {
+    fn expected() -> String {
+        "a map such as `{group: web, max_surge: 1}`".to_owned()
+    }
+
+    fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
+        let mut map = MapReader::open(node, "roll", problems)?;
+        let group = map.required::<String>("group");
+        let max_surge = map.or("max_surge", 1_u32);
+        let max_unavailable = map.or("max_unavailable", 0_u32);
+        map.finish();
+        if let (Some(0), Some(0)) = (max_surge, max_unavailable) {
+            problems.push(stuck_roll(&node.span));
+            return None;
+        }
+        Some(Self {
+            group: group?.into(),
+            member: None,
+            max_surge: max_surge?,
+            max_unavailable: max_unavailable?,
+        })
+    }
+}
+
+/// Says of a rolling change that it could never begin.
+pub fn stuck_roll(span: &Span) -> Diagnostic {
+    Diagnostic::error("stuck-roll", "rolling change that cannot move")
+        .detail("With `max_surge: 0` and `max_unavailable: 0` no object could ever be replaced.")
+        .at(span.clone())
+        .hint("set one of the two to 1 or more")
 }
 
 impl FromNode for AttributePath {

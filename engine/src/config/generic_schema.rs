@@ -32,6 +32,17 @@ pub(super) fn json_schema(document_type: &str) -> Option<Value> {
                         "create_before_destroy": {"type": "boolean", "description": "Whether a replacement is made before the old object goes; by default as its kind says."},
                         "ignore_changes": {"type": "array", "items": text("The path of an attribute."), "description": "Attributes whose differences are not acted on."},
                         "replace_triggered_by": {"type": "array", "items": text("`kind.name` or `kind.name.attribute`."), "description": "Resources or attributes whose change replaces this one."},
+                        "roll": {
+                            "type": "object",
+                            "description": "Replaces the resources of a group in turn: the next wait until those before them are done.",
+                            "required": ["group"],
+                            "additionalProperties": false,
+                            "properties": {
+                                "group": text("The group's name; all resources that name it are in it."),
+                                "max_surge": {"type": "integer", "minimum": 0, "default": 1, "description": "How many may have a new object beside the old one at a time. 0: the old one goes first."},
+                                "max_unavailable": {"type": "integer", "minimum": 0, "default": 0, "description": "How many may be without an object at a time, where the old one must go first; 0 counts as 1 there."},
+                            },
+                        },
                     },
                 },
                 "conditions": {

@@ -39,6 +39,7 @@ pub use condition::{ConditionError, ConditionExpression, Verdict};
 pub use decode::{Entries, FromNode, Keyword, OneOrMany, Spanned, Switch};
 pub use document::Document;
 pub use expression::{EvaluateError, ExpressionError, Reference, Resolved, Scope, Target, Template};
+pub use generic::stuck_roll;
 pub use generic_schema::{for_each_json_schema, settings_json_schema};
 pub use map_reader::MapReader;
 pub use node::{Key, Node, NodeKind};

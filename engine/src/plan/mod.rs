@@ -24,6 +24,7 @@ mod removal;
 mod replacement;
 mod result;
 pub mod resume;
+mod roll;
 mod selection;
 pub mod step;
 mod steps;

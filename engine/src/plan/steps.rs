@@ -16,6 +16,7 @@ use crate::graph::ResourceGraph;
 use crate::plan::change::{Action, Change, Reason};
 use crate::plan::claims::HandOver;
 use crate::plan::known::Known;
+use crate::plan::roll::{Rollout, rollouts};
 use crate::plan::step::{Step, StepId, StepOperation};
 use crate::schema::ReplaceOrder;
 use crate::state::record::Status;
@@ -33,6 +34,8 @@ enum Why {
     /// The object that took its address is finished before it goes.
     StandsIn,
     HandsOver(usize),
+    /// Its turn in a rolling change comes later.
+    Rolls(usize),
 }
 
 struct Node {
@@ -59,6 +62,8 @@ struct Builder<'a> {
     notes: BTreeMap<usize, Vec<String>>,
     /// The changes whose objects cannot go with their holders.
     alone: BTreeSet<usize>,
+    /// The rolling changes; `None` for those that no order allows.
+    rollouts: Vec<Option<Rollout>>,
 }
 
 /// The steps of a plan, and what their order makes of changes, by position.
@@ -100,11 +105,13 @@ pub(super) fn build(
         removing: BTreeMap::new(),
         notes: BTreeMap::new(),
         alone: BTreeSet::new(),
+        rollouts: rollouts(changes).into_iter().map(Some).collect(),
     };
     builder.add_nodes();
     builder.order_by_configuration();
     builder.order_by_records();
     builder.order_hand_overs();
+    builder.order_rollouts();
     builder.finish()
 }
 
@@ -319,6 +326,67 @@ impl Builder<'_> {
         }
     }
 
+    /// Makes each turn of a rolling change wait for the one before it.
+    fn order_rollouts(&mut self) {
+        let mut nodes: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (at, node) in self.nodes.iter().enumerate() {
+            if let (Some(change), Some(_)) = (node.change, node.operation) {
+                nodes.entry(change).or_default().push(at);
+            }
+        }
+        for index in 0..self.rollouts.len() {
+            let Some(rollout) = &self.rollouts[index] else {
+                continue;
+            };
+            let turns: Vec<Vec<usize>> = rollout
+                .turns
+                .iter()
+                .map(|turn| {
+                    turn.iter()
+                        .filter_map(|change| nodes.get(change))
+                        .flatten()
+                        .copied()
+                        .collect()
+                })
+                .collect();
+            for turn in turns.windows(2) {
+                let end = self.node(None, None, "end of a turn of a rolling change".to_owned());
+                for node in &turn[0] {
+                    self.edge(*node, end, Why::Rolls(index));
+                }
+                for node in &turn[1] {
+                    self.edge(end, *node, Why::Rolls(index));
+                }
+            }
+        }
+    }
+
+    /// Gives up a rolling change that is part of a cycle: its objects are replaced at once then. Returns whether there
+    /// was one.
+    ///
+    /// A router that is replaced with the replicas is the case: their old registrations go with the old router, when
+    /// the new one has all the new ones.
+    fn stop_rolling(&mut self, path: &[usize]) -> bool {
+        let in_cycle = path.iter().enumerate().find_map(|(index, at)| {
+            let next = path[(index + 1) % path.len()];
+            let mut edges = self.nodes[*at].after.iter();
+            edges.find_map(|(first, why)| match why {
+                Why::Rolls(rollout) if *first == next => Some(*rollout),
+                _ => None,
+            })
+        });
+        let Some(index) = in_cycle else { return false };
+        for node in &mut self.nodes {
+            node.after.retain(|(_, why)| *why != Why::Rolls(index));
+        }
+        if let Some(rollout) = self.rollouts[index].take() {
+            let note = "It is replaced at once with the others of its group, not in turn: something else that changes \
+                        needs all of the new ones before an old one can go.";
+            self.notes.entry(rollout.first).or_default().push(note.to_owned());
+        }
+        true
+    }
+
     fn finish(mut self) -> Result<Ordered, NoOrder> {
         for node in &mut self.nodes {
             node.after.sort_by_key(|(first, _)| *first);
@@ -329,7 +397,10 @@ impl Builder<'_> {
                 break order;
             }
             let path = self.shortest_cycle();
-            if self.delete_alone(&path) || self.give_up(&path, Why::StandsIn).is_some() {
+            if self.stop_rolling(&path)
+                || self.delete_alone(&path)
+                || self.give_up(&path, Why::StandsIn).is_some()
+            {
                 continue;
             }
             if let Some(change) = self.yields(&path) {
@@ -367,6 +438,9 @@ impl Builder<'_> {
             }
         }
         let steps = self.number(kept);
+        for rollout in self.rollouts.into_iter().flatten() {
+            self.notes.entry(rollout.first).or_default().push(rollout.note);
+        }
         Ok(Ordered {
             steps,
             notes: self.notes,
@@ -550,6 +624,7 @@ impl Builder<'_> {
                 Some(Why::Replaces) => "replaces it in that order".to_owned(),
                 Some(Why::GoesBefore | Why::StopsUsing) => "is used by it until then".to_owned(),
                 Some(Why::GoesWith) => "goes with it".to_owned(),
+                Some(Why::Rolls(_)) => "has its turn after it".to_owned(),
                 Some(Why::StandsIn) => "stands in for it until then".to_owned(),
                 Some(Why::HandsOver(claim)) => {
                     let claim = &self.hand_overs[claim];

@@ -24,6 +24,7 @@ mod replace;
 mod resume;
 mod retry;
 mod revert;
+mod roll;
 mod scale;
 mod secrets;
 mod selection;
