@@ -17,5 +17,5 @@ pub(crate) use http::{Connection, Request, get, send};
 pub(crate) use load::Load;
 pub(crate) use plan::PlanView;
 pub(crate) use process::{alive, kill_process};
-pub(crate) use project::Project;
+pub(crate) use project::{Project, workers_of};
 pub(crate) use wait::{eventually, within};

@@ -298,23 +298,12 @@ impl Project {
 
     /// Returns the workers that a router has, by URL, with whether it takes them for healthy.
     pub(crate) fn workers(&self, router_url: &str) -> Result<BTreeMap<String, bool>, String> {
-        Ok(self
-            .workers_as_told(router_url)?
-            .iter()
-            .map(|worker| {
-                (
-                    worker["url"].as_str().unwrap_or_default().to_owned(),
-                    worker["is_healthy"] == true,
-                )
-            })
-            .collect())
+        workers_of(router_url)
     }
 
     /// Returns the workers that a router has, in its own words.
     pub(crate) fn workers_as_told(&self, router_url: &str) -> Result<Vec<Value>, String> {
-        let workers = get(&format!("{router_url}/workers"))?.json()?;
-        let workers = workers["workers"].as_array();
-        workers.cloned().ok_or_else(|| "no workers".to_owned())
+        workers_as_told(router_url)
     }
 
     /// Waits until a router has exactly these workers, all healthy.
@@ -339,6 +328,21 @@ impl Project {
             );
         }
     }
+}
+
+/// Returns the workers that a router has, by URL, with whether it takes them for healthy.
+pub(crate) fn workers_of(router_url: &str) -> Result<BTreeMap<String, bool>, String> {
+    let of_worker = |worker: &Value| {
+        let url = worker["url"].as_str().unwrap_or_default();
+        (url.to_owned(), worker["is_healthy"] == true)
+    };
+    Ok(workers_as_told(router_url)?.iter().map(of_worker).collect())
+}
+
+fn workers_as_told(router_url: &str) -> Result<Vec<Value>, String> {
+    let workers = get(&format!("{router_url}/workers"))?.json()?;
+    let workers = workers["workers"].as_array();
+    workers.cloned().ok_or_else(|| "no workers".to_owned())
 }
 
 impl Drop for Project {

@@ -12,6 +12,7 @@ pub mod profile;
 pub mod rate_limit;
 pub mod replica_group;
 pub mod resources;
+pub mod rolling;
 pub mod router;
 pub mod run;
 pub mod scaling;

@@ -10,6 +10,7 @@ use super::probe::Probe;
 use super::profile::ProfileParams;
 use super::rate_limit::RateLimit;
 use super::replica_group::{Groups, ReplicaCount, ReplicaGroup, check_scaling};
+use super::rolling::Rolling;
 use super::router::ServiceRouter;
 use super::rules::{check_group_references, check_image, exclude, is_set, needs_commands};
 use super::run::RunFields;
@@ -50,6 +51,8 @@ map_type! {
         groups: Option<Spanned<Groups>> = None,
         /// When there are more replicas, and when fewer; a range of replicas needs it.
         scaling: Option<Spanned<Scaling>> = None,
+        /// How many replicas are replaced at a time when it changes. An extension of gabion's.
+        rolling: Rolling = Rolling::default(),
         /// When a replica counts as ready. With a `model` and without this, one short completion must succeed.
         probes: Option<Vec<Spanned<Probe>>> = None,
         /// How many requests it takes.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::diagnostic::Span;
-use gabion_engine::resource::{DocumentRef, Lifecycle, Place, Resource, TimeoutOverrides};
+use gabion_engine::resource::{DocumentRef, Lifecycle, Place, Resource, Roll, TimeoutOverrides};
 use gabion_engine::schema::ReplaceOrder;
 use gabion_engine::value::{AttributePath, Attributes, Value};
 
@@ -75,6 +75,12 @@ impl ResourceBuilder {
     /// Makes a replacement stop the old object before the new one starts.
     pub(crate) fn delete_first(mut self) -> Self {
         self.resource.lifecycle.replace_order = Some(ReplaceOrder::DeleteThenCreate);
+        self
+    }
+
+    /// Has it replaced in turn with others.
+    pub(crate) fn rolled(mut self, roll: Option<Roll>) -> Self {
+        self.resource.lifecycle.roll = roll;
         self
     }
 

@@ -123,6 +123,20 @@ impl<'a> Board<'a> {
         Ok(machine)
     }
 
+    /// Takes room for some more of something that is on a machine, for while they are replaced. Returns whether there is
+    /// that much.
+    pub(crate) fn take_beside(&mut self, need: &Need<'_>, machine: &'a Machine, count: u32) -> bool {
+        let Ok(blocks) = self.fits(machine, need) else {
+            return false;
+        };
+        let all = blocks.saturating_mul(count);
+        let is_room = all <= self.free(machine);
+        if is_room {
+            self.take(machine, all, None);
+        }
+        is_room
+    }
+
     fn take(&mut self, machine: &'a Machine, blocks: u32, port: Option<u16>) {
         *self.taken_blocks.entry(&machine.name).or_default() += blocks;
         if let Some(port) = port {

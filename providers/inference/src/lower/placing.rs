@@ -1,6 +1,6 @@
 //! Placing all gateways and replicas of a project: what is placed first, then what is new.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gabion_engine::config::{Purpose, RecordedView};
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics};
@@ -13,11 +13,30 @@ use super::placement::{Board, Choice, Need};
 use super::project::{Context, Placed};
 use super::role::uses_variable;
 use super::service::slots_of;
+use crate::document::dialect::Member;
 use crate::document::gateway::Gateway;
 use crate::document::service::Service;
 
-/// The machine of each replica, by the replica's path. Replicas of the machine that runs gabion are not in it.
-pub(crate) type Placements<'a> = BTreeMap<String, &'a Machine>;
+/// Where replicas are. Those of the machine that runs gabion are not in it.
+#[derive(Debug, Default)]
+pub(crate) struct Placements<'a> {
+    /// The machine of each replica, by the replica's path.
+    machines: BTreeMap<String, &'a Machine>,
+    /// The replicas beside which there is no room for their successors.
+    crowded: BTreeSet<String>,
+}
+
+impl<'a> Placements<'a> {
+    /// Returns the machine of a replica.
+    pub(crate) fn machine(&self, path: &str) -> Option<&'a Machine> {
+        self.machines.get(path).copied()
+    }
+
+    /// Returns whether a replica's successor has no room beside it.
+    pub(crate) fn is_crowded(&self, path: &str) -> bool {
+        self.crowded.contains(path)
+    }
+}
 
 /// Returns the machine that a resource is recorded on.
 fn recorded_machine(recorded: &dyn RecordedView, resource_type: &str, name: &str) -> Option<String> {
@@ -87,20 +106,13 @@ pub(crate) fn replicas<'a>(
     recorded: &dyn RecordedView,
     problems: &mut Diagnostics,
 ) -> Placements<'a> {
-    let mut placements = Placements::new();
+    let mut placements = BTreeMap::new();
     // What is placed has the first word, in all services.
     for settled in [true, false] {
         for (placed, gateway) in services {
             let service = &placed.document;
             for (member, paths) in slots_of(service, context) {
-                let need = Need {
-                    choice: Choice {
-                        fleets: &service.profile.fleets,
-                        instances: service.profile.instances.as_deref(),
-                    },
-                    resources: member.resources,
-                    port: (!uses_variable(member.commands, "PORT")).then_some(service.port.value.0.0),
-                };
+                let need = need_of(service, &member);
                 let mut lost = 0;
                 for path in paths {
                     if settled {
@@ -143,14 +155,60 @@ pub(crate) fn replicas<'a>(
             }
         }
     }
-    placements
+    let crowded = crowded(services, &placements, board, context);
+    Placements {
+        machines: placements,
+        crowded,
+    }
+}
+
+/// Returns what a replica of a group needs.
+fn need_of<'a>(service: &'a Service, member: &Member<'a>) -> Need<'a> {
+    Need {
+        choice: Choice {
+            fleets: &service.profile.fleets,
+            instances: service.profile.instances.as_deref(),
+        },
+        resources: member.resources,
+        port: (!uses_variable(member.commands, "PORT")).then_some(service.port.value.0.0),
+    }
+}
+
+/// Returns the replicas beside which their successors find no room, as many at a time as may surge.
+fn crowded<'a>(
+    services: &[(&Placed<Service>, &GatewayTarget<'_>)],
+    placements: &BTreeMap<String, &'a Machine>,
+    board: &mut Board<'a>,
+    context: &Context,
+) -> BTreeSet<String> {
+    let mut crowded = BTreeSet::new();
+    for (placed, _) in services {
+        let service = &placed.document;
+        for (member, paths) in slots_of(service, context) {
+            let mut by_machine: BTreeMap<&str, (&'a Machine, Vec<String>)> = BTreeMap::new();
+            for path in paths {
+                if let Some(machine) = placements.get(&path) {
+                    let (_, paths) = by_machine.entry(&machine.name).or_insert((machine, Vec::new()));
+                    paths.push(path);
+                }
+            }
+            for (machine, paths) in by_machine.into_values() {
+                let there = u32::try_from(paths.len()).unwrap_or(u32::MAX);
+                let surge = service.rolling.max_surge.min(there);
+                if !board.take_beside(&need_of(service, &member), machine, surge) {
+                    crowded.extend(paths);
+                }
+            }
+        }
+    }
+    crowded
 }
 
 /// A replica away from its gateway is reached at its machine's private address.
 fn check_addresses(
     placed: &Placed<Service>,
     gateway: &GatewayTarget<'_>,
-    placements: &Placements<'_>,
+    placements: &BTreeMap<String, &Machine>,
     problems: &mut Diagnostics,
 ) {
     let below = format!("{}/", placed.document.name.value);

@@ -3,7 +3,7 @@
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::config::{Lowered, Spanned};
 use gabion_engine::diagnostic::Span;
-use gabion_engine::resource::{DocumentRef, Resource};
+use gabion_engine::resource::{DocumentRef, Resource, Roll};
 use gabion_engine::value::{AttributePath, Value};
 use gabion_router::launch::{RouterLaunch, liveness_probe};
 use gabion_router::packages::Package;
@@ -32,11 +32,19 @@ pub(crate) struct Replica {
     pub(crate) url: Value,
     part: Part,
     bootstrap_port: BootstrapPort,
+    roll: Option<Roll>,
 }
 
 impl Replica {
-    pub(crate) fn new(path: String, unit: ResourceAddress, url: Value, member: &Member<'_>) -> Self {
+    pub(crate) fn new(
+        path: String,
+        unit: ResourceAddress,
+        url: Value,
+        member: &Member<'_>,
+        roll: Option<Roll>,
+    ) -> Self {
         Self {
+            roll,
             path,
             unit,
             url,
@@ -184,6 +192,7 @@ pub(crate) fn add_workers(
     for replica in replicas {
         let worker = address("router_worker", &replica.path);
         let mut builder = ResourceBuilder::new(worker.clone(), document)
+            .rolled(replica.roll.clone())
             .input("agent", reference(&agent, "id"))
             .input("router", reference(&router.unit, "id"))
             .input("router_url", reference(&router.unit, "url"))

@@ -7,7 +7,8 @@ use std::time::Duration;
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::config::Lowered;
 use gabion_engine::diagnostic::Diagnostics;
-use gabion_engine::resource::{DocumentRef, Resource};
+use gabion_engine::resource::{DocumentRef, Resource, Roll};
+use gabion_engine::schema::ReplaceOrder;
 use gabion_engine::value::{AttributePath, Attributes, Value};
 
 use super::backend::LOCAL;
@@ -54,6 +55,16 @@ fn group_of(service: &Service, member: &Member<'_>) -> String {
     format!("{}/{}", service.name.value, member.name)
 }
 
+/// The part of a replica's resources in the rolling changes of its group.
+fn roll(service: &Service, group: &str, path: &str) -> Roll {
+    Roll {
+        group: group.into(),
+        member: Some(path.into()),
+        max_surge: service.rolling.max_surge,
+        max_unavailable: service.rolling.max_unavailable,
+    }
+}
+
 /// Adds the resources of a service.
 pub(crate) fn lower(
     placed: &Placed<Service>,
@@ -67,6 +78,10 @@ pub(crate) fn lower(
     let name = service.name.value.as_str();
     let mut replicas: Vec<Replica> = Vec::new();
     let mut in_group = None;
+    let of_gateway = gateway.router.map(|router| &router.value);
+    let routing = service.routing(of_gateway);
+    let has_router_group = service.members().iter().any(|member| member.router.is_some());
+    let routes_by_worker = has_router_group || routing.is_some();
     for (member, paths) in slots_of(service, context) {
         let group = group_of(service, &member);
         let chosen = count::of(&group, member.replicas.value, context);
@@ -76,9 +91,17 @@ pub(crate) fn lower(
             .extend(count::resource(&group, &member, chosen, document));
         for path in paths {
             let unit = address("host_unit", &path);
-            let machine = placements.get(&path).copied();
+            let machine = placements.machine(&path);
             let mut resource = replica(placed, &member, unit.clone(), machine, context);
             routing::equip(&mut resource, &member);
+            // Of the replicas of a router only those that it has are replaced in turn; the router itself is one.
+            let roll = routes_by_worker.then(|| roll(service, &group, &path));
+            if member.router.is_none() {
+                resource.lifecycle.roll.clone_from(&roll);
+                if roll.is_some() && (service.rolling.max_surge == 0 || placements.is_crowded(&path)) {
+                    resource.lifecycle.replace_order = Some(ReplaceOrder::DeleteThenCreate);
+                }
+            }
             lowered.resources.push(resource);
             if member.router.is_some() {
                 in_group = Some(routing::of_group(&member, unit));
@@ -87,18 +110,18 @@ pub(crate) fn lower(
             let url = match machine.filter(|machine| machine.name != gateway.machine_name()) {
                 None => reference(&unit, "url"),
                 Some(machine) => {
-                    let relay = relay(service, document, &path, &unit, machine, gateway);
+                    let mut relay = relay(service, document, &path, &unit, machine, gateway);
+                    relay.lifecycle.roll.clone_from(&roll);
                     let url = relay_url(&relay.address, machine);
                     lowered.resources.push(relay);
                     url
                 }
             };
-            replicas.push(Replica::new(path, unit, url, &member));
+            replicas.push(Replica::new(path, unit, url, &member, roll));
         }
     }
-    let of_gateway = gateway.router.map(|router| &router.value);
     let router = in_group.or_else(|| {
-        let routing = service.routing(of_gateway)?;
+        let routing = routing?;
         Some(routing::add_beside_gateway(
             &routing, service, document, gateway, lowered,
         ))
