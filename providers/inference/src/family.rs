@@ -179,7 +179,7 @@ impl Documents {
         }
         let document_type = document.document_type.value.as_str();
         let is_named = check_name(document, problems);
-        let tasks = self.tasks.len();
+        let (tasks, fleets) = (self.tasks.len(), self.fleets.len());
         let node = profiles.merged(&document.node, document_type, document.span());
         let mut found = Diagnostics::new();
         match document_type {
@@ -192,9 +192,10 @@ impl Documents {
             "volume" => read(document, node, &mut self.volumes, &mut found),
             _ => {}
         }
-        // Nothing can be made of a task whose name cannot be part of an address.
+        // Nothing can be made of a document whose name cannot be part of an address.
         if !is_named {
             self.tasks.truncate(tasks);
+            self.fleets.truncate(fleets);
         }
         let at = document.span();
         problems.extend(found.into_iter().map(|problem| profiles.explained(problem, at)));

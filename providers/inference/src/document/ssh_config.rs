@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 use serde_yaml::Value as Yaml;
 
 use super::fleet::Blocks;
+use crate::grammar::host_name::HostName;
 use crate::grammar::port::Port;
 use crate::term::{Term, excerpt, map_schema, map_type, plain_map, read_map, write_map};
 
@@ -16,7 +17,7 @@ map_type! {
     /// A machine that others are reached through.
     pub struct ProxyJump: "SSH proxy" {
         /// Its host name or address.
-        hostname: String,
+        hostname: HostName,
         /// Its SSH port, 22 if not given.
         port: Option<Port> = None,
         /// The user to log in as.
@@ -32,7 +33,7 @@ map_type! {
     /// A machine of a fleet.
     pub struct SshHost: "SSH host" {
         /// Its host name or address.
-        hostname: Spanned<String>,
+        hostname: Spanned<HostName>,
         /// Its SSH port; the fleet's if not given.
         port: Option<Port> = None,
         /// The user to log in as; the fleet's if not given.
@@ -110,7 +111,7 @@ impl Term for SshHost {
 
     fn schema() -> Json {
         json!({
-            "anyOf": [{"type": "string"}, map_schema::<Self>()],
+            "anyOf": [HostName::schema(), map_schema::<Self>()],
             "title": "host",
             "examples": ["10.0.0.7", {"hostname": "10.0.0.7", "user": "ubuntu"}],
         })
@@ -149,7 +150,7 @@ impl SshConfig {
             if !seen.insert((name.value.as_str(), host.port)) {
                 map.problems().push(
                     Diagnostic::error("duplicate-host", "duplicate host")
-                        .detail(format!("`{}` is listed already.", excerpt(&name.value)))
+                        .detail(format!("`{}` is listed already.", name.value))
                         .at(name.span.clone())
                         .hint("list each host once"),
                 );
@@ -166,7 +167,7 @@ impl SshConfig {
                         Diagnostic::error("missing-key", "missing key")
                             .detail(format!(
                                 "The host `{}` has no `{key}`, and `ssh_config` neither.",
-                                excerpt(&name.value)
+                                name.value
                             ))
                             .at(name.span.clone())
                             .hint(format!("add `{key}: …` to `ssh_config`")),

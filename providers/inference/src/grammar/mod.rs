@@ -7,6 +7,7 @@ pub mod env;
 pub mod file;
 pub mod gpu;
 pub mod gpu_names;
+pub mod host_name;
 pub mod memory;
 pub mod mount;
 pub mod name;

@@ -12,6 +12,7 @@ use super::duration::{IdleLimit, Limit};
 use super::env::Env;
 use super::file::FileMapping;
 use super::gpu::{ComputeCapability, GpuSpec};
+use super::host_name::HostName;
 use super::memory::Memory;
 use super::mount::{AbsolutePath, Mount};
 use super::name::GroupName;
@@ -84,6 +85,7 @@ fn survives_as_each(node: &Node) {
     survives::<FileMapping>(node);
     survives::<GpuSpec>(node);
     survives::<GroupName>(node);
+    survives::<HostName>(node);
     survives::<IdleLimit<300>>(node);
     survives::<Limit<300>>(node);
     survives::<Memory>(node);
@@ -208,12 +210,14 @@ proptest! {
     #[test]
     fn names_users_shells_and_versions_print(
         group in "[a-z0-9][a-z0-9-]{0,39}",
+        host in "([a-z0-9][a-z0-9-]{0,9}(\\.[a-z]{1,8}){0,2}|fd00::[0-9a-f]{1,4}(%eth0)?)",
         reference in "([a-z]{1,8}/)?[a-z]{1,8}",
         user in "([a-z]{1,8}|[0-9]{1,5})(:([a-z]{1,8}|[0-9]{1,5}))?",
         shell in "(sh|bash|/[a-z/]{1,12})",
         minor in 9_u8..=15,
     ) {
         prints::<GroupName>(&group);
+        prints::<HostName>(&host);
         prints::<EntityReference>(&reference);
         prints::<User>(&user);
         prints::<Shell>(&shell);
@@ -287,6 +291,9 @@ fn what_dstack_refuses_is_refused() {
     }
     for env in ["[A=1, A=2]", "{A: true}", "{A: null}", "[1A=2]", "[\"\"]"] {
         assert!(!refusal::<Env>(env).is_empty(), "{env}");
+    }
+    for host in ["\"a b\"", "-oProxyCommand=x", "\"a'b\"", "a/b", "\"\"", "user@a", "\"[::1]\""] {
+        assert_eq!(refusal::<HostName>(host), "bad-host-name", "{host}");
     }
     for tags in ["{\"a b\": c}", "{a: \"b!\"}", "[a]"] {
         assert!(!refusal::<Tags>(tags).is_empty(), "{tags}");

@@ -254,7 +254,7 @@ fn machine(
         let survey = recorded.surveyed(&address)?.as_ref().ok()?;
         MachineFacts::of(survey)
     });
-    let hostname = &host.hostname.value;
+    let hostname = host.hostname.value.as_str();
     let network = config.network.as_ref().map(|network| network.value.as_str());
     let own = || facts.iter().flat_map(|facts| &facts.addresses);
     let private_address = match (&host.internal_ip, network) {
@@ -271,7 +271,7 @@ fn machine(
     Machine {
         fleet: fleet.name.value.clone(),
         number,
-        hostname: hostname.clone(),
+        hostname: hostname.to_owned(),
         blocks: host.blocks.unwrap_or(fleet.blocks),
         facts,
         private_address,
