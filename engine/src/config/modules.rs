@@ -81,8 +81,12 @@ fn read_level(
     let mut raw = Vec::new();
     let mut incomplete = false;
     for file in files {
-        let (nodes, found) = yaml::parse(file);
-        incomplete |= nodes.is_empty() && found.has_errors();
+        let yaml::Parsed {
+            documents: nodes,
+            complete,
+            problems: found,
+        } = yaml::read(file);
+        incomplete |= !complete;
         if nodes.is_empty() && found.is_empty() {
             problems.push(
                 Diagnostic::error("empty-file", "empty file")

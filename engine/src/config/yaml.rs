@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -26,11 +27,34 @@ pub const MAX_DEPTH: usize = 64;
 const PARSER_STACK_BYTES: usize = 16 * 1024 * 1024;
 /// How many values aliases may expand to in one file.
 pub const MAX_ALIAS_EXPANSION: usize = 100_000;
+/// How many documents that are no YAML are reported of one file; one with more is broken as a whole.
+const MAX_BROKEN_DOCUMENTS: usize = 20;
+
+/// What a file holds.
+pub(super) struct Parsed {
+    /// Its documents, without the empty ones.
+    pub(super) documents: Vec<Node>,
+    /// Whether these are all: a document that is no YAML is not among them.
+    pub(super) complete: bool,
+    /// What is wrong with the file.
+    pub(super) problems: Diagnostics,
+}
 
 /// Parses a file into its documents. Empty documents are left out.
 ///
-/// With an error among the diagnostics the documents may be incomplete: a syntax error ends the file.
+/// With an error among the diagnostics the documents may be incomplete: one with a syntax error is left out.
 pub fn parse(file: &Arc<SourceFile>) -> (Vec<Node>, Diagnostics) {
+    let parsed = read(file);
+    (parsed.documents, parsed.problems)
+}
+
+/// Parses a file, and says whether all its documents could be read.
+pub(super) fn read(file: &Arc<SourceFile>) -> Parsed {
+    let unreadable = |problem: Diagnostic| Parsed {
+        documents: Vec::new(),
+        complete: false,
+        problems: problem.into(),
+    };
     if file.text().len() > MAX_FILE_BYTES {
         let problem = Diagnostic::error("file-too-large", "file too large")
             .detail(format!(
@@ -40,7 +64,7 @@ pub fn parse(file: &Arc<SourceFile>) -> (Vec<Node>, Diagnostics) {
             ))
             .at(Span::of_file(file))
             .hint("split the file; all files of the project directory are read");
-        return (Vec::new(), problem.into());
+        return unreadable(problem);
     }
     // Deserialising recurses, and at [`MAX_DEPTH`] an unoptimised build outgrows the stack of an ordinary thread.
     std::thread::scope(|scope| {
@@ -48,7 +72,7 @@ pub fn parse(file: &Arc<SourceFile>) -> (Vec<Node>, Diagnostics) {
             .name("yaml".to_owned())
             .stack_size(PARSER_STACK_BYTES);
         match parser
-            .spawn_scoped(scope, || parse_here(file))
+            .spawn_scoped(scope, || read_here(file))
             .map(|parser| parser.join())
         {
             Ok(Ok(parsed)) => parsed,
@@ -60,31 +84,101 @@ pub fn parse(file: &Arc<SourceFile>) -> (Vec<Node>, Diagnostics) {
                         file.path()
                     ))
                     .at(Span::of_file(file));
-                (Vec::new(), problem.into())
+                unreadable(problem)
             }
         }
     })
 }
 
-fn parse_here(file: &Arc<SourceFile>) -> (Vec<Node>, Diagnostics) {
-    match serde_saphyr::from_multiple_with_options::<Raw>(file.text(), options()) {
-        Ok(documents) => {
-            let mut converter = Converter {
-                file,
-                problems: Diagnostics::new(),
-            };
-            let nodes = documents
-                .into_iter()
-                .map(|raw| converter.node(raw, None))
-                .filter(|node| !node.is_null())
-                .collect();
-            (nodes, converter.problems)
+fn read_here(file: &Arc<SourceFile>) -> Parsed {
+    let mut parsed = Parsed {
+        documents: Vec::new(),
+        complete: true,
+        problems: Diagnostics::new(),
+    };
+    let error = match Part::whole(file).read(MAX_ALIAS_EXPANSION, &mut parsed) {
+        Ok(_) => return parsed,
+        Err(error) => error,
+    };
+    let parts = Part::documents(file);
+    parsed.complete = false;
+    // What is too much in one file is not read in parts.
+    if parts.len() < 2 || yaml_error::is_too_much(&error) {
+        parsed
+            .problems
+            .push(yaml_error::diagnose(&Part::whole(file), &error));
+        return parsed;
+    }
+    let mut expansion = MAX_ALIAS_EXPANSION;
+    for part in parts {
+        match part.read(expansion, &mut parsed) {
+            Ok(expanded) => expansion = expansion.saturating_sub(expanded),
+            Err(error) => parsed.problems.push(yaml_error::diagnose(&part, &error)),
         }
-        Err(error) => (Vec::new(), yaml_error::diagnose(file, &error).into()),
+        if parsed.problems.len() >= MAX_BROKEN_DOCUMENTS {
+            break;
+        }
+    }
+    parsed
+}
+
+/// A part of a file that is parsed by itself: the library's places count from its start.
+pub(super) struct Part<'a> {
+    /// The file.
+    pub(super) file: &'a Arc<SourceFile>,
+    /// The part's bytes.
+    pub(super) range: Range<usize>,
+    /// How many lines are before it.
+    pub(super) lines: usize,
+}
+
+impl<'a> Part<'a> {
+    fn whole(file: &'a Arc<SourceFile>) -> Self {
+        Self {
+            file,
+            range: 0..file.text().len(),
+            lines: 0,
+        }
+    }
+
+    /// The documents of a file: `---` at the start of a line separates them wherever it stands.
+    fn documents(file: &'a Arc<SourceFile>) -> Vec<Self> {
+        let mut parts: Vec<Self> = Vec::new();
+        let (mut start, mut first, mut at) = (0, 0, 0);
+        for (number, line) in file.text().split_inclusive('\n').enumerate() {
+            let is_marker = line
+                .strip_prefix("---")
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']));
+            if is_marker && at > 0 {
+                let (range, lines) = (start..at, first);
+                parts.push(Self { file, range, lines });
+                (start, first) = (at, number);
+            }
+            at += line.len();
+        }
+        let (range, lines) = (start..at, first);
+        parts.push(Self { file, range, lines });
+        parts
+    }
+
+    /// Adds the documents of this part, and returns about how many values its aliases expanded to.
+    fn read(&self, expansion: usize, into: &mut Parsed) -> Result<usize, serde_saphyr::Error> {
+        let text = &self.file.text()[self.range.clone()];
+        let documents = serde_saphyr::from_multiple_with_options::<Raw>(text, options(expansion))?;
+        let mut converter = Converter {
+            part: self,
+            values: 0,
+            problems: Diagnostics::new(),
+        };
+        let nodes = documents.into_iter().map(|raw| converter.node(raw, None));
+        into.documents.extend(nodes.filter(|node| !node.is_null()));
+        into.problems.extend(converter.problems);
+        // A value that is written takes a byte at least.
+        Ok(converter.values.saturating_sub(text.len()))
     }
 }
 
-fn options() -> Options {
+fn options(expansion: usize) -> Options {
     let mut options = Options::default();
     // Untyped scalars read as YAML 1.2's core schema does; what YAML 1.1 read otherwise is decided per attribute.
     options.strict_booleans = true;
@@ -96,7 +190,7 @@ fn options() -> Options {
     options.duplicate_keys = DuplicateKeyPolicy::PassThrough;
     options.merge_keys = MergeKeyPolicy::AsOrdinary;
     let mut alias_limits = AliasLimits::default();
-    alias_limits.max_total_replayed_events = MAX_ALIAS_EXPANSION;
+    alias_limits.max_total_replayed_events = expansion;
     options.alias_limits = alias_limits;
     if let Some(budget) = &mut options.budget {
         budget.max_depth = MAX_DEPTH;
@@ -204,14 +298,17 @@ impl<'de> Visitor<'de> for RawVisitor {
 
 /// Turns raw values into nodes; recursion is bounded by [`MAX_DEPTH`].
 struct Converter<'a> {
-    file: &'a Arc<SourceFile>,
+    part: &'a Part<'a>,
+    /// How many values there were so far.
+    values: usize,
     problems: Diagnostics,
 }
 
 impl Converter<'_> {
     /// `key` is the key under which the value stands, if any.
     fn node(&mut self, raw: Raw, key: Option<&Key>) -> Node {
-        let written = yaml_error::span(self.file, &raw.0.defined);
+        self.values += 1;
+        let written = self.location(&raw.0.defined);
         let alias = (raw.0.referenced != raw.0.defined).then(|| self.location(&raw.0.referenced));
         let key = key.filter(|_| alias.is_none());
         let (kind, span) = match raw.0.value {
@@ -241,7 +338,10 @@ impl Converter<'_> {
             RawKind::String(text) => {
                 // A block scalar's place reaches to the next token; what it shows ends with its last word.
                 let end = written.start + written.text().trim_end().len();
-                (NodeKind::String(text), Span::new(self.file, written.start, end))
+                (
+                    NodeKind::String(text),
+                    Span::new(self.part.file, written.start, end),
+                )
             }
             RawKind::List(items) => {
                 let items: Vec<Node> = items.into_iter().map(|item| self.node(item, None)).collect();
@@ -257,7 +357,11 @@ impl Converter<'_> {
                 let last = entries
                     .last()
                     .map(|(_, value)| self.location(&value.0.referenced).end);
-                let first = entries.first().map(|(key, _)| self.location(&key.0.referenced));
+                // What came through an alias stands where it is defined.
+                let first = entries.first().map(|(key, _)| match alias {
+                    Some(_) => self.location(&key.0.defined),
+                    None => self.location(&key.0.referenced),
+                });
                 let first = first.map(|first| first_entry(&first));
                 let span = self.collection_span(written, key, last, first);
                 (NodeKind::Map(self.entries(entries)), span)
@@ -333,7 +437,7 @@ impl Converter<'_> {
 
     /// The key, and whether it is written without quotes.
     fn key(&mut self, raw: Raw) -> Option<(Key, bool)> {
-        let written = yaml_error::span(self.file, &raw.0.defined);
+        let written = self.location(&raw.0.defined);
         let name = match raw.0.value {
             RawKind::String(name) if name.len() <= MAX_SCALAR_BYTES => name,
             RawKind::Bool(_) | RawKind::Int(_) | RawKind::Float(_) | RawKind::TooLarge => {
@@ -364,7 +468,7 @@ impl Converter<'_> {
     }
 
     fn location(&self, location: &Location) -> Span {
-        yaml_error::span(self.file, location)
+        yaml_error::span(self.part, location)
     }
 
     fn collection_span(
@@ -374,7 +478,7 @@ impl Converter<'_> {
         last: Option<usize>,
         first: Option<Span>,
     ) -> Span {
-        let text = self.file.text();
+        let text = self.part.file.text();
         let close = match text.as_bytes().get(written.start) {
             Some(b'[') => b']',
             Some(b'{') => b'}',
@@ -385,7 +489,7 @@ impl Converter<'_> {
             .iter()
             .position(|byte| *byte == close)
             .map(|at| from + at + 1);
-        Span::new(self.file, written.start, closing.unwrap_or(from))
+        Span::new(self.part.file, written.start, closing.unwrap_or(from))
     }
 }
 

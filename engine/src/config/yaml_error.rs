@@ -1,27 +1,26 @@
 //! The YAML library's places and errors in our terms.
 
-use std::sync::Arc;
-
 use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::{Error, Location};
 
-use super::yaml::{MAX_ALIAS_EXPANSION, MAX_DEPTH, MAX_FILE_BYTES};
-use crate::diagnostic::{Diagnostic, Position, SourceFile, Span};
+use super::yaml::{MAX_ALIAS_EXPANSION, MAX_DEPTH, MAX_FILE_BYTES, Part};
+use crate::diagnostic::{Diagnostic, Position, Span};
 
 /// The span of a place that the library names.
-pub(super) fn span(file: &Arc<SourceFile>, location: &Location) -> Span {
+pub(super) fn span(part: &Part<'_>, location: &Location) -> Span {
+    let file = part.file;
     let range = location.span();
     let whole = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
     if let (Some(offset), Some(length)) = (range.byte_offset(), range.byte_len()) {
-        let start = whole(offset).min(file.text().len());
-        let end = start.saturating_add(whole(length)).min(file.text().len());
+        let start = part.range.start.saturating_add(whole(offset)).min(part.range.end);
+        let end = start.saturating_add(whole(length)).min(part.range.end);
         if file.text().is_char_boundary(start) && file.text().is_char_boundary(end) {
             return Span::new(file, start, end);
         }
     }
     // Errors of the scanner have a line and a column only.
     let position = Position {
-        line: whole(location.line()).max(1),
+        line: part.lines.saturating_add(whole(location.line()).max(1)),
         column: whole(location.column()).max(1),
     };
     let start = file.offset(position);
@@ -34,13 +33,13 @@ pub(super) fn span(file: &Arc<SourceFile>, location: &Location) -> Span {
 }
 
 /// The diagnostic of an error of the library.
-pub(super) fn diagnose(file: &Arc<SourceFile>, error: &Error) -> Diagnostic {
+pub(super) fn diagnose(part: &Part<'_>, error: &Error) -> Diagnostic {
     let error = error.without_snippet();
     let place = error
         .location()
-        .map_or_else(|| Span::of_file(file), |location| span(file, &location));
+        .map_or_else(|| Span::of_file(part.file), |location| span(part, &location));
     let base = match error {
-        Error::AliasError { error: inner, .. } if !is_expansion(inner) => return diagnose_alias(file, error, inner),
+        Error::AliasError { error: inner, .. } if !is_expansion(inner) => return diagnose_alias(part, error, inner),
         error if is_expansion(error) => Diagnostic::error("alias-expansion", "aliases expand to too much")
             .detail(format!(
                 "The aliases of this file expand to more than {MAX_ALIAS_EXPANSION} values; this one goes beyond."
@@ -65,7 +64,7 @@ pub(super) fn diagnose(file: &Arc<SourceFile>, error: &Error) -> Diagnostic {
     };
     let mut diagnostic = base.at(place.clone());
     if let Some(locations) = error.locations() {
-        let defined = span(file, &locations.defined_location);
+        let defined = span(part, &locations.defined_location);
         if defined.start != place.start && locations.defined_location.line() > 0 {
             diagnostic = diagnostic.related(defined, "defined here");
         }
@@ -73,11 +72,11 @@ pub(super) fn diagnose(file: &Arc<SourceFile>, error: &Error) -> Diagnostic {
     diagnostic
 }
 
-fn diagnose_alias(file: &Arc<SourceFile>, outer: &Error, inner: &Error) -> Diagnostic {
-    let diagnostic = diagnose(file, inner);
+fn diagnose_alias(part: &Part<'_>, outer: &Error, inner: &Error) -> Diagnostic {
+    let diagnostic = diagnose(part, inner);
     match outer.location() {
         Some(location) => {
-            let used = span(file, &location);
+            let used = span(part, &location);
             if diagnostic.primary.as_ref() == Some(&used) {
                 diagnostic
             } else {
@@ -86,6 +85,13 @@ fn diagnose_alias(file: &Arc<SourceFile>, outer: &Error, inner: &Error) -> Diagn
         }
         None => diagnostic,
     }
+}
+
+/// Tells whether a file holds more than is read of one.
+pub(super) fn is_too_much(error: &Error) -> bool {
+    let error = error.without_snippet();
+    is_expansion(error)
+        || matches!(error, Error::Budget { breach, .. } if !matches!(breach, BudgetBreach::Depth { .. }))
 }
 
 fn is_expansion(error: &Error) -> bool {

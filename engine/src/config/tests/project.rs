@@ -1,8 +1,10 @@
 use insta::{assert_debug_snapshot, assert_snapshot};
 use proptest::prelude::*;
 
-use super::super::{DocumentRegistry, LowerInputs, NothingRecorded, Project, Purpose, Sources, no_secrets};
-use crate::diagnostic::Diagnostics;
+use super::super::{
+    DocumentRegistry, LowerInputs, NothingRecorded, Project, Purpose, Sources, no_secrets, parse_yaml,
+};
+use crate::diagnostic::{Diagnostics, SourceFile};
 use crate::resource::Configuration;
 use crate::value::Value;
 
@@ -500,6 +502,61 @@ fn references_are_not_blamed_when_a_file_cannot_be_parsed() {
        The file is not valid YAML here: mismatched bracket '[' closed by '}'.
     hint: close the bracket, or quote the text if the bracket is part of it
     ");
+}
+
+#[test]
+fn a_document_that_is_no_yaml_hides_no_problem_of_the_others() {
+    let one = "type: resource\nkind: gabion_data\nname: ";
+    let text = format!(
+        "{one}a\nproperties: {{x: '${{{{ gabion_data.b.output }}}}'}}\n--- # broken\r\n{one}b\nproperties: {{x: [é}}\n---\n{one}c\n\
+         lifecycel: {{}}\n---\n{one}d\nproperties:\n  x: \"open\n---\n{one}e\ndepends_on: 5\n"
+    );
+    assert_snapshot!(problems(&[("a.gabion.yml", &text)]), @r"
+    error: invalid YAML
+      --> a.gabion.yml:9:17
+    9 | properties: {x: [é}
+      |                 ^
+       The file is not valid YAML here: mismatched bracket '[' closed by '}'.
+    hint: close the bracket, or quote the text if the bracket is part of it
+
+    error: unknown key
+      --> a.gabion.yml:14:1
+    14 | lifecycel: {}
+       | ^^^^^^^^^
+       A resource has no key `lifecycel`.
+    hint: did you mean `lifecycle`?
+
+    error: invalid YAML
+      --> a.gabion.yml:21:1
+    21 | ---
+       | ^
+       The file is not valid YAML here: invalid indentation in multiline quoted scalar.
+    hint: close the quotes
+
+    error: wrong type
+      --> a.gabion.yml:25:13
+    25 | depends_on: 5
+       |             ^
+       Expected a list, found a number `5`.
+    hint: write a list
+    ");
+}
+
+#[test]
+fn aliases_of_a_file_with_a_broken_document_expand_to_no_more() {
+    let mut text = "x: [1}\n".to_owned();
+    for _ in 0..30 {
+        let items = vec!["*b"; 60].join(", ");
+        text.push_str(&format!(
+            "---\na: &b [{}]\nc: [{items}]\n",
+            vec!["1"; 200].join(", ")
+        ));
+    }
+    let (documents, problems) = parse_yaml(&SourceFile::new("a.gabion.yml", text));
+    let codes: Vec<&str> = problems.iter().map(|problem| problem.code).collect();
+    assert_eq!(codes.first(), Some(&"yaml-syntax"));
+    assert!(codes.contains(&"alias-expansion"), "{codes:?}");
+    assert!(documents.len() < 12, "{}", documents.len());
 }
 
 #[test]
