@@ -208,14 +208,14 @@ impl<'a> Checker<'a> {
         match &reference.target {
             Target::Environment(name) => {
                 if self.lacks(name) {
-                    let span = reference_span(reference, whole);
+                    let span = whole.map(|whole| whole.below(&reference.to_string()));
                     self.problems
                         .push(missing_variable(name, format!("{user} needs it."), span));
                 }
             }
             Target::Secret(name) => match self.project.settings.secrets.get(&**name) {
                 None => {
-                    let span = reference_span(reference, whole);
+                    let span = whole.map(|whole| whole.below(&reference.to_string()));
                     self.problems
                         .push(self.project.settings.undeclared_secret(name, span));
                 }
@@ -235,14 +235,14 @@ impl<'a> Checker<'a> {
             },
             Target::Resource(address) => {
                 if !self.exists(address) {
-                    let span = reference_span(reference, whole);
+                    let span = whole.map(|whole| whole.below(&reference.to_string()));
                     self.unknown_reference(address, user, span);
                 }
             }
             // What is left of them after expansion was reported there.
             Target::Scope(name) if super::expand::is_scope(name) => {}
             Target::Scope(name) => {
-                let span = reference_span(reference, whole);
+                let span = whole.map(|whole| whole.below(&reference.to_string()));
                 self.problems.push(
                     Diagnostic::error("unknown-reference", "unknown reference")
                         .detail(format!(
@@ -370,26 +370,6 @@ impl<'a> Checker<'a> {
             self.unknown_reference(&address, "this document", span);
         }
     }
-}
-
-/// The place of a reference within the text that starts at `whole`: found by its own text, which a source holds
-/// verbatim.
-fn reference_span(reference: &Reference, whole: Option<&Span>) -> Option<Span> {
-    /// A block scalar's expression stands below its first line; further away it is another one.
-    const WITHIN: usize = 64 * 1024;
-    let whole = whole?;
-    let source = whole.file.text();
-    let mut end = (whole.start + WITHIN).min(source.len());
-    while !source.is_char_boundary(end) {
-        end -= 1;
-    }
-    let text = reference.to_string();
-    Some(
-        match source[whole.start..end].find(&text).map(|at| whole.start + at) {
-            Some(at) => Span::new(&whole.file, at, at + text.len()),
-            None => whole.clone(),
-        },
-    )
 }
 
 fn missing_variable(name: &str, why: String, span: Option<Span>) -> Diagnostic {

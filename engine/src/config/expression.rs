@@ -308,6 +308,15 @@ pub enum EvaluateError {
     },
 }
 
+impl EvaluateError {
+    /// Returns the reference that it is about.
+    pub fn reference(&self) -> &Reference {
+        match self {
+            Self::Missing { reference } | Self::NotText { reference, .. } => reference,
+        }
+    }
+}
+
 fn scalar_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.to_string()),

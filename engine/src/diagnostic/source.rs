@@ -273,6 +273,48 @@ impl Span {
         }
     }
 
+    /// Returns the span of a text that is written in this span as it is, or all of the span.
+    pub fn part_with(&self, text: &str) -> Self {
+        match self.text().find(text) {
+            Some(at) if !text.is_empty() => self.part(at, at + text.len()),
+            _ => self.clone(),
+        }
+    }
+
+    /// Returns the span of a text that is written somewhere after this span's start, or all of this span. For parts of a
+    /// block scalar, whose place is its first line.
+    pub fn below(&self, text: &str) -> Self {
+        /// Further away it is another one.
+        const WITHIN: usize = 64 * 1024;
+        let source = self.file.text();
+        let end = floor_boundary(source, self.start + WITHIN);
+        match source.get(self.start..end).and_then(|source| source.find(text)) {
+            Some(at) if !text.is_empty() => {
+                Self::new(&self.file, self.start + at, self.start + at + text.len())
+            }
+            _ => self.clone(),
+        }
+    }
+
+    /// Returns the span of a value's key, where the value stands right behind it: `key: value`, with an anchor or a
+    /// line break between at most. A value of several lines has its key's span already.
+    pub fn key(&self, name: &str) -> Option<Self> {
+        if self.text() == name {
+            return Some(self.clone());
+        }
+        let before = self.file.text.get(..self.start)?.trim_end();
+        let anchored = before.rsplit_once(char::is_whitespace);
+        let before = match anchored {
+            Some((rest, anchor)) if anchor.starts_with('&') => rest.trim_end(),
+            _ => before,
+        };
+        let before = before.strip_suffix(':')?.trim_end();
+        let quote = before.chars().next_back().filter(|c| matches!(c, '"' | '\''));
+        let end = before.len() - quote.map_or(0, char::len_utf8);
+        let start = before[..end].strip_suffix(name)?.len();
+        Some(Self::new(&self.file, start, end))
+    }
+
     /// Returns the place, which carries no text and can be kept and written.
     ///
     /// Its length is that of the span's part on its first line.
@@ -396,6 +438,25 @@ mod tests {
             assert_eq!(file.offset(file.position(at)), at);
         }
         assert_eq!(file.position(1), Position { line: 1, column: 1 });
+    }
+
+    #[test]
+    fn a_value_has_its_key_before_it() {
+        let check = |text: &str, value: &str, expected: Option<usize>| {
+            let file = SourceFile::new("a.yml", text);
+            let start = text.rfind(value).unwrap_or_default();
+            let key = Span::new(&file, start, start + value.len()).key("port");
+            assert_eq!(key.as_ref().map(|key| key.start), expected, "{text}");
+            assert!(key.is_none_or(|key| key.text() == "port"));
+        };
+        check("port: 80", "80", Some(0));
+        check("{a: 1, port: 80}", "80", Some(7));
+        check("\"port\" : 80", "80", Some(1));
+        check("port:\n  80", "80", Some(0));
+        check("port: &a 80", "80", Some(0));
+        check("other: &a 80\nport: *a", "80", None);
+        check("port:\n  x: 1", "port", Some(0));
+        check("- 80", "80", None);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use crate::diff::same;
 use crate::plan::path;
-use crate::plan::validate::mismatches;
+use crate::plan::validate::{Mismatch, mismatches};
 use crate::provider::{PlanRequest, PlanResponse};
 use crate::schema::ResourceSchema;
 use crate::value::{AttributePath, Comparison, Value};
@@ -51,7 +51,7 @@ pub(super) fn breaches(
             .or(attribute.default.as_ref());
         let mut wrong = Vec::new();
         mismatches(&attribute.kind, planned, &path, &mut wrong);
-        for (path, message, _) in wrong {
+        for Mismatch { path, message, .. } in wrong {
             breach(
                 path,
                 "a value of the schema's type".to_owned(),

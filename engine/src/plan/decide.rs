@@ -125,10 +125,11 @@ impl<'a> Decider<'a> {
                 Err(error) => {
                     failed = true;
                     let (why, hint) = scope.explain(&error);
+                    let whole = self.places.span(resource.place_of(&input.path));
                     problems.push(
                         Diagnostic::error("unknown-attribute-reference", "a reference has no value")
                             .detail(format!("`{}` of `{}`: {why}", input.path, resource.address))
-                            .at(self.places.span(resource.place_of(&input.path)))
+                            .at(whole.below(&error.reference().to_string()))
                             .hint(hint),
                     );
                 }

@@ -3,6 +3,7 @@
 use crate::config::Sources;
 use crate::diagnostic::{SourceFile, Span};
 use crate::resource::Place;
+use crate::value::{AttributePath, PathSegment};
 
 /// Turns places into spans, with the texts of the files if they are at hand.
 #[derive(Debug, Clone, Copy)]
@@ -26,5 +27,15 @@ impl<'a> Places<'a> {
             let blank = SourceFile::new(&*place.file, format!("{lines}{}", " ".repeat(width as usize)));
             Span::of_place(&blank, place)
         })
+    }
+
+    /// Returns the span of an input's key where that is known, else of its value.
+    pub fn key(&self, place: &Place, path: &AttributePath) -> Span {
+        let span = self.span(place);
+        let key = match path.0.last() {
+            Some(PathSegment::Key(name)) => span.key(name),
+            _ => None,
+        };
+        key.unwrap_or(span)
     }
 }

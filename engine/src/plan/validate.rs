@@ -24,12 +24,12 @@ pub(super) fn validate(
     };
     for (name, value) in inputs {
         let path = AttributePath::root(name);
-        let at = places.span(resource.place_of(&path));
+        let key = || places.key(resource.place_of(&path), &path);
         let Some(attribute) = schema.attributes.get(name) else {
             problems.push(
                 Diagnostic::error("unknown-attribute", "unknown attribute")
                     .detail(format!("`{}` has no attribute `{name}`.", schema.resource_type))
-                    .at(at)
+                    .at(key())
                     .hint(suggestion(name, names()).or_else(|| {
                         let all: Vec<&str> = names().collect();
                         Some(format!("it has: {}", all.join(", ")))
@@ -45,7 +45,7 @@ pub(super) fn validate(
                             "`{name}` of `{}` is computed by the provider.",
                             schema.resource_type
                         ))
-                        .at(at)
+                        .at(key())
                         .hint("remove it"),
                 );
             }
@@ -53,11 +53,23 @@ pub(super) fn validate(
         }
         let mut wrong = Vec::new();
         mismatches(&attribute.kind, value, &path, &mut wrong);
-        for (path, message, hint) in wrong {
+        for Mismatch {
+            path,
+            message,
+            hint,
+            is_unknown,
+        } in wrong
+        {
+            let place = resource.place_of(&path);
+            let problem = match is_unknown {
+                true => {
+                    Diagnostic::error("unknown-attribute", "unknown attribute").at(places.key(place, &path))
+                }
+                false => Diagnostic::error("wrong-type", "wrong type").at(places.span(place)),
+            };
             problems.push(
-                Diagnostic::error("wrong-type", "wrong type")
+                problem
                     .detail(format!("`{path}` of `{}` {message}", resource.address))
-                    .at(places.span(resource.place_of(&path)))
                     .hint(hint),
             );
         }
@@ -97,7 +109,16 @@ pub(super) fn validate(
     problems
 }
 
-type Mismatch = (AttributePath, String, Option<String>);
+/// A value that is not of the kind that its attribute has.
+pub(super) struct Mismatch {
+    /// The value.
+    pub(super) path: AttributePath,
+    /// What is wrong with it: the rest of a sentence that begins with its path.
+    pub(super) message: String,
+    hint: Option<String>,
+    /// Whether there is no such entry.
+    is_unknown: bool,
+}
 
 /// Finds the values that are not of a kind. Null, unknown and sealed values are of every kind.
 pub(super) fn mismatches(kind: &AttributeKind, value: &Value, path: &AttributePath, out: &mut Vec<Mismatch>) {
@@ -127,22 +148,24 @@ pub(super) fn mismatches(kind: &AttributeKind, value: &Value, path: &AttributePa
             for (name, item) in entries {
                 match kinds.get(name) {
                     Some(inner) => mismatches(inner, item, &path.key(name), out),
-                    None => out.push((
-                        path.key(name),
-                        format!("is unknown: `{path}` has no entry `{name}`."),
-                        suggestion(name, kinds.keys().map(AsRef::as_ref)),
-                    )),
+                    None => out.push(Mismatch {
+                        path: path.key(name),
+                        message: format!("is unknown: `{path}` has no entry `{name}`."),
+                        hint: suggestion(name, kinds.keys().map(AsRef::as_ref)),
+                        is_unknown: true,
+                    }),
                 }
             }
         }
         (kind, value) => {
             let quote = matches!(kind, Kind::String)
                 && matches!(value, Value::Int(_) | Value::Float(_) | Value::Bool(_));
-            out.push((
-                path.clone(),
-                format!("must be {}, and is {}.", kind_name(kind), value_name(value)),
-                quote.then(|| "put it in quotes".to_owned()),
-            ));
+            out.push(Mismatch {
+                path: path.clone(),
+                message: format!("must be {}, and is {}.", kind_name(kind), value_name(value)),
+                hint: quote.then(|| "put it in quotes".to_owned()),
+                is_unknown: false,
+            });
         }
     }
 }

@@ -75,9 +75,9 @@ fn problems_with_inputs_come_all_at_once_with_their_places() {
     );
     assert_snapshot!(scenario.problems(), @r"
     error: unknown attribute
-      --> main.gabion.yml:5:21
+      --> main.gabion.yml:5:14
     5 | properties: {imput: 1, size: big, output: 3}
-      |                     ^
+      |              ^^^^^
        `box` has no attribute `imput`.
     hint: did you mean `input`?
 
@@ -88,9 +88,9 @@ fn problems_with_inputs_come_all_at_once_with_their_places() {
        `size` of `box.a` must be a whole number, and is a text.
 
     error: this attribute cannot be set
-      --> main.gabion.yml:5:43
+      --> main.gabion.yml:5:35
     5 | properties: {imput: 1, size: big, output: 3}
-      |                                           ^
+      |                                   ^^^^^^
        `output` of `box` is computed by the provider.
     hint: remove it
 

@@ -128,16 +128,16 @@ fn an_attribute_that_does_not_exist_is_named_with_a_suggestion() {
     );
     assert_snapshot!(scenario.problems(), @r"
     error: a reference has no value
-      --> main.gabion.yml:11:21
+      --> main.gabion.yml:11:26
     11 | properties: {input: '${{ box.a.outptu }}'}
-       |                     ^^^^^^^^^^^^^^^^^^^^^
+       |                          ^^^^^^^^^^^^
        `input` of `box.b`: `box.a` has no attribute `outptu`.
     hint: did you mean `output`?
 
     error: a reference has no value
-      --> main.gabion.yml:17:21
+      --> main.gabion.yml:17:26
     17 | properties: {input: '${{ box.a.size.x }}'}
-       |                     ^^^^^^^^^^^^^^^^^^^^^
+       |                          ^^^^^^^^^^^^
        `input` of `box.c`: `box.a` has nothing at `size.x`.
     ");
 }

@@ -132,19 +132,11 @@ pub(crate) fn check_group_references(
                 problems.push(
                     Diagnostic::error("bad-group-reference", "reference to a group that is not there")
                         .detail(format!("`{reference}`: {why}"))
-                        .at(part(&command.span, &reference.to_string()))
+                        .at(command.span.part_with(&reference.to_string()))
                         .hint(hint),
                 );
             }
         }
-    }
-}
-
-/// Returns the place of a piece of text in a scalar, if it is written there as it is.
-fn part(span: &Span, text: &str) -> Span {
-    match span.text().find(text) {
-        Some(at) => span.part(at, at + text.len()),
-        None => span.clone(),
     }
 }
 

@@ -86,8 +86,8 @@ fn separation(service: &Service, gateway: &GatewayTarget<'_>, members: &[Member<
             .iter()
             .find_map(|launcher| Some((launcher, word(commands, launcher)?)));
         return match (word(commands, SEPARATE), launched) {
-            (Some(command), _) => Separation::Yes(part_of(&command.span, SEPARATE)),
-            (None, Some((launcher, command))) => Separation::No(Some(part_of(&command.span, launcher))),
+            (Some(command), _) => Separation::Yes(command.span.part_with(SEPARATE)),
+            (None, Some((launcher, command))) => Separation::No(Some(command.span.part_with(launcher))),
             (None, None) => Separation::Unknown,
         };
     }
@@ -96,13 +96,6 @@ fn separation(service: &Service, gateway: &GatewayTarget<'_>, members: &[Member<
         Some((separates, _)) if separates.value => Separation::Yes(separates.span),
         Some((_, router)) => Separation::No(Some(router)),
         None => Separation::No(None),
-    }
-}
-
-fn part_of(span: &Span, text: &str) -> Span {
-    match span.text().find(text) {
-        Some(at) => span.part(at, at + text.len()),
-        None => span.clone(),
     }
 }
 
