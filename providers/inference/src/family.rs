@@ -21,6 +21,7 @@ use crate::document::volume::Volume;
 use crate::explain;
 use crate::lower::{self, Context, Placed, RecordedSlot, Serving, unsupported};
 use crate::profiles::Profiles;
+use crate::traps;
 
 /// How long a replica on the local backend may take to become ready unless `ready_timeout` says otherwise.
 const READY_TIMEOUT: Duration = Duration::from_secs(600);
@@ -182,6 +183,7 @@ impl Documents {
         let (tasks, fleets) = (self.tasks.len(), self.fleets.len());
         let node = profiles.merged(&document.node, document_type, document.span());
         let mut found = Diagnostics::new();
+        traps::check(&node, &mut found);
         match document_type {
             "dev-environment" => read(document, node, &mut self.dev_environments, &mut found),
             "fleet" => read(document, node, &mut self.fleets, &mut found),

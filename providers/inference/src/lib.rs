@@ -6,6 +6,7 @@
 mod explain;
 mod family;
 mod schema;
+mod traps;
 
 pub mod document;
 pub mod grammar;

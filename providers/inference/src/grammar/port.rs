@@ -3,7 +3,7 @@
 use std::fmt;
 
 use gabion_engine::config::{FromNode, Node};
-use gabion_engine::diagnostic::{Diagnostic, Diagnostics};
+use gabion_engine::diagnostic::Diagnostics;
 use serde_json::{Value as Json, json};
 use serde_yaml::Value as Yaml;
 
@@ -118,9 +118,7 @@ impl FromNode for PortMapping {
                 container: map.container_port,
             });
         }
-        let mapping: Self = read_line(node, problems)?;
-        warn_of_sexagesimal(node, mapping.container, problems);
-        Some(mapping)
+        read_line(node, problems)
     }
 }
 
@@ -144,34 +142,6 @@ impl Term for PortMapping {
             "examples": [8000, "80:8000", "*:8000", {"local_port": 80, "container_port": 8000}],
         })
     }
-}
-
-/// Warns of a text that YAML 1.1, and dstack with it, reads as a number in base 60.
-fn warn_of_sexagesimal(node: &Node, container: Port, problems: &mut Diagnostics) {
-    let text = node.span.text();
-    let Some((left, right)) = text.split_once(':') else {
-        return;
-    };
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    // Plain text without a leading zero, whose second part is below 60 (as YAML 1.1 writes it).
-    let reads_as_number = is_number(left)
-        && !left.starts_with('0')
-        && is_number(right)
-        && (right.len() == 1 || right.len() == 2 && right.as_bytes()[0] < b'6');
-    if !reads_as_number {
-        return;
-    }
-    let number = left.parse::<u64>().unwrap_or(0) * 60 + u64::from(container.0);
-    let mut warning = Diagnostic::warning("sexagesimal-port", "port that others read as another number")
-        .detail(format!(
-            "gabion reads `{text}` as port {left} to port {right}. YAML 1.1, and dstack with it, reads it as the number {number}, in base 60."
-        ))
-        .at(node.span.clone())
-        .hint(format!("quote it: `\"{text}\"`"));
-    if let Some(alias) = &node.alias {
-        warning = warning.related(alias.clone(), "used here");
-    }
-    problems.push(warning);
 }
 
 /// The port that a service's program listens on: like a mapping, whose local port means nothing.
