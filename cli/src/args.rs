@@ -68,6 +68,11 @@ pub(crate) struct Common {
     )]
     pub(crate) variable_files: Vec<PathBuf>,
 
+    /// Give documents what this profile of profiles.yml says, instead of the one with `default: true`; without it,
+    /// GABION_PROFILE names one, else DSTACK_PROFILE
+    #[arg(long, value_name = "NAME", global = true, help_heading = "Common options")]
+    pub(crate) profile: Option<String>,
+
     /// What to print
     #[arg(
         long,

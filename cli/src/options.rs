@@ -115,6 +115,31 @@ impl UserDirs {
     }
 }
 
+/// A profile that was asked for by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ChosenProfile {
+    /// Its name.
+    pub(crate) name: String,
+    /// Where it was named: the flag, or a variable.
+    pub(crate) origin: &'static str,
+}
+
+impl ChosenProfile {
+    /// The variables that name one, those that win first; the second is what dstack's users have set.
+    const VARIABLES: [&'static str; 2] = ["GABION_PROFILE", "DSTACK_PROFILE"];
+
+    fn of(common: &Common, environment: &Environment) -> Option<Self> {
+        let flag = common.profile.as_deref().map(|name| (name, "--profile"));
+        let mut variables = Self::VARIABLES.iter();
+        let (name, origin) =
+            flag.or_else(|| variables.find_map(|variable| Some((environment.set(variable)?, *variable))))?;
+        Some(Self {
+            name: name.to_owned(),
+            origin,
+        })
+    }
+}
+
 /// What every command knows.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
@@ -130,6 +155,8 @@ pub(crate) struct Options {
     pub(crate) variables: Vec<(String, String)>,
     /// Files with values of variables.
     pub(crate) variable_files: Vec<PathBuf>,
+    /// The profile that documents take values from, unless it is the default one.
+    pub(crate) profile: Option<ChosenProfile>,
     /// The user's directories.
     pub(crate) dirs: UserDirs,
     /// The environment.
@@ -171,6 +198,9 @@ impl Options {
         for text in &common.variables {
             program.push_str(&format!(" --var {}", shell_word(text)));
         }
+        if let Some(profile) = &common.profile {
+            program.push_str(&format!(" --profile {}", shell_word(profile)));
+        }
         Ok(Self {
             format: common.format.unwrap_or_default().of_results(),
             sarif: (common.format == Some(FormatArg::Sarif)).then(|| repository(common, &environment)),
@@ -178,6 +208,7 @@ impl Options {
             stack: common.stack.clone(),
             variables,
             variable_files: common.variable_files.clone(),
+            profile: ChosenProfile::of(common, &environment),
             dirs: UserDirs::of(&environment)?,
             environment,
             program,

@@ -72,7 +72,10 @@ impl LoadedProject {
         let (sources, mut problems) = Sources::load(&options.directory);
         let unread = problems.has_errors();
         let given = variables(options, &sources, &mut problems);
-        let (project, found) = Project::parse_with(sources, &given);
+        let (mut project, found) = Project::parse_with(sources, &given);
+        if let Some(profile) = &options.profile {
+            project = project.with_profile(&profile.name, profile.origin);
+        }
         problems.extend(found);
         problems.extend(policy::problems(&project.settings.policy));
         let texts = SecretTexts::new(project.sources.directory(), &options.environment);

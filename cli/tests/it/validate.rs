@@ -42,6 +42,44 @@ fn an_import_is_not_looked_for() {
 }
 
 #[test]
+fn a_profile_is_chosen_by_flag_or_environment() {
+    let project = || {
+        let project = Project::new();
+        project.write("train.dstack.yml", "type: task\nname: train\ncommands: [train]\n");
+        project.write(
+            "profiles.yml",
+            "profiles: [{name: usual, default: true, max_price: 1}, {name: dear, max_price: 2}, {name: dearest, max_price: 3}]\n",
+        );
+        project
+    };
+    let price = |project: Project, flags: &[&str]| {
+        let arguments: Vec<&str> = ["validate", "--explain", "train.dstack.yml"]
+            .iter()
+            .chain(flags)
+            .copied()
+            .collect();
+        let said = project.exits(0, &arguments).out;
+        let line = said.lines().find_map(|line| line.strip_prefix("max_price: "));
+        line.unwrap_or_default().to_owned()
+    };
+    assert_eq!(price(project(), &[]), "1.0");
+    assert_eq!(price(project(), &["--profile", "dear"]), "2.0");
+    assert_eq!(price(project().set("DSTACK_PROFILE", "dear"), &[]), "2.0");
+    let both = project()
+        .set("DSTACK_PROFILE", "dear")
+        .set("GABION_PROFILE", "dearest");
+    assert_eq!(price(both, &[]), "3.0");
+    let both = project().set("GABION_PROFILE", "dearest");
+    assert_eq!(price(both, &["--profile", "dear"]), "2.0");
+    let said = project().set("GABION_PROFILE", "cheap").exits(1, &["validate"]);
+    assert!(
+        said.err.contains("GABION_PROFILE:1:1") && said.err.contains("The project has no profile `cheap`."),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
 fn a_document_can_be_explained() {
     let project = Project::new();
     project.write(

@@ -31,6 +31,8 @@ pub struct Project {
     pub settings: Settings,
     /// What the file with profiles holds.
     pub profiles: Option<Node>,
+    /// The profile that was asked for by name, instead of the one that says that it is the default.
+    pub profile: Option<Spanned<String>>,
     /// Every document, by file and place.
     pub documents: Vec<Document>,
     /// Whether documents are missing because a file could not be read or parsed.
@@ -125,6 +127,7 @@ impl Project {
                 sources,
                 settings,
                 profiles,
+                profile: None,
                 documents,
                 incomplete,
             },
@@ -136,6 +139,16 @@ impl Project {
     #[must_use]
     pub fn incomplete(mut self, incomplete: bool) -> Self {
         self.incomplete |= incomplete;
+        self
+    }
+
+    /// Asks for a profile by name; `origin` says where: `--profile`.
+    #[must_use]
+    pub fn with_profile(mut self, name: &str, origin: &str) -> Self {
+        let file = SourceFile::argument(origin, name);
+        self.sources.add_origin(&file);
+        let whole = Span::new(&file, 0, name.len());
+        self.profile = Some(Spanned::new(name.to_owned(), whole));
         self
     }
 
@@ -202,13 +215,16 @@ impl Project {
     fn digest(&self) -> String {
         let files = self.sources.digest();
         let values = self.settings.variable_values.values();
-        if values.is_empty() {
+        if values.is_empty() && self.profile.is_none() {
             return files;
         }
         let mut hash = Sha256::new();
         hash.update(files);
         for (name, node) in values {
             hash.update(format!("\n{name}={:?}", Plain(node)));
+        }
+        if let Some(profile) = &self.profile {
+            hash.update(format!("\nprofile {}", profile.value));
         }
         hex::encode(hash.finalize())
     }
@@ -241,6 +257,7 @@ impl Project {
             directory: self.sources.directory(),
             settings: &self.settings,
             profiles: self.profiles.as_ref(),
+            profile: self.profile.as_ref(),
             recorded: inputs.recorded,
             environment: inputs.environment,
         }

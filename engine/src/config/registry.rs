@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::decode::Spanned;
 use super::document::Document;
 use super::node::Node;
 use super::settings::Settings;
@@ -107,6 +108,8 @@ pub struct LowerContext<'a> {
     pub settings: &'a Settings,
     /// What the file with profiles holds, if there is one.
     pub profiles: Option<&'a Node>,
+    /// The profile that was asked for by name.
+    pub profile: Option<&'a Spanned<String>>,
     /// What is recorded.
     pub recorded: &'a dyn RecordedView,
     /// The environment of whoever runs gabion: a variable's value, if it is set. Values are secrets.

@@ -81,7 +81,7 @@ impl DocumentFamily for Inference {
 
     fn lower(&self, documents: &[Document], context: &LowerContext<'_>) -> (Lowered, Diagnostics) {
         let mut problems = Diagnostics::new();
-        let profiles = Profiles::read(context.profiles, &mut problems);
+        let profiles = Profiles::read(context.profiles, context.profile, &mut problems);
         let mut read = Documents::default();
         for document in documents {
             read.add(document, &profiles, &mut problems);
@@ -123,7 +123,7 @@ impl DocumentFamily for Inference {
 
     fn surveys(&self, documents: &[Document], context: &LowerContext<'_>) -> Vec<Survey> {
         let mut unshown = Diagnostics::new();
-        let profiles = Profiles::read(context.profiles, &mut unshown);
+        let profiles = Profiles::read(context.profiles, context.profile, &mut unshown);
         let mut read = Documents::default();
         let is_fleet = |document: &&Document| document.document_type.value == "fleet";
         for document in documents.iter().filter(is_fleet) {
@@ -134,7 +134,7 @@ impl DocumentFamily for Inference {
 
     fn resolve(&self, document: &Document, context: &LowerContext<'_>) -> Option<ResolvedDocument> {
         let mut unshown = Diagnostics::new();
-        let profiles = Profiles::read(context.profiles, &mut unshown);
+        let profiles = Profiles::read(context.profiles, context.profile, &mut unshown);
         let mut read = Documents::default();
         read.add(document, &profiles, &mut unshown);
         if unshown.has_errors() {

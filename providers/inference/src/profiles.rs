@@ -1,13 +1,13 @@
 //! `profiles.yml`: parameters that runs, fleets and presets have in common.
 //!
-//! A project's default profile gives every such document the keys that it does not set itself. The values keep their
-//! places, so that a problem with one points into `profiles.yml` and says which document it was taken for.
+//! One profile gives every such document the keys that it does not set itself: the one that was asked for by name, else
+//! the one that says that it is the default. The values keep their places, so that a problem with one points into `profiles.yml` and says which document it was taken for.
 
 use gabion_engine::config::{FromNode, MapReader, Node, NodeKind, Spanned};
-use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Span};
+use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Span, suggestion};
 
 use crate::document::profile::{PROFILE_KEYS, ProfileParams};
-use crate::term::{map_type, read_map};
+use crate::term::{excerpt, map_type, read_map};
 
 map_type! {
     /// A profile.
@@ -55,13 +55,16 @@ fn keys_for(document_type: &str) -> &'static [&'static str] {
 /// A project's profiles.
 #[derive(Debug, Default)]
 pub struct Profiles<'a> {
-    default: Option<&'a Node>,
+    chosen: Option<&'a Node>,
 }
 
 impl<'a> Profiles<'a> {
-    /// Reads and checks all profiles.
-    pub fn read(node: Option<&'a Node>, problems: &mut Diagnostics) -> Self {
-        let Some(node) = node else { return Self::default() };
+    /// Reads and checks all profiles, and chooses one: that of the name, else the default one.
+    pub fn read(node: Option<&'a Node>, name: Option<&Spanned<String>>, problems: &mut Diagnostics) -> Self {
+        let Some(node) = node else {
+            problems.extend(name.map(|name| unknown(name, &[])));
+            return Self::default();
+        };
         let Some(mut map) = MapReader::open(node, "file with profiles", problems) else {
             return Self::default();
         };
@@ -69,6 +72,7 @@ impl<'a> Profiles<'a> {
         map.finish();
         let nodes = node.get("profiles").and_then(Node::as_list).unwrap_or_default();
         let mut names: Vec<&Spanned<String>> = Vec::new();
+        let mut named = None;
         let mut default: Option<(&Node, Span)> = None;
         let profiles = profiles.unwrap_or_default();
         for (profile, node) in profiles.iter().zip(nodes) {
@@ -85,6 +89,9 @@ impl<'a> Profiles<'a> {
                 }
                 names.push(name);
             }
+            if name.is_some_and(|name| profile.name.as_ref().is_some_and(|own| own.value == name.value)) {
+                named.get_or_insert(node);
+            }
             let Some((key, _)) = node.entry("default").filter(|_| profile.default) else {
                 continue;
             };
@@ -99,15 +106,22 @@ impl<'a> Profiles<'a> {
                 ),
             }
         }
-        Self {
-            default: default.map(|(node, _)| node),
+        let Some(name) = name else {
+            let chosen = default.map(|(node, _)| node);
+            return Self { chosen };
+        };
+        // One with a mistake in it is there.
+        let written = |node: &&Node| node.get("name").and_then(Node::text) == Some(name.value.as_str());
+        if named.is_none() && !nodes.iter().any(|node| written(&node)) {
+            problems.push(unknown(name, &names));
         }
+        Self { chosen: named }
     }
 
     /// Adds to a problem with a value of a profile which document it was taken for; `at` is where that starts.
     pub fn explained(&self, problem: Diagnostic, at: &Span) -> Diagnostic {
         let is_here = |span: &Span| {
-            let profile = self.default.map(|profile| &profile.span.file);
+            let profile = self.chosen.map(|profile| &profile.span.file);
             profile.is_some_and(|file| std::sync::Arc::ptr_eq(file, &span.file))
         };
         let says_so = problem.related.iter().any(|related| related.span == *at);
@@ -118,11 +132,11 @@ impl<'a> Profiles<'a> {
         }
     }
 
-    /// Returns a document with the default profile's values for what it does not set; `at` is where it starts.
+    /// Returns a document with the chosen profile's values for what it does not set; `at` is where it starts.
     #[must_use]
     pub fn merged(&self, document: &Node, document_type: &str, at: &Span) -> Node {
         let mut merged = document.clone();
-        let (Some(profile), NodeKind::Map(entries)) = (self.default, &mut merged.kind) else {
+        let (Some(profile), NodeKind::Map(entries)) = (self.chosen, &mut merged.kind) else {
             return merged;
         };
         // Machines that are there already have nothing of what a profile says about making some.
@@ -146,6 +160,23 @@ impl<'a> Profiles<'a> {
         }
         merged
     }
+}
+
+/// The error that nobody declares the profile that was asked for.
+fn unknown(name: &Spanned<String>, known: &[&Spanned<String>]) -> Diagnostic {
+    let names = || known.iter().map(|known| known.value.as_str());
+    let hint = suggestion(&name.value, names()).unwrap_or_else(|| {
+        if known.is_empty() {
+            return "write `profiles.yml`, or `.dstack/profiles.yml`, with `profiles: [{name: …}]`"
+                .to_owned();
+        }
+        let names: Vec<String> = names().map(|name| format!("`{name}`")).collect();
+        format!("the project has {}", names.join(", "))
+    });
+    Diagnostic::error("unknown-profile", "unknown profile")
+        .detail(format!("The project has no profile `{}`.", excerpt(&name.value)))
+        .at(name.span.clone())
+        .hint(hint)
 }
 
 /// Notes at every value that it was taken for a document that starts at `at`.

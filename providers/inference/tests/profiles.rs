@@ -7,7 +7,7 @@
 mod support;
 
 use gabion_engine::diagnostic::Diagnostic;
-use support::{resolve, validate, validate_with};
+use support::{resolve, resolve_with, validate, validate_profile, validate_with};
 
 const TASK: &str = "type: task\nname: train\ncommands: [train]\n";
 
@@ -60,6 +60,58 @@ fn a_profile_that_is_no_default_is_only_checked() {
     ]);
     let codes: Vec<&str> = problems.iter().map(|problem| problem.code).collect();
     assert_eq!(codes, ["duplicate-name"]);
+}
+
+#[test]
+fn a_profile_that_is_asked_for_is_taken_instead_of_the_default_one() {
+    let files = [
+        (
+            "a.dstack.yml",
+            "type: task\nname: train\ncommands: [train]\nmax_duration: 1h\n",
+        ),
+        (
+            "profiles.yml",
+            "profiles:\n  - {name: usual, default: true, spot_policy: spot, max_price: 2}\n  - {name: dear, max_price: 4, \
+             max_duration: 2h}\n",
+        ),
+    ];
+    let resolved = |profile: Option<&str>| resolve_with(&files, profile).remove(0).0;
+    let usual = resolved(None);
+    assert!(
+        usual.contains("max_price: 2.0\n") && usual.contains("spot_policy: spot\n"),
+        "{usual}"
+    );
+    let dear = resolved(Some("dear"));
+    assert!(
+        dear.contains("max_price: 4.0\n") && dear.contains("spot_policy: on-demand\n"),
+        "{dear}"
+    );
+    // What a document says itself wins over every profile.
+    assert!(dear.contains("max_duration: 1h\n"), "{dear}");
+}
+
+#[test]
+fn a_profile_that_nobody_declares_is_refused_where_it_was_asked_for() {
+    let profiles = "profiles:\n  - {name: cheap, default: true}\n";
+    let asked = |files: &[(&str, &str)], name: &str| {
+        let problems = validate_profile(files, Some(name));
+        let errors: Vec<_> = problems
+            .iter()
+            .filter(|problem| problem.is_error())
+            .cloned()
+            .collect();
+        assert_eq!(errors.len(), 1, "{problems}");
+        assert_eq!(errors[0].code, "unknown-profile");
+        assert_eq!(
+            errors[0].primary.as_ref().map(|span| span.file.path().to_owned()),
+            Some("--profile".to_owned())
+        );
+        errors[0].hint.clone().unwrap_or_default()
+    };
+    let both = [("a.dstack.yml", TASK), ("profiles.yml", profiles)];
+    assert_eq!(asked(&both, "chaep"), "did you mean `cheap`?");
+    assert_eq!(asked(&both, "production"), "the project has `cheap`");
+    assert!(asked(&both[..1], "cheap").contains("profiles.yml"));
 }
 
 #[test]

@@ -27,17 +27,38 @@ pub(crate) fn validate(name: &str, text: &str) -> Diagnostics {
 
 /// Reads the files of a project, and says what is wrong with them.
 pub(crate) fn validate_with(files: &[(&str, &str)]) -> Diagnostics {
-    let (project, mut problems) = Project::parse(Sources::from_texts("project", files.iter().copied()));
+    validate_profile(files, None)
+}
+
+/// Reads the files of a project with a profile that is asked for, and says what is wrong with them.
+pub(crate) fn validate_profile(files: &[(&str, &str)], profile: Option<&str>) -> Diagnostics {
+    let (project, mut problems) = read(files, profile);
     let (_, found) = with_inputs(|inputs| project.lower(inputs, &problems));
     problems.extend(found);
     problems
 }
 
+fn read(files: &[(&str, &str)], profile: Option<&str>) -> (Project, Diagnostics) {
+    let (project, problems) = Project::parse(Sources::from_texts("project", files.iter().copied()));
+    let project = match profile {
+        Some(name) => project.with_profile(name, "--profile"),
+        None => project,
+    };
+    (project, problems)
+}
+
 /// Returns a file's documents as they are understood, and what is said of them; nothing for those with errors.
 pub(crate) fn resolve(name: &str, text: &str) -> Vec<(String, Vec<String>)> {
-    let path = format!("{}.dstack.yml", name.trim_end_matches(".yml"));
-    let (project, _) = Project::parse(Sources::from_texts("project", [(path.as_str(), text)]));
-    let resolved = with_inputs(|inputs| project.resolve(&path, inputs));
+    resolve_with(
+        &[(&format!("{}.dstack.yml", name.trim_end_matches(".yml")), text)],
+        None,
+    )
+}
+
+/// Returns the documents of the first of some files as they are understood with a profile, as [`resolve`] does.
+pub(crate) fn resolve_with(files: &[(&str, &str)], profile: Option<&str>) -> Vec<(String, Vec<String>)> {
+    let (project, _) = read(files, profile);
+    let resolved = with_inputs(|inputs| project.resolve(files[0].0, inputs));
     let documents = resolved.into_iter().filter_map(|(_, resolved)| resolved);
     documents
         .map(|resolved| (resolved.yaml, resolved.notes))
