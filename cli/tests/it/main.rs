@@ -8,6 +8,7 @@ mod apply;
 mod bad_input;
 mod ci_comment;
 mod completion;
+mod deep_problems;
 mod destroy;
 mod doctor;
 mod drift;
