@@ -56,15 +56,17 @@ fn replicas_without_a_router_are_replaced_without_failing_a_request() {
     let load = Load::start(&project.endpoint());
     project.edit("service.dstack.yml", "--itl-ms 4", "--itl-ms 5");
     project.plan().changes_are(&[
-        ("gateway_route.qwen", "update"),
+        ("gateway_replica.qwen/default/0", "create+delete"),
+        ("gateway_replica.qwen/default/1", "create+delete"),
         ("host_unit.qwen/default/0", "create+delete"),
         ("host_unit.qwen/default/1", "create+delete"),
     ]);
+    project.run(&["plan"]).succeeds().says("replaced in turn");
     project.apply();
     load.goes_on(20);
     project.edit("service.dstack.yml", "replicas: 2", "replicas: 1");
     project.plan().changes_are(&[
-        ("gateway_route.qwen", "update"),
+        ("gateway_replica.qwen/default/1", "delete"),
         ("host_unit.qwen/default/1", "delete"),
     ]);
     project.apply();

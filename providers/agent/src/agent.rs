@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::gateway::listener::RunningListener;
 use crate::gateway::plane::{Plane, TableSource};
 use crate::keeper::{self, RouterHealth};
-use crate::protocol::{AgentError, Fence, Listener, Member, Router, Status};
+use crate::protocol::{AgentError, Fence, Listener, Member, Router, Status, Upstream, pool_id};
 use crate::serve::ServeOptions;
 use crate::store::{Contents, Store};
 
@@ -125,6 +125,15 @@ impl Agent {
                 .listeners
                 .iter()
                 .map(|(name, stored)| (name.clone(), stored.object.domain.clone()))
+                .collect(),
+            pools: contents
+                .all_routes()
+                .filter(|stored| matches!(stored.object.upstream, Upstream::Pool))
+                .map(|stored| {
+                    let pool = pool_id(&stored.object.gateway, &stored.object.service);
+                    let members = contents.members_of(&pool);
+                    (pool, members)
+                })
                 .collect(),
             routes: contents
                 .all_routes()

@@ -251,6 +251,30 @@ impl AgentClient {
         }
     }
 
+    /// Takes a replica out of the pool of a service and waits until it has nothing left to do.
+    pub async fn delete_replica(
+        &self,
+        fence: &Fence,
+        gateway: &str,
+        service: &str,
+        name: &str,
+        url: &str,
+        drain_seconds: u32,
+    ) -> Result<Deregistration, ClientError> {
+        let operation = Operation::DeleteReplica {
+            gateway: gateway.to_owned(),
+            service: service.to_owned(),
+            name: name.to_owned(),
+            url: url.to_owned(),
+            drain_seconds,
+        };
+        let within = Duration::from_secs(u64::from(drain_seconds) + 20);
+        match self.tell(fence, operation, within).await? {
+            AdminResponse::Deregistered(deregistration) => Ok(deregistration),
+            _ => Err(ClientError::Mismatch),
+        }
+    }
+
     /// Registers a worker with its router and waits until that reports it healthy.
     pub async fn register(
         &self,

@@ -1,5 +1,6 @@
 //! The operations of the admin protocol.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::keeper::router_process;
 use crate::membership::{await_drained, ensure_registered, ensure_removed};
 use crate::protocol::{
     AdminRequest, AdminResponse, AgentError, Deregistration, DrainBasis, Fence, Listener, Member, Operation,
-    PROTOCOL_VERSION, Route, Router, RouterDeparture, Upstream, Worker, WorkerType,
+    PROTOCOL_VERSION, Route, Router, RouterDeparture, Upstream, Worker, WorkerType, pool_id,
 };
 use crate::router_api::{RouterApi, split_url};
 use crate::store::{RouterRecord, stored};
@@ -103,6 +104,24 @@ async fn mutate(agent: &Arc<Agent>, operation: Operation, fence: Fence) -> Resul
         Operation::PutMember(member) => {
             put_member(agent, member, &fence).await?;
             Ok(AdminResponse::Done)
+        }
+        Operation::PutReplica {
+            gateway,
+            service,
+            name,
+            url,
+        } => put_replica(agent, pool_member(&gateway, &service, name, url), fence).await,
+        Operation::DeleteReplica {
+            gateway,
+            service,
+            name,
+            url,
+            drain_seconds,
+        } => {
+            let leaving = pool_member(&gateway, &service, name, url);
+            delete_replica(agent, leaving, seconds(drain_seconds), fence)
+                .await
+                .map(AdminResponse::Deregistered)
         }
         Operation::DeleteMember { router, name } => {
             agent
@@ -379,6 +398,52 @@ async fn put_member(agent: &Arc<Agent>, member: Member, fence: &Fence) -> Result
             Ok(router)
         })
         .await
+}
+
+/// Returns a replica of a pool as a member of it.
+fn pool_member(gateway: &str, service: &str, name: String, url: String) -> Member {
+    Member {
+        router: pool_id(gateway, service),
+        name,
+        url,
+        worker_type: WorkerType::Regular,
+        bootstrap_port: None,
+        model_id: None,
+        labels: BTreeMap::new(),
+    }
+}
+
+async fn put_replica(agent: &Arc<Agent>, replica: Member, fence: Fence) -> Result<AdminResponse, AgentError> {
+    check_member(&replica)?;
+    agent
+        .change_as(&fence.clone(), move |contents| {
+            let pool = contents.members.entry(replica.router.clone()).or_default();
+            pool.insert(replica.name.clone(), stored(replica, &fence));
+            Ok(AdminResponse::Done)
+        })
+        .await
+}
+
+async fn delete_replica(
+    agent: &Arc<Agent>,
+    leaving: Member,
+    drain: Duration,
+    fence: Fence,
+) -> Result<Deregistration, AgentError> {
+    let url = leaving.url.clone();
+    agent
+        .change_as(&fence, move |contents| {
+            Ok(contents.remove_leaving(&leaving.router, &leaving.name, Some(&leaving.url)))
+        })
+        .await?;
+    Ok(await_drained(
+        &agent.plane.deck,
+        None,
+        &url,
+        RouterDeparture::RouterUnknown,
+        drain,
+    )
+    .await)
 }
 
 async fn register_member(

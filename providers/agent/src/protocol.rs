@@ -147,6 +147,14 @@ pub enum Upstream {
     },
     /// Round-robin over replicas.
     Replicas(Vec<Replica>),
+    /// Round-robin over the replicas that were [put](Operation::PutReplica) into the service's pool, one by one.
+    Pool,
+}
+
+/// Returns what names the pool of a service among [memberships](Member::router): never a router's uid, which has no slash.
+#[must_use]
+pub fn pool_id(gateway: &str, service: &str) -> String {
+    format!("{gateway}/{service}")
 }
 
 /// One program that answers requests of a service.
@@ -349,6 +357,32 @@ pub enum Operation {
     },
     /// Records a membership without asking the router.
     PutMember(Member),
+    /// Puts a replica into the pool of a service, whether or not that has a route yet; requests go there from then on.
+    /// One of the same name is replaced at once.
+    PutReplica {
+        /// The listener of the service's route.
+        gateway: String,
+        /// The service.
+        service: String,
+        /// The replica's name, unique in the pool.
+        name: String,
+        /// Its base URL.
+        url: String,
+    },
+    /// Takes a replica out of the pool of a service and waits until it has nothing left to do. Done when it was not there;
+    /// a successor under the same name stays.
+    DeleteReplica {
+        /// The listener of the service's route.
+        gateway: String,
+        /// The service.
+        service: String,
+        /// The replica's name.
+        name: String,
+        /// Its base URL.
+        url: String,
+        /// How long its running requests may take to end; 0 does not wait.
+        drain_seconds: u32,
+    },
     /// Removes a membership without asking the router.
     DeleteMember {
         /// The router's uid.
@@ -363,7 +397,7 @@ pub enum Operation {
         /// The worker's name.
         name: String,
     },
-    /// Reads the memberships of one router, or all.
+    /// Reads the memberships of one router or [pool](pool_id), or all.
     ListMembers {
         /// The router's uid; `None` for all.
         #[serde(default)]
@@ -392,6 +426,8 @@ impl Operation {
             | Self::RegisterMember { .. }
             | Self::DeregisterMember { .. }
             | Self::PutMember(_)
+            | Self::PutReplica { .. }
+            | Self::DeleteReplica { .. }
             | Self::DeleteMember { .. } => true,
             Self::Status
             | Self::GetListener { .. }

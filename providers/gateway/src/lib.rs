@@ -7,6 +7,7 @@ mod listener;
 mod place;
 mod provider;
 mod rates;
+mod replica;
 mod route;
 pub mod schema;
 mod urls;

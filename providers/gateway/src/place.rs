@@ -17,7 +17,7 @@ pub(crate) fn parts_of<'a, const N: usize>(
     names: [&str; N],
 ) -> Option<[&'a str; N]> {
     let parts: Vec<&str> = match &object.id {
-        Some(id) => id.as_str().split('/').collect(),
+        Some(id) => id.as_str().splitn(N, '/').collect(),
         None => {
             let inputs = Reader(&object.inputs);
             names.iter().filter_map(|name| inputs.text(name)).collect()

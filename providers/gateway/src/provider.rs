@@ -8,7 +8,7 @@ use gabion_engine::address::{ObjectId, ResourceAddress, ResourceType};
 use gabion_engine::provider::{
     AttributeProblem, Call, CreateRequest, DeleteRequest, ErrorClass, ImportRequest, ListRequest,
     ListedObject, ObjectState, Observation, ObserveRequest, PlanRequest, PlanResponse, Provider,
-    ProviderError, ReadOutcome, ReadRequest, RecordedObject, UpdateRequest, ValidateRequest,
+    ProviderError, ReadOutcome, ReadRequest, RecordedObject, UpdateRequest, ValidateRequest, propose,
 };
 use gabion_engine::schema::ProviderSchema;
 use gabion_engine::value::Attributes;
@@ -16,8 +16,8 @@ use gabion_host::ports::PortRegistry;
 use gabion_host::transport::Machines;
 use gabion_host::unit;
 
-use crate::schema::{GATEWAY_LISTENER, GATEWAY_ROUTE, provider_schema};
-use crate::{listener, route};
+use crate::schema::{GATEWAY_LISTENER, GATEWAY_REPLICA, GATEWAY_ROUTE, provider_schema};
+use crate::{listener, replica, route};
 
 /// What the provider is told; it reads no environment of its own.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ pub struct GatewayConfig {
     pub project: String,
 }
 
-/// The provider `gateway`: listeners and routes.
+/// The provider `gateway`: listeners, routes and the replicas of routes without a router.
 #[derive(Debug)]
 pub struct GatewayProvider {
     config: GatewayConfig,
@@ -45,6 +45,7 @@ pub struct GatewayProvider {
 enum Kind {
     Listener,
     Route,
+    Replica,
 }
 
 impl Kind {
@@ -52,6 +53,7 @@ impl Kind {
         match resource_type.as_str() {
             GATEWAY_LISTENER => Ok(Self::Listener),
             GATEWAY_ROUTE => Ok(Self::Route),
+            GATEWAY_REPLICA => Ok(Self::Replica),
             other => Err(ProviderError::new(
                 ErrorClass::Invalid,
                 format!("The provider `gateway` does not manage `{other}`."),
@@ -76,6 +78,7 @@ impl GatewayProvider {
         let outcomes = match kind {
             Kind::Listener => listener::read(&self.agents, &objects).await,
             Kind::Route => route::read(&self.agents, &objects).await,
+            Kind::Replica => replica::read(&self.agents, &objects).await,
         };
         outcomes
             .into_iter()
@@ -94,6 +97,7 @@ impl Provider for GatewayProvider {
         match Kind::of(&request.resource_type) {
             Ok(Kind::Listener) => listener::validate(&request.inputs),
             Ok(Kind::Route) => route::validate(&request.inputs),
+            Ok(Kind::Replica) => replica::validate(&request.inputs),
             Err(_) => Vec::new(),
         }
     }
@@ -103,6 +107,7 @@ impl Provider for GatewayProvider {
         Ok(match Kind::of(&request.resource_type)? {
             Kind::Listener => listener::plan(schema, request),
             Kind::Route => route::plan(schema, request),
+            Kind::Replica => propose(schema, request),
         })
     }
 
@@ -110,6 +115,7 @@ impl Provider for GatewayProvider {
         Ok(match Kind::of(&request.resource_type)? {
             Kind::Listener => listener::read(&self.agents, &request.objects).await,
             Kind::Route => route::read(&self.agents, &request.objects).await,
+            Kind::Replica => replica::read(&self.agents, &request.objects).await,
         })
     }
 
@@ -117,6 +123,7 @@ impl Provider for GatewayProvider {
         match Kind::of(&request.resource_type)? {
             Kind::Listener => listener::create(&self.config, &self.agents, request, call).await,
             Kind::Route => route::create(&self.agents, request, call).await,
+            Kind::Replica => replica::create(&self.agents, request, call).await,
         }
     }
 
@@ -124,6 +131,7 @@ impl Provider for GatewayProvider {
         match Kind::of(&request.object.address.resource_type)? {
             Kind::Listener => listener::update(&self.config, &self.agents, request, call).await,
             Kind::Route => route::update(&self.agents, request, call).await,
+            Kind::Replica => Ok(replica::update(&request)),
         }
     }
 
@@ -131,6 +139,7 @@ impl Provider for GatewayProvider {
         match Kind::of(&request.object.address.resource_type)? {
             Kind::Listener => listener::delete(&self.config, &self.agents, &request.object, call).await,
             Kind::Route => route::delete(&self.agents, &request.object, call).await,
+            Kind::Replica => replica::delete(&self.agents, &request.object, call).await,
         }
     }
 
@@ -177,7 +186,14 @@ impl Provider for GatewayProvider {
                     route::id(&unit.uid, &route.gateway, &route.service),
                 )
             });
-            for (kind, name, id) in listeners.chain(routes) {
+            let members = client.members(None).await.unwrap_or_default();
+            let replicas = members.iter().filter_map(|stored| {
+                let member = &stored.object;
+                let (gateway, service) = member.router.split_once('/')?;
+                let id = replica::id(&unit.uid, gateway, service, &member.name);
+                Some((GATEWAY_REPLICA, member.name.as_str(), id))
+            });
+            for (kind, name, id) in listeners.chain(routes).chain(replicas) {
                 if let Ok(resource_type) = ResourceType::new(kind) {
                     found.push(ListedObject {
                         resource_type,
@@ -196,12 +212,14 @@ impl Provider for GatewayProvider {
         let inputs = match kind {
             Kind::Listener => listener::inputs_of_id(request.id.as_str()),
             Kind::Route => route::inputs_of_id(request.id.as_str()),
+            Kind::Replica => replica::inputs_of_id(request.id.as_str()),
         };
         let not_found = |reason: String| ProviderError::new(ErrorClass::NotFound, reason);
         let Some(inputs) = inputs else {
             let form = match kind {
                 Kind::Listener => "AGENT/GATEWAY",
                 Kind::Route => "AGENT/GATEWAY/SERVICE",
+                Kind::Replica => "AGENT/GATEWAY/SERVICE/NAME",
             };
             return Err(not_found(format!(
                 "The id of such an object is `{form}`, with the agent's unit id."

@@ -68,13 +68,11 @@ pub(crate) fn validate(inputs: &Attributes) -> Vec<AttributeProblem> {
             hint: None,
         });
     };
-    match (reader.get("router"), reader.get("replicas")) {
-        (Some(_), Some(_)) => problem(
+    if reader.get("router").is_some() && reader.get("replicas").is_some() {
+        problem(
             "replicas",
             "A route goes through a router or to replicas, not both.",
-        ),
-        (None, None) => problem("replicas", "A route needs a router or replicas to go to."),
-        _ => {}
+        );
     }
     let nowhere = |name: &str| reader.get(name).is_none();
     if nowhere("hosts") && nowhere("path_prefix") && nowhere("model") {
@@ -193,7 +191,8 @@ fn wanted_route(reader: Reader<'_>, router: Option<&WantedRouter>) -> Result<Rou
         Some(router) => Upstream::Router {
             uid: router.id.clone(),
         },
-        None => Upstream::Replicas(wanted_replicas(reader)?),
+        None if reader.get("replicas").is_some() => Upstream::Replicas(wanted_replicas(reader)?),
+        None => Upstream::Pool,
     };
     Ok(Route {
         service: reader.need("service")?.to_owned(),
@@ -300,6 +299,7 @@ fn describe(
     match &route.upstream {
         Upstream::Router { uid } => put("router", describe_router(uid, routers, inputs)),
         Upstream::Replicas(replicas) => put("replicas", describe_replicas(replicas, inputs)),
+        Upstream::Pool => {}
     }
     let mut unreadable: Vec<AttributePath> = UNREADABLE.iter().map(AttributePath::root).collect();
     let private: Private = serde_json::from_value(recorded.private.clone()).unwrap_or_default();

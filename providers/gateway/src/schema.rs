@@ -1,4 +1,4 @@
-//! The schemas of `gateway_listener` and `gateway_route`.
+//! The schemas of `gateway_listener`, `gateway_route` and `gateway_replica`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +14,8 @@ use gabion_engine::value::Value;
 pub const GATEWAY_LISTENER: &str = "gateway_listener";
 /// The resource type of one service's route.
 pub const GATEWAY_ROUTE: &str = "gateway_route";
+/// The resource type of one replica of a route without a router.
+pub const GATEWAY_REPLICA: &str = "gateway_replica";
 
 fn object(entries: &[(&str, AttributeKind)]) -> AttributeKind {
     AttributeKind::Object(
@@ -33,7 +35,7 @@ pub fn provider_schema() -> ProviderSchema {
     ProviderSchema {
         name: ProviderName::new("gateway"),
         source: "gabion/gateway".to_owned(),
-        resource_types: [listener(), route()]
+        resource_types: [listener(), replica(), route()]
             .into_iter()
             .map(|schema| (schema.resource_type.clone(), schema))
             .collect::<BTreeMap<_, _>>(),
@@ -97,6 +99,57 @@ fn listener() -> ResourceSchema {
         )
         .attribute("port", AttributeSchema::computed(Int, "The port it listens on."))
         .attribute("url", AttributeSchema::computed(String, "`http://HOST:PORT`."))
+}
+
+fn replica() -> ResourceSchema {
+    use AttributeKind::{Int, String};
+    let mut schema = start(
+        GATEWAY_REPLICA,
+        "One replica that a gateway sends the requests of a service to, without a router between them.",
+    );
+    schema.replace_order = ReplaceOrder::CreateThenDelete;
+    schema.timeouts = Timeouts {
+        create: Duration::from_secs(60),
+        update: Duration::from_secs(60),
+        delete: Duration::from_secs(900),
+    };
+    let fixed = |description: &str| AttributeSchema::required(String, description).forces_replacement();
+    schema
+        .attribute(
+            "machine",
+            AttributeSchema::optional(
+                String,
+                "The agent's machine: `local` is the one that runs gabion.",
+            )
+            .default_value("local")
+            .forces_replacement(),
+        )
+        .attribute(
+            "agent",
+            fixed("The id of the agent's unit that serves the gateway."),
+        )
+        .attribute("gateway", fixed("The listener's name."))
+        .attribute("service", fixed("The service's name."))
+        .attribute(
+            "name",
+            fixed("The replica's name, unique among those of the service."),
+        )
+        .attribute(
+            "url",
+            fixed("Where it serves, as the gateway's machine reaches it: `http://HOST:PORT`."),
+        )
+        .attribute(
+            "drain_timeout",
+            AttributeSchema::optional(
+                Int,
+                "Seconds that its running requests may take to finish once it is removed.",
+            )
+            .default_value(Value::Int(300)),
+        )
+        .attribute(
+            "id",
+            AttributeSchema::computed(String, "Agent, gateway, service and name."),
+        )
 }
 
 fn route() -> ResourceSchema {
@@ -168,7 +221,7 @@ fn route() -> ResourceSchema {
             "replicas",
             AttributeSchema::optional(
                 list(object(&[("name", String), ("url", String)])),
-                "Without a router: the replicas that requests go to, in turn.",
+                "Without a router: the replicas that requests go to, in turn. Without this too: those that are `gateway_replica`s of the service.",
             ),
         )
         .attribute(

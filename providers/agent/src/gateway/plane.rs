@@ -14,7 +14,7 @@ use super::path::below_prefix;
 use super::rate::RateLimits;
 use crate::keeper::RouterHealth;
 use crate::metrics::{Metrics, ServiceStats};
-use crate::protocol::{Member, Route, Router, Upstream, WorkerType};
+use crate::protocol::{Member, Route, Router, Upstream, WorkerType, pool_id};
 use crate::router_api::split_url;
 
 /// What names a route.
@@ -105,6 +105,17 @@ struct Table {
     domains: BTreeMap<String, Option<String>>,
     routes: BTreeMap<RouteKey, Arc<RouteEntry>>,
     routers: BTreeMap<String, RouterEntry>,
+    /// The replicas of each service without a router.
+    pools: BTreeMap<String, Vec<Target>>,
+}
+
+impl Table {
+    /// Returns the replicas of a route without a router.
+    fn pool(&self, key: &RouteKey) -> &[Target] {
+        self.pools
+            .get(&pool_id(&key.gateway, &key.service))
+            .map_or(&[], Vec::as_slice)
+    }
 }
 
 /// Where a request belongs.
@@ -141,6 +152,8 @@ pub(crate) struct TableSource {
     pub(crate) routes: Vec<Route>,
     /// Routers with their health and members.
     pub(crate) routers: Vec<(Router, Arc<RouterHealth>, Vec<Member>)>,
+    /// The members of each [pool](pool_id).
+    pub(crate) pools: Vec<(String, Vec<Member>)>,
 }
 
 /// Everything that listeners share.
@@ -185,6 +198,11 @@ impl Plane {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         let mut next = Table {
             domains: source.domains,
+            pools: source
+                .pools
+                .into_iter()
+                .map(|(pool, members)| (pool, targets(&members)))
+                .collect(),
             ..Table::default()
         };
         for route in source.routes {
@@ -231,10 +249,7 @@ impl Plane {
                 members_are_whole: members
                     .iter()
                     .all(|member| member.worker_type == WorkerType::Regular),
-                members: members
-                    .iter()
-                    .filter_map(|member| Target::of_url(&member.url))
-                    .collect(),
+                members: targets(&members),
                 cursor,
             };
             next.routers.insert(router.uid, entry);
@@ -325,6 +340,7 @@ impl Plane {
                     .collect();
                 (next(&targets, &entry.cursor, tried)?, None)
             }
+            Upstream::Pool => (next(table.pool(key), &entry.cursor, tried)?, None),
             Upstream::Router { uid } => {
                 let router = table.routers.get(uid)?;
                 if !tried.contains(&router.target) && router.health.is_usable() {
@@ -354,6 +370,7 @@ impl Plane {
         };
         match &entry.route.upstream {
             Upstream::Replicas(replicas) => replicas.is_empty(),
+            Upstream::Pool => table.pool(key).is_empty(),
             Upstream::Router { uid } => table
                 .routers
                 .get(uid)
@@ -376,6 +393,10 @@ impl Plane {
                 };
                 target.authority() == flight.upstream
             }),
+            Upstream::Pool => {
+                let mut pool = table.pool(&flight.route).iter();
+                pool.any(|target| target.authority() == flight.upstream)
+            }
             Upstream::Router { uid } => table.routers.get(uid).is_some_and(|router| {
                 router.target.authority() == flight.upstream
                     || router
@@ -385,6 +406,12 @@ impl Plane {
             }),
         }
     }
+}
+
+/// Returns where the members of a router or pool serve.
+fn targets(members: &[Member]) -> Vec<Target> {
+    let of_member = |member: &Member| Target::of_url(&member.url);
+    members.iter().filter_map(of_member).collect()
 }
 
 /// Returns the next target round-robin that was not tried.

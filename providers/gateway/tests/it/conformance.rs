@@ -7,7 +7,7 @@ use gabion_agent::client::{AgentClient, SOCKET_NAME};
 use gabion_agent::protocol::{Fence, Listener, Operation};
 use gabion_engine::provider::Provider;
 use gabion_engine::value::{Attributes, Secret, Value};
-use gabion_gateway::schema::{GATEWAY_LISTENER, GATEWAY_ROUTE};
+use gabion_gateway::schema::{GATEWAY_LISTENER, GATEWAY_REPLICA, GATEWAY_ROUTE};
 use gabion_host::transport::LocalTransport;
 use gabion_testing::conformance::{Case, Subject, check};
 
@@ -18,6 +18,7 @@ const SECRET: &str = "correct-horse-battery-staple-4471";
 struct Gateway {
     project: Project,
     other: Project,
+    third: Project,
 }
 
 impl Gateway {
@@ -44,6 +45,17 @@ impl Gateway {
     }
 }
 
+fn replica() -> Attributes {
+    attributes([
+        ("agent", "third-unit".into()),
+        ("gateway", "my-gateway".into()),
+        ("service", "qwen".into()),
+        ("name", "qwen/default/0".into()),
+        ("url", "http://127.0.0.1:20001".into()),
+        ("drain_timeout", Value::Int(1)),
+    ])
+}
+
 fn with(mut inputs: Attributes, name: &str, value: Value) -> Attributes {
     inputs.insert(name.into(), value);
     inputs
@@ -56,8 +68,11 @@ impl Subject for Gateway {
     }
 
     async fn cases(&self) -> Vec<Case> {
-        // The second agent is another process as far as anybody can see; its directory is the first one's neighbour.
-        std::os::unix::fs::symlink(self.other.unit("agent-unit"), self.project.unit("second-unit")).unwrap();
+        // The other agents are other processes as far as anybody can see; their directories are the first one's
+        // neighbours.
+        for (agent, unit) in [(&self.other, "second-unit"), (&self.third, "third-unit")] {
+            std::os::unix::fs::symlink(agent.unit("agent-unit"), self.project.unit(unit)).unwrap();
+        }
         let client = AgentClient::new(
             Arc::new(LocalTransport),
             self.project.unit("second-unit").join(SOCKET_NAME),
@@ -90,6 +105,9 @@ impl Subject for Gateway {
                 .update(with(self.route(), "model", "other".into()))
                 .replace(with(self.route(), "gateway", "other-gateway".into()))
                 .secret(SECRET),
+            Case::new(GATEWAY_REPLICA, "qwen/default/0", replica())
+                .update(with(replica(), "drain_timeout", Value::Int(5)))
+                .replace(with(replica(), "url", "http://127.0.0.1:20002".into())),
         ]
     }
 }
@@ -99,6 +117,7 @@ async fn the_provider_keeps_its_contract() {
     let subject = Gateway {
         project: Project::start().await,
         other: Project::start().await,
+        third: Project::start().await,
     };
     check(&subject).await;
 }

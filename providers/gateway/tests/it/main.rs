@@ -5,4 +5,5 @@
 mod conformance;
 mod harness;
 mod listener;
+mod replica;
 mod route;

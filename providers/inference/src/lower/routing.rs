@@ -1,4 +1,5 @@
-//! A service's router, which gabion starts beside the gateway or a replica group is, and the workers that it knows.
+//! A service's router, which gabion starts beside the gateway or a replica group is, and the workers that it knows; or,
+//! without one, the replicas that the gateway knows.
 
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::config::{Lowered, Spanned};
@@ -222,4 +223,32 @@ pub(crate) fn add_workers(
         lowered.resources.push(builder.build());
         router.workers.push(worker);
     }
+}
+
+/// Adds what makes each replica of a service without a router known to the gateway.
+pub(crate) fn add_replicas(
+    service: &Service,
+    document: &DocumentRef,
+    gateway: &GatewayTarget<'_>,
+    replicas: &[Replica],
+    lowered: &mut Lowered,
+) -> Vec<ResourceAddress> {
+    let (agent, listener) = (gateway.agent(), gateway.listener());
+    let add = |replica: &Replica| {
+        let own = address("gateway_replica", &replica.path);
+        let mut builder = ResourceBuilder::new(own.clone(), document)
+            .rolled(replica.roll.clone())
+            .input("agent", reference(&agent, "id"))
+            .input("gateway", reference(&listener, "name"))
+            .input("service", service.name.value.as_str())
+            .input("name", replica.path.as_str())
+            .input("url", replica.url.clone())
+            .input("drain_timeout", seconds(stop_duration(&service.profile)));
+        if let Some(machine) = gateway.machine {
+            builder = builder.input("machine", machine.name.as_str());
+        }
+        lowered.resources.push(builder.build());
+        own
+    };
+    replicas.iter().map(add).collect()
 }

@@ -80,8 +80,6 @@ pub(crate) fn lower(
     let mut in_group = None;
     let of_gateway = gateway.router.map(|router| &router.value);
     let routing = service.routing(of_gateway);
-    let has_router_group = service.members().iter().any(|member| member.router.is_some());
-    let routes_by_worker = has_router_group || routing.is_some();
     for (member, paths) in slots_of(service, context) {
         let group = group_of(service, &member);
         let chosen = count::of(&group, member.replicas.value, context);
@@ -94,13 +92,11 @@ pub(crate) fn lower(
             let machine = placements.machine(&path);
             let mut resource = replica(placed, &member, unit.clone(), machine, context);
             routing::equip(&mut resource, &member);
-            // Of the replicas of a router only those that it has are replaced in turn; the router itself is one.
-            let roll = routes_by_worker.then(|| roll(service, &group, &path));
-            if member.router.is_none() {
-                resource.lifecycle.roll.clone_from(&roll);
-                if roll.is_some() && (service.rolling.max_surge == 0 || placements.is_crowded(&path)) {
-                    resource.lifecycle.replace_order = Some(ReplaceOrder::DeleteThenCreate);
-                }
+            // A router is one.
+            let roll = member.router.is_none().then(|| roll(service, &group, &path));
+            resource.lifecycle.roll.clone_from(&roll);
+            if roll.is_some() && (service.rolling.max_surge == 0 || placements.is_crowded(&path)) {
+                resource.lifecycle.replace_order = Some(ReplaceOrder::DeleteThenCreate);
             }
             lowered.resources.push(resource);
             if member.router.is_some() {
@@ -131,7 +127,9 @@ pub(crate) fn lower(
             routing::add_workers(&mut router, service, document, gateway, &replicas, lowered);
             Upstream::Router(router)
         }
-        None => Upstream::Replicas(replicas),
+        None => Upstream::Replicas(routing::add_replicas(
+            service, document, gateway, &replicas, lowered,
+        )),
     };
     let route = route(service, document, gateway, &upstream, context);
     let address = route.address.clone();
@@ -370,7 +368,8 @@ fn probe(probe: &Probe) -> Value {
 /// Where a route's requests go.
 enum Upstream {
     Router(Router),
-    Replicas(Vec<Replica>),
+    /// To these resources, each one replica.
+    Replicas(Vec<ResourceAddress>),
 }
 
 fn route(
@@ -448,13 +447,9 @@ fn route(
             }
         }
         Upstream::Replicas(replicas) => {
-            let replicas = replicas.iter().map(|replica| {
-                Value::map([
-                    ("name", Value::from(replica.path.as_str())),
-                    ("url", replica.url.clone()),
-                ])
-            });
-            builder = builder.input("replicas", Value::List(replicas.collect()));
+            for replica in replicas {
+                builder = builder.depends_on(replica.clone(), service.name.span.place());
+            }
         }
     }
     builder.build()
