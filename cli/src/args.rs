@@ -114,7 +114,7 @@ pub(crate) enum FormatArg {
     Json,
     /// For people, and problems as annotations of a GitHub workflow
     Github,
-    /// Problems for code scanning; only of `gabion validate`
+    /// Problems for code scanning; only of `gabion validate` and `gabion drift`
     Sarif,
 }
 
@@ -314,6 +314,22 @@ pub(crate) struct Plan {
     /// Plan to delete everything that is recorded
     #[arg(long)]
     pub(crate) destroy: bool,
+
+    /// Plan what somebody wrote who is not trusted, such as a pull request
+    ///
+    /// Nothing of the repository is executed, no machine and no service is asked, no path may lead out of the repository,
+    /// and no secret is read: what is recorded is taken as it is, with its age, and secrets stay unresolved.
+    #[arg(long, conflicts_with_all = ["destroy", "refresh", "revert"])]
+    pub(crate) untrusted: bool,
+
+    /// A checkout of the same project as it is without the change, which is trusted: it says where the state is, and which
+    /// policy holds
+    #[arg(long, value_name = "DIR", requires = "untrusted")]
+    pub(crate) base: Option<PathBuf>,
+
+    /// Exit with 4 unless the plan does the same as this one, which somebody reviewed; then it is not saved either
+    #[arg(long, value_name = "PLAN")]
+    pub(crate) same_as: Option<PathBuf>,
 
     /// Plan the way back to the state before this run, named by its id or by one of its serials
     ///

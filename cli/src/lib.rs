@@ -20,6 +20,7 @@ mod policy;
 mod project;
 mod recorded;
 mod render;
+mod review;
 mod scaling;
 mod secrets;
 mod show;
@@ -111,9 +112,11 @@ fn start(cli: Cli, environment: Environment, extra: ExtraProviders, printer: &Pr
             grace,
         }) => with_runtime(commands::serve_agent(directory, data_root, lineage, grace)),
         command => {
-            if cli.common.format == Some(FormatArg::Sarif) && !matches!(command, Command::Validate(_)) {
+            if cli.common.format == Some(FormatArg::Sarif)
+                && !matches!(command, Command::Validate(_) | Command::Drift(_))
+            {
                 return Err(Failure::new("no such format here")
-                    .detail("SARIF is a form of problems, and only `gabion validate` prints problems and nothing else.")
+                    .detail("SARIF is a form of problems, and only `gabion validate` and `gabion drift` print problems and nothing else.")
                     .hint("run this before:\n    gabion validate --format sarif"));
             }
             let context = Context {

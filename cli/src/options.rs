@@ -140,6 +140,19 @@ impl ChosenProfile {
     }
 }
 
+/// Whether the project's files were written by somebody who is not trusted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// Whoever runs gabion stands for them.
+    #[default]
+    Full,
+    /// They are a proposal.
+    Untrusted {
+        /// The project as it is without them, if there is one.
+        base: Option<PathBuf>,
+    },
+}
+
 /// What every command knows.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
@@ -163,6 +176,8 @@ pub(crate) struct Options {
     pub(crate) environment: Environment,
     /// The command that a person would type to get here, for hints: `gabion -C dir`.
     pub(crate) program: String,
+    /// Whether the project's files were written by somebody who is not trusted.
+    pub(crate) trust: Trust,
     /// Providers beside those of this build.
     pub(crate) extra: ExtraProviders,
     /// The machines of the project that are reached over SSH, and the connections to them.
@@ -212,6 +227,7 @@ impl Options {
             dirs: UserDirs::of(&environment)?,
             environment,
             program,
+            trust: Trust::default(),
             extra,
             machines: Hosts::default(),
         })

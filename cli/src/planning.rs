@@ -23,10 +23,12 @@ use gabion_engine::world::{Refresh, World};
 use crate::args::{RefreshArg, Selection};
 use crate::commands::Context;
 use crate::failure::Failure;
-use crate::options::Options;
+use crate::options::{Options, Trust};
+use crate::output::Printer;
 use crate::policy;
 use crate::project::{About, LoadedProject, commit, print_warnings};
 use crate::render::gather::GatherDisplay;
+use crate::review;
 use crate::scaling::Wanted;
 use crate::secrets::ProjectSecrets;
 use crate::state_access::sentence;
@@ -88,7 +90,10 @@ pub(crate) async fn make_to(
     let about = selected.as_ref().map_or(About::Everything, About::Files);
     let mut configuration = match request.mode {
         Mode::Apply => {
-            let known = wiring::survey(options, project, state).await?;
+            let known = match options.trust {
+                Trust::Full => wiring::survey(options, project, state).await?,
+                Trust::Untrusted { .. } => wiring::not_surveyed(state),
+            };
             match request.scale {
                 Some(wanted) => {
                     let configuration = project.lower(options, printer, about, &wanted.over(&known))?;
@@ -119,20 +124,10 @@ pub(crate) async fn make_to(
             key: request.key.as_deref(),
         });
     }
-    let gather_request = GatherRequest {
-        state,
-        configuration: &configuration,
-        providers: &providers,
-        refresh: request.refresh,
-        unmanaged: request.unmanaged,
-        lease: request.in_flight,
-        fingerprints: request.key.as_deref(),
-        now: SystemClock.now(),
+    let world = match options.trust {
+        Trust::Untrusted { .. } => World::recorded(state, request.in_flight, SystemClock.now()),
+        Trust::Full => read_world(&request, state, &configuration, &providers, printer).await?,
     };
-    let mut display = GatherDisplay::new(printer);
-    let world = gather(gather_request, &GatherLimits::default(), &mut display).await;
-    display.end();
-    let world = world.map_err(|error| gather_failure(&error))?;
     let input = PlanInput {
         configuration: &configuration,
         state,
@@ -144,6 +139,9 @@ pub(crate) async fn make_to(
     let Some(mut plan) = plan else {
         return Err(problems.into());
     };
+    if options.trust != Trust::Full {
+        review::note_unresolved(&mut plan);
+    }
     plan.policy = policy::evaluate(&project.project.settings.policy, &plan)?;
     if past.is_some() {
         let lost = revert::lost_secrets(&plan);
@@ -161,6 +159,29 @@ pub(crate) async fn make_to(
         world,
         providers,
     })
+}
+
+async fn read_world(
+    request: &PlanRequest<'_>,
+    state: &State,
+    configuration: &Configuration,
+    providers: &ProviderRegistry,
+    printer: &Printer,
+) -> Result<World, Failure> {
+    let gather_request = GatherRequest {
+        state,
+        configuration,
+        providers,
+        refresh: request.refresh,
+        unmanaged: request.unmanaged,
+        lease: request.in_flight.clone(),
+        fingerprints: request.key.as_deref(),
+        now: SystemClock.now(),
+    };
+    let mut display = GatherDisplay::new(printer);
+    let world = gather(gather_request, &GatherLimits::default(), &mut display).await;
+    display.end();
+    world.map_err(|error| gather_failure(&error))
 }
 
 fn add_import(configuration: &mut Configuration, address: &ResourceAddress, id: &str) -> Result<(), Failure> {
@@ -218,6 +239,7 @@ fn plan_options(
         secrets: project
             .secrets()
             .at_hand()
+            .filter(|_| options.trust == Trust::Full)
             .map(|(name, value)| {
                 let template = TemplateText::new(format!("${{{{ {name} }}}}"));
                 (name.into(), Secret::new(Some(template), value))

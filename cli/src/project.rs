@@ -15,10 +15,11 @@ use gabion_engine::value::{TemplateText, Value};
 
 use crate::checking;
 use crate::failure::Failure;
-use crate::options::Options;
+use crate::options::{Options, Trust};
 use crate::output::{Printer, ProblemForm};
 use crate::policy;
 use crate::render::{annotations, diagnostic};
+use crate::review::Base;
 use crate::secrets::{ProjectSecrets, SecretTexts};
 use crate::wiring;
 
@@ -30,6 +31,8 @@ pub(crate) struct LoadedProject {
     pub(crate) problems: Diagnostics,
     /// What its secrets come from.
     texts: Arc<SecretTexts>,
+    /// Who says where the state is, when whoever wrote the files is not trusted.
+    base: Option<Base>,
 }
 
 /// Which documents a command is about. One that gabion reads and cannot apply yet is an error only among those.
@@ -69,20 +72,28 @@ impl About<'_> {
 impl LoadedProject {
     /// Reads and parses the files of the project directory. Problems are kept, to be reported with those of lowering.
     pub(crate) fn read(options: &Options) -> Self {
-        let (sources, mut problems) = Sources::load(&options.directory);
+        let (sources, mut problems) = match options.trust {
+            Trust::Full => Sources::load(&options.directory),
+            Trust::Untrusted { .. } => Sources::load_untrusted(&options.directory),
+        };
         let unread = problems.has_errors();
-        let given = variables(options, &sources, &mut problems);
+        let base = Base::read(options, sources.default_name(), &mut problems);
+        let given = variables(options, &sources, base.as_ref(), &mut problems);
         let (mut project, found) = Project::parse_with(sources, &given);
         if let Some(profile) = &options.profile {
             project = project.with_profile(&profile.name, profile.origin);
         }
         problems.extend(found);
+        if let Some(base) = &base {
+            base.take_over(&mut project, &mut problems);
+        }
         problems.extend(policy::problems(&project.settings.policy));
         let texts = SecretTexts::new(project.sources.directory(), &options.environment);
         let read = Self {
             project: project.incomplete(unread),
             problems,
             texts: Arc::new(texts),
+            base,
         };
         wiring::configure(options, &read);
         read
@@ -109,6 +120,14 @@ impl LoadedProject {
             return Err(self.problems.clone().into());
         }
         Ok(directory)
+    }
+
+    /// Returns the directory of the settings that say where the state is: their key files and programs are found from it.
+    pub(crate) fn settings_directory(&self) -> Result<&Path, Failure> {
+        match &self.base {
+            Some(base) => Ok(base.directory()),
+            None => self.directory(),
+        }
     }
 
     /// Returns whether the settings file could not be read as it is written. That a variable is not given is no error of
@@ -165,7 +184,10 @@ impl LoadedProject {
         secret: &SecretValues<'_>,
     ) -> (Configuration, Diagnostics) {
         let registry = wiring::documents();
-        let environment = |name: &str| options.environment.get(name).map(str::to_owned);
+        let environment = |name: &str| match options.trust {
+            Trust::Full => options.environment.get(name).map(str::to_owned),
+            Trust::Untrusted { .. } => None,
+        };
         let inputs = LowerInputs {
             purpose,
             registry: &registry,
@@ -296,7 +318,12 @@ impl LoadedProject {
 const VARIABLE_PREFIX: &str = "GABION_VAR_";
 
 /// Gathers the values of variables from outside the project's files, those that win last.
-fn variables(options: &Options, sources: &Sources, problems: &mut Diagnostics) -> GivenVariables {
+fn variables(
+    options: &Options,
+    sources: &Sources,
+    base: Option<&Base>,
+    problems: &mut Diagnostics,
+) -> GivenVariables {
     let mut given = GivenVariables::default();
     if let Some(stack) = &options.stack
         && let Some(file) = sources.stack_file(stack, problems)
@@ -304,7 +331,9 @@ fn variables(options: &Options, sources: &Sources, problems: &mut Diagnostics) -
         given.add_stack_file(file);
     }
     for (variable, text) in options.environment.variables() {
-        if let Some(name) = variable.strip_prefix(VARIABLE_PREFIX) {
+        // What is set for other projects is not this one's to ask for.
+        let may_be_read = |name: &&str| base.is_none_or(|base| base.declares(name));
+        if let Some(name) = variable.strip_prefix(VARIABLE_PREFIX).filter(may_be_read) {
             given.add_environment(name, text, variable);
         }
     }

@@ -59,6 +59,7 @@ impl StateAccess {
         }
         let place = StorePlace {
             directory,
+            settings: project.settings_directory()?,
             project: &settings.project.value,
             stack: options.stack.as_deref(),
             environment: &options.environment,

@@ -1,5 +1,7 @@
 //! How what programs say becomes what people read.
 
+use jiff::Timestamp;
+
 /// Makes a full sentence of an error's words, which are a clause.
 #[must_use]
 pub fn sentence(clause: &str) -> String {
@@ -14,6 +16,20 @@ pub fn sentence(clause: &str) -> String {
         "."
     };
     format!("{}{}{end}", first.to_ascii_uppercase(), characters.as_str())
+}
+
+/// Returns how long ago something was, in the largest unit that fits: "3 days ago".
+#[must_use]
+pub fn ago(then: Timestamp, now: Timestamp) -> String {
+    let seconds = now.duration_since(then).as_secs();
+    for (unit, word) in [(86_400, "day"), (3_600, "hour"), (60, "minute")] {
+        match seconds / unit {
+            ..=0 => {}
+            1 => return format!("1 {word} ago"),
+            number => return format!("{number} {word}s ago"),
+        }
+    }
+    "less than a minute ago".to_owned()
 }
 
 /// Returns a text with control characters and invisible ones written out, so that it can neither steer a terminal nor
@@ -61,6 +77,21 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(sentence(clause), expected);
+        }
+    }
+
+    #[test]
+    fn an_age_has_one_unit() {
+        let now: Timestamp = "2026-11-29T12:00:00Z".parse().unwrap();
+        for (then, expected) in [
+            ("2026-11-26T11:00:00Z", "3 days ago"),
+            ("2026-11-29T10:59:59Z", "1 hour ago"),
+            ("2026-11-29T11:57:30Z", "2 minutes ago"),
+            ("2026-11-29T11:59:30Z", "less than a minute ago"),
+            // Clocks of two machines may differ.
+            ("2026-11-29T12:00:30Z", "less than a minute ago"),
+        ] {
+            assert_eq!(ago(then.parse().unwrap(), now), expected);
         }
     }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::{OperationId, ProviderName, ResourceAddress, Uid};
 use crate::provider::{ListedObject, ObjectState, Observation, ReadOutcome};
+use crate::state::State;
 use crate::state::event::Holder;
 use crate::value::Value;
 
@@ -49,6 +50,24 @@ pub enum Refresh {
 }
 
 impl World {
+    /// Returns a world in which only the records were looked at: no provider was asked anything. What must never be relied
+    /// on unread cannot be told.
+    pub fn recorded(state: &State, lease: Option<Holder>, gathered_at: Timestamp) -> Self {
+        let unreliable = state
+            .records()
+            .filter(|record| record.open.is_none() && record.status.must_be_read());
+        let reason = "An earlier run did not finish it, and nothing is read for a plan of somebody who is not trusted.";
+        let objects = unreliable.map(|record| {
+            let reason = reason.to_owned();
+            (record.uid, ReadOutcome::CannotTell { reason })
+        });
+        Self {
+            objects: objects.collect(),
+            lease,
+            ..Self::unread(gathered_at)
+        }
+    }
+
     /// Returns a world in which nothing was looked at.
     pub fn unread(gathered_at: Timestamp) -> Self {
         Self {

@@ -24,7 +24,7 @@ use crate::render::markdown::{cell_code, code, prose};
 use crate::render::plan_json::drift_json;
 use crate::render::plan_json_types::DriftJson;
 use crate::render::words::{count, plain};
-use crate::render::{drift_junit, drift_markdown, drift_text};
+use crate::render::{drift_junit, drift_markdown, drift_sarif, drift_text};
 use crate::state_access::{StateAccess, existing_key, journal_failure};
 
 /// The answer of `gabion drift --format json`.
@@ -81,7 +81,7 @@ pub(crate) async fn run(args: &DriftArgs, context: &Context) -> Outcome {
         let planned = interrupts
             .unless(look(context, &project, &state, in_flight))
             .await??;
-        return report(args, context, &planned, &BTreeSet::new());
+        return report(args, context, &project, &planned, &BTreeSet::new());
     }
     access.load_existing().await?;
     let key = existing_key(options)?;
@@ -101,7 +101,13 @@ pub(crate) async fn run(args: &DriftArgs, context: &Context) -> Outcome {
             count(number, "object"),
             if number == 1 { "it is" } else { "they are" }
         ));
-        report(args, context, &planned, &args.accept.iter().cloned().collect())
+        report(
+            args,
+            context,
+            &project,
+            &planned,
+            &args.accept.iter().cloned().collect(),
+        )
     }
     .await;
     crate::applying::close(&journal, written, printer).await
@@ -187,11 +193,13 @@ fn counts(drift: &Drift) -> bool {
 fn report(
     args: &DriftArgs,
     context: &Context,
+    project: &LoadedProject,
     planned: &Planned,
     accepted: &BTreeSet<ResourceAddress>,
 ) -> Outcome {
     let Context { options, printer } = context;
     let plan = &planned.plan;
+    let settings = project.project.settings.file.path();
     let drift: Vec<Drift> = plan
         .drift
         .iter()
@@ -202,6 +210,7 @@ fn report(
     let late = turned_up(plan);
     let drifted = drift.iter().any(counts) || !unmanaged.is_empty() || !late.is_empty();
     let mut text = String::new();
+    let extra: Vec<String> = unmanaged.iter().map(|object| unmanaged_name(object)).collect();
     match options.format {
         Format::Json => {
             let report = DriftReportJson {
@@ -254,12 +263,19 @@ fn report(
                 let _ = writeln!(text, "{gap}* {}", prose(note));
             }
         }
-        Format::Text => write_text(&mut text, context, planned, &drift, &unmanaged, drifted),
+        Format::Text => match &options.sarif {
+            Some(repository) => {
+                let now = plan.basis.gathered_at;
+                let log = drift_sarif::log(&drift, &extra, now, repository, settings);
+                text = serde_json::to_string_pretty(&log).unwrap_or_default();
+                text.push('\n');
+            }
+            None => write_text(&mut text, context, planned, &drift, &unmanaged, drifted),
+        },
     }
     printer.data(&text);
     if let Some(path) = &args.junit {
         let objects = objects(planned);
-        let extra: Vec<String> = unmanaged.iter().map(|object| unmanaged_name(object)).collect();
         let report = drift_junit::Report {
             project: &plan.project,
             gathered_at: plan.basis.gathered_at,
@@ -297,7 +313,7 @@ fn write_text(
     );
     if !drift.is_empty() {
         let shown: Vec<&Drift> = drift.iter().collect();
-        let _ = drift_text::write_section(text, &shown, &theme);
+        let _ = drift_text::write_section(text, &shown, basis.gathered_at, &theme);
         text.push('\n');
     }
     if !unmanaged.is_empty() {

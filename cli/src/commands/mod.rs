@@ -30,6 +30,7 @@ pub(crate) use agent::serve as serve_agent;
 pub use drift::{DriftReportJson, UnmanagedJson};
 
 /// What every command gets.
+#[derive(Clone)]
 pub(crate) struct Context {
     /// What the command line and the environment mean.
     pub(crate) options: Options,

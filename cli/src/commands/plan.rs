@@ -3,25 +3,33 @@
 use std::io::Write;
 use std::path::Path;
 
-use gabion_engine::plan::{Mode, Plan};
+use gabion_engine::plan::{Mode, Plan, same};
 use gabion_engine::state::{State, StateStore, history};
 
 use super::Context;
+use super::show::read_plan;
 use crate::args::Plan as PlanArgs;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupts;
-use crate::options::{Options, shell_word};
+use crate::options::{Options, Trust, shell_word};
 use crate::planning::{self, PlanRequest};
 use crate::policy;
 use crate::project::LoadedProject;
+use crate::render::words::plain;
 use crate::show::print_plan;
 use crate::state_access::{StateAccess, existing_key, sentence, store_failure};
 
 /// Shows a plan, and saves it if asked to. Writes nothing else and takes no lease.
 pub(crate) async fn run(args: &PlanArgs, context: &Context) -> Outcome {
-    let Context { options, printer } = context;
+    let mut context = context.clone();
+    if args.untrusted {
+        let base = args.base.clone();
+        context.options.trust = Trust::Untrusted { base };
+    }
+    let Context { options, printer } = &context;
     let interrupts = Interrupts::listen(printer)?;
+    let reviewed = args.same_as.as_deref().map(read_plan).transpose()?;
     let project = LoadedProject::read(options);
     let access = StateAccess::of(&project, options)?;
     let mode = if args.destroy { Mode::Destroy } else { Mode::Apply };
@@ -37,16 +45,23 @@ pub(crate) async fn run(args: &PlanArgs, context: &Context) -> Outcome {
                 import: None,
                 in_flight: access.live_holder().await?,
                 scale: None,
-                key: existing_key(options)?,
+                // A secret that nobody reads has no fingerprint.
+                key: match args.untrusted {
+                    true => None,
+                    false => existing_key(options)?,
+                },
             };
             let past = match &args.revert {
                 Some(run) => Some(before(run, &*access.store, options).await?),
                 None => None,
             };
-            planning::make_to(context, &project, &state, past.as_ref(), request).await
+            planning::make_to(&context, &project, &state, past.as_ref(), request).await
         })
         .await??;
     let plan = &planned.plan;
+    if let Some(reviewed) = &reviewed {
+        check_same(reviewed, plan)?;
+    }
     if let (Some(path), None) = (&args.out, &planned.blocked) {
         save(plan, path)?;
     }
@@ -54,7 +69,7 @@ pub(crate) async fn run(args: &PlanArgs, context: &Context) -> Outcome {
     let next = next_command(args, options, plan).filter(|_| planned.blocked.is_none() && denied.is_none());
     let saved = args.out.is_some() && planned.blocked.is_none();
     print_plan(
-        context,
+        &context,
         plan,
         &planned.providers,
         saved,
@@ -72,6 +87,23 @@ pub(crate) async fn run(args: &PlanArgs, context: &Context) -> Outcome {
     }
     let changes = args.detailed_exitcode && plan.has_changes();
     Ok(if changes { Exit::Changes } else { Exit::Done })
+}
+
+/// Refuses a plan that does not do what a reviewed one does.
+fn check_same(reviewed: &Plan, plan: &Plan) -> Result<(), Failure> {
+    const SHOWN: usize = 10;
+    let found = same::differences(reviewed, plan);
+    if found.is_empty() {
+        return Ok(());
+    }
+    let mut lines: Vec<String> = found.iter().take(SHOWN).map(|line| plain(line)).collect();
+    if found.len() > SHOWN {
+        lines.push(format!("And {} more.", found.len() - SHOWN));
+    }
+    Err(Failure::new("the plan is not the reviewed one")
+        .detail(lines.join("\n"))
+        .hint("see why, and have the new plan reviewed:\n    gabion plan")
+        .exit(Exit::Stale))
 }
 
 /// Returns the state as it was before a run, which is named by its id or by one of its serials.

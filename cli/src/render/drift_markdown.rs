@@ -5,6 +5,9 @@ use std::fmt::{self, Write};
 use gabion_engine::plan::Plan;
 use gabion_engine::plan::change::{Drift, DriftKind};
 
+use gabion_engine::words::ago;
+use jiff::Timestamp;
+
 use super::drift_text::{sides, summary_line};
 use super::markdown::{cell_code, code, prose};
 use super::plan_markdown::{Table, marker};
@@ -18,20 +21,31 @@ pub(crate) fn write_drift(out: &mut dyn Write, plan: &Plan, drift: &[Drift]) -> 
         return writeln!(out, "### ✅ gabion drift {project}: none");
     }
     writeln!(out, "### ⚠️ gabion drift {project}: {}", summary_line(drift))?;
-    out.write_str(&table(&drift.iter().collect::<Vec<_>>()).to_markdown())
+    let drift: Vec<_> = drift.iter().collect();
+    out.write_str(&table(&drift, plan.basis.gathered_at).to_markdown())
 }
 
 /// Returns the table of differences.
-pub(crate) fn table(drift: &[&Drift]) -> Table {
-    let mut table = Table::new(&["changed outside gabion", "attribute", "was", "is", "apply"]);
-    let row = |cells: [&str; 5]| cells.iter().map(|cell| (*cell).to_owned()).collect();
+pub(crate) fn table(drift: &[&Drift], now: Timestamp) -> Table {
+    let mut table = Table::new(&[
+        "changed outside gabion",
+        "attribute",
+        "was",
+        "is",
+        "apply",
+        "recorded",
+    ]);
+    let row = |cells: [&str; 6]| cells.iter().map(|cell| (*cell).to_owned()).collect();
     for item in drift {
         let address = cell_code(&item.address.to_string());
+        let since = item.recorded_at.map(|at| ago(at, now)).unwrap_or_default();
         match &item.kind {
-            DriftKind::Vanished => table.rows.push(row([&address, "", "there", "**gone**", ""])),
+            DriftKind::Vanished => table
+                .rows
+                .push(row([&address, "", "there", "**gone**", "", &since])),
             DriftKind::CannotTell { reason } => {
                 let why = format!("cannot be read: {}", prose(reason));
-                table.rows.push(row([&address, "", "", &why, ""]));
+                table.rows.push(row([&address, "", "", &why, "", &since]));
             }
             DriftKind::Changed(attributes) => {
                 for attribute in attributes {
@@ -42,10 +56,11 @@ pub(crate) fn table(drift: &[&Drift]) -> Table {
                         &cell_code(&recorded),
                         &cell_code(&actual),
                         words::verdict(attribute.verdict),
+                        &since,
                     ]));
                 }
             }
         }
     }
-    table
+    table.without_empty_columns()
 }

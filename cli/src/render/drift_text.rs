@@ -4,13 +4,21 @@ use std::fmt::{self, Write};
 
 use gabion_engine::plan::change::{AttributeChange, AttributeDrift, Cause, Drift, DriftKind, DriftVerdict};
 
+use gabion_engine::words::ago;
+use jiff::Timestamp;
+
 use super::plan_text::write_line;
 use super::theme::Theme;
 use super::value::{self, Line, inline};
 use super::words::{self, count, plain};
 
 /// Writes the section of a plan, and the body of `gabion drift`.
-pub(crate) fn write_section(out: &mut dyn Write, drift: &[&Drift], theme: &Theme) -> fmt::Result {
+pub(crate) fn write_section(
+    out: &mut dyn Write,
+    drift: &[&Drift],
+    now: Timestamp,
+    theme: &Theme,
+) -> fmt::Result {
     writeln!(
         out,
         "{strong}Changed outside gabion{strong:#} {dim}(recorded → there is){dim:#}",
@@ -18,17 +26,21 @@ pub(crate) fn write_section(out: &mut dyn Write, drift: &[&Drift], theme: &Theme
         dim = theme.dim
     )?;
     for item in drift {
+        let since = match item.recorded_at {
+            Some(at) => format!("  {0}(recorded {1}){0:#}", theme.dim, ago(at, now)),
+            None => String::new(),
+        };
         match &item.kind {
             DriftKind::Vanished => writeln!(
                 out,
-                "  {bad}  -{bad:#} {strong}{}{strong:#}  {bad}is gone{bad:#}",
+                "  {bad}  -{bad:#} {strong}{}{strong:#}  {bad}is gone{bad:#}{since}",
                 item.address,
                 bad = theme.bad,
                 strong = theme.strong
             )?,
             DriftKind::CannotTell { reason } => writeln!(
                 out,
-                "  {dim}  ?{dim:#} {strong}{}{strong:#}  cannot be read: {}",
+                "  {dim}  ?{dim:#} {strong}{}{strong:#}  cannot be read: {}{since}",
                 item.address,
                 plain(reason),
                 dim = theme.dim,
@@ -37,7 +49,7 @@ pub(crate) fn write_section(out: &mut dyn Write, drift: &[&Drift], theme: &Theme
             DriftKind::Changed(attributes) => {
                 writeln!(
                     out,
-                    "  {change}  ~{change:#} {strong}{}{strong:#}",
+                    "  {change}  ~{change:#} {strong}{}{strong:#}{since}",
                     item.address,
                     change = theme.change,
                     strong = theme.strong

@@ -341,6 +341,8 @@ fn drift() -> Vec<Drift> {
         address: address(at),
         uid: uid(1),
         provider: ProviderName::new("host"),
+        recorded_at: "2026-11-19T08:00:00Z".parse().ok(),
+        place: Some(place("main.gabion.yml", 3, 1)),
         kind,
     };
     let secret = Value::Secret(Secret::sealed(None, None));
@@ -483,6 +485,7 @@ pub(crate) fn nothing() -> Plan {
             serial: 41,
             gathered_at: "2026-11-22T10:04:05.123Z".parse().unwrap(),
             refresh: Refresh::Full,
+            untrusted: false,
             commit: Some("f00baa1".into()),
             configuration: "ab12".into(),
         },

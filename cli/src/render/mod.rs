@@ -5,6 +5,7 @@ pub(crate) mod catalogue;
 pub(crate) mod diagnostic;
 pub(crate) mod drift_junit;
 pub(crate) mod drift_markdown;
+pub(crate) mod drift_sarif;
 pub(crate) mod drift_text;
 pub(crate) mod event_json_types;
 pub(crate) mod events;

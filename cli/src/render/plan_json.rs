@@ -380,6 +380,7 @@ fn gabion(plan: &Plan, context: PlanContext<'_>) -> GabionJson {
             Refresh::Minimal => "minimal".into(),
             Refresh::None => "none".into(),
         },
+        untrusted: basis.untrusted,
         commit: basis.commit.as_ref().map(ToString::to_string),
         configuration_digest: basis.configuration.to_string(),
         summary: SummaryJson {
@@ -518,6 +519,7 @@ pub(crate) fn drift_json(drift: &Drift) -> DriftJson {
     DriftJson {
         address: drift.address.to_string(),
         kind: kind.to_owned(),
+        recorded_at: drift.recorded_at.map(|at| at.to_string()),
         reason,
         attributes,
     }

@@ -250,6 +250,9 @@ pub struct GabionJson {
     pub serial: u64,
     /// How much of the world was read: `full`, `minimal` or `none`.
     pub refresh: String,
+    /// Whether it was made for somebody who is not trusted: from records alone, and with no secret resolved.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untrusted: bool,
     /// The commit of the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
@@ -350,6 +353,9 @@ pub struct DriftJson {
     pub address: String,
     /// `vanished`, `changed` or `cannot_tell`.
     pub kind: String,
+    /// When what it is compared with was recorded; absent when an earlier version recorded it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded_at: Option<String>,
     /// Why it could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

@@ -48,7 +48,10 @@ pub(crate) fn write_plan(out: &mut dyn Write, plan: &Plan, context: PlanContext<
     }
     if !plan.drift.is_empty() {
         let drift: Vec<_> = plan.drift.iter().collect();
-        tables.push_str(&room.table(&drift_markdown::table(&drift), "difference"));
+        tables.push_str(&room.table(
+            &drift_markdown::table(&drift, plan.basis.gathered_at),
+            "difference",
+        ));
     }
     if plan.has_changes() {
         tables.push_str(&room.table(&outputs(plan), "output"));
@@ -93,7 +96,7 @@ impl Table {
     }
 
     /// Leaves out the columns in which nothing stands.
-    fn without_empty_columns(mut self) -> Self {
+    pub(crate) fn without_empty_columns(mut self) -> Self {
         for column in (0..self.columns.len()).rev() {
             if self.rows.iter().all(|row| row[column].is_empty()) {
                 self.columns.remove(column);
@@ -639,11 +642,7 @@ fn write_footer(out: &mut dyn Write, plan: &Plan, context: PlanContext<'_>) -> f
     if let Some(digest) = context.digest {
         parts.push(format!("plan {}", code(digest)));
     }
-    parts.push(format!(
-        "read {:.0}{}",
-        basis.gathered_at,
-        view::how_read(basis.refresh)
-    ));
+    parts.push(format!("read {:.0}{}", basis.gathered_at, view::how_read(basis)));
     writeln!(out, "\n<sub>{}</sub>", parts.join(" · "))?;
     match (context.next, context.digest) {
         (Some(next), Some(digest)) => writeln!(

@@ -40,7 +40,7 @@ pub(crate) fn write_plan(
     let drift: Vec<_> = plan.drift.iter().collect();
     if !drift.is_empty() {
         writeln!(out)?;
-        drift_text::write_section(out, &drift, theme)?;
+        drift_text::write_section(out, &drift, plan.basis.gathered_at, theme)?;
     }
     write_section(out, "Recovered", &view::recovery(plan), theme)?;
     write_notes(out, plan, theme)?;
@@ -246,7 +246,7 @@ fn write_heading(out: &mut dyn Write, plan: &Plan, theme: &Theme) -> fmt::Result
         None => "no state yet".to_owned(),
         Some(_) => format!("state serial {}", basis.serial),
     };
-    let read = view::how_read(basis.refresh);
+    let read = view::how_read(basis);
     let what = match plan.mode {
         Mode::Apply => "gabion plan",
         Mode::Destroy => "gabion destroy",

@@ -39,6 +39,11 @@ pub(crate) fn sarif(diagnostics: &Diagnostics, repository: &RepositoryPath, sett
         .iter()
         .map(|(code, summary)| json!({ "id": code, "shortDescription": { "text": sentence(summary) } }))
         .collect();
+    log(&rules, &results)
+}
+
+/// Returns a log of one run.
+pub(super) fn log(rules: &[Value], results: &[Value]) -> Value {
     json!({
         "$schema": SCHEMA,
         "version": "2.1.0",
@@ -101,7 +106,8 @@ fn physical(span: &Span, repository: &RepositoryPath) -> Value {
     json!({ "artifactLocation": artifact(&place.file, repository), "region": region })
 }
 
-fn artifact(file: &str, repository: &RepositoryPath) -> Value {
+/// Returns a file of the project as a log names it.
+pub(super) fn artifact(file: &str, repository: &RepositoryPath) -> Value {
     let path = repository.of(file);
     let uri = utf8_percent_encode(&path, ESCAPED).to_string();
     match path.starts_with('/') {
@@ -111,7 +117,7 @@ fn artifact(file: &str, repository: &RepositoryPath) -> Value {
 }
 
 /// Returns text of several lines in which nothing is a link or steers a terminal.
-fn message(text: &str) -> String {
+pub(super) fn message(text: &str) -> String {
     let lines: Vec<String> = text.lines().map(plain).collect();
     lines.join("\n").replace("](", "] (")
 }

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::config::Effect;
-use gabion_engine::plan::Plan;
 use gabion_engine::plan::change::{Action, AttributeChange, Cause, Change, Reason};
 use gabion_engine::plan::policy::PolicyReport;
+use gabion_engine::plan::{Basis, Plan};
 use gabion_engine::provider::Observation;
 use gabion_engine::resource::{DocumentRef, Place};
 use gabion_engine::schema::ReplaceOrder;
@@ -174,8 +174,9 @@ pub(crate) fn objections(report: &PolicyReport) -> String {
 }
 
 /// Returns how much of the world was read, as a remark; nothing when it was all of it.
-pub(crate) fn how_read(refresh: Refresh) -> &'static str {
-    match refresh {
+pub(crate) fn how_read(basis: &Basis) -> &'static str {
+    match basis.refresh {
+        _ if basis.untrusted => ", from records alone, and with no secret",
         Refresh::Full => "",
         Refresh::Minimal => ", only what changes was read",
         Refresh::None => ", the world was not read",

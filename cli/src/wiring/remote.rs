@@ -122,6 +122,12 @@ pub(crate) async fn survey<'a>(
     Ok(Surveyed { state, found })
 }
 
+/// Returns a state of whose project no machine was looked at.
+pub(crate) fn not_surveyed(state: &State) -> Surveyed<'_> {
+    let found = BTreeMap::new();
+    Surveyed { state, found }
+}
+
 async fn look(machines: &Hosts, survey: Survey) -> (ResourceAddress, SurveyResult) {
     let name = survey
         .inputs

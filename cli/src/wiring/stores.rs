@@ -24,6 +24,8 @@ const STORES: [&str; 3] = ["sqlite", "s3", "postgres"];
 pub(crate) struct StorePlace<'a> {
     /// The project's directory, absolute.
     pub(crate) directory: &'a Path,
+    /// The directory of its settings, absolute: what they name by relative paths is found from it.
+    pub(crate) settings: &'a Path,
     /// The project's name.
     pub(crate) project: &'a str,
     /// The stack.
@@ -44,7 +46,7 @@ pub(crate) fn open_store(
     if problems.has_errors() {
         return Err(problems.into());
     }
-    let envelope = envelope(encryption.as_ref(), place.directory, place.environment)?;
+    let envelope = envelope(encryption.as_ref(), place.settings, place.environment)?;
     let variables = |name: &str| place.environment.get(name).map(str::to_owned);
     let opened = match kind.unwrap_or(Kind::Sqlite) {
         Kind::Sqlite => return Ok(Arc::new(SqliteStore::sealed_at(sqlite_path(place), envelope))),
@@ -52,7 +54,7 @@ pub(crate) fn open_store(
         Kind::Postgres(settings) => {
             let options = OpenOptions {
                 environment: &variables,
-                directory: place.directory,
+                directory: place.settings,
                 project: place.project,
                 stack: place.stack.unwrap_or_default(),
                 envelope,

@@ -47,3 +47,53 @@ properties:
     let plan = project.exits(2, &["plan", "--detailed-exitcode"]);
     assert!(plan.out.contains("\"two\" → \"one\""), "{}", plan.all());
 }
+
+/// A program whose file is changed behind gabion's back, beside an object that is left alone.
+fn drifted() -> Project {
+    let project = Project::with(&format!(
+        "type: resource\nkind: host_unit\nname: clock\nproperties:\n  machine: local\n  argv: [sleep, '600']\n  \
+         files: {{note.txt: one}}\n---\n{THREE_LEVELS}"
+    ));
+    project.apply();
+    let record = project
+        .exits(0, &["state", "show", "host_unit.clock", "--format", "json"])
+        .json();
+    let unit = record["outputs"]["unit_dir"].as_str().unwrap().to_owned();
+    std::fs::write(format!("{unit}/files/note.txt"), "two").unwrap();
+    project
+}
+
+#[test]
+fn drift_stands_where_its_object_is_declared_and_says_how_old_its_record_is() {
+    let project = drifted();
+    let log = project.exits(2, &["drift", "--format", "sarif"]).json();
+    let result = &log["runs"][0]["results"][0];
+    assert_eq!(result["ruleId"], "drift-changed");
+    let place = &result["locations"][0]["physicalLocation"];
+    assert_eq!(place["artifactLocation"]["uri"], "main.gabion.yml");
+    assert_eq!(place["region"]["startLine"], 1);
+    let text = result["message"]["text"].as_str().unwrap();
+    assert!(
+        text.starts_with("host_unit.clock (recorded less than a minute ago) was changed"),
+        "{text}"
+    );
+    let said = project.exits(2, &["drift"]);
+    assert!(
+        said.out
+            .contains("host_unit.clock  (recorded less than a minute ago)"),
+        "{}",
+        said.all()
+    );
+    let report = project.exits(2, &["drift", "--format", "json"]).json();
+    assert!(report["drift"][0]["recorded_at"].is_string(), "{report}");
+}
+
+#[test]
+fn nothing_is_accepted_when_one_of_several_cannot_be() {
+    let project = drifted();
+    for wrong in ["gabion_data.base", "gabion_data.unknown"] {
+        let said = project.exits(1, &["drift", "--accept", "host_unit.clock", wrong]);
+        assert!(!said.err.contains("Recorded"), "{}", said.all());
+        project.exits(2, &["drift"]);
+    }
+}

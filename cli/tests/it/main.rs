@@ -35,5 +35,6 @@ mod state_history;
 mod state_stores;
 mod streams;
 mod tasks;
+mod untrusted;
 mod validate;
 mod variables;

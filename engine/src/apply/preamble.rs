@@ -155,6 +155,7 @@ fn import(
             created_at: 0,
             made_at: None,
             changed_at: 0,
+            written_at: Default::default(),
         }),
     })
 }

@@ -12,7 +12,7 @@ use super::secrets::{MissingSecret, SecretSource};
 use crate::address::ResourceAddress;
 use crate::diagnostic::{Diagnostic, Diagnostics, Span, did_you_mean};
 use crate::resource::{Configuration, Directives, Place, Resource};
-use crate::value::{AttributePath, Attributes, Unknown, Value};
+use crate::value::{AttributePath, Attributes, Secret, TemplateText, Unknown, Value};
 
 /// Unknown references beyond this many get no suggestion: each costs a look at every address.
 const SUGGESTIONS: usize = 20;
@@ -174,6 +174,9 @@ impl<'a> Checker<'a> {
             Some(value) => Resolved::Known(Value::string(value)),
             None => Resolved::Missing,
         };
+        if !self.project.is_trusted() {
+            return Value::Secret(Secret::sealed(Some(TemplateText::new(template.text())), None));
+        }
         // A missing one was reported above.
         template
             .evaluate(&environment)
@@ -194,14 +197,20 @@ impl<'a> Checker<'a> {
     /// Gets a secret that comes from a file or a program. Validating needs none.
     fn read_secret(&self, source: &SecretSource) -> Result<Option<String>, MissingSecret> {
         match (self.inputs.purpose, source) {
-            (Purpose::Plan, SecretSource::File(_) | SecretSource::Command(_)) => (self.inputs.secret)(source),
+            (Purpose::Plan, SecretSource::File(_) | SecretSource::Command(_))
+                if self.project.is_trusted() =>
+            {
+                (self.inputs.secret)(source)
+            }
             _ => Ok(None),
         }
     }
 
     /// Whether a variable is not set. Validating needs none.
     fn lacks(&self, variable: &str) -> bool {
-        self.inputs.purpose == Purpose::Plan && (self.inputs.environment)(variable).is_none()
+        self.inputs.purpose == Purpose::Plan
+            && self.project.is_trusted()
+            && (self.inputs.environment)(variable).is_none()
     }
 
     fn reference(&mut self, reference: &Reference, user: &str, whole: Option<&Span>) {

@@ -4,7 +4,7 @@
 //! directory ──sources──▶ Sources ──yaml──▶ Nodes ──expand──▶ Documents ──registry──▶ resources ──check──▶ Configuration
 //! ```
 //!
-//! Only `sources` does I/O. `yaml` turns text into [`Node`] trees with a place on every value, `expand` puts variables
+//! Only `sources`, and `root` for it, do I/O. `yaml` turns text into [`Node`] trees with a place on every value, `expand` puts variables
 //! in and multiplies documents with `for_each`, `decode` and
 //! `map_reader` turn nodes into typed values, `expression` parses and evaluates `${{ … }}`, `registry` says what a
 //! family of document types is, `generic` is the engine's own, `project` runs the stages and `check` looks across all
@@ -26,6 +26,7 @@ mod node;
 mod policy;
 mod project;
 mod registry;
+mod root;
 mod secrets;
 mod settings;
 mod sources;
@@ -49,6 +50,7 @@ pub use registry::{
     DocumentFamily, DocumentRegistry, DocumentType, LowerContext, Lowered, Naming, NothingRecorded, Purpose,
     RecordedView, ResolvedDocument, Survey, SurveyFailure, SurveyResult,
 };
+pub use root::Root;
 pub use secrets::{MissingSecret, SecretSource, SecretValues, is_variable, no_secrets};
 pub use settings::{Plugin, Settings, StackSettings, bad_name, check_name};
 pub use sources::Sources;

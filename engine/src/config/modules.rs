@@ -208,6 +208,17 @@ fn use_module(
         );
         return None;
     }
+    if let Some(root) = sources.root()
+        && let Err(why) = root.check(&sources.directory().join(&directory))
+    {
+        problems.push(
+            Diagnostic::error("path-outside", "path that leads outside")
+                .detail(format!("`{directory}` {why}."))
+                .at(source.span.clone())
+                .hint("put the module into the repository"),
+        );
+        return None;
+    }
     let files = sources.module(&directory);
     if files.is_empty() {
         problems.push(

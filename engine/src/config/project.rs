@@ -152,6 +152,12 @@ impl Project {
         self
     }
 
+    /// Returns whether whoever wrote the files is trusted. Otherwise secrets stay unresolved: they are neither read nor
+    /// missed.
+    pub fn is_trusted(&self) -> bool {
+        self.sources.root().is_none()
+    }
+
     /// Gives the documents their meaning and checks them against each other.
     ///
     /// `before` is what reading and parsing found; a reference to a document with an error in it is not reported. The
@@ -255,6 +261,7 @@ impl Project {
         LowerContext {
             purpose: inputs.purpose,
             directory: self.sources.directory(),
+            root: self.sources.root(),
             settings: &self.settings,
             profiles: self.profiles.as_ref(),
             profile: self.profile.as_ref(),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::decode::Spanned;
 use super::document::Document;
 use super::node::Node;
+use super::root::Root;
 use super::settings::Settings;
 use crate::address::ResourceAddress;
 use crate::diagnostic::Diagnostics;
@@ -104,6 +105,8 @@ pub struct LowerContext<'a> {
     pub purpose: Purpose,
     /// The project's directory, absolute; empty when the project is in no directory.
     pub directory: &'a Path,
+    /// What no path of a document may lead out of, when whoever wrote it is not trusted.
+    pub root: Option<&'a Root>,
     /// The project's settings.
     pub settings: &'a Settings,
     /// What the file with profiles holds, if there is one.

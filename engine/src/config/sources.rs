@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::modules::{self, MODULE, MODULE_FILES};
 use super::node::Node;
+use super::root::Root;
 use super::settings::check_name;
 use super::yaml::{self, MAX_FILE_BYTES};
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceFile, Span};
@@ -32,6 +33,8 @@ const PROFILES: [&str; 4] = [
 pub struct Sources {
     /// The project directory; empty when the texts come from elsewhere.
     directory: PathBuf,
+    /// What nothing may lead out of, when whoever wrote the files is not trusted.
+    root: Option<Root>,
     /// The project's name unless the settings say another.
     default_name: String,
     /// The settings file.
@@ -55,8 +58,23 @@ impl Default for Sources {
 impl Sources {
     /// Reads the files of a project directory, not of its subdirectories.
     pub fn load(directory: &Path) -> (Self, Diagnostics) {
+        Self::load_within(directory, None)
+    }
+
+    /// Reads files that somebody wrote who is not trusted: none is read that leads out of the root, and whatever a
+    /// project of these files names has to stay in it too.
+    pub fn load_untrusted(directory: &Path) -> (Self, Diagnostics) {
+        // Without a directory there is nothing to read.
+        match Root::of(directory) {
+            Ok(root) => Self::load_within(directory, Some(root)),
+            Err(_) => Self::load_within(directory, None),
+        }
+    }
+
+    fn load_within(directory: &Path, root: Option<Root>) -> (Self, Diagnostics) {
         let mut problems = Diagnostics::new();
         let mut sources = Self::from_texts(&default_name(directory), std::iter::empty::<(&str, &str)>());
+        sources.root = root;
         let names = match fs::canonicalize(directory).and_then(|found| {
             sources.directory = found;
             list(directory)
@@ -77,13 +95,12 @@ impl Sources {
             .iter()
             .filter(|name| is_settings(name) || is_documents(name))
         {
-            let Some(file) = read(directory, name, &mut problems) else {
-                continue;
-            };
-            sources.add(file, &mut problems);
+            if let Some(file) = sources.read(name, &mut problems) {
+                sources.add(file, &mut problems);
+            }
         }
         for name in PROFILES.iter().filter(|name| directory.join(name).is_file()) {
-            if let Some(file) = read(directory, name, &mut problems) {
+            if let Some(file) = sources.read(name, &mut problems) {
                 sources.add(file, &mut problems);
             }
         }
@@ -99,7 +116,28 @@ impl Sources {
     pub fn stack_file(&self, stack: &str, problems: &mut Diagnostics) -> Option<Arc<SourceFile>> {
         let names = [format!("gabion.{stack}.yml"), format!("gabion.{stack}.yaml")];
         let name = names.iter().find(|name| self.directory.join(name).exists())?;
+        self.read(name, problems)
+    }
+
+    /// Reads one of the project's files, unless it leads out of the root.
+    fn read(&self, name: &str, problems: &mut Diagnostics) -> Option<Arc<SourceFile>> {
+        if let Some(root) = &self.root
+            && let Err(why) = root.check(&self.directory.join(name))
+        {
+            problems.push(
+                Diagnostic::error("path-outside", "path that leads outside")
+                    .detail(format!("`{name}` {why}."))
+                    .at(Span::of_file(&SourceFile::new(name, "")))
+                    .hint("put the file itself there, not a link"),
+            );
+            return None;
+        }
         read(&self.directory, name, problems)
+    }
+
+    /// Returns what nothing may lead out of, when whoever wrote the files is not trusted.
+    pub fn root(&self) -> Option<&Root> {
+        self.root.as_ref()
     }
 
     /// Makes the sources of a project from texts by path, for callers that have no directory.
@@ -109,6 +147,7 @@ impl Sources {
     ) -> Self {
         let mut sources = Self {
             directory: PathBuf::new(),
+            root: None,
             default_name: default_name.to_owned(),
             settings: None,
             profiles: None,
@@ -138,12 +177,17 @@ impl Sources {
                 if !seen.insert(directory.clone()) {
                     continue;
                 }
+                // One that leads outside is reported where it is named.
+                let leads_out = |root: &Root| root.check(&self.directory.join(&directory)).is_err();
+                if self.root.as_ref().is_some_and(leads_out) {
+                    continue;
+                }
                 // One that is not there is reported where it is named.
                 for name in list(&self.directory.join(&directory)).unwrap_or_default() {
                     if !is_documents(&name) && !MODULE_FILES.contains(&name.as_str()) {
                         continue;
                     }
-                    if let Some(found) = read(&self.directory, &format!("{directory}/{name}"), problems) {
+                    if let Some(found) = self.read(&format!("{directory}/{name}"), problems) {
                         left.push((directory.clone(), found.clone()));
                         self.modules.insert(found.path().to_owned(), found);
                     }

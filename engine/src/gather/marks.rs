@@ -341,6 +341,7 @@ fn describe(candidate: Candidate, state: Option<ObjectState>, unread: Option<Str
         created_at: 0,
         made_at: None,
         changed_at: 0,
+        written_at: Default::default(),
         changed_by: None,
         last_call: None,
     };

@@ -6,7 +6,7 @@ use super::GatherRequest;
 use crate::address::ResourceAddress;
 use crate::config::{Target, Template};
 use crate::resource::Resource;
-use crate::state::record::{Record, Status};
+use crate::state::record::Record;
 use crate::value::{Attributes, Comparison, TemplateText, Value};
 use crate::world::Refresh;
 
@@ -23,18 +23,12 @@ pub(super) fn selected<'a>(request: &GatherRequest<'a>) -> Vec<&'a Record> {
         .filter(|record| record.open.is_none())
         .filter(|record| match request.refresh {
             Refresh::Full => true,
-            Refresh::Minimal => unreliable(record) || record.deposed || changed.contains(&record.address),
-            Refresh::None => unreliable(record),
+            Refresh::Minimal => {
+                record.status.must_be_read() || record.deposed || changed.contains(&record.address)
+            }
+            Refresh::None => record.status.must_be_read(),
         })
         .collect()
-}
-
-/// Returns whether a record must never be relied on unread.
-fn unreliable(record: &Record) -> bool {
-    matches!(
-        record.status,
-        Status::Creating | Status::Incomplete | Status::Deleting
-    )
 }
 
 /// Returns the recorded addresses that the configuration changes, directly or through a reference, and those that it no

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::address::{ObjectId, ProviderName, ResourceAddress, Uid};
@@ -172,6 +173,12 @@ pub struct Drift {
     pub uid: Uid,
     /// Its provider.
     pub provider: ProviderName,
+    /// When what it is compared with was recorded; `None` when an earlier version recorded it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded_at: Option<Timestamp>,
+    /// Where the document is that declares it, or did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
     /// What is different.
     pub kind: DriftKind,
 }

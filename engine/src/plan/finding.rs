@@ -16,6 +16,8 @@ use crate::plan::planner::Planner;
 use crate::resource::Place;
 use crate::state::record::{Record, Status};
 use crate::value::{Attributes, Value, seal_attributes};
+use crate::words::ago;
+use crate::world::Refresh;
 
 /// Compares every record with the world; returns the drift, and the attributes that records of unchanged objects take
 /// over.
@@ -26,6 +28,8 @@ pub(super) fn drift(planner: &Planner<'_>) -> (Vec<Drift>, BTreeMap<Uid, Attribu
         address: record.address.clone(),
         uid: record.uid,
         provider: record.declaration.provider.clone(),
+        recorded_at: record.written_at.0,
+        place: planner.declared_at(record),
         kind,
     };
     for record in planner.known.vanished.values() {
@@ -46,6 +50,16 @@ pub(super) fn drift(planner: &Planner<'_>) -> (Vec<Drift>, BTreeMap<Uid, Attribu
     }
     found.sort_by(|a, b| (&a.address, a.uid).cmp(&(&b.address, b.uid)));
     (found, accepted)
+}
+
+impl Planner<'_> {
+    /// Returns where the document is that declares an object, or did when it was last applied.
+    fn declared_at(&self, record: &Record) -> Option<Place> {
+        let position = self.graph.position(&record.address).filter(|_| !record.deposed);
+        let now = position.map(|at| &self.input.configuration.resources[at].document);
+        let document = now.or(record.declaration.document.as_ref())?;
+        Some(document.place.clone())
+    }
 }
 
 fn compare(
@@ -92,6 +106,35 @@ fn compare(
         accepted.insert(record.uid, attributes);
     }
     Some(DriftKind::Changed(drift))
+}
+
+/// Says how old what is recorded is, where the world was not read for it.
+pub(super) fn unread(planner: &Planner<'_>) -> Option<String> {
+    let world = planner.input.world;
+    if world.refresh == Refresh::Full {
+        return None;
+    }
+    let unread: Vec<&Record> = planner
+        .input
+        .state
+        .records()
+        .filter(|record| record.open.is_none() && !world.objects.contains_key(&record.uid))
+        .collect();
+    let (it, was) = match unread.len() {
+        0 => return None,
+        1 => ("1 object was not read: what is known of it".to_owned(), ""),
+        number => (
+            format!("{number} objects were not read: what is known of them"),
+            "up to ",
+        ),
+    };
+    // Without a time it is older than any that has one.
+    let oldest = unread.iter().min_by_key(|record| record.written_at.0)?;
+    let when = match oldest.written_at.0 {
+        Some(at) => format!("was recorded {was}{}", ago(at, world.gathered_at)),
+        None => "was recorded by an earlier version, which kept no time".to_owned(),
+    };
+    Some(format!("{it} {when} (`{}`).", oldest.address))
 }
 
 /// Reports inputs that need a secret which only its provider knew and which was not kept.

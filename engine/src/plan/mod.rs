@@ -25,6 +25,7 @@ mod replacement;
 mod result;
 pub mod resume;
 mod roll;
+pub mod same;
 mod selection;
 pub mod step;
 mod steps;
@@ -124,6 +125,9 @@ pub struct Basis {
     pub gathered_at: Timestamp,
     /// How much of the world was read.
     pub refresh: Refresh,
+    /// Whether it was made for somebody who is not trusted: from records alone, and with no secret resolved.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untrusted: bool,
     /// The commit of the configuration, if it is in a git checkout. Shown, not binding.
     pub commit: Option<Arc<str>>,
     /// The SHA-256 of the configuration's files, in hexadecimal. Shown, not binding.

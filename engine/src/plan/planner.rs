@@ -413,6 +413,7 @@ impl<'a> Planner<'a> {
             serial: self.input.state.serial,
             gathered_at: self.input.world.gathered_at,
             refresh: self.input.world.refresh,
+            untrusted: self.input.options.sources.root().is_some(),
             commit: self.input.options.commit.clone(),
             configuration: self.input.configuration.digest.clone(),
         }
@@ -621,6 +622,9 @@ impl<'a> Planner<'a> {
                     None,
                 );
             }
+        }
+        if let Some(message) = finding::unread(self) {
+            note(message, None);
         }
         for (message, place) in finding::likely_moves(changes) {
             note(message, place);

@@ -46,12 +46,38 @@ pub struct Record {
     pub made_at: Option<Timestamp>,
     /// The serial at which it last changed.
     pub changed_at: u64,
+    /// When it last changed; `None` in records of earlier versions.
+    #[serde(default, skip_serializing_if = "WrittenAt::is_unknown")]
+    pub written_at: WrittenAt,
     /// The digest of the plan whose run last changed it; `None` when it was no plan's run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed_by: Option<Arc<str>>,
     /// The last call that was meant for it, whatever became of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_call: Option<LastCall>,
+}
+
+/// When a record last changed, by the writer's clock.
+///
+/// Earlier versions did not keep it. It follows from the log, so a record without it is the same as one with it.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WrittenAt(pub Option<Timestamp>);
+
+impl WrittenAt {
+    /// Returns whether it was not kept.
+    pub fn is_unknown(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl PartialEq for WrittenAt {
+    fn eq(&self, other: &Self) -> bool {
+        match (self.0, other.0) {
+            (Some(at), Some(other)) => at == other,
+            _ => true,
+        }
+    }
 }
 
 /// A call that was meant for an object: which step of which plan it carried out.
@@ -81,6 +107,13 @@ pub enum Status {
     Tainted,
     /// Its deletion was meant and has no result yet, or did not finish.
     Deleting,
+}
+
+impl Status {
+    /// Returns whether an object that is so far must never be relied on unread.
+    pub fn must_be_read(self) -> bool {
+        matches!(self, Self::Creating | Self::Incomplete | Self::Deleting)
+    }
 }
 
 /// What the configuration says about an object beyond its inputs; kept so that the object can be deleted without it.

@@ -93,6 +93,7 @@ impl DocumentFamily for Inference {
         let context = Context {
             purpose: context.purpose,
             project_directory: context.directory.display().to_string(),
+            root: context.root.cloned(),
             backends: context
                 .settings
                 .backends

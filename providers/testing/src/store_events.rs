@@ -183,6 +183,7 @@ pub fn imported(object_number: u64, name: &str, id: &str) -> EventBody {
             created_at: 0,
             made_at: None,
             changed_at: 0,
+            written_at: Default::default(),
             changed_by: None,
             last_call: None,
         }),

@@ -363,6 +363,7 @@ fn set_aside(
     wiring::set_sqlite_aside(
         wiring::StorePlace {
             directory: project.directory()?,
+            settings: project.settings_directory()?,
             project: &project.project.settings.project.value,
             stack: context.options.stack.as_deref(),
             environment: &context.options.environment,

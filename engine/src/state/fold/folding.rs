@@ -12,7 +12,7 @@ use crate::state::event::{Created, Destination, Event, EventBody, Intent, Object
 use crate::state::fold::FORMAT_VERSION;
 use crate::state::fold::attributes::{accept, adopt};
 use crate::state::fold::error::{FoldError, contradiction, same_id};
-use crate::state::record::{LastCall, OpenCall, Record, Status};
+use crate::state::record::{LastCall, OpenCall, Record, Status, WrittenAt};
 use crate::state::snapshot::{LastRun, State, Tombstone};
 use crate::value::Attributes;
 
@@ -391,6 +391,7 @@ impl Folding {
                 created_at: self.sequence,
                 made_at: Some(self.at),
                 changed_at: self.sequence,
+                written_at: WrittenAt(Some(self.at)),
                 changed_by: None,
                 last_call: Some(last_call),
             });
@@ -708,6 +709,7 @@ impl Folding {
     fn put(&mut self, mut record: Record) {
         let uid = record.uid;
         record.changed_at = self.sequence;
+        record.written_at = WrittenAt(Some(self.at));
         record.changed_by = self.plan.clone();
         if !record.deposed {
             self.state.current.insert(record.address.clone(), uid);

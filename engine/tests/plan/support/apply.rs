@@ -102,6 +102,7 @@ impl Scenario {
                 created_at: 0,
                 made_at: None,
                 changed_at: 0,
+                written_at: Default::default(),
                 changed_by: None,
                 last_call: None,
             };

@@ -98,7 +98,7 @@ pub(crate) fn service_on(
         Usable::Local => {
             let directory = &context.project_directory;
             run_keys::check_places(&service.run, &placed.node, directory, problems);
-            files::read(&service.run, &placed.node, directory, problems);
+            files::read(&service.run, &placed.node, context, problems);
         }
         Usable::Ssh => check_parts(service, problems),
     }

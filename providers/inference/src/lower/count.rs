@@ -83,6 +83,7 @@ mod tests {
         let context = Context {
             purpose: Purpose::Plan,
             project_directory: String::new(),
+            root: None,
             backends: Vec::new(),
             ready_timeout: Duration::ZERO,
             machine_ready_timeout: Duration::ZERO,

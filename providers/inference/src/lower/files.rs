@@ -8,11 +8,12 @@ use std::fs;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
-use gabion_engine::config::Node;
+use gabion_engine::config::{Node, Root};
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics};
 use gabion_engine::value::Value;
 
 use super::backend::LOCAL;
+use super::project::Context;
 use super::run_keys::unsupported;
 use crate::document::run::RunFields;
 use crate::grammar::file::FileMapping;
@@ -28,11 +29,12 @@ pub(super) const DIRECTORY: &str = "{unit.dir}/files";
 /// Files by the path that they have beside the program.
 pub(super) type Files = BTreeMap<String, String>;
 
-/// Reads the files of a run; `node` is its document, for places, and relative paths start at `directory`.
+/// Reads the files of a run; `node` is its document, for places. Relative paths start at the project's directory.
 ///
 /// A file whose path in the container is its path on this machine is there already, and is not copied.
-pub(super) fn read(run: &RunFields, node: &Node, directory: &str, problems: &mut Diagnostics) -> Files {
+pub(super) fn read(run: &RunFields, node: &Node, context: &Context, problems: &mut Diagnostics) -> Files {
     let mut files = Files::new();
+    let directory = &context.project_directory;
     let Some((key, list)) = node.entry("files").filter(|_| !run.files.is_empty()) else {
         return files;
     };
@@ -46,6 +48,7 @@ pub(super) fn read(run: &RunFields, node: &Node, directory: &str, problems: &mut
             Some(inner) => collect(
                 &Path::new(directory).join(&mapping.local_path),
                 &inner,
+                context.root.as_ref(),
                 &mut files,
             ),
             None => {
@@ -124,8 +127,11 @@ fn inner_path(path: &str) -> Option<PathBuf> {
 }
 
 /// Reads a file, or a directory with all it holds.
-fn collect(source: &Path, target: &Path, files: &mut Files) -> Result<(), String> {
+fn collect(source: &Path, target: &Path, root: Option<&Root>, files: &mut Files) -> Result<(), String> {
     let shown = source.display();
+    if let Some(Err(why)) = root.map(|root| root.check(source)) {
+        return Err(format!("`{shown}` {why}."));
+    }
     let metadata =
         fs::symlink_metadata(source).map_err(|error| format!("`{shown}` cannot be read: {error}."))?;
     if metadata.is_dir() {
@@ -137,7 +143,7 @@ fn collect(source: &Path, target: &Path, files: &mut Files) -> Result<(), String
         }
         names.sort();
         for name in names {
-            collect(&source.join(&name), &target.join(&name), files)?;
+            collect(&source.join(&name), &target.join(&name), root, files)?;
         }
         return Ok(());
     }
@@ -195,7 +201,7 @@ mod tests {
         fs::write(source.join("a"), "one").unwrap();
         fs::write(source.join("inner/b"), "two").unwrap();
         let mut files = Files::new();
-        collect(&source, Path::new("to"), &mut files).unwrap();
+        collect(&source, Path::new("to"), None, &mut files).unwrap();
         let expected = [("to/a", "one"), ("to/inner/b", "two")];
         assert_eq!(
             files
@@ -205,10 +211,10 @@ mod tests {
             expected
         );
         fs::write(source.join("c"), vec![b'x'; 129 << 10]).unwrap();
-        let why = collect(&source, Path::new(""), &mut Files::new()).unwrap_err();
+        let why = collect(&source, Path::new(""), None, &mut Files::new()).unwrap_err();
         assert!(why.ends_with("is larger than 128 KB."), "{why}");
         fs::write(source.join("c"), [0xff]).unwrap();
-        let why = collect(&source, Path::new(""), &mut Files::new()).unwrap_err();
+        let why = collect(&source, Path::new(""), None, &mut Files::new()).unwrap_err();
         assert!(why.ends_with("is no text."), "{why}");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use gabion_engine::config::{Lowered, Node, Purpose, RecordedView};
+use gabion_engine::config::{Lowered, Node, Purpose, RecordedView, Root};
 use gabion_engine::diagnostic::{Diagnostics, Span};
 use gabion_engine::resource::{DocumentRef, Resource};
 use gabion_engine::value::Value;
@@ -28,6 +28,8 @@ pub struct Context {
     pub purpose: Purpose,
     /// The project's directory, absolute: where process replicas start.
     pub project_directory: String,
+    /// What no path may lead out of, when whoever wrote the documents is not trusted.
+    pub root: Option<Root>,
     /// The names of the backends that the project uses; none means `local`.
     pub backends: Vec<String>,
     /// How long a replica on the local backend may take to become ready.

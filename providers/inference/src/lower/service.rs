@@ -187,12 +187,7 @@ fn replica(
     builder = match machine {
         None => {
             // What cannot be copied was reported before.
-            let files = files::read(
-                &service.run,
-                &placed.node,
-                &context.project_directory,
-                &mut Diagnostics::new(),
-            );
+            let files = files::read(&service.run, &placed.node, context, &mut Diagnostics::new());
             program::place(&service.run, &placed.node, &files, context, builder).0
         }
         // The project's directory is not there; without one of its own a unit starts in its files.

@@ -51,7 +51,7 @@ pub(crate) fn lower(
         check_on_local(placed, &mut cannot);
         let directory = &context.project_directory;
         run_keys::check_places(&task.run, &placed.node, directory, &mut cannot);
-        let files = files::read(&task.run, &placed.node, directory, &mut cannot);
+        let files = files::read(&task.run, &placed.node, context, &mut cannot);
         // A task for another backend is well formed, and this one makes nothing of it.
         good &= cannot.is_empty();
         if context.purpose == Purpose::Plan {
