@@ -52,6 +52,13 @@ pub trait Provider: Send + Sync {
     /// [`ReadOutcome::CannotTell`]. An error means that nothing could be read at all.
     async fn read(&self, request: ReadRequest) -> Result<Vec<ReadOutcome>, ProviderError>;
 
+    /// Returns how many objects one call of [`Provider::read`] takes at most; `None` leaves that to whoever reads.
+    ///
+    /// A provider that reads many in one call of its API says more than is usual, so that a refresh takes few.
+    fn read_batch(&self) -> Option<usize> {
+        None
+    }
+
     /// Makes the object and waits until it is ready.
     ///
     /// As soon as the object has an id, and before any waiting, the provider passes it to [`Call::checkpoint`]; what is

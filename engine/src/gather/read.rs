@@ -92,6 +92,7 @@ pub(super) fn batches<'a>(
             continue;
         };
         let window = provider.resource_schema(resource_type).consistency_window;
+        let size = provider.read_batch().unwrap_or(size).max(1);
         for chunk in records.chunks(size) {
             let mut batch = Batch {
                 provider: provider.clone(),
