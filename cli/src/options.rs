@@ -13,7 +13,7 @@ use crate::args::{Common, Format, FormatArg};
 use crate::failure::Failure;
 use crate::output::{ProblemForm, Verbosity};
 use crate::render::repository::RepositoryPath;
-use crate::wiring::Hosts;
+use crate::wiring::{Aws, Hosts};
 
 /// A snapshot of the process's environment. It holds secrets: it is never printed.
 #[derive(Clone, Default)]
@@ -182,6 +182,8 @@ pub(crate) struct Options {
     pub(crate) extra: ExtraProviders,
     /// The machines of the project that are reached over SSH, and the connections to them.
     pub(crate) machines: Hosts,
+    /// The way to AWS, which nothing is asked of unless something there is needed.
+    pub(crate) aws: Aws,
 }
 
 impl Options {
@@ -230,6 +232,7 @@ impl Options {
             trust: Trust::default(),
             extra,
             machines: Hosts::default(),
+            aws: Aws::default(),
         })
     }
 

@@ -1,6 +1,7 @@
 //! Which document types, providers and stores this build has. Nothing else names one.
 
 mod agent;
+mod aws;
 mod machines;
 mod remote;
 mod stores;
@@ -17,6 +18,7 @@ use crate::failure::Failure;
 use crate::options::Options;
 
 pub(crate) use agent::{serve_agent, start_unit, unit_exec};
+pub(crate) use aws::Aws;
 pub(crate) use machines::{LogPart, UnitReport, follow_log, is_unit, log_tail, unit_reports, units_root};
 pub(crate) use remote::{Hosts, configure, declare, not_surveyed, survey};
 pub(crate) use stores::{
@@ -41,6 +43,7 @@ pub(crate) fn providers(
     let mut registry = ProviderRegistry::default();
     registry.register(Arc::new(DataProvider::default()));
     machines::register(&mut registry, options, project, state)?;
+    aws::register(&mut registry, options, state);
     options.extra.register(&mut registry);
     Ok(registry)
 }

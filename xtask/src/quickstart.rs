@@ -57,6 +57,8 @@ fn build() -> Result<PathBuf, Failure> {
         "gabion",
         "--bin",
         "gabion",
+        // Without AWS, whose SDK takes minutes and gigabytes to build.
+        "--no-default-features",
         "--message-format",
         "json-render-diagnostics",
     ]);

@@ -15,6 +15,7 @@ use gabion_machines::SSH_HOST;
 use gabion_machines::program::{BUILD_HINT, ProgramSource};
 use gabion_machines::ssh_host;
 
+use super::aws;
 use crate::failure::Failure;
 use crate::options::Options;
 use crate::project::LoadedProject;
@@ -93,7 +94,7 @@ impl RecordedView for Surveyed<'_> {
     }
 }
 
-/// Looks at the machines of the project of which nothing is recorded.
+/// Looks at the machines of the project of which nothing is recorded, and at the regions that machines are made in.
 ///
 /// # Errors
 /// When there are machines, and no program to put on them.
@@ -102,7 +103,11 @@ pub(crate) async fn survey<'a>(
     project: &LoadedProject,
     state: &'a State,
 ) -> Result<Surveyed<'a>, Failure> {
-    let surveys = project.surveys(options, state);
+    let (regions, surveys): (Vec<_>, Vec<_>) = project
+        .surveys(options, state)
+        .into_iter()
+        .partition(|survey| survey.address.resource_type.as_str() == aws::REGION);
+    let regions = aws::look(options, regions).await?;
     if !surveys.is_empty()
         && let Err(why) = options.machines.check_program()
     {
@@ -114,11 +119,12 @@ pub(crate) async fn survey<'a>(
         RecordedView::attributes(state, &survey.address)
             .is_none_or(|attributes| attributes.get("cpus").and_then(Value::as_int).is_none())
     });
-    let found = stream::iter(unknown)
+    let mut found: BTreeMap<ResourceAddress, SurveyResult> = stream::iter(unknown)
         .map(|survey| look(&options.machines, survey))
         .buffer_unordered(AT_A_TIME)
         .collect()
         .await;
+    found.extend(regions);
     Ok(Surveyed { state, found })
 }
 
