@@ -749,6 +749,12 @@ pub(crate) enum Agent {
         #[arg(long, value_name = "N")]
         epoch: u64,
     },
+    /// Run the container of a unit, and end as it ends
+    ContainerKeep {
+        /// The unit's directory
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
     /// Start a unit again from its recorded launch, as a restart policy would
     StartUnit {
         /// The unit's uid

@@ -71,6 +71,10 @@ pub fn run_with(
             };
         }
     };
+    // Its code is that of the program in the container, and none of gabion's own.
+    if let Command::Agent(Agent::ContainerKeep { directory }) = cli.command {
+        return wiring::keep_container(directory);
+    }
     let environment = Environment::of_process();
     let printer = Printer::of_process(
         Options::colour(&cli.common, &environment),

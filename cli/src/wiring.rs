@@ -17,7 +17,7 @@ use gabion_inference::Inference;
 use crate::failure::Failure;
 use crate::options::Options;
 
-pub(crate) use agent::{serve_agent, start_unit, unit_exec};
+pub(crate) use agent::{keep_container, serve_agent, start_unit, unit_exec};
 pub(crate) use aws::Aws;
 pub(crate) use machines::{LogPart, UnitReport, follow_log, is_unit, log_tail, unit_reports, units_root};
 pub(crate) use remote::{Hosts, configure, declare, not_surveyed, survey};

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use gabion_agent::{ServeOptions, serve};
-use gabion_host::unit::{self, ShimRequest, StartRequest};
+use gabion_host::container;
+use gabion_host::unit::{self, ShimRequest, StartRequest, UnitDirectory};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::machines::{data_root, shim, unit_by_uid};
@@ -24,6 +25,11 @@ pub(crate) fn unit_exec(directory: PathBuf, operation: String, epoch: u64) -> u8
         Ok(()) => 0,
         Err(_) => 1,
     }
+}
+
+/// Runs the container of a unit to its end, and returns the exit code to end with.
+pub(crate) fn keep_container(directory: PathBuf) -> u8 {
+    container::keep(&UnitDirectory::at(directory))
 }
 
 /// Starts a unit again from its recorded launch.

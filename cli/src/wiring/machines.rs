@@ -9,9 +9,9 @@ use futures_util::future::join_all;
 use gabion_engine::provider::ProviderRegistry;
 use gabion_engine::state::State;
 use gabion_engine::state::record::Record;
-use gabion_host::HOST_UNIT;
 use gabion_host::transport::Machines;
 use gabion_host::unit::{self, Exit, LogFollower, LogPosition, UnitDirectory};
+use gabion_host::{ContainerConfig, HOST_UNIT};
 use gabion_machines::agent::{self, AgentSettings};
 use gabion_machines::hosts::RemoteLog;
 use gabion_machines::protocol::{Directories, UnitView};
@@ -52,6 +52,7 @@ pub(super) fn register(
         },
         shim: shim()?,
         base_env: base_environment(&options.environment),
+        containers: containers(options),
         python: options
             .environment
             .set("GABION_PYTHON")
@@ -95,6 +96,15 @@ fn base_environment(environment: &Environment) -> BTreeMap<String, String> {
         .iter()
         .filter_map(|name| Some(((*name).to_owned(), environment.get(name)?.to_owned())))
         .collect()
+}
+
+/// Returns where containers of this machine come from.
+pub(super) fn containers(options: &Options) -> ContainerConfig {
+    let environment = &options.environment;
+    ContainerConfig {
+        sockets: ContainerConfig::sockets(environment.set("DOCKER_HOST"), environment.set("XDG_RUNTIME_DIR")),
+        agent: options.machines.program_path(),
+    }
 }
 
 /// Returns the command that becomes a unit's program.

@@ -2,11 +2,13 @@
 //!
 //! * [`transport`]: the way to a machine (connections, commands, files); [`http`] and [`unix_path`] build on it.
 //! * [`mod@unit`]: a long-running program that outlives the command that started it.
+//! * [`container`]: such a program in a container of the machine's Docker daemon.
 //! * [`ports`]: which port belongs to whom, for all projects of a user.
 //! * [`package`]: shared, hash-checked environments that programs come from.
 //! * [`probe`]: when a program counts as ready.
 //! * [`provider`]: the provider `host`, which makes the resource type `host_unit` of all that.
 
+pub mod container;
 pub mod durable;
 mod host_unit;
 pub mod http;
@@ -20,5 +22,5 @@ pub mod transport;
 pub mod unit;
 pub mod unix_path;
 
-pub use provider::{HostConfig, HostProvider};
+pub use provider::{ContainerConfig, HostConfig, HostProvider};
 pub use schema::HOST_UNIT;

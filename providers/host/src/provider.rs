@@ -34,10 +34,35 @@ pub struct HostConfig {
     pub shim: Vec<String>,
     /// The user's basic variables that programs get: PATH, HOME and their like. Never secrets.
     pub base_env: BTreeMap<String, String>,
+    /// Where containers come from.
+    pub containers: ContainerConfig,
     /// The machines of the project.
     pub machines: Machines,
     /// The project's name, for people.
     pub project: String,
+}
+
+/// Where containers come from on a machine.
+#[derive(Clone, Debug, Default)]
+pub struct ContainerConfig {
+    /// The sockets that a Docker daemon may listen on, best first.
+    pub sockets: Vec<PathBuf>,
+    /// The static program that becomes a container's first process; `None` when there is none.
+    pub agent: Option<PathBuf>,
+}
+
+impl ContainerConfig {
+    /// Returns where the daemon of a machine listens: where `DOCKER_HOST` says, else where it does by itself, for all
+    /// users or for the one whose runtime directory is given.
+    #[must_use]
+    pub fn sockets(docker_host: Option<&str>, runtime_dir: Option<&str>) -> Vec<PathBuf> {
+        match docker_host.and_then(|host| host.strip_prefix("unix://")) {
+            Some(socket) => vec![PathBuf::from(socket)],
+            None => std::iter::once(PathBuf::from("/var/run/docker.sock"))
+                .chain(runtime_dir.map(|directory| PathBuf::from(directory).join("docker.sock")))
+                .collect(),
+        }
+    }
 }
 
 /// The provider `host`: programs on machines.

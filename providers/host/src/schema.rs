@@ -41,7 +41,7 @@ pub fn provider_schema() -> ProviderSchema {
 }
 
 fn host_unit() -> ResourceSchema {
-    use AttributeKind::{Bool, Int, String};
+    use AttributeKind::{Bool, Float, Int, String};
     let resource_type = ResourceType::new(HOST_UNIT).expect("the name is a well-formed resource type");
     let mut schema = ResourceSchema::new(
         resource_type,
@@ -63,10 +63,11 @@ fn host_unit() -> ResourceSchema {
         .attribute("role", AttributeSchema::optional(String, "What it is for (`replica`, `router`, `agent`), shown by `ps`."))
         .attribute(
             "argv",
-            AttributeSchema::required(
+            AttributeSchema::optional(
                 list(String),
                 "Program and arguments. `{ports.NAME}`, `{unit.dir}`, `{package.dir}` and `{gabion}` are filled in at \
-                 each launch. Never secrets: every user of the machine can read them.",
+                 each launch. Never secrets: every user of the machine can read them. Without it, the image's own \
+                 program; needed without an image.",
             )
             .forces_replacement(),
         )
@@ -80,8 +81,48 @@ fn host_unit() -> ResourceSchema {
             .forces_replacement(),
         )
         .attribute(
+            "runtime",
+            AttributeSchema::optional(
+                String,
+                "What runs it: `process` (the same as without it), or `docker`, in a container of the machine's own \
+                 Docker daemon.",
+            )
+            .forces_replacement(),
+        )
+        .attribute(
+            "container",
+            AttributeSchema::optional(
+                object(&[
+                    ("image", String),
+                    ("privileged", Bool),
+                    ("gpus", String),
+                    ("shm_mib", Int),
+                    ("memory_mib", Int),
+                    ("cpus", Float),
+                    (
+                        "mounts",
+                        list(object(&[("source", String), ("target", String), ("read_only", Bool)])),
+                    ),
+                    ("ports", map(Int)),
+                    ("restart", String),
+                ]),
+                "The container of the runtime `docker`: `image` (`NAME:TAG`, `NAME@sha256:DIGEST`, or `sha256:ID` for one \
+                 that is only on the machine), `gpus` (`all` or a number), limits, `mounts` of paths of the machine, and \
+                 by name on which port of the container's own loopback address each of the unit's `ports` ends. \
+                 `restart` (`no`, `on-failure`, `always`) is the daemon's own policy.",
+            )
+            .forces_replacement(),
+        )
+        .attribute(
+            "registry_auth",
+            AttributeSchema::optional(
+                object(&[("username", String), ("password", String)]),
+                "What the image's registry asks for, once, when the image is pulled.",
+            ),
+        )
+        .attribute(
             "working_dir",
-            AttributeSchema::optional(String, "Absolute working directory; without it, the unit's own files.")
+            AttributeSchema::optional(String, "Absolute working directory; without it, the unit's own files, or the image's own directory.")
                 .forces_replacement(),
         )
         .attribute(
@@ -140,7 +181,7 @@ fn host_unit() -> ResourceSchema {
             AttributeSchema::optional(
                 String,
                 "The user that it runs as, and after a colon the group, by name or number: the one that gabion runs as; \
-                 any other is refused.",
+                 any other is refused. In a container, any user of the image.",
             )
             .forces_replacement(),
         )
@@ -184,6 +225,27 @@ fn host_unit() -> ResourceSchema {
                 String,
                 "Why its process does not run: how it ended, or that the machine was restarted. Absent while it runs, and \
                  when the program is meant to end.",
+            ),
+        )
+        .attribute(
+            "image_id",
+            AttributeSchema::computed(
+                String,
+                "The image that its container is made from, by its id: chosen once, and kept until it is replaced.",
+            ),
+        )
+        .attribute(
+            "image_digest",
+            AttributeSchema::computed(
+                String,
+                "The same by the digest of its registry; absent for an image that is only on the machine.",
+            ),
+        )
+        .attribute(
+            "restarted",
+            AttributeSchema::computed(
+                String,
+                "When somebody else restarted its container; absent when nobody did since gabion looked.",
             ),
         )
         .attribute("port", AttributeSchema::computed(map(Int), "The leased ports, by name."))

@@ -15,7 +15,7 @@ use gabion_host::package::{Ecosystem, PackageSpec, PackageStore};
 use gabion_host::ports::PortRegistry;
 use gabion_host::transport::Machines;
 use gabion_host::unit::{self, LogPosition, UnitDirectory};
-use gabion_host::{HostConfig, HostProvider, durable};
+use gabion_host::{ContainerConfig, HostConfig, HostProvider, durable};
 use gabion_router::RouterProvider;
 use gabion_router::packages::Package;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -50,6 +50,8 @@ pub struct AgentSettings {
     pub base_env: BTreeMap<String, String>,
     /// The Python that package environments are made with.
     pub python: String,
+    /// Where containers come from.
+    pub containers: ContainerConfig,
     /// The agent's version, for people.
     pub version: String,
 }
@@ -77,6 +79,7 @@ pub fn providers(settings: &AgentSettings, project: &str, machines: Machines) ->
         ports,
         shim: settings.shim.clone(),
         base_env: settings.base_env.clone(),
+        containers: settings.containers.clone(),
         machines,
         project: project.to_owned(),
     };

@@ -135,6 +135,12 @@ impl Hosts {
         lock(&self.inner.hosts).keys().cloned().collect()
     }
 
+    /// Returns the file of the agent's program, if there is one.
+    #[must_use]
+    pub fn program_path(&self) -> Option<PathBuf> {
+        lock(&self.inner.settings).program.path()
+    }
+
     /// Finds the agent's program.
     ///
     /// # Errors

@@ -94,6 +94,15 @@ pub struct ProgramSource {
 }
 
 impl ProgramSource {
+    /// Returns where the program is; `None` when it is nowhere.
+    #[must_use]
+    pub fn path(&self) -> Option<PathBuf> {
+        match &self.configured {
+            Some(path) => path.is_file().then(|| path.clone()),
+            None => self.candidates.iter().find(|path| path.is_file()).cloned(),
+        }
+    }
+
     /// Returns the program.
     ///
     /// # Errors

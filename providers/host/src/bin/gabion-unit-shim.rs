@@ -1,11 +1,13 @@
 //! The shim alone, for this crate's tests; the `gabion` binary has it as `gabion agent unit-exec`.
 //!
 //! `gabion-unit-shim exec DIR --operation ID --epoch N` becomes the unit's program.
+//! `gabion-unit-shim agent container-keep DIR` runs the unit's container, as every program does that runs the shim.
 //! `gabion-unit-shim start DIR` starts the unit again from its record and then waits to be killed.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use gabion_host::container::keep;
 use gabion_host::unit::{ShimRequest, StartRequest, UnitDirectory, start, unit_exec};
 
 fn main() -> ExitCode {
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
                 Err(_) => ExitCode::FAILURE,
             }
         }
+        ["agent", "container-keep", directory] => ExitCode::from(keep(&UnitDirectory::at(*directory))),
         ["start", directory] => match start_and_wait(directory) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,

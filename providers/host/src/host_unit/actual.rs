@@ -9,15 +9,25 @@ use gabion_engine::provider::{
 use gabion_engine::value::{AttributePath, Attributes, Secret, Value};
 use serde::{Deserialize, Serialize};
 
+use super::containers;
 use super::error;
 use super::reader::words;
 use super::{MAIN_PORT, url};
+use crate::container::{self, Image, Look};
 use crate::process::ProcessIdentity;
 use crate::provider::HostConfig;
 use crate::unit::{LaunchRecord, Mark, Standing, Supervision, UnitDirectory, UnitError, UnitStatus, inspect};
 
 /// Attributes of which the machine knows nothing.
-pub(super) const UNREADABLE: [&str; 6] = ["machine", "package", "ports", "probes", "ready_timeout", "user"];
+pub(super) const UNREADABLE: [&str; 7] = [
+    "machine",
+    "package",
+    "ports",
+    "probes",
+    "ready_timeout",
+    "user",
+    "registry_auth",
+];
 
 /// What the provider keeps for itself.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -27,6 +37,9 @@ pub(super) struct Private {
     pub(super) ports: BTreeMap<String, u16>,
     /// The last launch.
     pub(super) launch: Option<Launch>,
+    /// The image that was chosen for its container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) image: Option<Image>,
     /// Why a program that was meant to end did not end well, as the end of a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) trouble: Option<String>,
@@ -94,7 +107,17 @@ pub(crate) fn read(config: &HostConfig, request: &ReadRequest) -> Vec<ReadOutcom
 /// Looks at one recorded unit; `None` when it is not there.
 pub(super) fn look(config: &HostConfig, object: &RecordedObject) -> Result<Option<ObjectState>, UnitError> {
     let directory = directory(config, object)?;
-    describe(&directory, object)
+    let container = look_at(&directory)?;
+    describe(&directory, object, container.as_ref())
+}
+
+/// Looks at the unit's container, if it has one; on a thread that may wait.
+fn look_at(directory: &UnitDirectory) -> Result<Option<Look>, UnitError> {
+    let found = directory.found();
+    if found.launch().is_ok_and(|launch| launch.container.is_none()) {
+        return Ok(None);
+    }
+    Ok(tokio::runtime::Handle::current().block_on(container::look(&found))?)
 }
 
 /// Returns the directory of a recorded unit: its id names it, or its uid as long as the id is not known.
@@ -108,7 +131,11 @@ pub(super) fn directory(config: &HostConfig, object: &RecordedObject) -> Result<
 /// Describes a unit in the words of the schema.
 ///
 /// What was recorded decides only what cannot be read, and whether an empty map is spelled out.
-fn describe(directory: &UnitDirectory, recorded: &RecordedObject) -> Result<Option<ObjectState>, UnitError> {
+fn describe(
+    directory: &UnitDirectory,
+    recorded: &RecordedObject,
+    container: Option<&Look>,
+) -> Result<Option<ObjectState>, UnitError> {
     // A unit whose removal was interrupted is there until it has ended; that it has left its place is not its description's matter.
     let found = &directory.found();
     let status = match inspect(found) {
@@ -130,7 +157,14 @@ fn describe(directory: &UnitDirectory, recorded: &RecordedObject) -> Result<Opti
             attributes.insert(name.into(), value);
         }
     };
-    let running = status.as_ref().is_some_and(UnitStatus::is_running);
+    let keeps = status.as_ref().is_some_and(UnitStatus::is_running);
+    // A keeper that waits for its next attempt has no container.
+    let retries = match &status {
+        Some(status) => matches!(standing_of(status, found)?, Standing::Retrying { .. }),
+        None => false,
+    };
+    let trouble = container.filter(|_| keeps && !retries).and_then(Look::trouble);
+    let running = keeps && trouble.is_none();
     let supervision = launch.as_ref().and_then(|launch| launch.supervision.as_ref());
     let completes = supervision.is_some_and(|supervision| supervision.completes);
     set("id", name(directory));
@@ -138,6 +172,7 @@ fn describe(directory: &UnitDirectory, recorded: &RecordedObject) -> Result<Opti
     if !completes {
         set("running", running.into());
         let ended = match &status {
+            Some(_) if trouble.is_some() => trouble.map_or(Value::Null, Value::string),
             Some(status) => ended(status, found)?,
             None => "its mark is damaged".into(),
         };
@@ -149,25 +184,16 @@ fn describe(directory: &UnitDirectory, recorded: &RecordedObject) -> Result<Opti
         }
     }
     if let Some(launch) = &launch {
-        set(
-            "argv",
-            Value::List(
-                launch
-                    .argv
-                    .iter()
-                    .enumerate()
-                    .map(|(index, text)| {
-                        as_asked(
-                            text,
-                            asked("argv")
-                                .and_then(Value::as_list)
-                                .and_then(|argv| argv.get(index)),
-                        )
-                    })
-                    .collect(),
-            ),
-        );
-        set("env", env(found, launch, recorded)?);
+        let argv = launch.argv.iter().enumerate().map(|(index, text)| {
+            let asked = asked("argv").and_then(Value::as_list);
+            as_asked(text, asked.and_then(|argv| argv.get(index)))
+        });
+        let argv = containers::other_program(container).unwrap_or_else(|| Value::List(argv.collect()));
+        // An image has a program of its own.
+        if argv.as_list().is_some_and(|argv| !argv.is_empty()) {
+            set("argv", argv);
+        }
+        set("env", env(found, launch, recorded, container)?);
         set(
             "working_dir",
             launch.working_dir.as_ref().map_or(Value::Null, Value::string),
@@ -184,8 +210,24 @@ fn describe(directory: &UnitDirectory, recorded: &RecordedObject) -> Result<Opti
                 .as_ref()),
         );
     }
+    let spec = launch.as_ref().and_then(|launch| launch.container.as_ref());
+    let in_container = spec.is_some();
+    // Whoever asked for a process gets the answer in the same words.
+    if !in_container && let Some(runtime) = asked("runtime") {
+        set("runtime", runtime.clone());
+    }
+    if let Some(spec) = spec {
+        for (name, value) in containers::describe(spec, container, recorded) {
+            set(name, value);
+        }
+    }
     set("files", files(found, launch.as_ref(), recorded)?);
     let mut private = Private::of(&recorded.private);
+    if private.image.is_none() {
+        private.image = launch
+            .as_ref()
+            .and_then(|launch| Some(launch.container.as_ref()?.image.clone()));
+    }
     private.launch = status
         .as_ref()
         .and_then(UnitStatus::mark)
@@ -204,7 +246,11 @@ fn describe(directory: &UnitDirectory, recorded: &RecordedObject) -> Result<Opti
         id: ObjectId::new(name(directory).as_str().unwrap_or_default()),
         attributes,
         private: private.to_value(),
-        unreadable: UNREADABLE.iter().map(AttributePath::root).collect(),
+        unreadable: UNREADABLE
+            .iter()
+            .filter(|name| !(in_container && **name == "user"))
+            .map(AttributePath::root)
+            .collect(),
     }))
 }
 
@@ -294,6 +340,7 @@ fn env(
     directory: &UnitDirectory,
     launch: &LaunchRecord,
     recorded: &RecordedObject,
+    container: Option<&Look>,
 ) -> Result<Value, UnitError> {
     let secrets = match directory.secret_env() {
         Ok(secrets) => secrets,
@@ -317,6 +364,7 @@ fn env(
             );
         }
     }
+    env.extend(containers::other_env(container));
     Ok(or_absent(env, recorded, "env"))
 }
 
@@ -353,12 +401,15 @@ fn or_absent(entries: Attributes, recorded: &RecordedObject, name: &str) -> Valu
 }
 
 /// Returns the state after a call, in which what cannot be read is what was asked for, defaults included.
-pub(super) fn achieved(
+pub(super) async fn achieved(
     directory: &UnitDirectory,
     recorded: &RecordedObject,
     planned: &Attributes,
 ) -> Result<ObjectState, ProviderError> {
-    let mut state = describe(directory, recorded)
+    let container = container::look(directory)
+        .await
+        .map_err(|error| error::container(&error))?;
+    let mut state = describe(directory, recorded, container.as_ref())
         .map_err(|error| error::unit(&error))?
         .ok_or_else(|| error::vanished(directory))?;
     for path in std::mem::take(&mut state.unreadable) {
@@ -385,7 +436,8 @@ pub(crate) fn import(config: &HostConfig, request: &ImportRequest) -> Result<Obj
         attributes: Attributes::new(),
         private: serde_json::Value::Null,
     };
-    describe(&directory, &nothing)
+    let container = look_at(&directory).map_err(|error| error::unit(&error))?;
+    describe(&directory, &nothing, container.as_ref())
         .map_err(|error| error::unit(&error))?
         .ok_or_else(|| error::vanished(&directory))
 }

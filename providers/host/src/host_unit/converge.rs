@@ -13,9 +13,11 @@ use gabion_engine::redact::Redactor;
 use gabion_engine::value::Attributes;
 
 use super::actual::{self, Launch, Private, achieved};
+use super::containers;
 use super::error;
 use super::inputs::{Inputs, ProbeTarget, unknown_package};
 use super::reader::Knowledge;
+use crate::container::{self, ContainerSpec};
 use crate::package;
 use crate::ports::{PortOwner, PortRequest};
 use crate::probe::wait_ready;
@@ -168,6 +170,8 @@ async fn converge(
             Some(ensured.map_err(|error| error::package(&error))?)
         }
     };
+    let container = containers::choose(config, &directory, recorded, &inputs, call).await?;
+    let image = container.as_ref().map(|container| container.image.clone());
     let ports = {
         let draft = Draft {
             config: config.clone(),
@@ -175,6 +179,7 @@ async fn converge(
             address: recorded.address.clone(),
             inputs: inputs.clone(),
             package_dir,
+            container,
             fence: fence(call),
         };
         tokio::task::spawn_blocking(move || draft.write())
@@ -183,6 +188,7 @@ async fn converge(
     };
     let mut private = Private {
         ports,
+        image,
         ..Private::default()
     };
     if checkpoint == Checkpoint::Needed {
@@ -199,7 +205,9 @@ async fn converge(
         private: private.to_value(),
         ..recorded.clone()
     };
-    achieved(&directory, &recorded, planned).map_err(|error| error.with_effect(Effect::Partial))
+    achieved(&directory, &recorded, planned)
+        .await
+        .map_err(|error| error.with_effect(Effect::Partial))
 }
 
 fn invalid(problem: AttributeProblem) -> ProviderError {
@@ -226,6 +234,7 @@ struct Draft {
     address: ResourceAddress,
     inputs: Inputs,
     package_dir: Option<PathBuf>,
+    container: Option<ContainerSpec>,
     fence: Fence,
 }
 
@@ -300,12 +309,17 @@ impl Draft {
             log: LogSettings::default(),
             stop_duration: inputs.stop_timeout,
             supervision: inputs.supervision.clone(),
+            container: self.container.clone(),
         };
         unit::write(&self.config.data_root, &spec, &self.fence).map(|_| ())
     }
 
     /// The basic environment is chosen once: a unit is not restarted because gabion is run from another shell.
     fn base_env(&self) -> BTreeMap<String, String> {
+        // An image has its own.
+        if self.container.is_some() {
+            return BTreeMap::new();
+        }
         self.directory
             .launch()
             .map_or_else(|_| self.config.base_env.clone(), |launch| launch.base_env)
@@ -319,7 +333,11 @@ async fn run(config: &HostConfig, directory: &UnitDirectory, call: &Call) -> Res
         return Ok(());
     }
     match look(directory).await {
-        Ok((UnitStatus::Running { mark }, wanted)) if mark.launched == wanted => return Ok(()),
+        Ok((UnitStatus::Running { mark }, wanted))
+            if mark.launched == wanted && keeps_its_container(directory).await.map_err(partial)? =>
+        {
+            return Ok(());
+        }
         Ok((UnitStatus::Running { .. }, _)) => {
             call.phase("stop");
             let grace = directory
@@ -345,6 +363,21 @@ async fn run(config: &HostConfig, directory: &UnitDirectory, call: &Call) -> Res
     .await
     .map(|_| ())
     .map_err(partial)
+}
+
+/// Whether the unit's container, if it has one, is as it should be. That somebody else restarted it is taken note of.
+async fn keeps_its_container(directory: &UnitDirectory) -> Result<bool, UnitError> {
+    let Some(spec) = directory.launch()?.container else {
+        return Ok(true);
+    };
+    let supervised =
+        unit::standing(directory).is_ok_and(|standing| matches!(standing, Standing::Retrying { .. }));
+    let look = container::look(directory).await?;
+    if !supervised && !look.is_some_and(|look| look.is_as_asked(&spec)) {
+        return Ok(false);
+    }
+    container::settle(directory).await?;
+    Ok(true)
 }
 
 /// Whether a program that is meant to end has been started and has ended, well or not: only a replacement runs it again.
@@ -380,6 +413,9 @@ async fn ready(
 ) -> Result<(), ProviderError> {
     let patience = inputs.ready_timeout.min(call.remaining().saturating_sub(MARGIN));
     let begun = tokio::time::Instant::now();
+    if inputs.container.is_some() {
+        started(directory, patience).await;
+    }
     for (target, probe) in &inputs.probes {
         let endpoint = match target {
             ProbeTarget::Port(name) => {
@@ -401,8 +437,42 @@ async fn ready(
         wait_ready(transport, &Endpoint::loopback(0), &[], directory, patience)
             .await
             .map_err(|error| redact(error::not_ready(&error), inputs))?;
+        if inputs.container.is_some() && is_ending(directory).await {
+            wait_ready(transport, &Endpoint::loopback(0), &[], directory, patience)
+                .await
+                .map_err(|error| redact(error::not_ready(&error), inputs))?;
+        }
     }
     Ok(())
+}
+
+/// Whether a unit's container has ended by now, or soon has: its keeper then ends within moments.
+async fn is_ending(directory: &UnitDirectory) -> bool {
+    const KEEPER: Duration = Duration::from_secs(10);
+    match container::look(directory).await {
+        Ok(Some(look)) if look.trouble().is_some() => {}
+        _ => return false,
+    }
+    let running = || unit::inspect(directory).is_ok_and(|unit| unit.is_running());
+    let deadline = tokio::time::Instant::now() + KEEPER;
+    while running() && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    true
+}
+
+/// Waits until a unit's container runs, or its keeper does not; what is wrong is told by who looks next.
+async fn started(directory: &UnitDirectory, patience: Duration) {
+    const LOOK: Duration = Duration::from_millis(50);
+    let waiting = async {
+        while !container::is_started(directory)
+            && unit::inspect(directory).is_ok_and(|unit| unit.is_running())
+        {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    // What takes too long is told by who looks next, too.
+    let _ = tokio::time::timeout(patience, waiting).await;
 }
 
 fn unit_name(directory: &UnitDirectory) -> String {

@@ -4,6 +4,7 @@ use gabion_engine::provider::{Effect, ErrorClass, ProviderError};
 use gabion_engine::value::AttributePath;
 use gabion_engine::words::sentence;
 
+use crate::container::ContainerError;
 use crate::package::PackageError;
 use crate::ports::PortError;
 use crate::probe::NotReady;
@@ -22,6 +23,7 @@ pub(super) fn unit(error: &UnitError) -> ProviderError {
             ErrorClass::Denied
         }
         UnitError::Io { .. } | UnitError::Launch(ShimError::System { .. }) => ErrorClass::Transient,
+        UnitError::Container(error) => return container(error),
     };
     let answer = ProviderError::new(class, sentence(&error.to_string()));
     match error {
@@ -30,6 +32,33 @@ pub(super) fn unit(error: &UnitError) -> ProviderError {
         ),
         UnitError::Launch(ShimError::Busy { holder: Some(pid) }) => {
             answer.with_hint(format!("See what that process is: `ps -fp {pid}`."))
+        }
+        _ => answer,
+    }
+}
+
+pub(super) fn container(error: &ContainerError) -> ProviderError {
+    let class = match error {
+        ContainerError::Refused { .. } => ErrorClass::Denied,
+        ContainerError::Foreign { .. } => ErrorClass::Conflict,
+        ContainerError::NoDaemon { .. } | ContainerError::NoImage { .. } | ContainerError::Invalid { .. } => {
+            ErrorClass::Invalid
+        }
+        ContainerError::Daemon { .. } | ContainerError::Io { .. } => ErrorClass::Transient,
+    };
+    let answer = ProviderError::new(class, sentence(&error.to_string()));
+    match error {
+        ContainerError::NoDaemon { .. } => answer.with_hint(
+            "Start it, let this user use its socket (group `docker`), or name another one in DOCKER_HOST: `unix:///PATH`.",
+        ),
+        ContainerError::NoImage { image, .. } => answer
+            .at(AttributePath::root("container").key("image"))
+            .with_hint(format!(
+                "Look at its name, add `registry_auth`, or put it on the machine: `docker pull {image}`."
+            )),
+        ContainerError::Refused { .. } => answer.at(AttributePath::root("registry_auth")),
+        ContainerError::Foreign { name } => {
+            answer.with_hint(format!("Remove it if nobody needs it: `docker rm -f {name}`."))
         }
         _ => answer,
     }

@@ -9,8 +9,10 @@ use gabion_engine::value::{AttributePath, Attributes, Value};
 use http::Method;
 use nix::unistd;
 
+use super::container_inputs::{self, ContainerInputs};
 use super::reader::{Knowledge, NOT_HERE, Reader, given};
 use super::{MAIN_PORT, READY_SECONDS, STOP_SECONDS};
+use crate::container::{self, Credentials};
 use crate::ports::{PortRequest, parse_range};
 use crate::probe::{Probe, ProbeRequest};
 use crate::provider::HostConfig;
@@ -36,6 +38,10 @@ pub(super) struct Inputs {
     pub(super) user: Option<String>,
     /// What the process beside the program does for it; `None` when nothing asks for one.
     pub(super) supervision: Option<Supervision>,
+    /// The container that it runs in; `None` when it is a process of the machine.
+    pub(super) container: Option<ContainerInputs>,
+    /// What the image's registry asks for.
+    pub(super) registry_auth: Option<Credentials>,
 }
 
 /// Where a probe goes.
@@ -58,7 +64,12 @@ pub(crate) fn validate(inputs: &Attributes, config: &HostConfig) -> Vec<Attribut
             hint: Some(format!("Machines: {}.", known.join(", "))),
         });
     }
-    if let Some(user) = parsed.user.as_deref().filter(|user| *user != NOT_HERE) {
+    let as_process = parsed.container.is_none();
+    if let Some(user) = parsed
+        .user
+        .as_deref()
+        .filter(|user| as_process && *user != NOT_HERE)
+    {
         problems.extend(other_user(user));
     }
     if let Some(package) = parsed.package.filter(|package| package != NOT_HERE)
@@ -118,10 +129,17 @@ impl Inputs {
         let mut reader = Reader::new(knowledge);
         let ports = ports(&mut reader, inputs);
         let ports_are_known = !matches!(given(inputs, "ports"), Some(Value::Unknown(_)));
+        let user = text(&mut reader, inputs, "user", "a user");
+        let container = container_inputs::container(
+            &mut reader,
+            inputs,
+            user.as_deref(),
+            ports_are_known.then_some(&ports),
+        );
         let parsed = Self {
             machine: text(&mut reader, inputs, "machine", "a machine's name")
                 .unwrap_or_else(|| Machines::LOCAL.to_owned()),
-            argv: argv(&mut reader, inputs),
+            argv: argv(&mut reader, inputs, container.is_some()),
             env: env(&mut reader, inputs),
             working_dir: text(&mut reader, inputs, "working_dir", "a path"),
             files: files(&mut reader, inputs),
@@ -131,8 +149,10 @@ impl Inputs {
             stop_timeout: seconds(&mut reader, inputs, "stop_timeout", STOP_SECONDS),
             ready_timeout: seconds(&mut reader, inputs, "ready_timeout", READY_SECONDS),
             role: text(&mut reader, inputs, "role", "a role"),
-            user: text(&mut reader, inputs, "user", "a user"),
+            user,
             supervision: supervision(&mut reader, inputs),
+            container,
+            registry_auth: container_inputs::registry_auth(&mut reader, inputs),
         };
         parsed.check_placeholders(&mut reader, ports_are_known);
         (parsed, reader.problems)
@@ -141,11 +161,14 @@ impl Inputs {
     /// Checks that every placeholder stands for something.
     fn check_placeholders(&self, reader: &mut Reader, ports_are_known: bool) {
         let ports = self.ports.keys().map(|name| (name.clone(), 0)).collect();
-        let substitution = Substitution {
-            ports: &ports,
-            unit_dir: Path::new("/"),
-            package_dir: self.package.as_ref().map(|_| Path::new("/")),
-            gabion: Path::new("/"),
+        let substitution = match &self.container {
+            Some(_) => container::substitution(&ports),
+            None => Substitution {
+                ports: &ports,
+                unit_dir: Path::new("/"),
+                package_dir: self.package.as_ref().map(|_| Path::new("/")),
+                gabion: Path::new("/"),
+            },
         };
         let argv = AttributePath::root("argv");
         let env = AttributePath::root("env");
@@ -258,7 +281,7 @@ fn node(reader: &mut Reader, inputs: &Attributes) -> Option<RunNode> {
     })
 }
 
-fn argv(reader: &mut Reader, inputs: &Attributes) -> Vec<String> {
+fn argv(reader: &mut Reader, inputs: &Attributes, in_container: bool) -> Vec<String> {
     let path = AttributePath::root("argv");
     let value = given(inputs, "argv");
     let mut argv = Vec::new();
@@ -277,7 +300,12 @@ fn argv(reader: &mut Reader, inputs: &Attributes) -> Vec<String> {
         }
         argv.push(argument);
     }
-    let empty = matches!(value, Some(Value::List(items)) if items.is_empty());
+    let empty = match value {
+        // An image has a program of its own.
+        None => !in_container,
+        Some(Value::List(items)) => items.is_empty(),
+        Some(_) => false,
+    };
     if empty || argv.first().is_some_and(String::is_empty) {
         reader.problem(
             &path,

@@ -1,6 +1,8 @@
 //! The resource type `host_unit`: a long-running program on a machine.
 
 mod actual;
+mod container_inputs;
+mod containers;
 mod converge;
 mod error;
 mod inputs;

@@ -119,6 +119,22 @@ fn port_causes(desired: &Attributes, prior: &PriorObject) -> Vec<ReplaceCause> {
 /// Plans what the configuration does not set.
 fn computed(planned: &mut Attributes, desired: &Attributes, kept: Option<&PriorObject>) {
     planned.remove("ended");
+    planned.remove("restarted");
+    let image = kept.and_then(|prior| Private::of(&prior.private).image);
+    for name in ["image_id", "image_digest"] {
+        planned.remove(name);
+    }
+    if desired
+        .get("container")
+        .is_some_and(|container| !container.is_null())
+    {
+        let (id, digest) = match image {
+            Some(image) => (Value::string(image.id), image.digest.map(Value::string)),
+            None => (Value::unknown(), Some(Value::unknown())),
+        };
+        planned.insert("image_id".into(), id);
+        planned.extend(digest.map(|digest| ("image_digest".into(), digest)));
+    }
     // How far a program is that is meant to end is nothing that a plan could ask for.
     if desired.get("completes").and_then(Value::as_bool) == Some(true) {
         planned.remove("running");

@@ -14,6 +14,7 @@ use super::record::{LaunchRecord, digest, to_bytes};
 use super::run::RunRecord;
 use super::spec::{EnvValue, UnitSpec};
 use super::stop::{self, Reach};
+use crate::container;
 use crate::durable;
 use crate::process::ProcessStat;
 
@@ -189,10 +190,16 @@ impl UnitDirectory {
             ),
             files,
         );
-        // A unit without a supervisor has the digest that it always had.
-        match supervision {
-            None => Ok(digest(&to_bytes(&read)?)),
-            Some(supervision) => Ok(digest(&to_bytes(&(read, supervision))?)),
+        // Another build's agent and another socket of the same daemon make no other program of it.
+        let container = record
+            .container
+            .as_ref()
+            .map(|container| (&container.image.id, &container.settings));
+        // A unit without a supervisor or a container has the digest that it always had.
+        match (supervision, container) {
+            (None, None) => Ok(digest(&to_bytes(&read)?)),
+            (Some(supervision), None) => Ok(digest(&to_bytes(&(read, supervision))?)),
+            (supervision, Some(container)) => Ok(digest(&to_bytes(&(read, supervision, container))?)),
         }
     }
 
@@ -320,15 +327,23 @@ fn fill(directory: &UnitDirectory, spec: &UnitSpec) -> Result<(), UnitError> {
 
 fn validate(spec: &UnitSpec, directory: &UnitDirectory) -> Result<(), UnitError> {
     let invalid = |reason: String| Err(UnitError::Invalid { reason });
-    if spec.argv.first().is_none_or(String::is_empty) {
+    // An image has a program of its own.
+    let named = match spec.argv.first() {
+        None => spec.container.is_some(),
+        Some(program) => !program.is_empty(),
+    };
+    if !named {
         return invalid("`argv` names no program".to_owned());
     }
     let texts = spec.argv.iter().chain(spec.working_dir.iter());
-    let substitution = Substitution {
-        ports: &spec.ports,
-        unit_dir: directory.path(),
-        package_dir: spec.package_dir.as_deref(),
-        gabion: Path::new("/"),
+    let substitution = match &spec.container {
+        Some(container) => container::substitution(&container.settings.ports),
+        None => Substitution {
+            ports: &spec.ports,
+            unit_dir: directory.path(),
+            package_dir: spec.package_dir.as_deref(),
+            gabion: Path::new("/"),
+        },
     };
     for text in texts {
         if text.contains('\0') {

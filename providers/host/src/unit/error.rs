@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::placeholder::PlaceholderError;
 use super::shim::ShimError;
+use crate::container::ContainerError;
 
 /// Why something could not be done with a unit.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +51,9 @@ pub enum UnitError {
         /// Who is left.
         pids: Vec<i32>,
     },
+    /// The unit's container cannot be done with as it should.
+    #[error(transparent)]
+    Container(#[from] ContainerError),
     /// The operating system refused.
     #[error("{source}")]
     Io {

@@ -24,6 +24,7 @@
 //! at which a program runs without a mark.
 //!
 //! What that cannot do (see how a program ended when nobody waits for it, start it again, stop it after a time) takes a supervisor: then the shim stays, as the leader of the session that the mark names, and the program is its child.
+//! A program in a container has the container's keeper as its process, which [`container`](crate::container) describes.
 //! A supervisor that is killed leaves the program running, in a session that is still found by the mark, and a `run.json` without an end, which is how its death is told.
 
 mod directory;
@@ -53,6 +54,7 @@ pub use mark::Mark;
 pub use placeholder::{PlaceholderError, Substitution};
 pub use record::{LaunchRecord, digest};
 pub use run::{EndCause, RunEnd, RunRecord};
+pub(crate) use shim::environment;
 pub use shim::{ShimError, ShimRequest, unit_exec};
 pub use spec::{EnvValue, LogSettings, RunNode, Supervision, UnitSpec};
 pub use standing::{Standing, standing};

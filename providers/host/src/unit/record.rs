@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::UnitError;
 use super::spec::{EnvValue, LogSettings, Supervision, UnitSpec};
+use crate::container::ContainerSpec;
 use crate::durable;
 
 /// `launch.json`: everything of a [`UnitSpec`] except secret values and the content of files.
@@ -51,6 +52,9 @@ pub struct LaunchRecord {
     /// How a process that stays beside the program looks after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supervision: Option<Supervision>,
+    /// The container that the program runs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<ContainerSpec>,
 }
 
 impl LaunchRecord {
@@ -91,6 +95,7 @@ impl LaunchRecord {
             log: spec.log,
             stop_milliseconds: u64::try_from(spec.stop_duration.as_millis()).unwrap_or(u64::MAX),
             supervision: spec.supervision.clone(),
+            container: spec.container.clone(),
         }
     }
 

@@ -250,27 +250,11 @@ pub(super) fn program(
         package_dir: record.package_dir.as_deref(),
         gabion,
     };
-    let fill = |text: &str| {
-        substitution.apply(text).map_err(|error| ShimError::Invalid {
-            detail: error.to_string(),
-        })
-    };
-    let mut secrets = directory.secret_env()?;
-    let mut environment: BTreeMap<String, String> = record.base_env.clone();
-    for (name, value) in &record.env {
-        environment.insert(name.clone(), fill(value)?);
+    if record.container.is_some() {
+        return Ok(keeper(directory, record, gabion));
     }
-    for name in &record.secret_env {
-        let value = secrets.remove(name).ok_or_else(|| ShimError::Invalid {
-            detail: format!(
-                "the value of the secret variable {name} is missing from {}",
-                directory.env_file().display()
-            ),
-        })?;
-        environment.insert(name.clone(), value);
-    }
-    environment.insert(UNIT_VARIABLE.to_owned(), record.uid.clone());
-
+    let environment = environment(directory, record, &substitution)?;
+    let fill = |text: &str| fill(&substitution, text);
     let working_dir = match &record.working_dir {
         Some(path) => PathBuf::from(fill(path)?),
         None => directory.files(),
@@ -297,6 +281,48 @@ pub(super) fn program(
         .envs(environment)
         .current_dir(working_dir);
     Ok(program)
+}
+
+/// Returns the keeper of a container. What the program itself gets is none of the keeper's.
+fn keeper(directory: &UnitDirectory, record: &LaunchRecord, gabion: &Path) -> Command {
+    let mut keeper = Command::new(gabion);
+    keeper
+        .args(["agent", "container-keep"])
+        .arg(directory.path())
+        .env_clear()
+        .env(UNIT_VARIABLE, &record.uid)
+        .current_dir("/");
+    keeper
+}
+
+/// Returns the environment of a unit's program.
+pub(crate) fn environment(
+    directory: &UnitDirectory,
+    record: &LaunchRecord,
+    substitution: &Substitution<'_>,
+) -> Result<BTreeMap<String, String>, ShimError> {
+    let mut secrets = directory.secret_env()?;
+    let mut environment: BTreeMap<String, String> = record.base_env.clone();
+    for (name, value) in &record.env {
+        environment.insert(name.clone(), fill(substitution, value)?);
+    }
+    for name in &record.secret_env {
+        let value = secrets.remove(name).ok_or_else(|| ShimError::Invalid {
+            detail: format!(
+                "the value of the secret variable {name} is missing from {}",
+                directory.env_file().display()
+            ),
+        })?;
+        environment.insert(name.clone(), value);
+    }
+    environment.insert(UNIT_VARIABLE.to_owned(), record.uid.clone());
+    Ok(environment)
+}
+
+fn fill(substitution: &Substitution<'_>, text: &str) -> Result<String, ShimError> {
+    substitution.apply(text).map_err(|error| ShimError::Invalid {
+        detail: error.to_string(),
+    })
 }
 
 fn write_mark(

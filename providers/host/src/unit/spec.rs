@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::container::ContainerSpec;
+
 /// Everything it takes to run a program as a unit.
 ///
 /// In memory only, since values may be secret; what goes to disk is a [`LaunchRecord`](super::LaunchRecord) and the secret file beside it.
@@ -22,7 +24,7 @@ pub struct UnitSpec {
     pub address: String,
     /// What it is for (`replica`, `router`, `agent`), for people.
     pub role: Option<String>,
-    /// Program and arguments. Never secrets: every user of the machine can read them.
+    /// Program and arguments. Never secrets: every user of the machine can read them. With a container, none means the image's own.
     pub argv: Vec<String>,
     /// The program's environment.
     pub env: BTreeMap<String, EnvValue>,
@@ -42,6 +44,8 @@ pub struct UnitSpec {
     pub stop_duration: Duration,
     /// How a process that stays beside the program looks after it; `None` means that there is none.
     pub supervision: Option<Supervision>,
+    /// The container that the program runs in; `None` means that it is a process of the machine.
+    pub container: Option<ContainerSpec>,
 }
 
 /// What the process that stays beside a program does for it.

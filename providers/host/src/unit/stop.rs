@@ -12,9 +12,13 @@ use super::error::UnitError;
 use super::fence::{self, Fence};
 use super::mark::Mark;
 use super::status::{holders, session};
+use crate::container;
 use crate::durable;
 use crate::ports::PortRegistry;
 use crate::process::{self, ProcessStat};
+
+/// How much longer a container's keeper may take to end than the program: it removes the container.
+const KEEPER: Duration = Duration::from_secs(15);
 
 /// How long a killed process may take to vanish.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
@@ -118,8 +122,23 @@ pub(crate) enum Reach {
     Unit,
 }
 
-/// Ends processes of the unit. Signals go to processes told apart by start time, so a pid that was given to somebody else is left alone.
+/// Ends a unit: its processes, and then what of its container is left by a keeper that had to be killed.
 pub(crate) async fn end(
+    directory: &UnitDirectory,
+    grace: Duration,
+    reach: Reach,
+) -> Result<StopReport, UnitError> {
+    let in_container = directory.launch().is_ok_and(|launch| launch.container.is_some());
+    let grace = if in_container { grace + KEEPER } else { grace };
+    let report = end_processes(directory, grace, reach).await?;
+    if in_container {
+        container::discard(directory).await?;
+    }
+    Ok(report)
+}
+
+/// Ends processes of the unit. Signals go to processes told apart by start time, so a pid that was given to somebody else is left alone.
+async fn end_processes(
     directory: &UnitDirectory,
     grace: Duration,
     reach: Reach,

@@ -80,6 +80,7 @@ pub(crate) fn shell(uid: &str, script: &str) -> UnitSpec {
         log: LogSettings::default(),
         stop_duration: Duration::from_secs(10),
         supervision: None,
+        container: None,
     }
 }
 

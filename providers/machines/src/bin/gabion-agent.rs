@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use gabion_agent::{ServeOptions, serve};
+use gabion_host::ContainerConfig;
+use gabion_host::container;
 use gabion_host::unit::{ShimRequest, StartRequest, UnitDirectory, start, unit_exec};
 use gabion_machines::agent::{AgentSettings, converse};
 use gabion_machines::protocol::Directories;
@@ -17,6 +19,9 @@ gabion-agent agent serve --directory DIR [--data-root DIR] [--lineage ID] [--gra
 gabion-agent agent relay --listen ADDRESS:PORT --to ADDRESS:PORT [--from ADDRESS]…
 gabion-agent agent unit-exec DIR --operation ID --epoch N
 gabion-agent agent start-unit DIR
+gabion-agent agent container-keep DIR
+gabion-agent agent container-init
+gabion-agent agent container-user UID GID GROUPS PROGRAM [ARGUMENT]…
 gabion-agent version";
 
 /// The variables that programs get below their own: what a program needs to start, and never a secret.
@@ -38,7 +43,7 @@ const BASE_VARIABLES: [&str; 11] = [
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(Failure::Usage) => {
             eprintln!("{USAGE}");
             ExitCode::from(2)
@@ -62,12 +67,25 @@ impl<E: std::error::Error> From<E> for Failure {
 }
 
 #[expect(clippy::print_stdout, reason = "what was asked for")]
-fn run(arguments: &[String]) -> Result<(), Failure> {
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+fn run(given: &[String]) -> Result<u8, Failure> {
+    let arguments: Vec<&str> = given.iter().map(String::as_str).collect();
     match arguments.as_slice() {
-        ["machine", "--root", root] => run_machine(Path::new(root)),
-        ["agent", "serve", options @ ..] => run_agent(options),
-        ["agent", "relay", options @ ..] => run_relay(options),
+        ["machine", "--root", root] => run_machine(Path::new(root)).map(|()| 0),
+        ["agent", "serve", options @ ..] => run_agent(options).map(|()| 0),
+        ["agent", "relay", options @ ..] => run_relay(options).map(|()| 0),
+        ["agent", "container-keep", directory] => Ok(container::keep(&UnitDirectory::at(*directory))),
+        ["agent", "container-init"] => Ok(container::init()),
+        ["agent", "container-user", uid, gid, groups, ..] => {
+            let number = |text: &str| text.parse::<u32>().map_err(|_| Failure::Usage);
+            let groups = groups.split(',').filter(|group| !group.is_empty());
+            let groups = groups.map(number).collect::<Result<Vec<_>, _>>()?;
+            Ok(container::become_user(
+                number(uid)?,
+                number(gid)?,
+                &groups,
+                &given[5..],
+            ))
+        }
         [
             "agent",
             "unit-exec",
@@ -83,7 +101,7 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
                 epoch: epoch.parse().map_err(|_| Failure::Usage)?,
             };
             unit_exec(&request)?;
-            Ok(())
+            Ok(0)
         }
         ["agent", "start-unit", directory] => {
             let request = StartRequest {
@@ -95,11 +113,11 @@ fn run(arguments: &[String]) -> Result<(), Failure> {
                 .enable_all()
                 .build()?;
             runtime.block_on(start(&request))?;
-            Ok(())
+            Ok(0)
         }
         ["version"] => {
             println!("gabion-agent {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
+            Ok(0)
         }
         _ => Err(Failure::Usage),
     }
@@ -132,6 +150,13 @@ fn run_machine(root: &Path) -> Result<(), Failure> {
         },
         shim: shim()?,
         base_env,
+        containers: ContainerConfig {
+            sockets: ContainerConfig::sockets(
+                text("DOCKER_HOST").as_deref(),
+                text("XDG_RUNTIME_DIR").as_deref(),
+            ),
+            agent: Some(std::env::current_exe()?),
+        },
         python: text("GABION_PYTHON").unwrap_or_else(|| "python3".to_owned()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };

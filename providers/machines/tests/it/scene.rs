@@ -73,6 +73,7 @@ pub(crate) fn provider(hosts: &Hosts, directory: &Path) -> Spread {
         },
         shim: Vec::new(),
         base_env: BTreeMap::new(),
+        containers: gabion_host::ContainerConfig::default(),
         python: "python3".to_owned(),
         version: "test".to_owned(),
     };

@@ -1,5 +1,7 @@
 //! The provider `host` through the engine's contract, with real programs.
 
+mod container;
+mod container_scene;
 mod drift;
 mod lifecycle;
 mod plan;

@@ -17,7 +17,7 @@ use gabion_host::package::PackageStore;
 use gabion_host::ports::PortRegistry;
 use gabion_host::transport::Machines;
 use gabion_host::unit::UnitDirectory;
-use gabion_host::{HostConfig, HostProvider};
+use gabion_host::{ContainerConfig, HostConfig, HostProvider};
 use serde_json::json;
 
 use crate::support::{Root, SHIM, pid};
@@ -80,6 +80,11 @@ pub(super) struct Unit {
 
 impl Scene {
     pub(super) fn new() -> Self {
+        Self::with(ContainerConfig::default())
+    }
+
+    /// A machine that containers come from there.
+    pub(super) fn with(containers: ContainerConfig) -> Self {
         let root = Root::new();
         let provider = HostProvider::new(HostConfig {
             data_root: root.path().to_owned(),
@@ -92,6 +97,7 @@ impl Scene {
             ports: PortRegistry::new(root.path().join("ports.json")),
             shim: vec![SHIM.to_owned(), "exec".to_owned()],
             base_env: BTreeMap::from([("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())]),
+            containers,
             machines: Machines::local(),
             project: "shop".to_owned(),
         });
@@ -275,6 +281,14 @@ impl Unit {
 
     pub(super) fn directory(&self) -> UnitDirectory {
         UnitDirectory::at(self.state.attributes["unit_dir"].as_str().unwrap())
+    }
+
+    /// Its process, if it runs.
+    pub(super) fn pid_if_running(&self) -> Option<i32> {
+        match gabion_host::unit::inspect(&self.directory()).unwrap() {
+            gabion_host::unit::UnitStatus::Running { mark } => Some(mark.process.pid),
+            _ => None,
+        }
     }
 
     pub(super) fn pid(&self) -> i32 {
