@@ -14,6 +14,7 @@
 
 mod agent;
 mod ci;
+mod docker;
 #[cfg(test)]
 mod engine_tests;
 mod fuzz;

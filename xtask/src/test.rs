@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::docker::Docker;
 use crate::moto::Moto;
 use crate::postgres::Postgres;
 use crate::{Failure, json_schema, process, python, simulate, sshd};
@@ -25,6 +26,7 @@ pub(crate) fn packages() -> PathBuf {
 pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     python::ensure()?;
     sshd::ensure();
+    let docker = Docker::start()?;
     // Tests of the command line put it on machines; cargo builds a package's programs for its own tests only.
     process::run(process::cargo().args(["build", "-p", "gabion-machines", "--bin", "gabion-agent"]))?;
     let mut tests = process::cargo();
@@ -35,13 +37,16 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     tests.args(arguments);
     tests.env(PACKAGES, packages());
     tests.env(json_schema::PYTHON, json_schema::python(&packages())?);
-    // Both servers end when this function does.
+    // All servers end when this function does.
     let postgres = Postgres::start(&packages())?;
     postgres.export(&mut tests);
     let s3 = match std::env::var_os(S3) {
         Some(_) => None,
         None => Some(Moto::start(&packages())?),
     };
+    if let Some(docker) = &docker {
+        docker.export(&mut tests);
+    }
     if let Some(s3) = &s3 {
         tests.env(S3, s3.endpoint());
     }
