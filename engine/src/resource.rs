@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::address::ResourceAddress;
+use crate::diagnostic::Diagnostic;
 use crate::schema::{ReplaceOrder, Timeouts};
 use crate::value::{AttributePath, Attributes, TemplateText};
 use crate::words::plain;
@@ -229,4 +230,7 @@ pub struct Configuration {
     pub endpoints: BTreeMap<Arc<str>, crate::value::Value>,
     /// What people should know that is no problem, each with its place.
     pub notes: Vec<(Arc<str>, Option<Place>)>,
+    /// Why nothing meets the need of a resource, by its address: such a resource cannot be planned. A plan that leaves it
+    /// out is none the worse.
+    pub unmet: BTreeMap<ResourceAddress, Diagnostic>,
 }

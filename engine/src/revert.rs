@@ -80,6 +80,7 @@ pub fn configuration(request: RevertRequest<'_>) -> Configuration {
             .into(),
             None,
         )],
+        unmet: BTreeMap::new(),
     }
 }
 

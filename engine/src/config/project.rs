@@ -191,6 +191,7 @@ impl Project {
             configuration.directives.imports.extend(family.directives.imports);
             configuration.endpoints.extend(family.endpoints);
             configuration.notes.extend(family.notes);
+            configuration.unmet.extend(family.unmet);
         }
         configuration.outputs = self.settings.outputs.values.clone();
         configuration

@@ -14,7 +14,7 @@ use super::node::Node;
 use super::root::Root;
 use super::settings::Settings;
 use crate::address::ResourceAddress;
-use crate::diagnostic::Diagnostics;
+use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::resource::{Directives, Place, Resource};
 use crate::state::record::Status;
 use crate::state::snapshot::State;
@@ -139,6 +139,13 @@ pub trait RecordedView: Sync {
         self.attributes(address)?.remove(name)
     }
 
+    /// Returns whether a person asked for the choices that were made for a resource to be made anew. Otherwise what is
+    /// recorded stands for as long as it still meets the need.
+    fn is_upgraded(&self, address: &ResourceAddress) -> bool {
+        let _ = address;
+        false
+    }
+
     /// Returns what a [`Survey`] found; `None` when none was made.
     fn surveyed(&self, address: &ResourceAddress) -> Option<&SurveyResult> {
         let _ = address;
@@ -211,6 +218,9 @@ pub struct Lowered {
     pub endpoints: BTreeMap<Arc<str>, Value>,
     /// What people should know that is no problem.
     pub notes: Vec<(Arc<str>, Option<Place>)>,
+    /// Resources whose need nothing meets, with the error: there is no plan with them, and there is one that leaves them
+    /// and what depends on them out. Their inputs may be unknown where the choice would stand.
+    pub unmet: BTreeMap<ResourceAddress, Diagnostic>,
 }
 
 /// The families of a build.

@@ -63,6 +63,10 @@ impl<'a> Decider<'a> {
     pub(super) fn decide(&self, position: usize, problems: &mut Diagnostics) -> Option<Decision> {
         let resource = &self.input.configuration.resources[position];
         let address = &resource.address;
+        if let Some(why) = self.input.configuration.unmet.get(address) {
+            problems.push(why.clone());
+            return None;
+        }
         let provider = self.provider(resource, problems)?;
         let schema = provider.resource_schema(&address.resource_type);
         let mut inputs = self.evaluate(resource, position, problems)?;
