@@ -11,7 +11,9 @@ mod traps;
 pub mod document;
 pub mod grammar;
 pub mod lower;
+pub mod offers;
 pub mod profiles;
 pub mod term;
 
 pub use family::{Inference, agent_path};
+pub use lower::AWS_REGION;
