@@ -220,6 +220,10 @@ pub(crate) struct Selection {
     /// Replace this resource even if nothing about it changed; repeatable
     #[arg(long, value_name = "ADDR", help_heading = "Selection")]
     pub(crate) replace: Vec<ResourceAddress>,
+
+    /// Choose anew what was chosen for these resources (type, image, subnet of a machine) and stands otherwise; repeatable
+    #[arg(long, value_name = "GLOB", help_heading = "Selection")]
+    pub(crate) upgrade: Vec<String>,
 }
 
 impl Selection {
@@ -235,10 +239,12 @@ impl Selection {
             .replace
             .iter()
             .map(|address| ("--replace", address.to_string()));
+        let upgrades = self.upgrade.iter().map(|glob| ("--upgrade", glob.clone()));
         files
             .chain(targets)
             .chain(excludes)
             .chain(replaced)
+            .chain(upgrades)
             .map(|(flag, value)| format!(" {flag} {}", shell_word(&value)))
             .collect()
     }
@@ -381,7 +387,7 @@ pub(crate) struct Execution {
 #[derive(Debug, Args)]
 pub(crate) struct Apply {
     /// A plan that `gabion plan --out` saved; it is carried out as it is, without asking
-    #[arg(value_name = "PLAN", conflicts_with_all = ["files", "target", "exclude", "replace", "refresh"])]
+    #[arg(value_name = "PLAN", conflicts_with_all = ["files", "target", "exclude", "replace", "upgrade", "refresh"])]
     pub(crate) plan: Option<PathBuf>,
 
     /// Refuse a saved plan whose digest is another one

@@ -90,18 +90,21 @@ pub(crate) async fn make_to(
     let about = selected.as_ref().map_or(About::Everything, About::Files);
     let mut configuration = match request.mode {
         Mode::Apply => {
+            let upgrades = globs("--upgrade", &request.selection.upgrade)?;
             let known = match options.trust {
-                Trust::Full => wiring::survey(options, project, state).await?,
-                Trust::Untrusted { .. } => wiring::not_surveyed(state),
+                Trust::Full => wiring::survey(options, project, state, upgrades.clone()).await?,
+                Trust::Untrusted { .. } => wiring::not_surveyed(state, upgrades.clone()),
             };
-            match request.scale {
+            let configuration = match request.scale {
                 Some(wanted) => {
                     let configuration = project.lower(options, printer, about, &wanted.over(&known))?;
                     wanted.check(&configuration)?;
                     configuration
                 }
                 None => project.lower(options, printer, about, &known)?,
-            }
+            };
+            check_upgrades(&upgrades, &configuration)?;
+            configuration
         }
         // What it takes to delete an object is in its record, also when the configuration is broken or gone.
         Mode::Destroy => Configuration {
@@ -247,6 +250,20 @@ fn plan_options(
             .collect(),
         key: request.key.clone(),
     })
+}
+
+/// Reports a pattern of `--upgrade` that no resource fits: whoever mistypes one would wait for nothing.
+fn check_upgrades(upgrades: &[AddressGlob], configuration: &Configuration) -> Result<(), Failure> {
+    let fits = |pattern: &AddressGlob| {
+        let mut resources = configuration.resources.iter();
+        resources.any(|resource| pattern.matches(&resource.address))
+    };
+    match upgrades.iter().find(|pattern| !fits(pattern)) {
+        None => Ok(()),
+        Some(pattern) => Err(Failure::new("a selection matches nothing")
+            .detail(format!("No resource fits `--upgrade {pattern}`."))
+            .hint("name a resource as a plan shows it, `*` standing for anything")),
+    }
 }
 
 fn globs(flag: &str, texts: &[String]) -> Result<Vec<AddressGlob>, Failure> {

@@ -164,6 +164,10 @@ impl RecordedView for Chosen<'_> {
         self.recorded.attributes(address)
     }
 
+    fn is_upgraded(&self, address: &ResourceAddress) -> bool {
+        self.recorded.is_upgraded(address)
+    }
+
     fn surveyed(&self, address: &ResourceAddress) -> Option<&SurveyResult> {
         self.recorded.surveyed(address)
     }

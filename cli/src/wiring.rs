@@ -3,6 +3,7 @@
 mod agent;
 mod aws;
 mod machines;
+mod region_facts;
 mod remote;
 mod stores;
 

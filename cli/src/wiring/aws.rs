@@ -14,9 +14,6 @@ use gabion_engine::state::State;
 use crate::failure::Failure;
 use crate::options::Options;
 
-/// The pseudo-type of a region in a survey.
-pub(super) const REGION: &str = "aws_region";
-
 /// How many regions are looked at at a time.
 const AT_A_TIME: usize = 4;
 

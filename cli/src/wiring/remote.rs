@@ -6,16 +6,18 @@ use std::path::PathBuf;
 use futures_util::stream::{self, StreamExt};
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::config::{RecordedView, Survey, SurveyFailure, SurveyResult};
+use gabion_engine::plan::glob::AddressGlob;
 use gabion_engine::resource::Configuration;
 use gabion_engine::state::State;
 use gabion_engine::state::record::Status;
 use gabion_engine::value::{Attributes, Value};
+use gabion_inference::AWS_REGION;
 pub(crate) use gabion_machines::Hosts;
 use gabion_machines::SSH_HOST;
 use gabion_machines::program::{BUILD_HINT, ProgramSource};
 use gabion_machines::ssh_host;
 
-use super::aws;
+use super::{aws, region_facts};
 use crate::failure::Failure;
 use crate::options::Options;
 use crate::project::LoadedProject;
@@ -55,9 +57,13 @@ pub(crate) fn declare(options: &Options, configuration: &Configuration) {
         if resource.address.resource_type.as_str() == SSH_HOST
             && let Some(machine) = resource.inputs.get("machine").and_then(Value::as_str)
         {
-            options
-                .machines
-                .declare(machine, ssh_host::address(&resource.inputs));
+            match resource.inputs.values().all(Value::is_wholly_known) {
+                true => options
+                    .machines
+                    .declare(machine, ssh_host::address(&resource.inputs)),
+                // A machine that is made has its address from then on, and its record has it.
+                false => options.machines.expect(machine),
+            }
         }
     }
 }
@@ -68,16 +74,20 @@ pub(super) fn declare_recorded(options: &Options, state: &State) {
         if record.address.resource_type.as_str() == SSH_HOST
             && let Some(machine) = record.inputs.get("machine").and_then(Value::as_str)
         {
-            let address = ssh_host::address(&record.inputs);
+            // What a template gave is in the attributes.
+            let mut known = record.inputs.clone();
+            known.extend(record.attributes.clone());
+            let address = ssh_host::address(&known);
             options.machines.declare_unless_known(machine, address);
         }
     }
 }
 
-/// A state, and what was found of machines that are not in it yet.
+/// A state, what was found of the world beside it, and what is to be chosen anew.
 pub(crate) struct Surveyed<'a> {
     state: &'a State,
     found: BTreeMap<ResourceAddress, SurveyResult>,
+    upgrades: Vec<AddressGlob>,
 }
 
 impl RecordedView for Surveyed<'_> {
@@ -89,25 +99,33 @@ impl RecordedView for Surveyed<'_> {
         RecordedView::attributes(self.state, address)
     }
 
+    fn is_upgraded(&self, address: &ResourceAddress) -> bool {
+        self.upgrades.iter().any(|pattern| pattern.matches(address))
+    }
+
     fn surveyed(&self, address: &ResourceAddress) -> Option<&SurveyResult> {
         self.found.get(address)
     }
 }
 
-/// Looks at the machines of the project of which nothing is recorded, and at the regions that machines are made in.
+/// Looks at the machines of the project of which nothing is recorded, and at the regions that its machines are made in.
 ///
 /// # Errors
-/// When there are machines, and no program to put on them.
+/// When there are machines, and no program to put on them; when the facts of regions that were named cannot be read.
 pub(crate) async fn survey<'a>(
     options: &Options,
     project: &LoadedProject,
     state: &'a State,
+    upgrades: Vec<AddressGlob>,
 ) -> Result<Surveyed<'a>, Failure> {
     let (regions, surveys): (Vec<_>, Vec<_>) = project
         .surveys(options, state)
         .into_iter()
-        .partition(|survey| survey.address.resource_type.as_str() == aws::REGION);
-    let regions = aws::look(options, regions).await?;
+        .partition(|survey| survey.address.resource_type.as_str() == AWS_REGION);
+    let regions = match region_facts::recorded(options, &regions)? {
+        Some(recorded) => recorded,
+        None => aws::look(options, regions).await?,
+    };
     if !surveys.is_empty()
         && let Err(why) = options.machines.check_program()
     {
@@ -125,13 +143,21 @@ pub(crate) async fn survey<'a>(
         .collect()
         .await;
     found.extend(regions);
-    Ok(Surveyed { state, found })
+    Ok(Surveyed {
+        state,
+        found,
+        upgrades,
+    })
 }
 
 /// Returns a state of whose project no machine was looked at.
-pub(crate) fn not_surveyed(state: &State) -> Surveyed<'_> {
+pub(crate) fn not_surveyed(state: &State, upgrades: Vec<AddressGlob>) -> Surveyed<'_> {
     let found = BTreeMap::new();
-    Surveyed { state, found }
+    Surveyed {
+        state,
+        found,
+        upgrades,
+    }
 }
 
 async fn look(machines: &Hosts, survey: Survey) -> (ResourceAddress, SurveyResult) {

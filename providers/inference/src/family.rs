@@ -19,7 +19,7 @@ use crate::document::service::Service;
 use crate::document::task::Task;
 use crate::document::volume::Volume;
 use crate::explain;
-use crate::lower::{self, Context, Placed, RecordedSlot, Serving, unsupported};
+use crate::lower::{self, AwsSettings, Context, Placed, RecordedSlot, Serving, unsupported};
 use crate::profiles::Profiles;
 use crate::traps;
 
@@ -103,6 +103,7 @@ impl DocumentFamily for Inference {
             ready_timeout: BackendSettings::of(lower::LOCAL, context.settings, &mut problems).ready_timeout,
             machine_ready_timeout: BackendSettings::of(lower::SSH, context.settings, &mut problems)
                 .ready_timeout,
+            aws: AwsSettings::of(context.settings, &mut problems),
             tokens: context
                 .settings
                 .tokens
@@ -126,11 +127,15 @@ impl DocumentFamily for Inference {
         let mut unshown = Diagnostics::new();
         let profiles = Profiles::read(context.profiles, context.profile, &mut unshown);
         let mut read = Documents::default();
-        let is_fleet = |document: &&Document| document.document_type.value == "fleet";
-        for document in documents.iter().filter(is_fleet) {
+        let has_places =
+            |document: &&Document| matches!(document.document_type.value.as_str(), "fleet" | "gateway");
+        for document in documents.iter().filter(has_places) {
             read.add(document, &profiles, &mut unshown);
         }
-        lower::surveys(&read.fleets, context.recorded)
+        let mut surveys = lower::surveys(&read.fleets, context.recorded);
+        let settings = AwsSettings::of(context.settings, &mut unshown);
+        surveys.extend(lower::aws_surveys(&read.gateways, &settings));
+        surveys
     }
 
     fn resolve(&self, document: &Document, context: &LowerContext<'_>) -> Option<ResolvedDocument> {
@@ -264,7 +269,9 @@ impl BackendSettings {
 
 /// Returns the file of the agent's program for machines behind SSH, as the settings name it.
 pub fn agent_path(settings: &Settings) -> Option<String> {
-    BackendSettings::of(lower::SSH, settings, &mut Diagnostics::new()).agent_path
+    let mut unshown = Diagnostics::new();
+    let of_fleets = BackendSettings::of(lower::SSH, settings, &mut unshown).agent_path;
+    of_fleets.or_else(|| AwsSettings::of(settings, &mut unshown).agent_path)
 }
 
 /// Returns the slots of every replica group that has one, by the path before the slot.

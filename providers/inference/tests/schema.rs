@@ -216,9 +216,11 @@ const BETWEEN_KEYS: [&str; 9] = [
 fn is_about_this_build(place: &Place<'_>, problem: &Diagnostic) -> bool {
     let described = |key: &str| {
         let description = place.properties().get(key).map(|schema| &schema["description"]);
-        description
-            .and_then(Value::as_str)
-            .is_some_and(|text| text.contains("which this build does not have"))
+        description.and_then(Value::as_str).is_some_and(|text| {
+            ["`aws`", "No backend of this build", "This build"]
+                .iter()
+                .any(|word| text.contains(word))
+        })
     };
     let is_inside = place.path.starts_with("gateway.");
     problem.code == "unsupported-key"

@@ -1,6 +1,6 @@
 //! The machines of a project that are reached over SSH, and the connections to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -32,6 +32,8 @@ struct Inner {
     program: tokio::sync::OnceCell<AgentProgram>,
     slots: Arc<Semaphore>,
     hosts: Mutex<BTreeMap<String, Arc<Host>>>,
+    /// Machines that are to be made: they have no address yet.
+    expected: Mutex<BTreeSet<String>>,
 }
 
 #[derive(Clone, Default)]
@@ -79,6 +81,7 @@ impl Default for Hosts {
                 program: tokio::sync::OnceCell::new(),
                 slots: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
                 hosts: Mutex::default(),
+                expected: Mutex::default(),
             }),
         }
     }
@@ -118,18 +121,25 @@ impl Hosts {
 
     /// Makes a machine known unless it is already.
     pub fn declare_unless_known(&self, name: &str, address: SshAddress) {
-        if !self.knows(name) {
+        let is_known = lock(&self.inner.hosts).contains_key(name);
+        if !is_known {
             self.declare(name, address);
         }
+    }
+
+    /// Makes a machine known that is to be made: what is planned may be on it, and nothing reaches it before it is
+    /// declared with its address.
+    pub fn expect(&self, name: &str) {
+        lock(&self.inner.expected).insert(name.to_owned());
     }
 
     /// Returns whether a machine is known by this name.
     #[must_use]
     pub fn knows(&self, name: &str) -> bool {
-        lock(&self.inner.hosts).contains_key(name)
+        lock(&self.inner.hosts).contains_key(name) || lock(&self.inner.expected).contains(name)
     }
 
-    /// Returns the names, sorted.
+    /// Returns the names of those that have an address, sorted.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         lock(&self.inner.hosts).keys().cloned().collect()
@@ -223,7 +233,11 @@ impl Hosts {
     /// Returns the connection to a machine, made if there is none.
     pub(crate) async fn connection(&self, name: &str) -> Result<Arc<Live>, ProviderError> {
         let host = lock(&self.inner.hosts).get(name).cloned().ok_or_else(|| {
-            ProviderError::new(ErrorClass::Invalid, format!("No machine is named `{name}`."))
+            let why = match self.knows(name) {
+                true => format!("Machine `{name}` is not made yet: it has no address."),
+                false => format!("No machine is named `{name}`."),
+            };
+            ProviderError::new(ErrorClass::Invalid, why)
         })?;
         let mut connection = host.live.lock().await;
         match &*connection {

@@ -18,7 +18,7 @@ map_type! {
     pub struct Gateway: "gateway" {
         /// Its name, unique among the gateways.
         name: Spanned<String>,
-        /// The backend that it runs on. This build plans `local`, the machine that runs gabion, and `ssh`, a machine of a fleet with `ssh_config`; documents for others can be validated.
+        /// The backend that it runs on. This build plans `local`, the machine that runs gabion, `ssh`, a machine of a fleet with `ssh_config`, and `aws`, a machine that it makes; documents for others can be validated.
         backend: Spanned<Backend>,
         /// The fleets that its machine may be of, for the backend `ssh`; any if none are given. gabion's own.
         fleets: Vec<Spanned<EntityReference>> = Vec::new(),
@@ -30,17 +30,17 @@ map_type! {
         domain: Option<Spanned<Text>> = None,
         /// The router that every service behind this gateway gets, one each. Without one the gateway goes from replica to replica in turn. The older form.
         router: Option<Spanned<GatewayRouter>> = None,
-        /// The type of its machine; the backend's smallest if not given. It is for backends with machines of their own, which this build does not have.
+        /// The type of its machine, for the backend `aws`; the cheapest that will do if not given.
         instance_type: Option<String> = None,
-        /// Whether it has a public address. It is for backends with machines of their own, which this build does not have.
+        /// Whether it has a public address. On `aws` without one it serves its VPC alone.
         public_ip: bool = true,
-        /// A load balancer before it. It is for backends with machines of their own, which this build does not have.
+        /// A load balancer before it. No backend of this build makes one.
         load_balancer: Option<LoadBalancer> = None,
-        /// Where its certificates come from; `null` for none. It is for backends with machines of their own, which this build does not have.
+        /// Where its certificates come from; `null` for none. This build gets none: a gateway serves plain HTTP.
         certificate: Spanned<Certificate> => Certificate::LetsEncrypt,
-        /// How many machines it has. It is for backends with machines of their own, which this build does not have.
+        /// How many machines it has. No backend of this build makes more than one.
         replicas: Spanned<AtLeastOne> => AtLeastOne(1),
-        /// Tags for what is made. They are for backends with machines of their own, which this build does not have.
+        /// Tags for what is made, for the backend `aws`.
         tags: Tags = Tags::default(),
     }
     known ["type"]

@@ -1,9 +1,10 @@
-//! Backends: where machines come from. This build has `local`, the machine that runs gabion, and `ssh`, the machines of the
-//! project's fleets with `ssh_config`.
+//! Backends: where machines come from. This build has `local`, the machine that runs gabion, `ssh`, the machines of the
+//! project's fleets with `ssh_config`, and `aws`, machines that gabion makes on EC2.
 
 use gabion_engine::config::Purpose;
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Span};
 
+use super::aws::AWS;
 use super::machines::Machine;
 use super::project::{Context, Placed};
 use super::run_keys::unsupported;
@@ -24,6 +25,8 @@ pub(crate) enum Usable {
     Local,
     /// Machines of fleets.
     Ssh,
+    /// Machines that are made on EC2.
+    Aws,
 }
 
 impl Usable {
@@ -32,6 +35,7 @@ impl Usable {
         match self {
             Self::Local => LOCAL,
             Self::Ssh => SSH,
+            Self::Aws => AWS,
         }
     }
 
@@ -39,6 +43,7 @@ impl Usable {
         match backend {
             backend if backend.is_local() => Some(Self::Local),
             backend if backend.is_ssh() => Some(Self::Ssh),
+            backend if backend.name() == AWS => Some(Self::Aws),
             _ => None,
         }
     }
@@ -67,15 +72,19 @@ pub(crate) fn usable(
                 }
                 return None;
             }
+            // What a region has is asked for a plan only.
+            Some(Usable::Aws) if purpose != Purpose::Plan => return None,
             Some(usable) => return Some(usable),
             None if purpose == Purpose::Plan => problems.push(
                 Diagnostic::error("unsupported-backend", "backend not in this build")
                     .detail(format!(
-                        "This build has no {} backend; it has `{LOCAL}` and `{SSH}`.",
+                        "This build has no {} backend; it has `{LOCAL}`, `{SSH}` and `{AWS}`.",
                         backend.title()
                     ))
                     .at(span.clone())
-                    .hint("set the backend to `local` or `ssh`, or plan with a build that has this one"),
+                    .hint(
+                        "set the backend to `local`, `ssh` or `aws`, or plan with a build that has this one",
+                    ),
             ),
             None => {}
         },
@@ -84,7 +93,7 @@ pub(crate) fn usable(
             Diagnostic::error("unknown-backend", "unknown backend")
                 .detail(format!("There is no backend `{name}`."))
                 .at(span.clone())
-                .hint("use `local`, the machine that runs gabion, or `ssh`, the machines of fleets"),
+                .hint("use `local`, the machine that runs gabion, `ssh`, the machines of fleets, or `aws`"),
         ),
     }
     None
@@ -167,12 +176,17 @@ pub(crate) fn of_task(
     let Some((first, span)) = named.first() else {
         return true;
     };
-    if *first != SSH {
+    if *first != SSH && *first != AWS {
         usable(first, span, &[], context.purpose, problems);
     } else if context.purpose == Purpose::Plan {
+        let not = if *first == SSH {
+            "machines of fleets"
+        } else {
+            "AWS"
+        };
         problems.push(unsupported(
             span,
-            format!("This build runs tasks on `{LOCAL}` only, not on machines of fleets."),
+            format!("This build runs tasks on `{LOCAL}` only, not on {not}."),
             &format!("add `backends: [{LOCAL}]` to the task"),
         ));
     }

@@ -7,7 +7,7 @@ use gabion_engine::address::ResourceAddress;
 use gabion_engine::diagnostic::Span;
 use gabion_engine::resource::{DocumentRef, Lifecycle, Place, Resource, Roll, TimeoutOverrides};
 use gabion_engine::schema::ReplaceOrder;
-use gabion_engine::value::{AttributePath, Attributes, Value};
+use gabion_engine::value::{AttributePath, Attributes, TemplateText, Value};
 
 /// Returns the address of a lowered resource.
 ///
@@ -69,6 +69,19 @@ impl ResourceBuilder {
 
     pub(crate) fn depends_on(mut self, address: ResourceAddress, at: Place) -> Self {
         self.resource.depends_on.push((address, at));
+        self
+    }
+
+    /// Leaves an attribute as it was made.
+    pub(crate) fn ignore_changes(mut self, path: AttributePath) -> Self {
+        self.resource.lifecycle.ignore_changes.push(path);
+        self
+    }
+
+    /// Replaces it when an attribute of another resource becomes another.
+    pub(crate) fn replaced_with(mut self, of: &ResourceAddress, attribute: &str) -> Self {
+        let trigger = TemplateText::new(format!("${{{{ {of}.{attribute} }}}}"));
+        self.resource.lifecycle.replace_triggered_by.push(trigger);
         self
     }
 

@@ -3,13 +3,14 @@
 use gabion_engine::config::{Node, Spanned, Target, Template};
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics};
 
+use super::aws::AWS;
 use super::backend::{LOCAL, SSH, Usable};
 use super::files;
 use super::gateway::GatewayTarget;
 use super::project::{Context, Placed};
 use super::role::{Part, uses_variable};
 use super::run_keys::{self, CONTAINER_KEYS, says_more, unsupported};
-use crate::document::gateway::{Gateway, MACHINE_KEYS};
+use crate::document::gateway::{Certificate, Gateway, MACHINE_KEYS};
 use crate::document::model::ModelFormat;
 use crate::document::service::Service;
 use crate::term::Text;
@@ -23,6 +24,17 @@ pub(crate) fn gateway(gateway: &Placed<Gateway>, backend: Usable, problems: &mut
             let keys = MACHINE_KEYS.into_iter().filter(|key| *key != "public_ip");
             keys.chain(["region"]).collect()
         }
+        Usable::Aws => {
+            if let Certificate::Acm(_) = gateway.document.certificate.value {
+                problems.push(unsupported(
+                    &gateway.document.certificate.span,
+                    "Certificates of AWS Certificate Manager are used by load balancers, and this build makes none."
+                        .to_owned(),
+                    "write `certificate: null`: this build serves plain HTTP",
+                ));
+            }
+            vec!["load_balancer", "replicas", "fleets"]
+        }
     };
     for key in keys {
         let Some((key, _)) = gateway.node.entry(key).filter(|_| says_more(key)) else {
@@ -31,6 +43,7 @@ pub(crate) fn gateway(gateway: &Placed<Gateway>, backend: Usable, problems: &mut
         let why = match backend {
             Usable::Local => "needs a backend with machines of its own; `local` has none",
             Usable::Ssh => "is not for machines that are there already",
+            Usable::Aws => "is not carried out by the backend `aws` of this build",
         };
         problems.push(unsupported(
             &key.span,
@@ -100,12 +113,14 @@ pub(crate) fn service_on(
             run_keys::check_places(&service.run, &placed.node, directory, problems);
             files::read(&service.run, &placed.node, context, problems);
         }
-        Usable::Ssh => check_parts(service, problems),
+        Usable::Ssh | Usable::Aws => check_parts(service, backend, problems),
     }
     check_groups(placed, backend, problems);
     let members = service.members();
     for member in &members {
-        run_keys::check_image(member.image, backend.name(), problems);
+        if backend != Usable::Aws {
+            run_keys::check_image(member.image, backend.name(), problems);
+        }
         // Machines of fleets are asked one by one.
         if backend == Usable::Local {
             run_keys::check_accelerators(member.resources, "service", problems);
@@ -165,14 +180,37 @@ pub(crate) fn reach(
                     "add a gateway on one of the machines:\n    type: gateway\n    name: my-gateway\n    backend: {SSH}"
                 )),
         ),
-        (Usable::Local, Some(machine)) => problems.push(
+        (Usable::Local, Some(machine)) => {
+            let backend = if machine.made.is_some() { AWS } else { SSH };
+            problems.push(
+                Diagnostic::error("out-of-reach", "gateway that does not reach the replicas")
+                    .detail(format!(
+                        "The replicas of `{}` are on the machine that runs gabion (backend `{LOCAL}`), and its gateway `{}` is on `{}`.",
+                        name.value, gateway.name, machine.name
+                    ))
+                    .at(name.span.clone())
+                    .hint(format!("add `backends: [{backend}]` to the service")),
+            );
+        }
+        (Usable::Ssh, Some(machine)) if machine.made.is_some() => problems.push(
             Diagnostic::error("out-of-reach", "gateway that does not reach the replicas")
                 .detail(format!(
-                    "The replicas of `{}` are on the machine that runs gabion (backend `{LOCAL}`), and its gateway `{}` is on `{}`.",
-                    name.value, gateway.name, machine.name
+                    "The replicas of `{}` are on machines of fleets, and its gateway `{}` is on AWS.",
+                    name.value, gateway.name
                 ))
                 .at(name.span.clone())
-                .hint(format!("add `backends: [{SSH}]` to the service")),
+                .hint(format!("add `backends: [{AWS}]` to the service, or give it a gateway on one of the machines")),
+        ),
+        (Usable::Aws, machine) if machine.is_none_or(|machine| machine.made.is_none()) => problems.push(
+            Diagnostic::error("out-of-reach", "gateway that does not reach the replicas")
+                .detail(format!(
+                    "The replicas of `{}` are on AWS, in the region of their gateway, and its gateway `{}` is elsewhere.",
+                    name.value, gateway.name
+                ))
+                .at(name.span.clone())
+                .hint(format!(
+                    "add a gateway there:\n    type: gateway\n    name: my-gateway\n    backend: {AWS}\n    region: eu-west-1"
+                )),
         ),
         _ => {}
     }
@@ -180,18 +218,21 @@ pub(crate) fn reach(
 
 /// Reports groups that are a router, or one half of a separation: the ports by which they find each other are not taken
 /// from machine to machine yet.
-fn check_parts(service: &Service, problems: &mut Diagnostics) {
+fn check_parts(service: &Service, backend: Usable, problems: &mut Diagnostics) {
+    let backend = backend.name();
     for member in service.members() {
         if member.router.is_some() {
             problems.push(unsupported(
                 &member.replicas.span,
-                format!("On backend `{SSH}` this build starts routers beside the gateway, and not as a replica group."),
+                format!("On backend `{backend}` this build starts routers beside the gateway, and not as a replica group."),
                 "remove the group, and give the gateway `router: {type: sglang}`",
             ));
         } else if let Part::Half(_, span) = Part::of(&member) {
             problems.push(unsupported(
                 &span,
-                format!("This build does not separate prefill and decode workers on backend `{SSH}` yet."),
+                format!(
+                    "This build does not separate prefill and decode workers on backend `{backend}` yet."
+                ),
                 "run the service on backend `local`, or let every worker do both",
             ));
         }
@@ -250,9 +291,17 @@ fn check_groups(placed: &Placed<Service>, backend: Usable, problems: &mut Diagno
             }
         }
         if let Some((key, _)) = written("reservation") {
-            let why =
-                format!("`reservation` is for machines in a cloud; backend `{backend}` has none there.");
-            problems.push(unsupported(&key.span, why, "remove `reservation`"));
+            let (why, hint) = match backend {
+                AWS => (
+                    "This build takes one reservation for a whole service.".to_owned(),
+                    "write `reservation` beside `name`",
+                ),
+                _ => (
+                    format!("`reservation` is for machines in a cloud; backend `{backend}` has none there."),
+                    "remove `reservation`",
+                ),
+            };
+            problems.push(unsupported(&key.span, why, hint));
         }
     }
 }

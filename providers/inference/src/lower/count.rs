@@ -81,6 +81,7 @@ mod tests {
             needs_repair: false,
         });
         let context = Context {
+            aws: crate::lower::AwsSettings::default(),
             purpose: Purpose::Plan,
             project_directory: String::new(),
             root: None,

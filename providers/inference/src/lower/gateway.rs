@@ -5,9 +5,11 @@ use gabion_engine::config::Spanned;
 use gabion_engine::resource::{DocumentRef, Resource};
 use gabion_engine::value::Value;
 
+use super::aws;
 use super::backend::LOCAL;
 use super::builder::{ResourceBuilder, address, reference};
 use super::machines::Machine;
+use super::program::text;
 use super::project::LOOPBACK;
 use crate::document::gateway::Gateway;
 use crate::document::router::GatewayRouter;
@@ -81,19 +83,28 @@ impl<'a> GatewayTarget<'a> {
     }
 }
 
+/// Returns the port of a gateway: one that is its own on a machine that is made for it.
+fn ports(target: &GatewayTarget<'_>) -> Value {
+    let is_made = target.machine.is_some_and(|machine| machine.made.is_some());
+    Value::map([match is_made {
+        true => ("port", Value::Int(i64::from(aws::HTTP))),
+        false => ("range", Value::from(PORT_RANGE)),
+    }])
+}
+
 /// Returns the listener of a gateway.
 pub(crate) fn listener(target: &GatewayTarget<'_>, document: &DocumentRef) -> Resource {
     let mut builder = ResourceBuilder::new(target.listener(), document)
         .input("agent", reference(&target.agent(), "id"))
         .input("name", target.name)
         .input("machine", target.machine_name())
-        .input("ports", Value::map([("range", Value::from(PORT_RANGE))]));
+        .input("ports", ports(target));
     if let Some(machine) = target.machine {
-        builder = match machine.private_address.filter(|_| !target.is_public) {
-            Some(address) => builder.input("address", address.to_string()),
+        builder = match machine.neighbour_address().filter(|_| !target.is_public) {
+            Some(address) => builder.input("address", text(&address)),
             None => builder
                 .input("address", "0.0.0.0")
-                .input("host", machine.hostname.as_str()),
+                .input("host", text(&machine.hostname)),
         };
     }
     if let Some(domain) = target.domain {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::config::{RecordedView, Survey};
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Span};
-use gabion_engine::resource::{DocumentRef, Resource};
+use gabion_engine::resource::{DocumentRef, Place, Resource};
 use gabion_engine::value::{Attributes, Value};
 
 use super::builder::{ResourceBuilder, address};
@@ -33,8 +33,19 @@ pub(crate) struct Machine {
     pub(crate) facts: Option<MachineFacts>,
     /// The address by which its neighbours reach it.
     pub(crate) private_address: Option<IpAddr>,
+    /// What it is made of, if gabion makes it.
+    pub(crate) made: Option<Made>,
     /// Where it is declared.
     pub(crate) span: Span,
+}
+
+/// What is known of a machine that gabion makes, before it is there.
+#[derive(Clone, Debug)]
+pub(crate) struct Made {
+    /// Its private address: a template.
+    private_address: String,
+    /// The resource that it is.
+    instance: ResourceAddress,
 }
 
 /// What a machine is, as far as placing needs it.
@@ -57,9 +68,48 @@ pub(crate) struct GpuFacts {
 }
 
 impl Machine {
+    /// Returns a machine that gabion makes; its host name and private address are templates, known once it is made.
+    pub(crate) fn made(
+        name: &str,
+        hostname: String,
+        private_address: String,
+        instance: &ResourceAddress,
+        span: &Span,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            fleet: String::new(),
+            number: 0,
+            hostname,
+            blocks: Blocks::Count(1),
+            facts: None,
+            private_address: None,
+            made: Some(Made {
+                private_address,
+                instance: instance.clone(),
+            }),
+            span: span.clone(),
+        }
+    }
+
     /// Returns the address of its resource.
     pub(crate) fn resource(&self) -> ResourceAddress {
         address(SSH_HOST, &self.name)
+    }
+
+    /// Returns the address by which its neighbours reach it: a text or a template.
+    pub(crate) fn neighbour_address(&self) -> Option<String> {
+        let known = self.private_address.map(|address| address.to_string());
+        known.or_else(|| Some(self.made.as_ref()?.private_address.clone()))
+    }
+
+    /// Has a program wait for the machine that it is on, and go with a machine that gabion makes.
+    pub(crate) fn carry(&self, builder: ResourceBuilder, at: &Place) -> ResourceBuilder {
+        let builder = builder.depends_on(self.resource(), at.clone());
+        match &self.made {
+            Some(made) => builder.replaced_with(&made.instance, "id"),
+            None => builder,
+        }
     }
 }
 
@@ -275,6 +325,7 @@ fn machine(
         blocks: host.blocks.unwrap_or(fleet.blocks),
         facts,
         private_address,
+        made: None,
         span: host.hostname.span.clone(),
         name,
     }

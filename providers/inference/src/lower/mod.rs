@@ -1,10 +1,11 @@
 //! Lowering: what a project's gateways, services and tasks are made of.
 //!
-//! Of a fleet reached over SSH: its machines. Of a machine that serves: the agent. Of a gateway: its listener on the
-//! agent. Of a service: per replica a unit, with a router one `router_worker` each and the router's unit, and one route.
-//! Of a task: per node a unit that is meant to end. The order of applying falls out of the
-//! references between them.
+//! Of a fleet reached over SSH: its machines. On AWS: a machine for each gateway and each replica, with its network. Of a
+//! machine that serves: the agent. Of a gateway: its listener on the agent. Of a service: per replica a unit, with a router
+//! one `router_worker` each and the router's unit, and one route. Of a task: per node a unit that is meant to end. The order
+//! of applying falls out of the references between them.
 
+mod aws;
 mod backend;
 mod builder;
 mod check;
@@ -26,7 +27,10 @@ mod slots;
 mod task;
 pub(crate) mod unsupported;
 
+pub use aws::AWS_REGION;
 pub use project::{Context, Placed, RecordedSlot, Serving, lower};
+
+pub(crate) use aws::{AwsSettings, surveys as aws_surveys};
 
 pub(crate) use backend::{LOCAL, SSH};
 pub(crate) use machines::surveys;

@@ -316,6 +316,7 @@ mod tests {
                 addresses: Vec::new(),
             }),
             private_address: None,
+            made: None,
             span: Span::of_file(&SourceFile::new("", "")),
         }
     }

@@ -32,6 +32,12 @@ impl<'a> Placements<'a> {
         self.machines.get(path).copied()
     }
 
+    /// Places a replica on a machine that is made for it: beside it there is room for no other.
+    pub(crate) fn add(&mut self, path: &str, machine: &'a Machine) {
+        self.machines.insert(path.to_owned(), machine);
+        self.crowded.insert(path.to_owned());
+    }
+
     /// Returns whether a replica's successor has no room beside it.
     pub(crate) fn is_crowded(&self, path: &str) -> bool {
         self.crowded.contains(path)

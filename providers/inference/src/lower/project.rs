@@ -8,6 +8,7 @@ use gabion_engine::diagnostic::{Diagnostics, Span};
 use gabion_engine::resource::{DocumentRef, Resource};
 use gabion_engine::value::Value;
 
+use super::aws::{self, AwsSettings, CloudMachine};
 use super::backend::{self, Usable};
 use super::builder::ResourceBuilder;
 use super::gateway::{GatewayTarget, listener};
@@ -36,6 +37,8 @@ pub struct Context {
     pub ready_timeout: Duration,
     /// How long one on a machine of a fleet may take.
     pub machine_ready_timeout: Duration,
+    /// What is set for AWS.
+    pub(crate) aws: AwsSettings,
     /// Bearer tokens that services accept: label and template.
     pub tokens: BTreeMap<String, String>,
     /// The slots that replica groups have, by the path before the slot: `qwen/default`.
@@ -92,6 +95,7 @@ pub fn lower(
     let names_are_good = names::check(gateways, services, problems);
     let machines = machines::all(fleets, recorded, problems);
     let mut board = Board::new(&machines);
+    let cloud_gateways = aws::gateways(gateways, context, recorded, problems);
     let targets: Vec<GatewayTarget<'_>> = gateways
         .iter()
         .map(|gateway| {
@@ -106,15 +110,21 @@ pub fn lower(
             if let Some(usable) = usable {
                 check::gateway(gateway, usable, problems);
             }
-            let machine = (usable == Some(Usable::Ssh))
-                .then(|| {
+            let name = &gateway.document.name.value;
+            let machine = match usable {
+                Some(Usable::Ssh) => {
                     let choice = Choice {
                         fleets: &gateway.document.fleets,
                         instances: None,
                     };
                     placing::gateway(gateway, choice, &board, recorded, context.purpose, problems)
-                })
-                .flatten();
+                }
+                Some(Usable::Aws) => cloud_gateways
+                    .iter()
+                    .map(|cloud| &cloud.machine)
+                    .find(|machine| machine.name == *name),
+                Some(Usable::Local) | None => None,
+            };
             let usable = usable.is_some_and(|usable| usable == Usable::Local || machine.is_some());
             GatewayTarget::declared(&gateway.document, &gateway.reference, machine, usable)
         })
@@ -155,12 +165,15 @@ pub fn lower(
         return lowered;
     }
     lowered.resources.extend(machines::resources(fleets, recorded));
-    let on_machines: Vec<(&Placed<Service>, &GatewayTarget<'_>)> = chosen
-        .iter()
-        .filter(|(_, _, usable)| *usable == Some(Usable::Ssh))
-        .map(|(service, gateway, _)| (*service, *gateway))
-        .collect();
-    let placements = placing::replicas(&on_machines, &mut board, context, recorded, problems);
+    let on = |backend: Usable| -> Vec<(&Placed<Service>, &GatewayTarget<'_>)> {
+        let chosen = chosen.iter().filter(|(_, _, usable)| *usable == Some(backend));
+        chosen.map(|(service, gateway, _)| (*service, *gateway)).collect()
+    };
+    let mut placements = placing::replicas(&on(Usable::Ssh), &mut board, context, recorded, problems);
+    let cloud_replicas = aws::replicas(&on(Usable::Aws), &cloud_gateways, context, recorded, problems);
+    for cloud in &cloud_replicas {
+        placements.add(&cloud.machine.name, &cloud.machine);
+    }
     let mut listeners: BTreeMap<&str, (&GatewayTarget<'_>, &DocumentRef)> = BTreeMap::new();
     for target in &targets {
         if let Some(document) = target.document.filter(|_| target.usable) {
@@ -176,6 +189,11 @@ pub fn lower(
             note_scaling(&service.document, &mut lowered);
         }
     }
+    let made: Vec<&CloudMachine> = cloud_gateways
+        .iter()
+        .filter(|cloud| listeners.contains_key(cloud.machine.name.as_str()))
+        .collect();
+    aws::lower(&made, &cloud_replicas, gateways, context, recorded, &mut lowered);
     let mut agents: BTreeMap<&str, (&GatewayTarget<'_>, &DocumentRef)> = BTreeMap::new();
     for (target, document) in listeners.values() {
         agents.entry(target.machine_name()).or_insert((target, document));
@@ -226,7 +244,7 @@ fn agent(target: &GatewayTarget<'_>, document: &DocumentRef) -> Resource {
     ]);
     let builder = ResourceBuilder::new(target.agent(), document);
     let builder = match target.machine {
-        Some(machine) => builder.depends_on(machine.resource(), document.place.clone()),
+        Some(machine) => machine.carry(builder, &document.place),
         None => builder,
     };
     builder

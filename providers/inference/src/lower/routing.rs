@@ -159,7 +159,7 @@ pub(crate) fn add_beside_gateway(
         .inputs(launch.unit_inputs(gateway.machine_name()))
         .at("argv", span);
     if let Some(machine) = gateway.machine {
-        builder = builder.depends_on(machine.resource(), document.place.clone());
+        builder = machine.carry(builder, &document.place);
     }
     lowered.resources.push(builder.build());
     Router {

@@ -82,6 +82,10 @@ pub(super) fn check<T: MapTerm>(
     for key in PLACE_KEYS {
         let why = match backend {
             Usable::Ssh if FLEET_KEYS.contains(&key) => continue,
+            Usable::Aws if !FLEET_KEYS.contains(&key) => continue,
+            Usable::Aws => {
+                format!("`{key}` chooses between machines that are there; backend `aws` makes its own.")
+            }
             Usable::Ssh => format!("`{key}` chooses between machines to make; backend `{SSH}` makes none."),
             Usable::Local => format!(
                 "`{key}` chooses between machines; backend `{LOCAL}` has one, the machine that runs gabion."
@@ -90,7 +94,7 @@ pub(super) fn check<T: MapTerm>(
         refuse(key, why, format!("remove `{key}`"));
     }
     for key in LOCAL_KEYS {
-        if backend == Usable::Ssh {
+        if backend != Usable::Local {
             let why = format!("Backend `{name}` of this build does not carry out `{key}` yet.");
             refuse(
                 key,

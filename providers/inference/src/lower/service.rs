@@ -11,6 +11,7 @@ use gabion_engine::resource::{DocumentRef, Resource, Roll};
 use gabion_engine::schema::ReplaceOrder;
 use gabion_engine::value::{AttributePath, Attributes, Value};
 
+use super::aws;
 use super::backend::LOCAL;
 use super::builder::{ResourceBuilder, address, reference};
 use super::count;
@@ -36,6 +37,9 @@ pub(super) const PORT_RANGE: &str = "25000-29999";
 
 /// The ports that relays are leased from.
 const RELAY_RANGE: &str = "30000-34999";
+
+/// The same, as numbers.
+pub(super) const RELAY_PORTS: (u16, u16) = (30_000, 34_999);
 
 /// Returns the replica groups of a service, each with the paths of its replicas.
 pub(crate) fn slots_of<'a>(service: &'a Service, context: &Context) -> Vec<(Member<'a>, Vec<String>)> {
@@ -92,6 +96,9 @@ pub(crate) fn lower(
             let machine = placements.machine(&path);
             let mut resource = replica(placed, &member, unit.clone(), machine, context);
             routing::equip(&mut resource, &member);
+            if machine.is_some_and(|machine| machine.made.is_some()) {
+                aws::contain(&mut resource, service, &member);
+            }
             // A router is one.
             let roll = member.router.is_none().then(|| roll(service, &group, &path));
             resource.lifecycle.roll.clone_from(&roll);
@@ -192,7 +199,7 @@ fn replica(
         }
         // The project's directory is not there; without one of its own a unit starts in its files.
         Some(machine) => {
-            let builder = builder.depends_on(machine.resource(), document.place.clone());
+            let builder = machine.carry(builder, &document.place);
             match &service.run.working_dir {
                 Some(directory) => builder
                     .input("working_dir", directory.value.as_str())
@@ -225,6 +232,7 @@ fn replica(
         .input(
             "ready_timeout",
             seconds(match machine {
+                Some(machine) if machine.made.is_some() => context.aws.ready_timeout,
                 Some(_) => context.machine_ready_timeout,
                 None => context.ready_timeout,
             }),
@@ -242,15 +250,9 @@ fn relay(
     machine: &Machine,
     gateway: &GatewayTarget<'_>,
 ) -> Resource {
-    let address_of = |machine: &Machine| machine.private_address.map(|address| address.to_string());
-    let listen = address_of(machine).unwrap_or_else(|| machine.hostname.clone());
-    let listen = if listen.contains(':') {
-        format!("[{listen}]")
-    } else {
-        listen
-    };
+    let listen = host_of(machine);
     let mut argv: Vec<Value> = ["{gabion}", "agent", "relay", "--listen"].map(Value::from).into();
-    argv.push(format!("{listen}:{{ports.http}}").into());
+    argv.push(text(&format!("{listen}:{{ports.http}}")));
     argv.push("--to".into());
     argv.push(Value::template(format!("127.0.0.1:${{{{ {unit}.port.http }}}}")));
     if let Some(from) = gateway.machine {
@@ -258,13 +260,15 @@ fn relay(
             .facts
             .iter()
             .flat_map(|facts| facts.addresses.iter().cloned());
-        let known: std::collections::BTreeSet<String> = address_of(from).into_iter().chain(own).collect();
+        let known: std::collections::BTreeSet<String> =
+            from.neighbour_address().into_iter().chain(own).collect();
         for address in known {
-            argv.extend(["--from".into(), address.into()]);
+            argv.extend(["--from".into(), text(&address)]);
         }
     }
-    ResourceBuilder::new(address("host_unit", &format!("{path}/relay")), document)
-        .depends_on(machine.resource(), document.place.clone())
+    let builder = ResourceBuilder::new(address("host_unit", &format!("{path}/relay")), document);
+    machine
+        .carry(builder, &document.place)
         .input("machine", machine.name.as_str())
         .input("role", "relay")
         .input("argv", Value::List(argv))
@@ -277,12 +281,20 @@ fn relay(
         .build()
 }
 
-fn relay_url(relay: &ResourceAddress, machine: &Machine) -> Value {
-    let host = match machine.private_address {
+/// Returns how its neighbours write a machine in a URL: a text or a template.
+fn host_of(machine: &Machine) -> String {
+    match machine.private_address {
         Some(std::net::IpAddr::V6(address)) => format!("[{address}]"),
-        Some(std::net::IpAddr::V4(address)) => address.to_string(),
-        None => machine.hostname.clone(),
-    };
+        _ => match machine.neighbour_address() {
+            Some(address) => address,
+            None if machine.hostname.contains(':') => format!("[{}]", machine.hostname),
+            None => machine.hostname.clone(),
+        },
+    }
+}
+
+fn relay_url(relay: &ResourceAddress, machine: &Machine) -> Value {
+    let host = host_of(machine);
     Value::template(format!("http://{host}:${{{{ {relay}.port.http }}}}"))
 }
 

@@ -1,0 +1,289 @@
+//! A machine that is made: its instance, and the host that it is once it has an address.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use gabion_engine::address::ResourceAddress;
+use gabion_engine::config::{Lowered, Spanned};
+use gabion_engine::diagnostic::{Diagnostic, Span};
+use gabion_engine::resource::{DocumentRef, Place, Resource};
+use gabion_engine::value::{AttributePath, Value};
+
+use super::cloud_init::{Docker, Setup};
+use super::network;
+use super::pick::Choice;
+use super::settings::AwsSettings;
+use crate::lower::builder::{ResourceBuilder, address, reference};
+use crate::lower::machines::Machine;
+use crate::term::Text;
+
+/// The resource type of a virtual machine.
+pub(crate) const INSTANCE: &str = "aws_instance";
+
+/// A machine of the backend.
+#[derive(Clone, Debug)]
+pub(crate) struct CloudMachine {
+    /// What programs see of it.
+    pub(crate) machine: Machine,
+    /// What is in the way of it, if nothing meets the need.
+    pub(crate) unmet: Option<Diagnostic>,
+    /// Its region.
+    pub(super) region: String,
+    /// What it is for.
+    pub(super) role: Role,
+    /// What was chosen.
+    pub(super) choice: Choice,
+    /// Whether containers run on it.
+    pub(super) runs_containers: bool,
+    /// Tags of its document.
+    pub(super) tags: BTreeMap<String, String>,
+    /// Its document.
+    pub(super) document: DocumentRef,
+    /// Where its type is asked for.
+    pub(super) span: Span,
+}
+
+/// What a machine is for.
+#[derive(Clone, Debug)]
+pub(super) enum Role {
+    /// It is a gateway.
+    Gateway {
+        /// Whether it has a public address.
+        is_public: bool,
+        /// Its domain.
+        domain: Option<Spanned<Text>>,
+    },
+    /// A replica of a service runs on it.
+    Replica {
+        /// The service.
+        service: String,
+        /// The machine of the service's gateway.
+        gateway: String,
+        /// Where SSH connects to that one.
+        gateway_host: String,
+    },
+}
+
+impl CloudMachine {
+    /// Returns the address of its instance.
+    pub(crate) fn instance(&self) -> ResourceAddress {
+        instance_of(&self.machine.name)
+    }
+
+    /// Returns what people should know of its choice.
+    pub(super) fn notes(&self) -> Vec<(Arc<str>, Option<Place>)> {
+        let place = self.span.place();
+        self.choice
+            .notes
+            .iter()
+            .map(|note| (note.as_str().into(), Some(place.clone())))
+            .collect()
+    }
+
+    fn low_ports(&self) -> bool {
+        matches!(self.role, Role::Gateway { .. })
+    }
+}
+
+/// Returns the address of a machine's instance.
+pub(super) fn instance_of(machine: &str) -> ResourceAddress {
+    address(INSTANCE, machine)
+}
+
+/// Returns an attribute of a machine's instance, as a text.
+pub(super) fn attribute_of(machine: &str, attribute: &str) -> String {
+    format!("${{{{ {}.{attribute} }}}}", instance_of(machine))
+}
+
+/// Starts a resource of a machine, in its region and for its document.
+pub(super) fn start(
+    address: ResourceAddress,
+    machine: &CloudMachine,
+    settings: &AwsSettings,
+) -> ResourceBuilder {
+    let builder = ResourceBuilder::new(address, &machine.document);
+    with_profile(builder, settings).input("region", machine.region.as_str())
+}
+
+/// Has a resource made with the profile that is set.
+pub(super) fn with_profile(builder: ResourceBuilder, settings: &AwsSettings) -> ResourceBuilder {
+    match &settings.profile {
+        Some(profile) => builder.input("profile", profile.value.as_str()),
+        None => builder,
+    }
+}
+
+/// Returns the tags of what is made, the document's over those of all.
+pub(super) fn tags(machine: &CloudMachine, name: &str, settings: &AwsSettings) -> Value {
+    let mut tags = settings.tags.clone();
+    tags.extend(machine.tags.clone());
+    tags.insert("Name".to_owned(), format!("gabion {name}"));
+    Value::map(tags.into_iter().map(|(name, value)| (name, Value::from(value))))
+}
+
+/// Adds the key pair of each region.
+pub(super) fn keys(gateways: &[&CloudMachine], settings: &AwsSettings, lowered: &mut Lowered) {
+    let mut seen: Vec<&str> = Vec::new();
+    let Some(key) = &settings.ssh_key else { return };
+    for gateway in gateways {
+        if seen.contains(&gateway.region.as_str()) {
+            continue;
+        }
+        seen.push(&gateway.region);
+        let pair = start(key_pair(&gateway.region), gateway, settings)
+            .input("public_key", key.value.as_str())
+            .at("public_key", &key.span)
+            .input("tags", tags(gateway, &gateway.region, settings));
+        lowered.resources.push(pair.build());
+    }
+}
+
+fn key_pair(region: &str) -> ResourceAddress {
+    address("aws_key_pair", region)
+}
+
+/// Adds a machine: its instance and its host.
+pub(super) fn lower(machine: &CloudMachine, settings: &AwsSettings, lowered: &mut Lowered) {
+    // A machine is replaced in turn with the replica on it.
+    let unit = address("host_unit", &machine.machine.name);
+    let mut units = lowered.resources.iter();
+    let unit = units.find(|resource| resource.address == unit);
+    let roll = unit.and_then(|unit| unit.lifecycle.roll.clone());
+    for mut resource in [instance(machine, settings), host(machine, settings)] {
+        resource.lifecycle.roll.clone_from(&roll);
+        lowered.resources.push(resource);
+    }
+}
+
+/// Returns a list with one map, as blocks are written.
+fn block<const N: usize>(entries: [(&'static str, Value); N]) -> Value {
+    Value::List(vec![Value::map(entries)])
+}
+
+fn instance(machine: &CloudMachine, settings: &AwsSettings) -> Resource {
+    let choice = &machine.choice;
+    let known = |text: &Option<String>| match text {
+        Some(text) => Value::string(text),
+        None => Value::unknown(),
+    };
+    let has_public = match &machine.role {
+        // Its public address is an elastic one, which outlives the machine.
+        Role::Gateway { .. } => false,
+        Role::Replica { .. } => settings.public_ip,
+    };
+    let docker = match (machine.runs_containers, choice.image.has_docker) {
+        (false, _) => Docker::No,
+        (true, true) => Docker::InImage,
+        (true, false) => Docker::Install,
+    };
+    let setup = Setup {
+        user: &choice.image.user,
+        public_key: settings.ssh_key.as_ref().map_or("", |key| key.value.as_str()),
+        docker,
+        low_ports: machine.low_ports(),
+    };
+    let group = network::group_of(machine);
+    let mut builder = start(machine.instance(), machine, settings)
+        .input("ami", known(&choice.image_id))
+        .input("instance_type", known(&choice.instance_type))
+        .input("subnet_id", known(&choice.subnet_id))
+        .input(
+            "vpc_security_group_ids",
+            Value::List(vec![reference(&group, "id")]),
+        )
+        .input("associate_public_ip_address", has_public)
+        .input("user_data", setup.user_data())
+        .input(
+            "root_block_device",
+            block([
+                ("volume_size", Value::Int(choice.disk_gib)),
+                ("volume_type", "gp3".into()),
+                ("encrypted", true.into()),
+            ]),
+        )
+        .input("tags", tags(machine, &machine.machine.name, settings))
+        // It is read at the first start only, and another one would mean another machine.
+        .ignore_changes(AttributePath::root("user_data"))
+        .at("instance_type", &machine.span)
+        .at("ami", &machine.span);
+    if settings.ssh_key.is_some() {
+        builder = builder.input("key_name", reference(&key_pair(&machine.region), "key_name"));
+    }
+    if let Some(profile) = &settings.iam_instance_profile {
+        builder = builder.input("iam_instance_profile", profile.as_str());
+    }
+    // From inside a container the metadata service is one hop further.
+    let hops = if machine.runs_containers { 2 } else { 1 };
+    builder = builder.input(
+        "metadata_options",
+        block([
+            ("http_tokens", "required".into()),
+            ("http_put_response_hop_limit", Value::Int(hops)),
+        ]),
+    );
+    if choice.is_spot {
+        builder = builder.input(
+            "instance_market_options",
+            block([
+                ("market_type", "spot".into()),
+                (
+                    "spot_options",
+                    block([
+                        ("spot_instance_type", "one-time".into()),
+                        ("instance_interruption_behavior", "terminate".into()),
+                    ]),
+                ),
+            ]),
+        );
+    }
+    if let Some(reservation) = &choice.reservation {
+        builder = builder.input(
+            "capacity_reservation_specification",
+            block([(
+                "capacity_reservation_target",
+                block([("capacity_reservation_id", Value::string(reservation))]),
+            )]),
+        );
+    }
+    builder.build()
+}
+
+/// The machine as programs reach it: over SSH, at an address that is known once it is made.
+fn host(machine: &CloudMachine, settings: &AwsSettings) -> Resource {
+    let name = &machine.machine.name;
+    let place = machine.document.place.clone();
+    let mut builder = ResourceBuilder::new(machine.machine.resource(), &machine.document)
+        .input("machine", name.as_str())
+        .input("hostname", Value::template(&machine.machine.hostname))
+        .input("user", machine.choice.image.user.as_str())
+        .input("internal_ip", Value::template(attribute_of(name, "private_ip")))
+        .replaced_with(&machine.instance(), "id");
+    if let Some(file) = &settings.identity_file {
+        builder = builder.input("identity_file", file.as_str());
+    }
+    if let Role::Replica {
+        gateway,
+        gateway_host,
+        ..
+    } = &machine.role
+    {
+        let mut jump = vec![
+            ("hostname", Value::template(gateway_host)),
+            ("user", machine.choice.gateway_user.into()),
+        ];
+        jump.extend(
+            settings
+                .identity_file
+                .as_ref()
+                .map(|file| ("identity_file", Value::string(file))),
+        );
+        builder = builder
+            .input("proxy_jump", Value::map(jump))
+            .depends_on(address("ssh_host", gateway), place.clone());
+    }
+    // Nobody gets to it before the rules let them.
+    for rule in network::rules_before(machine, settings) {
+        builder = builder.depends_on(rule, place.clone());
+    }
+    builder.build()
+}

@@ -1,0 +1,287 @@
+//! Networks: subnets, and security groups with rules as resources of their own.
+
+use std::collections::BTreeMap;
+
+use gabion_engine::address::ResourceAddress;
+use gabion_engine::config::{Lowered, RecordedView};
+use gabion_engine::diagnostic::{Diagnostic, Span};
+use gabion_engine::value::Value;
+
+use super::machine::{CloudMachine, Role, start, tags};
+use super::region::Region;
+use super::settings::AwsSettings;
+use crate::lower::builder::{address, reference};
+use crate::lower::service::RELAY_PORTS;
+use crate::offers::{InstanceType, RegionFacts, Subnet};
+
+/// The port of SSH.
+const SSH: u16 = 22;
+
+/// The port on which gateways serve: plain HTTP, since this build gets no certificates.
+pub(crate) const HTTP: u16 = 80;
+
+/// Returns the security group of a machine: a gateway has its own, the replicas of a service share one.
+pub(super) fn group_of(machine: &CloudMachine) -> ResourceAddress {
+    match &machine.role {
+        Role::Gateway { .. } => gateway_group(&machine.machine.name),
+        Role::Replica { service, .. } => replicas_group(service),
+    }
+}
+
+fn gateway_group(gateway: &str) -> ResourceAddress {
+    address("aws_security_group", gateway)
+}
+
+fn replicas_group(service: &str) -> ResourceAddress {
+    address("aws_security_group", &format!("{service}/replicas"))
+}
+
+/// Returns the rules without which nobody gets to a machine.
+pub(super) fn rules_before(machine: &CloudMachine, settings: &AwsSettings) -> Vec<ResourceAddress> {
+    let group = group_of(machine);
+    let name = group.name.as_str();
+    let mut rules: Vec<ResourceAddress> = match &machine.role {
+        Role::Gateway { .. } => settings
+            .admin_cidrs
+            .iter()
+            .map(|cidr| ingress(&format!("{name}/{}", ssh_rule(&cidr.value))))
+            .collect(),
+        Role::Replica { .. } => vec![ingress(&format!("{name}/ssh"))],
+    };
+    rules.push(egress(&format!("{name}/all")));
+    rules
+}
+
+fn ingress(name: &str) -> ResourceAddress {
+    address("aws_vpc_security_group_ingress_rule", name)
+}
+
+fn egress(name: &str) -> ResourceAddress {
+    address("aws_vpc_security_group_egress_rule", name)
+}
+
+/// Names the rule that lets a network log in.
+fn ssh_rule(cidr: &str) -> String {
+    format!("ssh-{}", cidr.replace(['/', ':', '.'], "-"))
+}
+
+/// Who a rule lets in.
+enum Peer<'a> {
+    Network(&'a str),
+    Group(ResourceAddress),
+}
+
+/// Adds the group of a machine.
+fn group(
+    machine: &CloudMachine,
+    what: &str,
+    vpc: Option<&str>,
+    settings: &AwsSettings,
+    lowered: &mut Lowered,
+) {
+    let address = group_of(machine);
+    let name = address.name.to_string();
+    let mut builder = start(address, machine, settings)
+        .input("description", what)
+        .input("tags", tags(machine, &name, settings));
+    if let Some(vpc) = vpc {
+        builder = builder.input("vpc_id", vpc);
+    }
+    lowered.resources.push(builder.build());
+}
+
+struct Rule<'a> {
+    address: ResourceAddress,
+    protocol: &'a str,
+    ports: Option<(u16, u16)>,
+    peer: Peer<'a>,
+    what: &'a str,
+    span: Option<&'a Span>,
+}
+
+fn rule(machine: &CloudMachine, rule: Rule<'_>, settings: &AwsSettings, lowered: &mut Lowered) {
+    let mut builder = start(rule.address, machine, settings)
+        .input("security_group_id", reference(&group_of(machine), "id"))
+        .input("ip_protocol", rule.protocol)
+        .input("description", rule.what);
+    if let Some((from, to)) = rule.ports {
+        builder = builder
+            .input("from_port", Value::Int(from.into()))
+            .input("to_port", Value::Int(to.into()));
+    }
+    builder = match rule.peer {
+        Peer::Network(cidr) if cidr.contains(':') => builder.input("cidr_ipv6", cidr),
+        Peer::Network(cidr) => builder.input("cidr_ipv4", cidr),
+        Peer::Group(group) => builder.input("referenced_security_group_id", reference(&group, "id")),
+    };
+    if let Some(span) = rule.span {
+        builder = builder.at("cidr_ipv4", span).at("cidr_ipv6", span);
+    }
+    lowered.resources.push(builder.build());
+}
+
+fn everything_out(machine: &CloudMachine, settings: &AwsSettings, lowered: &mut Lowered) {
+    let name = group_of(machine).name.to_string();
+    let all = Rule {
+        address: egress(&format!("{name}/all")),
+        protocol: "-1",
+        ports: None,
+        peer: Peer::Network("0.0.0.0/0"),
+        what: "packages, images and models",
+        span: None,
+    };
+    rule(machine, all, settings, lowered);
+}
+
+/// Adds the network of a gateway: requests from everywhere, or from its VPC alone; SSH from where it is allowed.
+pub(super) fn of_gateway(
+    gateway: &CloudMachine,
+    region: &Region,
+    is_public: bool,
+    settings: &AwsSettings,
+    lowered: &mut Lowered,
+) {
+    let vpc = region.facts().and_then(|facts| facts.vpc.as_ref());
+    let name = gateway.machine.name.clone();
+    let what = format!("gabion: the gateway {name}");
+    group(gateway, &what, vpc.map(|vpc| vpc.id.as_str()), settings, lowered);
+    let from = match (is_public, vpc) {
+        (false, Some(vpc)) if !vpc.cidr_block.is_empty() => vpc.cidr_block.as_str(),
+        _ => "0.0.0.0/0",
+    };
+    let http = Rule {
+        address: ingress(&format!("{name}/http")),
+        protocol: "tcp",
+        ports: Some((HTTP, HTTP)),
+        peer: Peer::Network(from),
+        what: "requests",
+        span: None,
+    };
+    rule(gateway, http, settings, lowered);
+    for cidr in &settings.admin_cidrs {
+        let ssh = Rule {
+            address: ingress(&format!("{name}/{}", ssh_rule(&cidr.value))),
+            protocol: "tcp",
+            ports: Some((SSH, SSH)),
+            peer: Peer::Network(&cidr.value),
+            what: "gabion and people",
+            span: Some(&cidr.span),
+        };
+        rule(gateway, ssh, settings, lowered);
+    }
+    everything_out(gateway, settings, lowered);
+}
+
+/// Adds the network of a service's replicas: they are reached from their gateway alone.
+pub(super) fn of_replicas(
+    replica: &CloudMachine,
+    gateway: &str,
+    service: &str,
+    vpc: Option<&str>,
+    settings: &AwsSettings,
+    lowered: &mut Lowered,
+) {
+    let what = format!("gabion: replicas of the service {service}");
+    group(replica, &what, vpc, settings, lowered);
+    let name = group_of(replica).name.to_string();
+    for (rule_name, ports, what) in [
+        ("relay", RELAY_PORTS, "requests, from the gateway"),
+        ("ssh", (SSH, SSH), "gabion, through the gateway"),
+    ] {
+        let from_gateway = Rule {
+            address: ingress(&format!("{name}/{rule_name}")),
+            protocol: "tcp",
+            ports: Some(ports),
+            peer: Peer::Group(gateway_group(gateway)),
+            what,
+            span: None,
+        };
+        rule(replica, from_gateway, settings, lowered);
+    }
+    everything_out(replica, settings, lowered);
+}
+
+/// What a subnet must be.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// The zones that will do; any if none are given.
+    pub(super) zones: &'a [String],
+    /// The zone that is best.
+    pub(super) near: Option<&'a str>,
+    /// Whether the machine in it has a public address.
+    pub(super) has_public_address: bool,
+    /// The subnet that was chosen before.
+    pub(super) kept: Option<&'a str>,
+}
+
+/// Returns the subnet for a machine of a type, if one is right.
+pub(super) fn subnet<'a>(
+    facts: &'a RegionFacts,
+    machine: &InstanceType,
+    wanted: Wanted<'_>,
+    settings: &AwsSettings,
+) -> Option<&'a Subnet> {
+    let is_right = |subnet: &&Subnet| {
+        let zone = &subnet.availability_zone;
+        let listed =
+            settings.subnet_ids.is_empty() || settings.subnet_ids.iter().any(|id| id.value == subnet.id);
+        let in_zone = wanted.zones.is_empty() || wanted.zones.contains(zone);
+        let offered = machine.zones.is_empty() || machine.zones.contains(zone);
+        listed && in_zone && offered
+    };
+    // By an internet gateway only what has a public address gets out.
+    let gets_out = |subnet: &&Subnet| match subnet.egress.as_str() {
+        "none" => false,
+        "igw" => wanted.has_public_address,
+        _ => true,
+    };
+    let right = || facts.subnets.iter().filter(is_right);
+    if let Some(kept) = right().find(|subnet| Some(subnet.id.as_str()) == wanted.kept) {
+        return Some(kept);
+    }
+    right().filter(gets_out).min_by_key(|subnet| {
+        (
+            Some(subnet.availability_zone.as_str()) != wanted.near,
+            &subnet.availability_zone,
+            &subnet.id,
+        )
+    })
+}
+
+/// Reports machines that would take more processors than the account may have, where its quotas are known.
+pub(super) fn check_quotas(
+    gateways: &[&CloudMachine],
+    replicas: &[CloudMachine],
+    settings: &AwsSettings,
+    recorded: &dyn RecordedView,
+    lowered: &mut Lowered,
+) {
+    let mut totals: BTreeMap<(&str, String), u32> = BTreeMap::new();
+    for machine in gateways.iter().copied().chain(replicas) {
+        let choice = &machine.choice;
+        let Some(family) = choice.family else { continue };
+        let quota = match choice.is_spot {
+            true => format!("{}-spot", family.quota),
+            false => family.quota.clone(),
+        };
+        let region = Region::of(&machine.region, settings, recorded);
+        let most = region
+            .facts()
+            .and_then(|facts| facts.vcpu_quotas.get(&quota).copied());
+        let total = totals.entry((&machine.region, quota.clone())).or_default();
+        *total += choice.vcpus;
+        if let Some(most) = most.filter(|most| *total > *most) {
+            lowered.unmet.insert(
+                machine.instance(),
+                Diagnostic::error("over-quota", "more processors than the quota")
+                    .detail(format!(
+                        "With `{}` the machines of this project take {total} vCPUs of the quota `{quota}` in {}, and the \
+                         account has {most}.",
+                        machine.machine.name, machine.region
+                    ))
+                    .at(machine.span.clone())
+                    .hint("ask AWS for a higher quota, or for fewer or smaller machines"),
+            );
+        }
+    }
+}
