@@ -11,12 +11,16 @@ use gabion_engine::resource::Configuration;
 use gabion_engine::state::State;
 use gabion_engine::state::record::Status;
 use gabion_engine::value::{Attributes, Value};
+use gabion_host::ContainerConfig;
+use gabion_host::container::{Daemon, check_agent};
+use gabion_host::transport::Machines;
 use gabion_inference::AWS_REGION;
 pub(crate) use gabion_machines::Hosts;
 use gabion_machines::SSH_HOST;
 use gabion_machines::program::{BUILD_HINT, ProgramSource};
 use gabion_machines::ssh_host;
 
+use super::machines::containers;
 use super::{aws, region_facts};
 use crate::failure::Failure;
 use crate::options::Options;
@@ -126,7 +130,7 @@ pub(crate) async fn survey<'a>(
         Some(recorded) => recorded,
         None => aws::look(options, regions).await?,
     };
-    if !surveys.is_empty()
+    if surveys.iter().any(|survey| !is_here(survey))
         && let Err(why) = options.machines.check_program()
     {
         return Err(Failure::new("no program for machines")
@@ -138,7 +142,7 @@ pub(crate) async fn survey<'a>(
             .is_none_or(|attributes| attributes.get("cpus").and_then(Value::as_int).is_none())
     });
     let mut found: BTreeMap<ResourceAddress, SurveyResult> = stream::iter(unknown)
-        .map(|survey| look(&options.machines, survey))
+        .map(|survey| look(options, survey))
         .buffer_unordered(AT_A_TIME)
         .collect()
         .await;
@@ -160,7 +164,34 @@ pub(crate) fn not_surveyed(state: &State, upgrades: Vec<AddressGlob>) -> Surveye
     }
 }
 
-async fn look(machines: &Hosts, survey: Survey) -> (ResourceAddress, SurveyResult) {
+/// Whether a survey is about the machine that runs gabion.
+fn is_here(survey: &Survey) -> bool {
+    survey.inputs.get("machine").and_then(Value::as_str) == Some(Machines::LOCAL)
+}
+
+/// Says what runs containers on this machine.
+async fn container_runtime(config: &ContainerConfig) -> SurveyResult {
+    let failure = |message: String| SurveyFailure { message, hint: None };
+    let agent = config.agent.as_ref().ok_or_else(|| {
+        failure(
+            "the first process of a container is gabion's static agent, and there is none (`cargo xtask agent` builds it)."
+                .to_owned(),
+        )
+    })?;
+    let sentence = |error: &dyn std::fmt::Display| failure(format!("{error}."));
+    check_agent(agent).map_err(|error| sentence(&error))?;
+    let daemon = Daemon::first(&config.sockets)
+        .await
+        .map_err(|error| sentence(&error))?;
+    let version = daemon.version().await.map_err(|error| sentence(&error))?;
+    Ok(Attributes::from([("docker".into(), Value::from(version))]))
+}
+
+async fn look(options: &Options, survey: Survey) -> (ResourceAddress, SurveyResult) {
+    if is_here(&survey) {
+        return (survey.address, container_runtime(&containers(options)).await);
+    }
+    let machines = &options.machines;
     let name = survey
         .inputs
         .get("machine")

@@ -14,6 +14,7 @@
 )]
 
 mod access;
+mod containers;
 mod crash;
 mod drift;
 mod elsewhere;

@@ -278,7 +278,7 @@ fn documents_that_cannot_be_applied() {
 fn what_the_local_backend_cannot_do() {
     check_text(
         "local-cannot",
-        "type: service\nname: qwen\nport: 8000\nauth: false\ngateway: false\nimage: vllm/vllm-openai\nprivileged: true\nvolumes: \
+        "type: service\nname: qwen\nport: 8000\nauth: false\ngateway: false\ncommands: [serve]\nprivileged: true\nvolumes: \
          [/data:/mnt]\nregions: [eu-west-1]\nreplicas: 1..4\nscaling: {metric: rps, target: 10}\nresources: {gpu: 1}\nspot_policy: auto\n\
          retry: false\n",
     );

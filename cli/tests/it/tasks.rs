@@ -248,7 +248,7 @@ fn what_processes_cannot_do_is_refused_where_it_is_written() {
     let said = project.exits(1, &["plan"]).err;
     for (place, why) in [
         ("job.dstack.yml:4:1", "live and die together"),
-        ("job.dstack.yml:5:1", "`privileged` needs a container runtime"),
+        ("job.dstack.yml:5:1", "`privileged` is for containers"),
         ("job.dstack.yml:6:8", "forwards one port to another"),
         ("job.dstack.yml:7:1", "nothing of gabion runs"),
     ] {

@@ -112,6 +112,7 @@ impl DocumentFamily for Inference {
                 .collect(),
             slots: recorded_slots(context),
             counts: recorded_counts(context),
+            local_runtime: lower::local_runtime(recorded),
         };
         let documents = Serving {
             gateways: &read.gateways,
@@ -135,6 +136,15 @@ impl DocumentFamily for Inference {
         let mut surveys = lower::surveys(&read.fleets, context.recorded);
         let settings = AwsSettings::of(context.settings, &mut unshown);
         surveys.extend(lower::aws_surveys(&read.gateways, &settings));
+        let runs = |document: &&Document| matches!(document.document_type.value.as_str(), "service" | "task");
+        let nodes = documents.iter().filter(runs).map(|document| &document.node);
+        let backends: Vec<&str> = context
+            .settings
+            .backends
+            .iter()
+            .map(|backend| backend.plugin_type.value.as_str())
+            .collect();
+        surveys.extend(lower::container_surveys(nodes, &backends));
         surveys
     }
 

@@ -341,7 +341,12 @@ impl Work {
             Request::Facts => {
                 let search_path = self.settings.base_env.get("PATH").map_or("", String::as_str);
                 Ok(Answer::Facts(
-                    Facts::read(&self.settings.directories.root, search_path).await,
+                    Facts::read(
+                        &self.settings.directories.root,
+                        search_path,
+                        &self.settings.containers.sockets,
+                    )
+                    .await,
                 ))
             }
             Request::Leave => {

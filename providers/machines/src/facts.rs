@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gabion_engine::value::{Attributes, Value};
+use gabion_host::container::Daemon;
 use gabion_host::transport::{Command, LocalTransport, Transport};
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +31,8 @@ pub struct Facts {
     pub disk_gib: u64,
     /// Accelerators.
     pub gpus: Vec<Gpu>,
-    /// What can run programs besides plain processes: `docker`, `podman`, `systemd`; and `python3`.
+    /// What can run programs besides plain processes: `docker` with its version, if its daemon answers, `podman`,
+    /// `systemd`; and `python3`.
     pub runtimes: Vec<String>,
     /// Its addresses, loopback and those of containers left out.
     pub addresses: Vec<String>,
@@ -75,7 +77,7 @@ impl Facts {
     }
 
     /// Reads the facts of this machine; what cannot be read is empty.
-    pub async fn read(data: &Path, search_path: &str) -> Self {
+    pub async fn read(data: &Path, search_path: &str, docker: &[PathBuf]) -> Self {
         let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let uname = nix::sys::utsname::uname().ok();
         let of_uname = |field: fn(&nix::sys::utsname::UtsName) -> &std::ffi::OsStr| {
@@ -100,7 +102,7 @@ impl Facts {
             memory_mib: memory_mib(&text("/proc/meminfo")),
             disk_gib: disk_gib(data),
             gpus: gpus(search_path).await,
-            runtimes: runtimes(search_path),
+            runtimes: runtimes(search_path, docker).await,
             addresses: addresses(),
         }
     }
@@ -138,12 +140,17 @@ fn in_path(search_path: &str, name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-fn runtimes(search_path: &str) -> Vec<String> {
-    let mut found: Vec<String> = ["docker", "podman", "python3"]
+async fn runtimes(search_path: &str, docker: &[PathBuf]) -> Vec<String> {
+    let mut found: Vec<String> = ["podman", "python3"]
         .into_iter()
         .filter(|name| in_path(search_path, name).is_some())
         .map(str::to_owned)
         .collect();
+    if let Ok(daemon) = Daemon::first(docker).await
+        && let Ok(version) = daemon.version().await
+    {
+        found.push(format!("docker {version}"));
+    }
     if Path::new("/run/systemd/system").is_dir() {
         found.push("systemd".to_owned());
     }
@@ -268,7 +275,7 @@ mod tests {
 
     #[tokio::test]
     async fn this_machine_has_processors_memory_and_a_disk() {
-        let facts = Facts::read(Path::new("/nonexistent/a/b"), "/usr/bin:/bin").await;
+        let facts = Facts::read(Path::new("/nonexistent/a/b"), "/usr/bin:/bin", &[]).await;
         assert!(
             facts.cpus > 0 && facts.memory_mib > 0 && facts.disk_gib > 0,
             "{facts:?}"

@@ -13,6 +13,11 @@ pub(crate) struct Machine(pub(crate) Sshd);
 impl Machine {
     /// Starts as many as are wanted; `None`, with a word, where that cannot be.
     pub(crate) fn start(count: usize) -> Option<Vec<Self>> {
+        Self::start_with(count, &[])
+    }
+
+    /// The same, with more variables in the environment of whoever logs in.
+    pub(crate) fn start_with(count: usize, variables: &[(&str, &str)]) -> Option<Vec<Self>> {
         if Sshd::program().is_none() {
             eprintln!("skipped: there is no sshd on this machine");
             return None;
@@ -22,7 +27,11 @@ impl Machine {
             return None;
         }
         let cache = packages().join("gabion").display().to_string();
-        let one = |_| Self(Sshd::start(&[("GABION_AGENT_CACHE", &cache)]).unwrap());
+        let all: Vec<(&str, &str)> = [("GABION_AGENT_CACHE", cache.as_str())]
+            .into_iter()
+            .chain(variables.iter().copied())
+            .collect();
+        let one = |_| Self(Sshd::start(&all).unwrap());
         Some((0..count).map(one).collect())
     }
 

@@ -2,6 +2,7 @@
 
 mod chat;
 mod command;
+pub(crate) mod containers;
 mod files;
 mod http;
 mod load;

@@ -95,6 +95,7 @@ pub(super) fn write(
     fs::set_permissions(layout.root(), fs::Permissions::from_mode(0o755))?;
     durable::create_private_directory(&layout.run())?;
     durable::create_private_directory(&layout.root().join("files"))?;
+    show_files(directory, record)?;
     place_agent(&spec.agent, &layout.root().join("agent"))?;
     let substitution = substitution(&spec.settings.ports);
     let wrong = |error: &dyn std::fmt::Display| ContainerError::Invalid {
@@ -133,6 +134,31 @@ pub(super) fn write(
 pub(super) struct ImageProgram {
     pub(super) argv: Vec<String>,
     pub(super) user: Option<String>,
+}
+
+/// Lets whoever the program becomes read the unit's files; on the machine the unit's own directory is private.
+fn show_files(directory: &UnitDirectory, record: &LaunchRecord) -> io::Result<()> {
+    let files = directory.files();
+    for relative in record.files.keys() {
+        let path = files.join(relative);
+        let Ok(metadata) = fs::metadata(&path) else {
+            continue;
+        };
+        let readable = if metadata.permissions().mode() & 0o100 == 0 {
+            0o644
+        } else {
+            0o755
+        };
+        fs::set_permissions(&path, fs::Permissions::from_mode(readable))?;
+        for above in path
+            .ancestors()
+            .skip(1)
+            .take_while(|above| above.starts_with(&files))
+        {
+            fs::set_permissions(above, fs::Permissions::from_mode(0o755))?;
+        }
+    }
+    Ok(())
 }
 
 /// Puts the agent's program where the container sees it, which it cannot change there. It stays the one that it was when

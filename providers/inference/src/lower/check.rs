@@ -5,11 +5,12 @@ use gabion_engine::diagnostic::{Diagnostic, Diagnostics};
 
 use super::aws::AWS;
 use super::backend::{LOCAL, SSH, Usable};
+use super::container;
 use super::files;
 use super::gateway::GatewayTarget;
 use super::project::{Context, Placed};
 use super::role::{Part, uses_variable};
-use super::run_keys::{self, CONTAINER_KEYS, says_more, unsupported};
+use super::run_keys::{self, CONTAINER_KEYS, refused_of_container, says_more, unsupported};
 use crate::document::gateway::{Certificate, Gateway, MACHINE_KEYS};
 use crate::document::model::ModelFormat;
 use crate::document::service::Service;
@@ -107,19 +108,24 @@ pub(crate) fn service_on(
 ) {
     let service = &placed.document;
     check_keys(placed, backend, problems);
+    let members = service.members();
+    let directory = &context.project_directory;
+    if members.iter().any(|member| member.image.is_some()) {
+        container::check_run(&service.run, &placed.node, directory, problems);
+    } else if backend == Usable::Local {
+        run_keys::check_places(&service.run, &placed.node, directory, problems);
+    }
     match backend {
         Usable::Local => {
-            let directory = &context.project_directory;
-            run_keys::check_places(&service.run, &placed.node, directory, problems);
             files::read(&service.run, &placed.node, context, problems);
         }
         Usable::Ssh | Usable::Aws => check_parts(service, backend, problems),
     }
     check_groups(placed, backend, problems);
-    let members = service.members();
     for member in &members {
-        if backend != Usable::Aws {
-            run_keys::check_image(member.image, backend.name(), problems);
+        container::check_part(member, problems);
+        if let Some(image) = member.image.filter(|_| backend == Usable::Local) {
+            container::check_local(image, context.local_runtime.as_ref(), problems);
         }
         // Machines of fleets are asked one by one.
         if backend == Usable::Local {
@@ -245,7 +251,8 @@ fn check_port(service: &Service, problems: &mut Diagnostics) {
     let fixed = || {
         members
             .iter()
-            .filter(|member| !uses_variable(member.commands, "PORT"))
+            // A container's port is its own.
+            .filter(|member| member.image.is_none() && !uses_variable(member.commands, "PORT"))
     };
     let count: u32 = fixed()
         .map(|member| member.replicas.value.max)
@@ -268,7 +275,12 @@ fn check_port(service: &Service, problems: &mut Diagnostics) {
 /// Keys of the whole service that a backend cannot carry out, where they say more than their absence would.
 fn check_keys(placed: &Placed<Service>, backend: Usable, problems: &mut Diagnostics) {
     let written = placed.document.write();
-    run_keys::check::<Service>(&placed.node, &written, backend, problems);
+    let in_container = placed
+        .document
+        .members()
+        .iter()
+        .any(|member| member.image.is_some());
+    run_keys::check::<Service>(&placed.node, &written, backend, in_container, problems);
 }
 
 /// Keys of replica groups that a backend cannot carry out.
@@ -284,10 +296,12 @@ fn check_groups(placed: &Placed<Service>, backend: Usable, problems: &mut Diagno
     let nodes = placed.node.get(key).and_then(Node::as_list).unwrap_or_default();
     for node in nodes {
         let written = |key: &str| node.entry(key).filter(|(_, value)| !value.is_null());
-        for (key, what) in CONTAINER_KEYS {
-            if let Some((key, _)) = written(key).filter(|(_, value)| value.as_bool() != Some(false)) {
-                let why = format!("`{}` {what}; backend `{backend}` runs processes.", key.name);
-                problems.push(unsupported(&key.span, why, &format!("remove `{}`", key.name)));
+        let in_container = placed.document.run.image.is_some() || written("image").is_some();
+        for key in CONTAINER_KEYS {
+            let refused = refused_of_container(key, in_container);
+            let said = written(key).filter(|(_, value)| value.as_bool() != Some(false));
+            if let (Some((key, _)), Some((why, hint))) = (said, refused) {
+                problems.push(unsupported(&key.span, why, &hint));
             }
         }
         if let Some((key, _)) = written("reservation") {

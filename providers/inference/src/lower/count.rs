@@ -94,6 +94,7 @@ mod tests {
                 .map(|count| ("qwen/default".to_owned(), count))
                 .into_iter()
                 .collect(),
+            local_runtime: None,
         };
         let (min, max) = range;
         assert_eq!(of("qwen/default", ReplicaCount { min, max }, &context), expected);

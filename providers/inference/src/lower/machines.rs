@@ -57,6 +57,8 @@ pub(crate) struct MachineFacts {
     pub(crate) disk_gib: u64,
     pub(crate) gpus: Vec<GpuFacts>,
     pub(crate) addresses: Vec<String>,
+    /// Whether it can run containers.
+    pub(crate) has_containers: bool,
 }
 
 /// An accelerator.
@@ -142,6 +144,10 @@ impl MachineFacts {
                 .iter()
                 .filter_map(|address| address.as_str().map(str::to_owned))
                 .collect(),
+            has_containers: list("runtimes")
+                .iter()
+                .filter_map(Value::as_str)
+                .any(|runtime| runtime == "docker" || runtime.starts_with("docker ")),
         })
     }
 }

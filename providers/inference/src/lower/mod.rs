@@ -9,6 +9,7 @@ mod aws;
 mod backend;
 mod builder;
 mod check;
+mod container;
 mod count;
 mod files;
 mod gateway;
@@ -33,5 +34,6 @@ pub use project::{Context, Placed, RecordedSlot, Serving, lower};
 pub(crate) use aws::{AwsSettings, surveys as aws_surveys};
 
 pub(crate) use backend::{LOCAL, SSH};
+pub(crate) use container::{local_runtime, surveys as container_surveys};
 pub(crate) use machines::surveys;
 pub(crate) use task::lower as lower_tasks;

@@ -42,6 +42,8 @@ pub(crate) struct Need<'a> {
     pub(crate) resources: &'a Resources,
     /// A port that only one program of a machine can have.
     pub(crate) port: Option<u16>,
+    /// Whether it runs in a container.
+    pub(crate) in_container: bool,
 }
 
 /// Why a machine cannot take something, by the machine.
@@ -159,6 +161,9 @@ impl<'a> Board<'a> {
         {
             return Err(format!("port {port} is taken by another replica"));
         }
+        if need.in_container {
+            check_container(machine, need)?;
+        }
         let all = blocks_of(machine);
         let free = self.free(machine);
         let blocks = match &machine.facts {
@@ -181,6 +186,22 @@ impl<'a> Board<'a> {
             _ => format!("{blocks} of its {all} blocks are needed, and {free} are free"),
         })
     }
+}
+
+/// Says why a machine cannot run a container.
+fn check_container(machine: &Machine, need: &Need<'_>) -> Result<(), String> {
+    let Some(facts) = &machine.facts else {
+        return Ok(());
+    };
+    if !facts.has_containers {
+        return Err("no Docker daemon answers on it, and `image` needs one".to_owned());
+    }
+    if need.resources.gpu.value.is_needed() && blocks_of(machine) > 1 {
+        return Err(
+            "it is split, and this build gives a container all accelerators of a machine or none".to_owned(),
+        );
+    }
+    Ok(())
 }
 
 fn blocks_of(machine: &Machine) -> u32 {
@@ -314,6 +335,7 @@ mod tests {
                     gpus
                 ],
                 addresses: Vec::new(),
+                has_containers: false,
             }),
             private_address: None,
             made: None,
@@ -336,6 +358,7 @@ mod tests {
             },
             resources,
             port: None,
+            in_container: false,
         }
     }
 
@@ -396,6 +419,31 @@ mod tests {
             refusals[0].1,
             "16 CPUs, and 32.. are asked for, 64GB of memory, and 1TB.. is asked for, 500GB of disk, and 1TB.. is asked for, no GPUs, and `gpu: A100:1` is asked for"
         );
+    }
+
+    #[test]
+    fn containers_go_where_a_daemon_answers_and_take_accelerators_whole() {
+        let mut machines = [
+            machine("f/without", Blocks::Count(1), 8),
+            machine("f/split", Blocks::Auto, 8),
+            machine("f/whole", Blocks::Count(1), 8),
+        ];
+        for machine in &mut machines[1..] {
+            machine.facts.as_mut().unwrap().has_containers = true;
+        }
+        let wanted = resources("{gpu: 1.., disk: 1GB..}");
+        let need = Need {
+            in_container: true,
+            ..need(&wanted)
+        };
+        let mut board = Board::new(&machines);
+        assert_eq!(names(&mut board, &need, 2), ["f/whole", "-"]);
+        let refusals = board.place(&need).unwrap_err();
+        assert_eq!(
+            refusals[0].1,
+            "no Docker daemon answers on it, and `image` needs one"
+        );
+        assert!(refusals[1].1.starts_with("it is split"), "{}", refusals[1].1);
     }
 
     #[test]

@@ -176,7 +176,10 @@ fn need_of<'a>(service: &'a Service, member: &Member<'a>) -> Need<'a> {
             instances: service.profile.instances.as_deref(),
         },
         resources: member.resources,
-        port: (!uses_variable(member.commands, "PORT")).then_some(service.port.value.0.0),
+        // A container's port is its own.
+        port: (member.image.is_none() && !uses_variable(member.commands, "PORT"))
+            .then_some(service.port.value.0.0),
+        in_container: member.image.is_some(),
     }
 }
 

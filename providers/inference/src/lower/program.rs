@@ -30,6 +30,11 @@ pub(super) fn text(text: &str) -> Value {
 pub(super) fn argv(run: &RunFields, commands: impl Iterator<Item = String>) -> Value {
     // dstack's own default: images may lack bash, machines hardly do.
     let shell = run.shell.as_ref().map_or("/bin/bash", |shell| shell.value.path());
+    shell_argv(shell, commands)
+}
+
+/// Returns the arguments of a shell that runs commands one after the other until one fails.
+pub(super) fn shell_argv(shell: &str, commands: impl Iterator<Item = String>) -> Value {
     let commands: Vec<String> = commands.collect();
     Value::List(vec![shell.into(), "-c".into(), text(&commands.join(" && "))])
 }

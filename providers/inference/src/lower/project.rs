@@ -45,6 +45,9 @@ pub struct Context {
     pub slots: BTreeMap<String, Vec<RecordedSlot>>,
     /// How many replicas were chosen for groups with a range, by the same path.
     pub counts: BTreeMap<String, u32>,
+    /// The version of the container runtime of the machine that runs gabion, or why it has none; `None` when nobody has
+    /// looked.
+    pub local_runtime: Option<Result<String, String>>,
 }
 
 /// A slot of a replica group that has an object.

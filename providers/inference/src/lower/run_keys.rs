@@ -5,7 +5,7 @@
 //! there is one machine that costs nothing (`spot_policy`, `max_price`, `creation_policy`, `idle_duration`, `tags`,
 //! `priority`, `backend_options`).
 
-use gabion_engine::config::{Node, Spanned};
+use gabion_engine::config::Node;
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Span};
 use serde_json::Value as Json;
 
@@ -14,17 +14,45 @@ use crate::document::resources::Resources;
 use crate::document::run::RunFields;
 use crate::grammar::mount::Mount;
 use crate::grammar::repo::Repo;
-use crate::term::{MapTerm, Text, map_schema};
+use crate::term::{MapTerm, map_schema};
 
-/// Keys that need a container, with what they are.
-pub(super) const CONTAINER_KEYS: [(&str, &str); 6] = [
-    ("docker", "needs a container runtime"),
-    ("privileged", "needs a container runtime"),
-    ("entrypoint", "is the program of an image"),
-    ("python", "chooses the Python of an image"),
-    ("nvcc", "chooses an image"),
-    ("registry_auth", "is for pulling an image"),
+/// Keys that mean something in a container alone.
+pub(super) const CONTAINER_KEYS: [&str; 6] = [
+    "docker",
+    "privileged",
+    "entrypoint",
+    "python",
+    "nvcc",
+    "registry_auth",
 ];
+
+/// Returns why a key of [`CONTAINER_KEYS`] cannot be carried out, and the way out; `None` when it can.
+pub(super) fn refused_of_container(key: &str, in_container: bool) -> Option<(String, String)> {
+    let (why, hint) = match key {
+        "docker" => (
+            "starts a Docker daemon in an image of dstack's own, and gabion has no image of its own",
+            "name an image that has one with `image`, and add `privileged: true`".to_owned(),
+        ),
+        "python" | "nvcc" => (
+            "chooses an image of dstack's own, and gabion has none of its own",
+            "name an image that has what is needed with `image`".to_owned(),
+        ),
+        _ if in_container => return None,
+        "entrypoint" => (
+            "is the program of an image, and without `image` there is none",
+            "add `image`, or write the program as the first of `commands`".to_owned(),
+        ),
+        "registry_auth" => (
+            "is for pulling an image, and without `image` there is none",
+            "add `image`, or remove `registry_auth`".to_owned(),
+        ),
+        _ => (
+            "is for containers, and without `image` programs are processes of the machine",
+            format!("add `image`, or remove `{key}`"),
+        ),
+    };
+    Some((format!("`{key}` {why}."), hint))
+}
 
 /// Keys that choose between machines.
 const PLACE_KEYS: [&str; 6] = [
@@ -61,11 +89,15 @@ const REFUSED_KEYS: [(&str, &str, &str); 3] = [
 /// Keys that are carried out on the machine that runs gabion alone.
 const LOCAL_KEYS: [&str; 4] = ["user", "volumes", "repos", "files"];
 
+/// Those of them that containers of every machine have.
+const OF_CONTAINERS: [&str; 2] = ["user", "volumes"];
+
 /// Reports keys of a document that a backend cannot carry out, where they say more than their absence would.
 pub(super) fn check<T: MapTerm>(
     node: &Node,
     written: &serde_yaml::Value,
     backend: Usable,
+    in_container: bool,
     problems: &mut Diagnostics,
 ) {
     let name = backend.name();
@@ -75,9 +107,10 @@ pub(super) fn check<T: MapTerm>(
             problems.push(unsupported(&key.span, why, &hint));
         }
     };
-    for (key, what) in CONTAINER_KEYS {
-        let why = format!("`{key}` {what}; backend `{name}` runs processes.");
-        refuse(key, why, format!("remove `{key}`"));
+    for key in CONTAINER_KEYS {
+        if let Some((why, hint)) = refused_of_container(key, in_container) {
+            refuse(key, why, hint);
+        }
     }
     for key in PLACE_KEYS {
         let why = match backend {
@@ -94,7 +127,7 @@ pub(super) fn check<T: MapTerm>(
         refuse(key, why, format!("remove `{key}`"));
     }
     for key in LOCAL_KEYS {
-        if backend != Usable::Local {
+        if backend != Usable::Local && !(in_container && OF_CONTAINERS.contains(&key)) {
             let why = format!("Backend `{name}` of this build does not carry out `{key}` yet.");
             refuse(
                 key,
@@ -172,17 +205,6 @@ pub(super) fn says_more<T: MapTerm>(written: &serde_yaml::Value) -> impl Fn(&str
     move |key| {
         let value = &written[key];
         !value.is_null() && Some(value) != defaults["properties"][key].get("default")
-    }
-}
-
-/// Reports an image: backends of this build run processes.
-pub(super) fn check_image(image: Option<&Spanned<Text>>, backend: &str, problems: &mut Diagnostics) {
-    if let Some(image) = image {
-        problems.push(unsupported(
-            &image.span,
-            format!("`image` needs a container runtime; backend `{backend}` runs processes."),
-            "remove `image` and write `commands` that run on the machine",
-        ));
     }
 }
 

@@ -11,9 +11,9 @@ use gabion_engine::resource::{DocumentRef, Resource, Roll};
 use gabion_engine::schema::ReplaceOrder;
 use gabion_engine::value::{AttributePath, Attributes, Value};
 
-use super::aws;
 use super::backend::LOCAL;
 use super::builder::{ResourceBuilder, address, reference};
+use super::container::{self, Wish};
 use super::count;
 use super::files;
 use super::gateway::GatewayTarget;
@@ -96,9 +96,6 @@ pub(crate) fn lower(
             let machine = placements.machine(&path);
             let mut resource = replica(placed, &member, unit.clone(), machine, context);
             routing::equip(&mut resource, &member);
-            if machine.is_some_and(|machine| machine.made.is_some()) {
-                aws::contain(&mut resource, service, &member);
-            }
             // A router is one.
             let roll = member.router.is_none().then(|| roll(service, &group, &path));
             resource.lifecycle.roll.clone_from(&roll);
@@ -191,12 +188,11 @@ fn replica(
     if let Some(first) = member.commands.first() {
         builder = builder.at("argv", &first.span);
     }
+    // What cannot be copied was reported before.
+    let copied = || files::read(&service.run, &placed.node, context, &mut Diagnostics::new());
     builder = match machine {
-        None => {
-            // What cannot be copied was reported before.
-            let files = files::read(&service.run, &placed.node, context, &mut Diagnostics::new());
-            program::place(&service.run, &placed.node, &files, context, builder).0
-        }
+        None if member.image.is_some() => container::place(&service.run, &placed.node, &copied(), builder),
+        None => program::place(&service.run, &placed.node, &copied(), context, builder).0,
         // The project's directory is not there; without one of its own a unit starts in its files.
         Some(machine) => {
             let builder = machine.carry(builder, &document.place);
@@ -208,7 +204,28 @@ fn replica(
             }
         }
     };
-    let port = if uses_variable(member.commands, "PORT") {
+    let commands = program::commands(member.commands);
+    let argv = match member.image {
+        None => Some(program::argv(
+            &service.run,
+            routing::preparation(member).into_iter().chain(commands),
+        )),
+        Some(image) => {
+            let wish = Wish {
+                image,
+                privileged: member.privileged,
+                resources: member.resources,
+                run: &service.run,
+                takes_gpus: machine.is_some(),
+            };
+            builder = container::equip(builder, wish, [("http".to_owned(), service.port.value.0.0)]);
+            container::argv(&service.run, commands)
+        }
+    };
+    if let Some(argv) = argv {
+        builder = builder.input("argv", argv);
+    }
+    let port = if member.image.is_some() || uses_variable(member.commands, "PORT") {
         ("range", Value::from(PORT_RANGE))
     } else {
         ("port", Value::Int(i64::from(service.port.value.0.0)))
@@ -216,15 +233,6 @@ fn replica(
     builder
         .input("machine", machine.map_or(LOCAL, |machine| &machine.name))
         .input("role", "replica")
-        .input(
-            "argv",
-            program::argv(
-                &service.run,
-                routing::preparation(member)
-                    .into_iter()
-                    .chain(program::commands(member.commands)),
-            ),
-        )
         .inputs(program::supervision(&service.profile))
         .input("env", Value::Map(env))
         .input("ports", Value::map([("http", Value::map([port]))]))

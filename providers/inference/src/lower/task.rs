@@ -11,6 +11,7 @@ use gabion_engine::value::{AttributePath, Attributes, Value};
 use super::backend::{self, LOCAL, Usable};
 use super::builder::{ResourceBuilder, address};
 use super::check;
+use super::container::{self, Wish};
 use super::files::{self, Files};
 use super::program::{self, LOOPBACK, seconds, text};
 use super::project::{Context, Placed};
@@ -48,9 +49,12 @@ pub(crate) fn lower(
         }
         good &= backend::of_task(&task.profile, &placed.type_span, context, problems);
         let mut cannot = Diagnostics::new();
-        check_on_local(placed, &mut cannot);
+        check_on_local(placed, context, &mut cannot);
         let directory = &context.project_directory;
-        run_keys::check_places(&task.run, &placed.node, directory, &mut cannot);
+        match task.run.image {
+            Some(_) => container::check_run(&task.run, &placed.node, directory, &mut cannot),
+            None => run_keys::check_places(&task.run, &placed.node, directory, &mut cannot),
+        }
         let files = files::read(&task.run, &placed.node, context, &mut cannot);
         // A task for another backend is well formed, and this one makes nothing of it.
         good &= cannot.is_empty();
@@ -129,10 +133,19 @@ fn node_count(task: &Task) -> u64 {
 }
 
 /// Reports what the local backend cannot do for a task.
-fn check_on_local(placed: &Placed<Task>, problems: &mut Diagnostics) {
+fn check_on_local(placed: &Placed<Task>, context: &Context, problems: &mut Diagnostics) {
     let task = &placed.document;
-    run_keys::check::<Task>(&placed.node, &write_map(task), Usable::Local, problems);
-    run_keys::check_image(task.run.image.as_ref(), LOCAL, problems);
+    let image = task.run.image.as_ref();
+    run_keys::check::<Task>(
+        &placed.node,
+        &write_map(task),
+        Usable::Local,
+        image.is_some(),
+        problems,
+    );
+    if let Some(image) = image {
+        container::check_local(image, context.local_runtime.as_ref(), problems);
+    }
     for nodes in nodes(task) {
         run_keys::check_accelerators(nodes.resources, "task", problems);
     }
@@ -142,7 +155,7 @@ fn check_on_local(placed: &Placed<Task>, problems: &mut Diagnostics) {
     let mapped = nodes(task)
         .iter()
         .flat_map(|nodes| nodes.ports)
-        .find(|port| port.local.is_some_and(|local| local != port.container));
+        .find(|port| image.is_none() && port.local.is_some_and(|local| local != port.container));
     if let (Some(port), Some((_, node))) = (mapped, written.first()) {
         problems.push(unsupported(
             &node.span,
@@ -160,6 +173,13 @@ fn check_on_local(placed: &Placed<Task>, problems: &mut Diagnostics) {
             &place.unwrap_or_else(|| task.name.span.clone()),
             format!("{count} nodes would be as many processes of one machine; backend `{LOCAL}` runs up to {MOST_NODES}."),
             "ask for fewer nodes",
+        ));
+    }
+    if let Some(image) = image.filter(|_| count > 1) {
+        problems.push(unsupported(
+            &image.span,
+            format!("The {count} nodes of a task find each other at one address, and containers have each their own network."),
+            "remove `image`, or ask for one node",
         ));
     }
     if count > 1
@@ -229,8 +249,20 @@ impl Run<'_> {
         let (placed, count) = (self.placed, self.count);
         let task = &placed.document;
         let builder = ResourceBuilder::new(unit, &placed.reference);
-        let (mut builder, directory) =
-            program::place(&task.run, &placed.node, &self.files, self.context, builder);
+        let (mut builder, directory) = match task.run.image {
+            None => program::place(&task.run, &placed.node, &self.files, self.context, builder),
+            Some(_) => {
+                let directory = task
+                    .run
+                    .working_dir
+                    .as_ref()
+                    .map(|directory| directory.value.clone());
+                (
+                    container::place(&task.run, &placed.node, &self.files, builder),
+                    directory.unwrap_or_else(|| files::DIRECTORY.to_owned()),
+                )
+            }
+        };
         let number = |number: u32| Value::from(number.to_string());
         let addresses = vec![LOOPBACK; usize::try_from(count).unwrap_or(usize::MAX)].join("\n");
         let mut env: Attributes = [
@@ -279,10 +311,14 @@ impl Run<'_> {
             let claimed: BTreeMap<String, Value> = ports
                 .iter()
                 .map(|port| {
-                    let port = port.container.0;
+                    // A process listens on the machine's own port.
+                    let outside = port
+                        .local
+                        .filter(|_| task.run.image.is_some())
+                        .unwrap_or(port.container);
                     (
-                        port.to_string(),
-                        Value::map([("port", Value::Int(i64::from(port)))]),
+                        port.container.0.to_string(),
+                        Value::map([("port", Value::Int(i64::from(outside.0)))]),
                     )
                 })
                 .collect();
@@ -291,14 +327,31 @@ impl Run<'_> {
                 builder = builder.at("ports", &key.span);
             }
         }
+        let commands = program::commands(nodes.commands);
+        let argv = match &task.run.image {
+            None => Some(program::argv(&task.run, commands)),
+            Some(image) => {
+                let wish = Wish {
+                    image,
+                    privileged: task.run.privileged,
+                    resources: nodes.resources,
+                    run: &task.run,
+                    takes_gpus: false,
+                };
+                let own = ports
+                    .iter()
+                    .map(|port| (port.container.0.to_string(), port.container.0));
+                builder = container::equip(builder, wish, own);
+                container::argv(&task.run, commands)
+            }
+        };
+        if let Some(argv) = argv {
+            builder = builder.input("argv", argv);
+        }
         builder
             .delete_first()
             .input("machine", LOCAL)
             .input("role", "task")
-            .input(
-                "argv",
-                program::argv(&task.run, program::commands(nodes.commands)),
-            )
             .input("env", Value::Map(env))
             .input("completes", true)
             .inputs(program::supervision(&task.profile))

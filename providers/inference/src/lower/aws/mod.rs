@@ -5,7 +5,6 @@
 //! run as on any machine. What was chosen once (type, image, subnet) is kept for as long as it meets the need.
 
 mod cloud_init;
-mod container;
 mod dns;
 mod gateway;
 mod machine;
@@ -15,7 +14,6 @@ mod region;
 mod replica;
 mod settings;
 
-pub(crate) use container::contain;
 pub(crate) use gateway::gateways;
 pub(crate) use machine::CloudMachine;
 pub(crate) use network::HTTP;

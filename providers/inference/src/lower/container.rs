@@ -1,0 +1,335 @@
+//! Programs that run in containers: what documents ask for, and which machines can do it.
+//!
+//! A document with an `image` runs in a container of its machine's own Docker daemon, every other one as a process. The
+//! container has a network of its own, so that a program's fixed port is no other program's.
+
+use gabion_engine::address::ResourceAddress;
+use gabion_engine::config::{Node, RecordedView, Spanned, Survey};
+use gabion_engine::diagnostic::{Diagnostic, Diagnostics};
+use gabion_engine::value::{AttributePath, Attributes, Value};
+
+use super::backend::LOCAL;
+use super::builder::{ResourceBuilder, address};
+use super::files::{self, Files};
+use super::program::{shell_argv, text};
+use super::role::{self, Part, uses_variable};
+use super::run_keys::unsupported;
+use crate::document::dialect::Member;
+use crate::document::resources::Resources;
+use crate::document::run::RunFields;
+use crate::grammar::mount::Mount;
+use crate::term::Text;
+
+/// What a container of a document is made of.
+#[derive(Clone, Copy)]
+pub(super) struct Wish<'a> {
+    pub(super) image: &'a Spanned<Text>,
+    pub(super) privileged: bool,
+    pub(super) resources: &'a Resources,
+    pub(super) run: &'a RunFields,
+    /// Whether the machine is given to it whole, accelerators and all.
+    pub(super) takes_gpus: bool,
+}
+
+/// Gives a unit its container. `ports` are the container's own, by the unit's names for them.
+pub(super) fn equip(
+    builder: ResourceBuilder,
+    wish: Wish<'_>,
+    ports: impl IntoIterator<Item = (String, u16)>,
+) -> ResourceBuilder {
+    let mut entries = vec![("image", text(&wish.image.value))];
+    let whole = |number: u64| Value::Int(i64::try_from(number).unwrap_or(i64::MAX));
+    let resources = wish.resources;
+    if wish.privileged {
+        entries.push(("privileged", true.into()));
+    }
+    if wish.takes_gpus && resources.gpu.value.is_needed() {
+        entries.push(("gpus", "all".into()));
+    }
+    // What a document names as the most is the most that it gets.
+    if let Some(most) = resources.memory.max {
+        entries.push(("memory_mib", whole(most.as_megabytes())));
+    }
+    if let Some(most) = resources.cpu.value.count.max {
+        entries.push(("cpus", Value::Float(f64::from(most))));
+    }
+    if let Some(size) = resources.shm_size {
+        entries.push(("shm_mib", whole(size.as_megabytes())));
+    }
+    let mounts: Vec<Value> = wish
+        .run
+        .volumes
+        .iter()
+        .filter_map(|mount| match mount {
+            Mount::Instance(mount) => Some(Value::map([
+                ("source", Value::string(&mount.instance_path.0)),
+                ("target", Value::string(&mount.path.0)),
+            ])),
+            Mount::Volume(_) => None,
+        })
+        .collect();
+    if !mounts.is_empty() {
+        entries.push(("mounts", Value::List(mounts)));
+    }
+    let ports: Vec<(String, Value)> = ports
+        .into_iter()
+        .map(|(name, port)| (name, Value::Int(i64::from(port))))
+        .collect();
+    if !ports.is_empty() {
+        entries.push(("ports", Value::map(ports)));
+    }
+    let image_path = AttributePath::root("container").key("image");
+    let mut builder = builder
+        .input("runtime", "docker")
+        .input("container", Value::map(entries))
+        .at("runtime", &wish.image.span)
+        .at("container", &wish.image.span)
+        .at_path(image_path, &wish.image.span);
+    if let Some(login) = &wish.run.registry_auth {
+        builder = builder.input(
+            "registry_auth",
+            Value::map([
+                ("username", text(&login.username)),
+                ("password", text(&login.password)),
+            ]),
+        );
+    }
+    if let Some(user) = &wish.run.user {
+        builder = builder.input("user", user.to_string());
+    }
+    builder
+}
+
+/// Gives a program the directory that it starts in, and its files: the image's own directory, unless there are files.
+pub(super) fn place(
+    run: &RunFields,
+    node: &Node,
+    files: &Files,
+    mut builder: ResourceBuilder,
+) -> ResourceBuilder {
+    if !files.is_empty() {
+        builder = builder.input("files", files::value(files));
+        if let Some((key, _)) = node.entry("files") {
+            builder = builder.at("files", &key.span);
+        }
+    }
+    match &run.working_dir {
+        Some(directory) => builder
+            .input("working_dir", directory.value.as_str())
+            .at("working_dir", &directory.span),
+        None if files.is_empty() => builder,
+        None => builder.input("working_dir", files::DIRECTORY),
+    }
+}
+
+/// Returns the program and arguments in a container; `None` means the image's own.
+pub(super) fn argv(run: &RunFields, commands: impl Iterator<Item = String>) -> Option<Value> {
+    let mut commands = commands.peekable();
+    if let Some(entrypoint) = &run.entrypoint {
+        let words = words(&entrypoint.value).unwrap_or_default();
+        return Some(Value::List(
+            words
+                .into_iter()
+                .chain(commands)
+                .map(|word| text(&word))
+                .collect(),
+        ));
+    }
+    commands.peek()?;
+    // dstack's own default: images may lack bash.
+    let shell = run.shell.as_ref().map_or("/bin/sh", |shell| shell.value.path());
+    Some(shell_argv(shell, commands))
+}
+
+/// Reports what of a run cannot be carried out in a container.
+pub(super) fn check_run(run: &RunFields, node: &Node, directory: &str, problems: &mut Diagnostics) {
+    let place = |key: &str, index: usize| {
+        let (key, list) = node.entry(key)?;
+        let item = list.as_list().and_then(|items| items.get(index));
+        Some(item.map_or(&key.span, |item| &item.span))
+    };
+    for (index, mount) in run.volumes.iter().enumerate() {
+        if let (Mount::Volume(_), Some(span)) = (mount, place("volumes", index)) {
+            problems.push(unsupported(
+                span,
+                format!("`{mount}` is a network volume, and this build has none."),
+                "mount a directory of the machine: `/data:/data`",
+            ));
+        }
+    }
+    if let Some(span) = place("repos", 0).filter(|_| !run.repos.is_empty()) {
+        problems.push(unsupported(
+            span,
+            "A container does not see the project's directory, and this build checks nothing out.".to_owned(),
+            &format!("mount it: `volumes: [\"{directory}:/workflow\"]`, with `working_dir: /workflow`"),
+        ));
+    }
+    for (index, file) in run.files.iter().enumerate() {
+        if let (true, Some(span)) = (file.path.starts_with('/'), place("files", index)) {
+            problems.push(unsupported(
+                span,
+                format!(
+                    "`{}` is outside the directory that files are copied to.",
+                    file.path
+                ),
+                "give it a relative path, or mount it with `volumes`",
+            ));
+        }
+    }
+    if let Some(entrypoint) = run
+        .entrypoint
+        .as_ref()
+        .filter(|entrypoint| words(&entrypoint.value).is_none())
+    {
+        problems.push(
+            Diagnostic::error("bad-entrypoint", "entrypoint with an open quote")
+                .detail("A quote of this command line is not closed.")
+                .at(entrypoint.span.clone())
+                .hint("close it, or write the program as the first of `commands`"),
+        );
+    }
+}
+
+/// Reports a group whose part in a separation, or as a router, takes ports that containers do not share yet.
+pub(super) fn check_part(member: &Member<'_>, problems: &mut Diagnostics) {
+    let Some(image) = member.image else { return };
+    let half = matches!(Part::of(member), Part::Half(..));
+    if half || member.router.is_some() || uses_variable(member.commands, role::BOOTSTRAP_VARIABLE) {
+        problems.push(unsupported(
+            &image.span,
+            "This build runs routers of a replica group, and prefill and decode workers, as processes only."
+                .to_owned(),
+            "remove `image` from the group, and write `commands` that run on the machine",
+        ));
+    }
+}
+
+/// Reports that the machine which runs gabion has nothing to run containers with; `found` is what was seen there.
+pub(super) fn check_local(
+    image: &Spanned<Text>,
+    found: Option<&Result<String, String>>,
+    problems: &mut Diagnostics,
+) {
+    let Some(Err(why)) = found else { return };
+    problems.push(
+        Diagnostic::error("no-container-runtime", "no container runtime")
+            .detail(format!(
+                "`image` needs a container runtime; backend `{LOCAL}` has none: {why}"
+            ))
+            .at(image.span.clone())
+            .hint("install and start Docker there, or remove `image` and write `commands` that run on the machine"),
+    );
+}
+
+/// Returns what the machine that runs gabion is called when it is looked at.
+fn local_machine() -> ResourceAddress {
+    address("local_machine", LOCAL)
+}
+
+/// Returns what must be known of the machine that runs gabion, for documents that run in containers there; `backends` are
+/// the project's.
+pub(crate) fn surveys<'a>(nodes: impl IntoIterator<Item = &'a Node>, backends: &[&str]) -> Option<Survey> {
+    nodes
+        .into_iter()
+        .any(|node| asks_for_image(node) && may_be_local(node, backends))
+        .then(|| Survey {
+            address: local_machine(),
+            inputs: Attributes::from([("machine".into(), LOCAL.into())]),
+        })
+}
+
+fn may_be_local(node: &Node, backends: &[&str]) -> bool {
+    let written = |key: &str| node.get(key).filter(|value| !value.is_null());
+    if written("fleets").is_some() {
+        return false;
+    }
+    match written("backends") {
+        Some(own) => {
+            let is_local = |node: &Node| node.as_str() == Some(LOCAL);
+            is_local(own) || own.as_list().is_some_and(|own| own.iter().any(is_local))
+        }
+        None => backends.is_empty() || backends.contains(&LOCAL),
+    }
+}
+
+fn asks_for_image(node: &Node) -> bool {
+    let has = |node: &Node| node.get("image").is_some_and(|image| !image.is_null());
+    let groups = ["groups", "replicas"]
+        .into_iter()
+        .filter_map(|key| node.get(key)?.as_list());
+    has(node) || groups.flatten().any(has)
+}
+
+/// Returns what was found of the container runtime of the machine that runs gabion: its version, or why there is none.
+pub(crate) fn local_runtime(recorded: &dyn RecordedView) -> Option<Result<String, String>> {
+    Some(match recorded.surveyed(&local_machine())? {
+        Ok(found) => {
+            let version = found.get("docker").and_then(Value::as_str);
+            Ok(version.unwrap_or_default().to_owned())
+        }
+        Err(failure) => Err(failure.message.clone()),
+    })
+}
+
+/// Splits a command line as a shell would; `None` when a quote is not closed.
+fn words(line: &str) -> Option<Vec<String>> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut characters = line.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\'' => {
+                let word = word.get_or_insert_default();
+                loop {
+                    match characters.next()? {
+                        '\'' => break,
+                        character => word.push(character),
+                    }
+                }
+            }
+            '"' => {
+                let word = word.get_or_insert_default();
+                loop {
+                    match characters.next()? {
+                        '"' => break,
+                        '\\' => match characters.next()? {
+                            escaped @ ('"' | '\\' | '$' | '`') => word.push(escaped),
+                            other => word.extend(['\\', other]),
+                        },
+                        character => word.push(character),
+                    }
+                }
+            }
+            '\\' => word.get_or_insert_default().push(characters.next()?),
+            character if character.is_whitespace() => words.extend(word.take()),
+            character => word.get_or_insert_default().push(character),
+        }
+    }
+    words.extend(word);
+    Some(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_is_split_as_a_shell_would() {
+        let cases = [
+            ("python -m http.server", Some(vec!["python", "-m", "http.server"])),
+            (
+                "a 'b c' \"d \\\" e\" f\\ g ''",
+                Some(vec!["a", "b c", "d \" e", "f g", ""]),
+            ),
+            ("", Some(vec![])),
+            ("a 'b", None),
+        ];
+        for (line, expected) in cases {
+            let found = words(line);
+            let found = found
+                .as_ref()
+                .map(|words| words.iter().map(String::as_str).collect::<Vec<_>>());
+            assert_eq!(found, expected, "{line}");
+        }
+    }
+}
