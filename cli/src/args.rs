@@ -165,6 +165,8 @@ pub(crate) enum Command {
     Graph(Graph),
     /// Print outputs and endpoints
     Output(Output),
+    /// List the machines that a cloud offers for the project's services, or for what is asked; makes nothing
+    Offer(Offer),
     /// List services, routers and gateways with what they are doing
     Ps(Ps),
     /// Print the log of a service, replica, router or gateway
@@ -484,6 +486,46 @@ pub(crate) struct Scale {
 
 #[derive(Debug, Args)]
 pub(crate) struct Ps {}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("asked").args(["region", "gpu", "cpu", "memory"]).multiple(true))]
+pub(crate) struct Offer {
+    /// Only the services of this file; repeatable
+    #[arg(short = 'f', long = "file", value_name = "FILE", conflicts_with_all = ["region", "gpu", "cpu", "memory"])]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// The region to ask, instead of those of the project's gateways
+    #[arg(long, value_name = "REGION")]
+    pub(crate) region: Option<String>,
+
+    /// Accelerators, such as `24GB..:1`, instead of what the project's services ask for
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) gpu: Option<String>,
+
+    /// Processors, such as `8..` or `arm:8..`
+    #[arg(long, value_name = "SPEC")]
+    pub(crate) cpu: Option<String>,
+
+    /// Memory, such as `32GB..`
+    #[arg(long, value_name = "RANGE")]
+    pub(crate) memory: Option<String>,
+
+    /// `spot`, `on-demand` or `auto`
+    #[arg(long, value_name = "POLICY", requires = "asked")]
+    pub(crate) spot_policy: Option<String>,
+
+    /// The most that a machine may cost, in dollars an hour
+    #[arg(long, value_name = "PRICE", requires = "asked")]
+    pub(crate) max_price: Option<f64>,
+
+    /// A type that will do; repeatable
+    #[arg(long, value_name = "TYPE", requires = "asked")]
+    pub(crate) instance_type: Vec<String>,
+
+    /// How many offers to list for each
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) limit: usize,
+}
 
 #[derive(Debug, Args)]
 pub(crate) struct Logs {

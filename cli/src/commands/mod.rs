@@ -11,6 +11,7 @@ mod import;
 mod init;
 mod init_store;
 mod logs;
+mod offer;
 mod output;
 mod plan;
 mod ps;
@@ -56,6 +57,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Schema(args) => schema::run(&args, context),
         Command::Agent(command) => agent::run(command, context).await,
         Command::Output(args) => output::run(&args, context).await,
+        Command::Offer(args) => offer::run(&args, context).await,
         Command::Ps(args) => ps::run(&args, context).await,
         Command::Logs(args) => logs::run(&args, context).await,
         Command::State(command) => state::run(&command, context).await,

@@ -126,10 +126,7 @@ pub(crate) async fn survey<'a>(
         .surveys(options, state)
         .into_iter()
         .partition(|survey| survey.address.resource_type.as_str() == AWS_REGION);
-    let regions = match region_facts::recorded(options, &regions)? {
-        Some(recorded) => recorded,
-        None => aws::look(options, regions).await?,
-    };
+    let regions = look_at_regions(options, regions).await?;
     if surveys.iter().any(|survey| !is_here(survey))
         && let Err(why) = options.machines.check_program()
     {
@@ -152,6 +149,20 @@ pub(crate) async fn survey<'a>(
         found,
         upgrades,
     })
+}
+
+/// Finds out what regions have: from the file that is named, else by asking.
+///
+/// # Errors
+/// When the file cannot be read.
+pub(crate) async fn look_at_regions(
+    options: &Options,
+    surveys: Vec<Survey>,
+) -> Result<BTreeMap<ResourceAddress, SurveyResult>, Failure> {
+    match region_facts::recorded(options, &surveys)? {
+        Some(recorded) => Ok(recorded),
+        None => aws::look(options, surveys).await,
+    }
 }
 
 /// Returns a state of whose project no machine was looked at.

@@ -17,6 +17,7 @@ fn reference() {
         "import",
         "graph",
         "output",
+        "offer",
         "ps",
         "logs",
         "state",

@@ -5,6 +5,8 @@
 mod harness;
 
 mod apply;
+#[cfg(feature = "aws")]
+mod aws;
 mod bad_input;
 mod ci_comment;
 mod completion;

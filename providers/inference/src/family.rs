@@ -164,6 +164,28 @@ impl DocumentFamily for Inference {
     }
 }
 
+/// Reads the documents of a project, and leaves their problems to lowering.
+pub(crate) fn read_project(project: &config::Project) -> Documents {
+    let mut unshown = Diagnostics::new();
+    let profiles = Profiles::read(project.profiles.as_ref(), project.profile.as_ref(), &mut unshown);
+    let mut read = Documents::default();
+    for document in &project.documents {
+        read.add(document, &profiles, &mut unshown);
+    }
+    read
+}
+
+/// Returns the region of the gateway that a service goes through, if it is on AWS.
+pub(crate) fn region_of(service: &Service, gateways: &[Placed<Gateway>]) -> Option<String> {
+    let gateway = lower::gateway_among(service, gateways)?;
+    let is_on_aws = gateway.backend.value.name() == lower::AWS;
+    gateway
+        .region
+        .as_ref()
+        .filter(|_| is_on_aws)
+        .map(|region| region.value.clone())
+}
+
 /// Documents, read.
 #[derive(Debug, Default)]
 pub(crate) struct Documents {

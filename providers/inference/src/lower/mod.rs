@@ -31,7 +31,9 @@ pub(crate) mod unsupported;
 pub use aws::AWS_REGION;
 pub use project::{Context, Placed, RecordedSlot, Serving, lower};
 
-pub(crate) use aws::{AwsSettings, surveys as aws_surveys};
+pub(crate) use names::gateway_among;
+
+pub(crate) use aws::{AWS, AwsSettings, survey as aws_survey, surveys as aws_surveys};
 
 pub(crate) use backend::{LOCAL, SSH};
 pub(crate) use container::{local_runtime, surveys as container_surveys};

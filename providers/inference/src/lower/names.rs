@@ -130,6 +130,24 @@ pub(crate) fn gateway_of<'a>(
     None
 }
 
+/// Returns the gateway of a project that a service means, if that is clear.
+pub(crate) fn gateway_among<'a>(service: &Service, gateways: &'a [Placed<Gateway>]) -> Option<&'a Gateway> {
+    let all = || gateways.iter().map(|placed| &placed.document);
+    let default = || all().find(|gateway| gateway.default);
+    match &service.gateway {
+        GatewayChoice::None => None,
+        GatewayChoice::Default(_) => default(),
+        GatewayChoice::Named(name) => {
+            let is_here = name.value.project.is_none();
+            all().find(|gateway| is_here && gateway.name.value == name.value.name)
+        }
+        GatewayChoice::Any => match gateways {
+            [only] => Some(&only.document),
+            _ => default(),
+        },
+    }
+}
+
 /// Checks that no two services of one gateway serve the same model.
 pub(crate) fn check_models<'a>(
     services: impl Iterator<Item = (&'a Service, &'a GatewayTarget<'a>)>,

@@ -9,8 +9,12 @@ mod choose;
 mod facts;
 mod need;
 mod price;
+mod request;
 
 pub use choose::{Miss, Offer, Offers, find, price_date};
 pub use facts::{GpuFacts, HostedZone, Image, InstanceType, RegionFacts, Subnet, TypePrices, Vpc, image_key};
 pub use need::{Market, OfferNeed};
 pub use price::Price;
+pub use request::{OfferRequest, Words, regions};
+
+pub(crate) use request::wish;

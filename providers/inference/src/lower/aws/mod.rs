@@ -17,7 +17,7 @@ mod settings;
 pub(crate) use gateway::gateways;
 pub(crate) use machine::CloudMachine;
 pub(crate) use network::HTTP;
-pub(crate) use region::surveys;
+pub(crate) use region::{survey, surveys};
 pub(crate) use replica::replicas;
 pub(crate) use settings::AwsSettings;
 

@@ -61,7 +61,7 @@ pub(crate) fn surveys(gateways: &[Placed<Gateway>], settings: &AwsSettings) -> V
 }
 
 /// Returns what has to be found out about a region.
-fn survey(region: &str, settings: &AwsSettings) -> Option<Survey> {
+pub(crate) fn survey(region: &str, settings: &AwsSettings) -> Option<Survey> {
     let mut inputs = Attributes::new();
     inputs.insert("region".into(), region.into());
     if let Some(profile) = &settings.profile {

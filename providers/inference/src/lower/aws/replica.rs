@@ -16,7 +16,7 @@ use crate::lower::gateway::GatewayTarget;
 use crate::lower::machines::Machine;
 use crate::lower::project::{Context, Placed};
 use crate::lower::service::slots_of;
-use crate::offers::OfferNeed;
+use crate::offers::{self, OfferNeed};
 
 /// The disk of a replica whose document says nothing, in GB.
 const DISK_GB: u64 = 100;
@@ -89,7 +89,7 @@ fn of(
         has_public_address: settings.public_ip,
         near: gateway.choice.zone.as_deref(),
         what: format!("`{}`", path.rsplit_once('/').map_or(path, |(group, _)| group)),
-        wish: wish(member),
+        wish: offers::wish(member.resources),
         span: span.clone(),
     };
     let (choice, unmet) = pick::choose(&asked, region, recorded, settings);
@@ -133,16 +133,6 @@ fn disk_gb(member: &Member<'_>) -> u64 {
         (Some(min), _) => gigabytes(min),
         (None, Some(max)) => gigabytes(max).min(DISK_GB),
         (None, None) => DISK_GB,
-    }
-}
-
-/// Says what is asked for, in the document's words.
-fn wish(member: &Member<'_>) -> String {
-    let resources = member.resources;
-    if resources.gpu.value.is_needed() {
-        format!("`gpu: {}`", resources.gpu.value)
-    } else {
-        format!("`cpu: {}`, `memory: {}`", resources.cpu.value, resources.memory)
     }
 }
 

@@ -145,6 +145,12 @@ impl AwsSettings {
         }
     }
 
+    /// Returns the names of its regions.
+    pub(crate) fn region_names(&self) -> impl Iterator<Item = String> + use<> {
+        let names: Vec<String> = self.regions.iter().map(|region| region.value.clone()).collect();
+        names.into_iter()
+    }
+
     /// Returns the network that is set for a region.
     pub(super) fn vpc_id(&self, region: &str) -> Option<&Spanned<String>> {
         self.vpc_ids.get(region).or(self.vpc_id.as_ref())
