@@ -81,14 +81,20 @@ async fn run() -> io::Result<u8> {
         refused(name, &error)
     })?;
     let program = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
+    let mut ended = None;
+    let mut asked = false;
     loop {
         // It may have ended before anybody listened.
-        if let Some(code) = reap(program)? {
+        let reaped = reap(program)?;
+        ended = ended.or(reaped.ended);
+        // Who was asked to end has its time for it; the daemon knows how long that is.
+        if let Some(code) = ended.filter(|_| !asked || !reaped.are_left) {
             return Ok(code);
         }
         tokio::select! {
             _ = children.recv() => {}
             Some(number) = signals.recv() => {
+                asked |= matches!(number, Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT);
                 // To all of them, as it is done with a session of the machine.
                 match signal::kill(Pid::from_raw(-1), number) {
                     Ok(()) | Err(Errno::ESRCH) => {}
@@ -181,8 +187,16 @@ fn refused(name: &str, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), why)
 }
 
-/// Waits for every process that has ended; returns the exit code of the program if it is among them.
-fn reap(program: Pid) -> io::Result<Option<u8>> {
+/// What became of the processes of the container.
+struct Reaped {
+    /// The exit code of the program, if it has ended.
+    ended: Option<u8>,
+    /// Whether others are left.
+    are_left: bool,
+}
+
+/// Waits for every process that has ended.
+fn reap(program: Pid) -> io::Result<Reaped> {
     let mut ended = None;
     loop {
         let (pid, code) = match waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
@@ -190,7 +204,18 @@ fn reap(program: Pid) -> io::Result<Option<u8>> {
             Ok(WaitStatus::Signaled(pid, number, _)) => {
                 (pid, u8::try_from(128 + number as i32).unwrap_or(u8::MAX))
             }
-            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(ended),
+            Ok(WaitStatus::StillAlive) => {
+                return Ok(Reaped {
+                    ended,
+                    are_left: true,
+                });
+            }
+            Err(Errno::ECHILD) => {
+                return Ok(Reaped {
+                    ended,
+                    are_left: false,
+                });
+            }
             Ok(_) | Err(Errno::EINTR) => continue,
             Err(error) => return Err(error.into()),
         };

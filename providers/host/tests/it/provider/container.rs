@@ -4,11 +4,12 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use gabion_engine::provider::{DeleteRequest, ErrorClass, Observation, Provider, ReadOutcome};
-use gabion_engine::value::{Attributes, Value};
+use gabion_engine::value::{Attributes, Secret, Value};
 use gabion_host::ContainerConfig;
 use serde_json::json;
 
 use super::container_scene::{self, ContainerScene};
+use super::registry::Registry;
 use super::scene::{Scene, Unit, attributes, new_uid, with_secret};
 use crate::support::{kill, log, until};
 
@@ -295,6 +296,56 @@ async fn an_image_is_chosen_once_and_a_tag_that_moves_changes_nothing() {
     );
     let third = scene.scene.create_from(by_id).await;
     assert_eq!(third.state.attributes["image_id"], id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_of_a_registry_is_pulled_with_its_login_and_kept_by_its_digest() {
+    let Some(scene) = ContainerScene::new() else {
+        return;
+    };
+    let registry = Registry::start();
+    let digest = registry.put("1", &scene.make_root("pulled"), &["/bin/engine"]);
+    let name = format!("{}/model:1", registry.address);
+    let with_login = |word: &str| {
+        let mut inputs = scene.server();
+        inputs["container"]["image"] = json!(name);
+        let mut inputs = attributes(inputs);
+        let word = Value::Secret(Secret::new(None, word.into()));
+        inputs.insert(
+            "registry_auth".into(),
+            Value::map([("username", "user".into()), ("password", word)]),
+        );
+        inputs
+    };
+    let mut without = with_login("");
+    without.remove("registry_auth");
+    for inputs in [without, with_login("wrong")] {
+        let error = scene.scene.try_create(new_uid(), &inputs).await.unwrap_err();
+        assert!(error.message.contains(&name), "{}", error.message);
+        assert!(!error.message.contains("wrong"), "{}", error.message);
+    }
+
+    let mut unit = scene.scene.create_from(with_login("word")).await;
+    assert!(ask(unit.port()).ends_with("ok"));
+    let pinned = format!("{}/model@{digest}", registry.address);
+    assert_eq!(unit.state.attributes["image_digest"], pinned.as_str().into());
+    for file in ["launch.json", "env", "container/launch.json", "container.json"] {
+        let text = std::fs::read_to_string(unit.directory().path().join(file)).unwrap();
+        assert!(!text.contains("\"word\""), "{file}");
+    }
+
+    // The tag has moved on, and the image was removed: the very same one is pulled again.
+    let id = unit.state.attributes["image_id"].clone();
+    registry.put("1", &scene.make_root("newer"), &["/bin/engine"]);
+    kill(unit.pid());
+    until("its end is known", || unit.pid_if_running().is_none()).await;
+    scene.said(&["rm", "-f", &ContainerScene::name(&unit)]);
+    scene.said(&["rmi", "-f", id.as_str().unwrap()]);
+    scene.scene.repair(&mut unit).await;
+    assert_eq!(unit.state.attributes["image_id"], id);
+    assert!(ask(unit.port()).ends_with("ok"));
+    delete(&scene, &unit).await;
+    scene.said(&["rmi", "-f", id.as_str().unwrap()]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

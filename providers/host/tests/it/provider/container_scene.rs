@@ -77,8 +77,8 @@ impl ContainerScene {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    /// Makes an image from nothing but a static busybox; `word` tells it from others. Returns its name.
-    pub(super) fn make_image(&self, word: &str) -> String {
+    /// Makes what an image holds: static programs and two users; `word` tells it from others.
+    pub(super) fn make_root(&self, word: &str) -> PathBuf {
         let root = self.scene.root.path().join(format!("image-{word}"));
         let bin = root.join("bin");
         std::fs::create_dir_all(&bin).unwrap();
@@ -95,6 +95,12 @@ impl ContainerScene {
         std::fs::write(root.join("etc/passwd"), passwd).unwrap();
         std::fs::write(root.join("etc/group"), "root:x:0:\nllm:x:1001:\nvideo:x:44:llm\n").unwrap();
         std::fs::write(root.join("word"), word).unwrap();
+        root
+    }
+
+    /// Makes an image from nothing but that. Returns its name.
+    pub(super) fn make_image(&self, word: &str) -> String {
+        let root = self.make_root(word);
         let archive = self.scene.root.path().join(format!("{word}.tar"));
         let packed = Command::new("tar")
             .arg("-C")

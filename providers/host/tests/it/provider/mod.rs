@@ -5,4 +5,5 @@ mod container_scene;
 mod drift;
 mod lifecycle;
 mod plan;
+mod registry;
 mod scene;
