@@ -26,7 +26,6 @@ pub(super) async fn choose(
     let Some(wanted) = &inputs.container else {
         return Ok(None);
     };
-    call.phase("image");
     let agent = config.containers.agent.clone().ok_or_else(|| {
         ProviderError::new(
             ErrorClass::Invalid,
@@ -74,6 +73,7 @@ async fn image(
         if let Some(image) = daemon.image(&wanted.image).await? {
             return Ok(image);
         }
+        call.phase("image");
         return daemon.pull(&wanted.image, credentials, &progress).await;
     };
     if daemon.image(&pinned.id).await?.is_some() {
@@ -89,6 +89,7 @@ async fn image(
             pinned.id
         )));
     };
+    call.phase("image");
     let pulled = daemon.pull(digest, credentials, &progress).await?;
     if pulled.id != pinned.id {
         return Err(gone(format!("{digest} is {}, and was {}", pulled.id, pinned.id)));

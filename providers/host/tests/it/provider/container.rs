@@ -2,10 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
+
+use async_trait::async_trait;
 
 use gabion_engine::provider::{DeleteRequest, ErrorClass, Observation, Provider, ReadOutcome};
 use gabion_engine::value::{Attributes, Secret, Value};
-use gabion_host::ContainerConfig;
+use gabion_host::{ContainerConfig, HOST_UNIT, HostProvider};
+use gabion_testing::conformance::{Case, Subject, check};
 use serde_json::json;
 
 use super::container_scene::{self, ContainerScene};
@@ -36,6 +40,31 @@ fn changed(inputs: &Attributes, name: &str, value: serde_json::Value) -> Attribu
     let mut inputs = inputs.clone();
     inputs.insert(name.into(), Value::from_json(&value));
     inputs
+}
+
+#[async_trait]
+impl Subject for ContainerScene {
+    fn provider(&self) -> Arc<dyn Provider> {
+        Arc::<HostProvider>::clone(&self.scene.provider)
+    }
+
+    async fn cases(&self) -> Vec<Case> {
+        let inputs = with_secret(attributes(self.server()), "TOKEN", SECRET);
+        vec![
+            Case::new(HOST_UNIT, "contained/default/0", inputs.clone())
+                .update(changed(&inputs, "role", json!("router")))
+                .replace(changed(&inputs, "argv", json!(["/bin/engine"])))
+                .secret(SECRET),
+        ]
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn units_in_containers_keep_the_providers_contract() {
+    let Some(scene) = ContainerScene::new() else {
+        return;
+    };
+    check(&scene).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -66,7 +66,7 @@ impl CallSink for Sink {
 /// A project on this machine.
 pub(super) struct Scene {
     pub(super) root: Root,
-    pub(super) provider: HostProvider,
+    pub(super) provider: Arc<HostProvider>,
     pub(super) lineage: Lineage,
     pub(super) sink: Arc<Sink>,
 }
@@ -86,7 +86,7 @@ impl Scene {
     /// A machine that containers come from there.
     pub(super) fn with(containers: ContainerConfig) -> Self {
         let root = Root::new();
-        let provider = HostProvider::new(HostConfig {
+        let provider = Arc::new(HostProvider::new(HostConfig {
             data_root: root.path().to_owned(),
             package_store: PackageStore {
                 cache_root: root.path().join("cache"),
@@ -100,7 +100,7 @@ impl Scene {
             containers,
             machines: Machines::local(),
             project: "shop".to_owned(),
-        });
+        }));
         let sink = Arc::new(Sink::default());
         *sink.units.lock().unwrap() = root.path().join("units");
         Self {
