@@ -180,8 +180,8 @@ fn is_here(survey: &Survey) -> bool {
     survey.inputs.get("machine").and_then(Value::as_str) == Some(Machines::LOCAL)
 }
 
-/// Says what runs containers on this machine.
-async fn container_runtime(config: &ContainerConfig) -> SurveyResult {
+/// Says whether containers can run on this machine, and which of the images that are asked for are not there.
+async fn container_runtime(config: &ContainerConfig, asked: &Attributes) -> SurveyResult {
     let failure = |message: String| SurveyFailure { message, hint: None };
     let agent = config.agent.as_ref().ok_or_else(|| {
         failure(
@@ -194,13 +194,21 @@ async fn container_runtime(config: &ContainerConfig) -> SurveyResult {
     let daemon = Daemon::first(&config.sockets)
         .await
         .map_err(|error| sentence(&error))?;
-    let version = daemon.version().await.map_err(|error| sentence(&error))?;
-    Ok(Attributes::from([("docker".into(), Value::from(version))]))
+    let mut absent = Vec::new();
+    let images = asked.get("images").and_then(Value::as_list).unwrap_or_default();
+    for image in images.iter().filter_map(Value::as_str) {
+        let found = daemon.image(image).await.map_err(|error| sentence(&error))?;
+        absent.extend(found.is_none().then(|| Value::from(image)));
+    }
+    Ok(Attributes::from([("absent".into(), Value::List(absent))]))
 }
 
 async fn look(options: &Options, survey: Survey) -> (ResourceAddress, SurveyResult) {
     if is_here(&survey) {
-        return (survey.address, container_runtime(&containers(options)).await);
+        return (
+            survey.address,
+            container_runtime(&containers(options), &survey.inputs).await,
+        );
     }
     let machines = &options.machines;
     let name = survey

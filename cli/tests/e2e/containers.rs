@@ -150,6 +150,30 @@ fn a_machine_without_docker_is_told_at_the_images_place() {
 }
 
 #[test]
+fn an_image_that_is_not_there_is_a_word_of_the_plan_and_an_error_of_apply() {
+    let Some(daemon) = Daemon::new() else { return };
+    let mut project = Project::empty();
+    daemon.show_to(&mut project);
+    project.set("HF_TOKEN", "x");
+    project.write("gabion.yml", "project: seed\nbackends: [local]\n");
+    project.write(
+        "service.dstack.yml",
+        &service("127.0.0.1:1/none/such:1", "").replace("replicas: 2", "replicas: 1"),
+    );
+    project
+        .run(&["plan"])
+        .succeeds()
+        .says("The image `127.0.0.1:1/none/such:1` is not on this machine yet: apply pulls it.");
+    project
+        .run(&["apply", "-y"])
+        .exits(6)
+        .says("The image 127.0.0.1:1/none/such:1 is not on the machine and cannot be pulled")
+        .says("service.dstack.yml:3:8");
+    project.destroy();
+    assert_eq!(daemon.containers(&project), Vec::<String>::new());
+}
+
+#[test]
 fn a_task_runs_in_a_container_to_its_end() {
     let Some(daemon) = Daemon::new() else { return };
     let mut project = Project::empty();

@@ -3,8 +3,10 @@
 //! A document with an `image` runs in a container of its machine's own Docker daemon, every other one as a process. The
 //! container has a network of its own, so that a program's fixed port is no other program's.
 
+use std::collections::BTreeSet;
+
 use gabion_engine::address::ResourceAddress;
-use gabion_engine::config::{Node, RecordedView, Spanned, Survey};
+use gabion_engine::config::{Lowered, Node, RecordedView, Spanned, Survey, Template};
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics};
 use gabion_engine::value::{AttributePath, Attributes, Value};
 
@@ -12,6 +14,7 @@ use super::backend::LOCAL;
 use super::builder::{ResourceBuilder, address};
 use super::files::{self, Files};
 use super::program::{shell_argv, text};
+use super::project::Context;
 use super::role::{self, Part, uses_variable};
 use super::run_keys::unsupported;
 use crate::document::dialect::Member;
@@ -207,7 +210,7 @@ pub(super) fn check_part(member: &Member<'_>, problems: &mut Diagnostics) {
 /// Reports that the machine which runs gabion has nothing to run containers with; `found` is what was seen there.
 pub(super) fn check_local(
     image: &Spanned<Text>,
-    found: Option<&Result<String, String>>,
+    found: Option<&Result<LocalRuntime, String>>,
     problems: &mut Diagnostics,
 ) {
     let Some(Err(why)) = found else { return };
@@ -229,13 +232,23 @@ fn local_machine() -> ResourceAddress {
 /// Returns what must be known of the machine that runs gabion, for documents that run in containers there; `backends` are
 /// the project's.
 pub(crate) fn surveys<'a>(nodes: impl IntoIterator<Item = &'a Node>, backends: &[&str]) -> Option<Survey> {
-    nodes
-        .into_iter()
-        .any(|node| asks_for_image(node) && may_be_local(node, backends))
-        .then(|| Survey {
-            address: local_machine(),
-            inputs: Attributes::from([("machine".into(), LOCAL.into())]),
-        })
+    let nodes = nodes.into_iter().filter(|node| may_be_local(node, backends));
+    let images: Vec<&Node> = nodes.flat_map(images_of).collect();
+    let names: BTreeSet<&str> = images
+        .iter()
+        .filter_map(|image| image.as_str())
+        .filter(|name| !Template::is_in(name))
+        .collect();
+    (!images.is_empty()).then(|| Survey {
+        address: local_machine(),
+        inputs: Attributes::from([
+            ("machine".into(), LOCAL.into()),
+            (
+                "images".into(),
+                Value::List(names.into_iter().map(Value::from).collect()),
+            ),
+        ]),
+    })
 }
 
 fn may_be_local(node: &Node, backends: &[&str]) -> bool {
@@ -252,23 +265,49 @@ fn may_be_local(node: &Node, backends: &[&str]) -> bool {
     }
 }
 
-fn asks_for_image(node: &Node) -> bool {
-    let has = |node: &Node| node.get("image").is_some_and(|image| !image.is_null());
+fn images_of(node: &Node) -> Vec<&Node> {
     let groups = ["groups", "replicas"]
         .into_iter()
         .filter_map(|key| node.get(key)?.as_list());
-    has(node) || groups.flatten().any(has)
+    std::iter::once(node)
+        .chain(groups.flatten())
+        .filter_map(|node| node.get("image").filter(|image| !image.is_null()))
+        .collect()
 }
 
-/// Returns what was found of the container runtime of the machine that runs gabion: its version, or why there is none.
-pub(crate) fn local_runtime(recorded: &dyn RecordedView) -> Option<Result<String, String>> {
+/// What was found of the container runtime of the machine that runs gabion.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LocalRuntime {
+    /// The images of documents that are not there yet.
+    pub absent: BTreeSet<String>,
+}
+
+/// Returns what was found of the container runtime of the machine that runs gabion, or why there is none.
+pub(crate) fn local_runtime(recorded: &dyn RecordedView) -> Option<Result<LocalRuntime, String>> {
     Some(match recorded.surveyed(&local_machine())? {
         Ok(found) => {
-            let version = found.get("docker").and_then(Value::as_str);
-            Ok(version.unwrap_or_default().to_owned())
+            let absent = found.get("absent").and_then(Value::as_list).unwrap_or_default();
+            let absent = absent.iter().filter_map(Value::as_str).map(str::to_owned);
+            Ok(LocalRuntime {
+                absent: absent.collect(),
+            })
         }
         Err(failure) => Err(failure.message.clone()),
     })
+}
+
+/// Says that an image is not on the machine that runs gabion yet.
+pub(super) fn note_absent(image: &Spanned<Text>, context: &Context, lowered: &mut Lowered) {
+    let Some(Ok(found)) = &context.local_runtime else {
+        return;
+    };
+    if found.absent.contains(&*image.value) {
+        let note = format!(
+            "The image `{}` is not on this machine yet: apply pulls it.",
+            image.value
+        );
+        lowered.notes.push((note.into(), Some(image.span.place())));
+    }
 }
 
 /// Splits a command line as a shell would; `None` when a quote is not closed.

@@ -29,6 +29,7 @@ mod task;
 pub(crate) mod unsupported;
 
 pub use aws::AWS_REGION;
+pub use container::LocalRuntime;
 pub use project::{Context, Placed, RecordedSlot, Serving, lower};
 
 pub(crate) use names::gateway_among;

@@ -11,6 +11,7 @@ use gabion_engine::value::Value;
 use super::aws::{self, AwsSettings, CloudMachine};
 use super::backend::{self, Usable};
 use super::builder::ResourceBuilder;
+use super::container::LocalRuntime;
 use super::gateway::{GatewayTarget, listener};
 use super::placement::{Board, Choice};
 use super::{check, machines, names, placing, separation, service};
@@ -45,9 +46,8 @@ pub struct Context {
     pub slots: BTreeMap<String, Vec<RecordedSlot>>,
     /// How many replicas were chosen for groups with a range, by the same path.
     pub counts: BTreeMap<String, u32>,
-    /// The version of the container runtime of the machine that runs gabion, or why it has none; `None` when nobody has
-    /// looked.
-    pub local_runtime: Option<Result<String, String>>,
+    /// The container runtime of the machine that runs gabion, or why it has none; `None` when nobody has looked.
+    pub local_runtime: Option<Result<LocalRuntime, String>>,
 }
 
 /// A slot of a replica group that has an object.

@@ -91,6 +91,12 @@ pub(crate) fn lower(
         lowered
             .resources
             .extend(count::resource(&group, &member, chosen, document));
+        if let Some(image) = member
+            .image
+            .filter(|_| paths.iter().any(|path| placements.machine(path).is_none()))
+        {
+            container::note_absent(image, context, lowered);
+        }
         for path in paths {
             let unit = address("host_unit", &path);
             let machine = placements.machine(&path);

@@ -208,6 +208,9 @@ struct Run<'a> {
 impl Run<'_> {
     fn add(&self, lowered: &mut Lowered) {
         let task = &self.placed.document;
+        if let Some(image) = &task.run.image {
+            container::note_absent(image, self.context, lowered);
+        }
         let name = task.name.value.as_str();
         let mut addresses: Vec<ResourceAddress> = Vec::new();
         let mut units: Vec<ResourceBuilder> = Vec::new();
