@@ -174,6 +174,31 @@ fn an_image_that_is_not_there_is_a_word_of_the_plan_and_an_error_of_apply() {
 }
 
 #[test]
+fn an_apply_that_is_killed_at_any_moment_leaves_no_container_twice() {
+    let Some(daemon) = Daemon::new() else { return };
+    let mut project = Project::empty();
+    daemon.show_to(&mut project);
+    project.set("HF_TOKEN", "x");
+    project.write("gabion.yml", "project: seed\nbackends: [local]\n");
+    // Each round replaces both replicas, and is killed a little later than the one before.
+    for round in 0..10 {
+        let changed =
+            service(&daemon.image, "").replace("  - HF_TOKEN", &format!("  - HF_TOKEN\n  - ROUND={round}"));
+        project.write("service.dstack.yml", &changed);
+        let apply = project.start(&["apply", "-y"]);
+        std::thread::sleep(Duration::from_millis(300 * (round + 1)));
+        drop(apply.kill());
+    }
+    project.apply();
+    project.plan_is_empty();
+    assert_eq!(daemon.containers(&project).len(), 2);
+    all_answer(&project, 2);
+    project.destroy();
+    assert_eq!(daemon.containers(&project), Vec::<String>::new());
+    assert!(project.units().is_empty());
+}
+
+#[test]
 fn a_task_runs_in_a_container_to_its_end() {
     let Some(daemon) = Daemon::new() else { return };
     let mut project = Project::empty();
