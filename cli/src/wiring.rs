@@ -21,7 +21,9 @@ use crate::options::Options;
 pub(crate) use agent::{keep_container, serve_agent, start_unit, unit_exec};
 pub(crate) use aws::Aws;
 pub(crate) use machines::{LogPart, UnitReport, follow_log, is_unit, log_tail, unit_reports, units_root};
-pub(crate) use remote::{Hosts, configure, declare, look_at_regions, not_surveyed, survey};
+pub(crate) use remote::{
+    Hosts, configure, container_version, declare, look_at_regions, not_surveyed, survey,
+};
 pub(crate) use stores::{
     StorePlace, check_store, is_encrypted, is_remote, open_store, set_sqlite_aside, store_json_schema,
     store_of_url,

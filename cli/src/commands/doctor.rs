@@ -20,6 +20,7 @@ use crate::project::LoadedProject;
 use crate::render::markdown::prose;
 use crate::render::words::{count, plain, store_warning};
 use crate::state_access::{StateAccess, key_path, sentence};
+use crate::wiring;
 
 /// How long a program that is asked for its version may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -87,6 +88,14 @@ pub(crate) async fn run(context: &Context) -> Outcome {
     }
     checks.push(key(context));
     checks.extend(project(context).await);
+    checks.push(match wiring::container_version(options).await {
+        Ok(version) => Check::good(format!("Docker {} for what has an `image`", plain(&version))),
+        // Only who needs one misses it.
+        Err(why) => Check::note(format!(
+            "no containers on this machine: {}",
+            plain(why.trim_end_matches('.'))
+        )),
+    });
     print(&checks, context);
     let bad = checks.iter().any(|check| check.verdict == Verdict::Bad);
     Ok(if bad { Exit::Error } else { Exit::Done })

@@ -11,7 +11,6 @@ use gabion_engine::resource::Configuration;
 use gabion_engine::state::State;
 use gabion_engine::state::record::Status;
 use gabion_engine::value::{Attributes, Value};
-use gabion_host::ContainerConfig;
 use gabion_host::container::{Daemon, check_agent};
 use gabion_host::transport::Machines;
 use gabion_inference::AWS_REGION;
@@ -180,24 +179,38 @@ fn is_here(survey: &Survey) -> bool {
     survey.inputs.get("machine").and_then(Value::as_str) == Some(Machines::LOCAL)
 }
 
+/// Connects to what runs containers on this machine.
+///
+/// # Errors
+/// A sentence that says what is missing.
+async fn container_daemon(options: &Options) -> Result<Daemon, String> {
+    let config = containers(options);
+    let agent = config.agent.as_ref().ok_or(
+        "the first process of a container is gabion's static agent, and there is none (`cargo xtask agent` builds it).",
+    )?;
+    check_agent(agent).map_err(|error| format!("{error}."))?;
+    let daemon = Daemon::first(&config.sockets).await;
+    daemon.map_err(|error| format!("{error}."))
+}
+
+/// Returns the version of what runs containers on this machine.
+///
+/// # Errors
+/// A sentence that says what is missing.
+pub(crate) async fn container_version(options: &Options) -> Result<String, String> {
+    let version = container_daemon(options).await?.version().await;
+    version.map_err(|error| format!("{error}."))
+}
+
 /// Says whether containers can run on this machine, and which of the images that are asked for are not there.
-async fn container_runtime(config: &ContainerConfig, asked: &Attributes) -> SurveyResult {
+async fn container_runtime(options: &Options, asked: &Attributes) -> SurveyResult {
     let failure = |message: String| SurveyFailure { message, hint: None };
-    let agent = config.agent.as_ref().ok_or_else(|| {
-        failure(
-            "the first process of a container is gabion's static agent, and there is none (`cargo xtask agent` builds it)."
-                .to_owned(),
-        )
-    })?;
-    let sentence = |error: &dyn std::fmt::Display| failure(format!("{error}."));
-    check_agent(agent).map_err(|error| sentence(&error))?;
-    let daemon = Daemon::first(&config.sockets)
-        .await
-        .map_err(|error| sentence(&error))?;
+    let daemon = container_daemon(options).await.map_err(failure)?;
     let mut absent = Vec::new();
     let images = asked.get("images").and_then(Value::as_list).unwrap_or_default();
     for image in images.iter().filter_map(Value::as_str) {
-        let found = daemon.image(image).await.map_err(|error| sentence(&error))?;
+        let found = daemon.image(image).await;
+        let found = found.map_err(|error| failure(format!("{error}.")))?;
         absent.extend(found.is_none().then(|| Value::from(image)));
     }
     Ok(Attributes::from([("absent".into(), Value::List(absent))]))
@@ -205,10 +218,7 @@ async fn container_runtime(config: &ContainerConfig, asked: &Attributes) -> Surv
 
 async fn look(options: &Options, survey: Survey) -> (ResourceAddress, SurveyResult) {
     if is_here(&survey) {
-        return (
-            survey.address,
-            container_runtime(&containers(options), &survey.inputs).await,
-        );
+        return (survey.address, container_runtime(options, &survey.inputs).await);
     }
     let machines = &options.machines;
     let name = survey

@@ -9,6 +9,13 @@ fn a_machine_is_checked_and_nothing_is_made() {
         "{}",
         said.all()
     );
+    let without = Project::with(THREE_LEVELS).set("DOCKER_HOST", "unix:///nowhere/docker.sock");
+    let said = without.exits(0, &["doctor"]);
+    assert!(
+        said.out.contains("no containers on this machine: "),
+        "{}",
+        said.all()
+    );
     assert!(!project.home().exists());
     project.apply();
     let said = project.exits(0, &["doctor"]);
