@@ -76,7 +76,7 @@ mod with_provider {
                         .iter()
                         .map(|(name, value)| (name.clone(), value.clone())),
                 );
-                provider.note(Place::of(&attributes));
+                provider.note(Place::of_type(&record.address.resource_type, &attributes));
             }
             registry.register(provider.clone());
         }

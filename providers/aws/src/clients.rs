@@ -12,6 +12,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use futures_util::future::BoxFuture;
+use gabion_engine::address::ResourceType;
 use gabion_engine::provider::{ErrorClass, ProviderError};
 use gabion_engine::value::{Attributes, Value};
 
@@ -47,7 +48,27 @@ impl Place {
             region: text("region"),
         }
     }
+
+    /// Returns the place of an object of a type. What is in Route 53 is in no region, and asked in the one that has its API.
+    #[must_use]
+    pub fn of_type(resource_type: &ResourceType, attributes: &Attributes) -> Self {
+        Self::of(attributes).for_type(resource_type)
+    }
+
+    /// Returns the place where an object of a type is looked for.
+    pub(crate) fn for_type(mut self, resource_type: &ResourceType) -> Self {
+        if self.region.is_none() && resource_type.as_str().starts_with(ROUTE_53) {
+            self.region = Some(ROUTE_53_REGION.to_owned());
+        }
+        self
+    }
 }
+
+/// What the types of Route 53 begin with.
+const ROUTE_53: &str = "aws_route53_";
+
+/// The region of its API.
+const ROUTE_53_REGION: &str = "us-east-1";
 
 /// The clients of one place.
 #[derive(Clone)]

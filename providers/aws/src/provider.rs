@@ -114,8 +114,9 @@ impl AwsProvider {
 
 /// Returns where a recorded object is.
 fn place_of(object: &RecordedObject) -> Place {
-    let wanted = Place::of(&object.inputs);
-    let is = Place::of(&object.attributes);
+    let resource_type = &object.address.resource_type;
+    let wanted = Place::of_type(resource_type, &object.inputs);
+    let is = Place::of_type(resource_type, &object.attributes);
     Place {
         profile: wanted.profile,
         region: is.region.or(wanted.region),
@@ -218,7 +219,7 @@ impl Provider for AwsProvider {
     }
 
     async fn create(&self, request: CreateRequest, call: &Call) -> Result<ObjectState, ProviderError> {
-        let place = Place::of(&request.inputs);
+        let place = Place::of_type(&request.resource_type, &request.inputs);
         self.pool.note(place.clone());
         let clients = self.pool.clients(&place).await?;
         self.kind(&request.resource_type)
@@ -284,7 +285,7 @@ impl Provider for AwsProvider {
 
     async fn import(&self, request: ImportRequest) -> Result<ObjectState, ProviderError> {
         let (id, place) = located(request.id.as_str());
-        let clients = self.pool.clients(&place).await?;
+        let clients = self.pool.clients(&place.for_type(&request.resource_type)).await?;
         let kind = self.kind(&request.resource_type);
         let id = gabion_engine::address::ObjectId::new(id);
         match read_one(kind, &clients, &id, &Attributes::new()).await? {
@@ -300,7 +301,7 @@ impl Provider for AwsProvider {
         let mut facts = BTreeMap::new();
         let mut wanted: BTreeMap<Place, Vec<images::ImagePattern>> = BTreeMap::new();
         for (address, inputs) in &request.resources {
-            let place = Place::of(inputs);
+            let place = Place::of_type(&address.resource_type, inputs);
             self.pool.note(place.clone());
             if address.resource_type.as_str() == instance::TYPE
                 && text(inputs, "ami").is_none()
