@@ -116,7 +116,12 @@ pub(crate) async fn make_to(
     if let Some((address, id)) = request.import {
         add_import(&mut configuration, address, id)?;
     }
-    let plan_options = plan_options(&request, project, options, commit(&directory))?;
+    let mut plan_options = plan_options(&request, project, options, commit(&directory))?;
+    if request.scale.is_some() {
+        plan_options
+            .targets
+            .retain(|pattern| is_there(pattern, &configuration, state));
+    }
     let providers = wiring::providers(options, &configuration.project, state)?;
     if let Some(past) = past {
         configuration = revert::configuration(RevertRequest {
@@ -250,6 +255,16 @@ fn plan_options(
             .collect(),
         key: request.key.clone(),
     })
+}
+
+/// Returns whether a pattern fits anything that is declared or recorded.
+fn is_there(pattern: &AddressGlob, configuration: &Configuration, state: &State) -> bool {
+    let declared = configuration.resources.iter().map(|resource| &resource.address);
+    let recorded = state
+        .current_records()
+        .chain(state.deposed_records())
+        .map(|record| &record.address);
+    declared.chain(recorded).any(|address| pattern.matches(address))
 }
 
 /// Reports a pattern of `--upgrade` that no resource fits: whoever mistypes one would wait for nothing.

@@ -47,8 +47,8 @@ impl Wanted {
         format!(" {} {}", shell_word(&self.written), self.count)
     }
 
-    /// Returns what the command is about: the count, its replicas, and the way to them. Other changes of the
-    /// configuration are left for an apply.
+    /// Returns what the command is about: the count, its replicas with the machines made for them, and the way to them.
+    /// Not every group has all of it. Other changes of the configuration are left for an apply.
     pub(crate) fn targets(&self) -> Vec<String> {
         let group = &self.group;
         let service = group.split('/').next().unwrap_or(group);
@@ -56,7 +56,10 @@ impl Wanted {
             format!("{COUNT}.{group}"),
             format!("host_unit.{group}/*"),
             format!("router_worker.{group}/*"),
+            format!("gateway_replica.{group}/*"),
             format!("gateway_route.{service}"),
+            format!("ssh_host.{group}/*"),
+            format!("aws_instance.{group}/*"),
         ]
     }
 

@@ -1,6 +1,8 @@
 //! The article's files on AWS, planned from recorded facts of a region: nobody's account is asked.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
 use crate::harness::{Project, assert_said};
@@ -92,4 +94,143 @@ fn offers_are_listed_for_services_and_for_what_is_asked() {
         "{}",
         said.err
     );
+}
+
+/// Asks the server of AWS's APIs, and returns what it answers.
+fn ask(service: &str, request: &str, content_type: &str, body: &str) -> String {
+    let endpoint = std::env::var("GABION_TEST_S3");
+    let endpoint = endpoint
+        .expect("GABION_TEST_S3 is not set; run the tests with: cargo xtask test -p gabion --test it");
+    let host = endpoint
+        .trim_start_matches("http://")
+        .trim_end_matches('/')
+        .to_owned();
+    let mut stream = TcpStream::connect(&host).unwrap();
+    let scope = format!("Credential=test/20250101/eu-west-1/{service}/aws4_request");
+    write!(
+        stream,
+        "{request} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\
+         Authorization: AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=0\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 20"), "{answer}");
+    answer
+}
+
+fn describe(action: &str) -> String {
+    let body = format!("Action={action}&Version=2016-11-15");
+    ask("ec2", "POST /", "application/x-www-form-urlencoded", &body)
+}
+
+/// Returns the texts of an XML element.
+fn texts(xml: &str, element: &str) -> Vec<String> {
+    let (start, end) = (format!("<{element}>"), format!("</{element}>"));
+    xml.split(&start)
+        .skip(1)
+        .filter_map(|rest| rest.split_once(&end))
+        .map(|(text, _)| text.to_owned())
+        .collect()
+}
+
+/// Makes a project of which the server has the network and the zone.
+fn on_server(name: &str, domain: &str) -> (Project, PathBuf) {
+    let subnets = describe("DescribeSubnets");
+    let zone = format!(
+        "<CreateHostedZoneRequest xmlns=\"https://route53.amazonaws.com/doc/2013-04-01/\"><Name>{domain}</Name>\
+         <CallerReference>{domain}</CallerReference></CreateHostedZoneRequest>"
+    );
+    let zone = ask("route53", "POST /2013-04-01/hostedzone", "text/xml", &zone);
+    let zone = texts(&zone, "Id")[0].rsplit('/').next().unwrap().to_owned();
+    let mut facts: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(examples().join("facts.json")).unwrap()).unwrap();
+    let region = &mut facts["eu-west-1"];
+    region["vpc"]["id"] = texts(&subnets, "vpcId")[0].clone().into();
+    let found = texts(&subnets, "subnetId")
+        .into_iter()
+        .zip(texts(&subnets, "availabilityZone"));
+    for (subnet, (id, zone)) in region["subnets"].as_array_mut().unwrap().iter_mut().zip(found) {
+        subnet["id"] = id.into();
+        subnet["availability_zone"] = zone.into();
+    }
+    let images = texts(&describe("DescribeImages"), "imageId");
+    for (_, image) in region["images"].as_object_mut().unwrap() {
+        image["id"] = images[0].clone().into();
+    }
+    region["hosted_zones"] = serde_json::json!([{"name": domain, "id": zone, "private": false}]);
+    let mut project = example(name);
+    let path = project.home().join("facts.json");
+    fs::create_dir_all(project.home()).unwrap();
+    fs::write(&path, facts.to_string()).unwrap();
+    for (name, value) in [
+        ("GABION_AWS_FACTS", path.to_string_lossy().as_ref()),
+        ("AWS_ENDPOINT_URL", &std::env::var("GABION_TEST_S3").unwrap()),
+        ("AWS_ACCESS_KEY_ID", "test"),
+        ("AWS_SECRET_ACCESS_KEY", "test"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+    ] {
+        project = project.set(name, value);
+    }
+    (project, path)
+}
+
+#[test]
+fn what_is_planned_is_made_found_again_kept_and_destroyed() {
+    let (project, facts) = on_server("nvidia", "pins.example");
+    let gateway = fs::read_to_string(project.directory().join("gateway.dstack.yml")).unwrap();
+    project.write(
+        "gateway.dstack.yml",
+        gateway.replace("example.com", "pins.example"),
+    );
+    // The server's machines are none that anybody could log in to.
+    let apply = ["apply", "-y", "--exclude", "ssh_host.*"];
+    let said = project.run(&apply);
+    // It forgets the description of a rule for a group when the rule is made, and not when it is changed.
+    if said.code == 6 {
+        assert!(said.err.contains("11 done, 2 failed"), "{}", said.all());
+        project.exits(0, &apply);
+    }
+    let plan = ["plan", "--exclude", "ssh_host.*"];
+    let said = project.exits(0, &plan);
+    assert!(said.out.contains("Nothing to do."), "{}", said.all());
+
+    // A newer image appears, and another type becomes cheaper than the one that was chosen.
+    let text = fs::read_to_string(&facts).unwrap();
+    let mut changed: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let region = &mut changed["eu-west-1"];
+    for (_, image) in region["images"].as_object_mut().unwrap() {
+        image["id"] = "ami-0123456789abcdef0".into();
+    }
+    region["prices"] = serde_json::json!({"g5.xlarge": {"on_demand": 0.5615}});
+    fs::write(&facts, changed.to_string()).unwrap();
+    let said = project.exits(0, &plan);
+    assert!(said.out.contains("Nothing to do."), "{}", said.all());
+    assert!(
+        said.out.contains("g5.xlarge would cost $0.5615/h"),
+        "{}",
+        said.all()
+    );
+    assert!(
+        said.out.contains("there is a newer one, ami-0123456789abcdef0"),
+        "{}",
+        said.all()
+    );
+    let mut asked = plan.to_vec();
+    asked.extend(["--upgrade", "aws_instance.qwen/*"]);
+    let said = project.exits(0, &asked);
+    assert!(
+        said.out.contains("\"g4dn.xlarge\" → \"g5.xlarge\""),
+        "{}",
+        said.all()
+    );
+    assert!(
+        said.out.contains("0 to create, 0 to update, 1 to replace"),
+        "{}",
+        said.all()
+    );
+
+    project.exits(0, &["destroy", "-y"]);
+    fs::remove_dir_all(project.directory().join(".gabion")).unwrap();
 }

@@ -109,7 +109,10 @@ impl Machine {
     pub(crate) fn carry(&self, builder: ResourceBuilder, at: &Place) -> ResourceBuilder {
         let builder = builder.depends_on(self.resource(), at.clone());
         match &self.made {
-            Some(made) => builder.replaced_with(&made.instance, "id"),
+            // Another type of the same machine takes a stop, and programs end with it.
+            Some(made) => builder
+                .replaced_with(&made.instance, "id")
+                .replaced_with(&made.instance, "instance_type"),
             None => builder,
         }
     }

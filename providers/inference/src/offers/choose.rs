@@ -337,3 +337,123 @@ impl Offer<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use gabion_engine::config::{FromNode, parse_yaml};
+    use gabion_engine::diagnostic::SourceFile;
+
+    use super::*;
+    use crate::document::profile::SpotPolicy;
+    use crate::document::resources::Resources;
+    use crate::offers::GpuFacts;
+
+    fn machine(name: &str, vcpus: u32, gibibytes: u64, gpus: &[(&str, &str, u32, u64)]) -> InstanceType {
+        InstanceType {
+            name: name.to_owned(),
+            vcpus,
+            memory_mib: gibibytes * 1024,
+            gpus: gpus
+                .iter()
+                .map(|(vendor, name, count, gibibytes)| GpuFacts {
+                    vendor: (*vendor).to_owned(),
+                    name: (*name).to_owned(),
+                    count: *count,
+                    memory_mib: gibibytes * 1024,
+                })
+                .collect(),
+            spot: true,
+            ..InstanceType::default()
+        }
+    }
+
+    fn region() -> RegionFacts {
+        RegionFacts {
+            region: "us-east-1".to_owned(),
+            instance_types: vec![
+                machine("g4ad.xlarge", 4, 16, &[("amd", "Radeon Pro V520", 1, 8)]),
+                machine("g4dn.12xlarge", 48, 192, &[("nvidia", "T4", 4, 16)]),
+                machine("g4dn.xlarge", 4, 16, &[("nvidia", "T4", 1, 16)]),
+                machine("g5.xlarge", 4, 16, &[("nvidia", "A10G", 1, 24)]),
+                // EC2 says less than 24GB of an L4.
+                InstanceType {
+                    gpus: vec![GpuFacts {
+                        vendor: "nvidia".to_owned(),
+                        name: "L4".to_owned(),
+                        count: 1,
+                        memory_mib: 22888,
+                    }],
+                    ..machine("g6.xlarge", 4, 16, &[])
+                },
+                machine("m6i.large", 2, 8, &[]),
+                machine("m7g.large", 2, 8, &[]),
+                machine("p4d.24xlarge", 96, 1152, &[("nvidia", "A100", 8, 40)]),
+                machine("t3.large", 2, 8, &[]),
+            ],
+            ..RegionFacts::default()
+        }
+    }
+
+    fn resources(text: &str) -> Resources {
+        let (nodes, mut problems) = parse_yaml(&SourceFile::new("a.yml", text));
+        let read = Resources::from_node(&nodes[0], &mut problems).unwrap();
+        assert!(!problems.has_errors(), "{problems:?}");
+        read
+    }
+
+    /// Returns the types that meet a need, in their order.
+    fn check(text: &str, expected: &[&str]) {
+        let (region, resources) = (region(), resources(text));
+        let found = find(&region, &OfferNeed::of(&resources));
+        let names: Vec<&str> = found
+            .offers
+            .iter()
+            .map(|offer| offer.instance_type.name.as_str())
+            .collect();
+        assert_eq!(names, expected, "{text}");
+        assert_eq!(found.closest.is_empty(), !expected.is_empty());
+    }
+
+    #[test]
+    fn what_meets_a_need_is_sorted_by_price_and_then_by_size() {
+        check("{gpu: '8GB..24GB:1'}", &["g4dn.xlarge", "g6.xlarge", "g5.xlarge"]);
+        check("{gpu: '24GB..:1'}", &["g6.xlarge", "g5.xlarge"]);
+        check("{gpu: 'T4:2..'}", &["g4dn.12xlarge"]);
+        // A name is that name: an A10 is no A10G.
+        check("{gpu: 'A10:1'}", &[]);
+        check("{gpu: {count: 1, compute_capability: 8.9}}", &["g6.xlarge"]);
+        check("{gpu: {total_memory: 200GB.., count: 1..}}", &["p4d.24xlarge"]);
+        check("{gpu: 0, cpu: 2, memory: 8GB}", &["t3.large", "m6i.large"]);
+        check("{gpu: 0, cpu: 'arm:2..', memory: 8GB}", &["m7g.large"]);
+        // Nobody is given a machine that gabion does not set up.
+        check("{gpu: 'amd:1'}", &[]);
+    }
+
+    #[test]
+    fn an_unknown_price_comes_last_and_is_under_no_limit() {
+        let (region, resources) = (region(), resources("{gpu: '1..'}"));
+        let names = |need: &OfferNeed<'_>| -> Vec<String> {
+            let offers = find(&region, need).offers;
+            offers
+                .iter()
+                .map(|offer| format!("{} {}", offer.instance_type.name, offer.cost()))
+                .collect()
+        };
+        let all = names(&OfferNeed::of(&resources));
+        assert_eq!(all.last().unwrap(), "p4d.24xlarge price unknown, on demand");
+        let limited = OfferNeed {
+            max_price: Some(1.0),
+            ..OfferNeed::of(&resources)
+        };
+        assert_eq!(
+            names(&limited),
+            ["g4dn.xlarge $0.526/h on demand", "g6.xlarge $0.8048/h on demand"]
+        );
+        let spot = OfferNeed {
+            spot_policy: SpotPolicy::Auto,
+            ..OfferNeed::of(&resources)
+        };
+        // With no price of any spot instance, those on demand come first.
+        assert_eq!(names(&spot)[0], "g4dn.xlarge $0.526/h on demand");
+    }
+}

@@ -155,7 +155,6 @@ fn known(
             asked.what
         ));
     }
-    let is_new = standing.is_none();
     let wanted = Wanted {
         zones: asked.need.zones,
         near: asked.near,
@@ -183,8 +182,10 @@ fn known(
     let image = offer.family.image();
     let key = image_key(&image.owner, &image.pattern, &offer.family.architecture);
     let newest = facts.images.get(&key);
+    let before = kept.instance_type.as_deref();
     let image_id = match (&kept.image_id, newest) {
-        (Some(kept), newest) if !is_new => {
+        // Another type of the same kind starts from the same image.
+        (Some(kept), newest) if kept_pattern(before) == Some(image) => {
             if let Some(newest) = newest.filter(|newest| newest.id != *kept) {
                 notes.push(format!(
                     "{}: its image {kept} stands; there is a newer one, {} ({}). {}",
@@ -215,6 +216,12 @@ fn known(
         gateway_user: USER,
         notes,
     })
+}
+
+/// Returns the pattern of the image that a type's machines are made from.
+fn kept_pattern(instance_type: Option<&str>) -> Option<&'static ImagePattern> {
+    let family = instance_type?.split('.').next()?;
+    Some(catalogue::family(family)?.image())
 }
 
 /// Returns the offer that was taken before, if it still meets the need. What it costs has no say in that: prices move
