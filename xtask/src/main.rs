@@ -13,6 +13,7 @@
 )]
 
 mod agent;
+mod bench;
 mod ci;
 mod docker;
 #[cfg(test)]
@@ -46,6 +47,8 @@ Usage: cargo xtask TASK [ARGUMENT…]
                            [--rounds N] [--contention N] [--store sqlite|s3|postgres|all] [--seed N] [--dev]
   simulate [ARGUMENT…]     lead simulated lives with crashes at every boundary; the last line is figures in JSON
                            [--crash-points N] [--seed N] [--store memory|sqlite|object] [--mutations]
+  bench [ARGUMENT…]        measure the release binary on projects of several shapes and sizes, beside Terraform's if it is in PATH
+                           [--shapes NAME,…] [--sizes N,…] [--runs N] [--no-terraform] [--binary FILE] [--write]
   fuzz [ARGUMENT…]         read documents damaged at random; the figures are a line of JSON
                            [--mutations N] [--seeds DIR: damage its *.yml files too]
 ";
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         "ci" => ci::run(&arguments),
         "kill-loop" => kill_loop::run(&arguments),
         "simulate" => simulate::run(&arguments),
+        "bench" => bench::run(&arguments),
         "fuzz" => fuzz::run(&arguments),
         "" | "help" | "-h" | "--help" => {
             eprint!("{USAGE}");
