@@ -36,6 +36,21 @@ impl Exit {
         }
     }
 
+    /// Returns what a process's exit code says, if it is one of gabion's.
+    pub(crate) fn of_code(code: i32) -> Option<Self> {
+        let all = [
+            Exit::Done,
+            Exit::Error,
+            Exit::Changes,
+            Exit::Locked,
+            Exit::Stale,
+            Exit::Blocked,
+            Exit::Incomplete,
+            Exit::Interrupted,
+        ];
+        all.into_iter().find(|exit| i32::from(exit.code()) == code)
+    }
+
     /// Returns the one that must be reported when both apply: 130 > 1 > 3 > 4 > 5 > 6 > 2 > 0.
     pub(crate) fn and(self, other: Self) -> Self {
         if self.weight() >= other.weight() {

@@ -236,6 +236,29 @@ impl Options {
         })
     }
 
+    /// Returns the arguments that lead another process of this program to the same project.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec![
+            "-C".to_owned(),
+            self.directory.to_string_lossy().into_owned(),
+            "--no-color".to_owned(),
+        ];
+        let mut add = |flag: &str, value: &str| arguments.extend([flag.to_owned(), value.to_owned()]);
+        if let Some(stack) = &self.stack {
+            add("--stack", stack);
+        }
+        if let Some(profile) = &self.profile {
+            add("--profile", &profile.name);
+        }
+        for file in &self.variable_files {
+            add("--var-file", &file.to_string_lossy());
+        }
+        for (name, value) in &self.variables {
+            add("--var", &format!("{name}={value}"));
+        }
+        arguments
+    }
+
     /// Returns whether colours may be used at all.
     pub(crate) fn colour(common: &Common, environment: &Environment) -> bool {
         !common.no_color && environment.set("NO_COLOR").is_none()

@@ -1,5 +1,6 @@
 //! GitHub and GitLab: finding the comment or issue that is gabion's, and writing it.
 
+use std::fmt;
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
@@ -59,6 +60,18 @@ pub(crate) enum Outcome {
     Closed(String),
     /// There was nothing to close.
     Nothing,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Created(url) if url.is_empty() => f.write_str("Posted."),
+            Self::Created(url) => write!(f, "Posted {url}"),
+            Self::Updated(url) => write!(f, "Updated {url}"),
+            Self::Closed(url) => write!(f, "Closed {url}"),
+            Self::Nothing => f.write_str("There is nothing to close."),
+        }
+    }
 }
 
 /// What there is already.

@@ -17,6 +17,8 @@ pub(crate) struct Service {
     pub(crate) comments: Vec<Json>,
     /// The issues, oldest first.
     pub(crate) issues: Vec<Json>,
+    /// The runs of workflows, newest first.
+    pub(crate) runs: Vec<Json>,
     /// Who the token's user is; `None` for a job's own token.
     pub(crate) user: Option<u64>,
     /// The longest body that is taken.
@@ -43,6 +45,7 @@ impl Server {
         let service = Arc::new(Mutex::new(Service {
             comments: Vec::new(),
             issues: Vec::new(),
+            runs: Vec::new(),
             user: None,
             longest: 65_536,
             limited: 0,
@@ -133,6 +136,9 @@ impl Service {
                     json!({"message": "Resource not accessible by integration"}),
                 ),
             };
+        }
+        if path.contains("/actions/workflows/") {
+            return (200, String::new(), json!({"workflow_runs": self.runs}));
         }
         if method == "GET" {
             let page: usize = query

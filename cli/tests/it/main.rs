@@ -9,6 +9,7 @@ mod apply;
 mod aws;
 mod bad_input;
 mod ci_comment;
+mod ci_kit;
 mod completion;
 mod deep_problems;
 mod destroy;

@@ -11,7 +11,7 @@ fn variable(name: &str) -> Option<String> {
 }
 
 /// Returns a store's URL that nobody used before, with the variables that reach it.
-fn s3() -> Option<(String, Vec<(&'static str, String)>)> {
+pub(crate) fn s3() -> Option<(String, Vec<(&'static str, String)>)> {
     let endpoint = variable("GABION_TEST_S3")?;
     let bucket = format!("cli-{}", uuid::Uuid::now_v7().simple());
     let variables = vec![
