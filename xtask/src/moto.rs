@@ -1,4 +1,5 @@
-//! The S3 server that tests of the object store use: moto, pinned, on loopback, in memory.
+//! The server that stands for AWS in tests: moto, pinned, on loopback, in memory. The object store's tests use its S3, the
+//! AWS provider's its EC2 and Route 53, each in an account of its own.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -8,10 +9,17 @@ use std::time::{Duration, Instant};
 
 use crate::{Failure, packages, process};
 
-/// What is installed: moto's S3 part and what its server needs, each file by its hash.
+/// What is installed: moto and what its server needs, each file by its hash.
 const LOCK: &str = include_str!("packages/moto-5.2.5.txt");
 
 const NAME: &str = "moto-5.2.5";
+
+/// Makes EC2 refuse types, key pairs and images that there are not, as the real one does.
+const STRICT: [&str; 3] = [
+    "MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION",
+    "MOTO_ENABLE_KEYPAIR_VALIDATION",
+    "MOTO_ENABLE_AMI_VALIDATION",
+];
 
 /// How long the server may take until it answers.
 const START: Duration = Duration::from_secs(60);
@@ -69,6 +77,7 @@ impl Moto {
         command
             .args(["-I", "-u", "-c", SERVE])
             .current_dir(&directory)
+            .envs(STRICT.map(|name| (name, "1")))
             .stdin(Stdio::piped())
             .stdout(output)
             .stderr(errors);
@@ -102,7 +111,7 @@ impl Moto {
                 .try_wait()
                 .map_err(|error| format!("waiting failed: {error}"))?;
             if ended.is_some() || Instant::now() >= deadline {
-                return Err(format!("the S3 server for tests did not start:\n{said}"));
+                return Err(format!("the AWS server for tests did not start:\n{said}"));
             }
             thread::sleep(Duration::from_millis(50));
         }

@@ -17,6 +17,9 @@ const PACKAGES: &str = "GABION_TEST_PACKAGES";
 /// The URL of an S3 server that tests may make buckets in; one is started when it is not set.
 pub(crate) const S3: &str = "GABION_TEST_S3";
 
+/// The URL of a server that stands for EC2 and Route 53; one is started when it is not set.
+const AWS: &str = "GABION_TEST_AWS";
+
 /// Returns the directory that packages for tests are installed in.
 pub(crate) fn packages() -> PathBuf {
     std::env::var_os(PACKAGES).map_or_else(|| crate::target().join("test-packages"), PathBuf::from)
@@ -40,15 +43,19 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     // All servers end when this function does.
     let postgres = Postgres::start(&packages())?;
     postgres.export(&mut tests);
-    let s3 = match std::env::var_os(S3) {
-        Some(_) => None,
-        None => Some(Moto::start(&packages())?),
+    let missing: Vec<&str> = [S3, AWS]
+        .into_iter()
+        .filter(|name| std::env::var_os(name).is_none())
+        .collect();
+    let moto = match missing.as_slice() {
+        [] => None,
+        _ => Some(Moto::start(&packages())?),
     };
     if let Some(docker) = &docker {
         docker.export(&mut tests);
     }
-    if let Some(s3) = &s3 {
-        tests.env(S3, s3.endpoint());
+    if let Some(moto) = &moto {
+        tests.envs(missing.iter().map(|name| (*name, moto.endpoint())));
     }
     process::run_bounded(&mut tests, LIMIT)?;
     if arguments.is_empty() {

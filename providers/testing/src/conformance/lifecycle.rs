@@ -318,7 +318,9 @@ impl Trial<'_> {
     }
 
     /// Changes the object in place, and asks for what cannot be changed in place.
-    pub(super) async fn change(&mut self, made: &Made) {
+    /// Returns the object as it is then.
+    pub(super) async fn change(&mut self, made: Made) -> Made {
+        let made = &made;
         // An update without a difference only waits for readiness.
         let planned = self
             .plan(&made.inputs, Some(made))
@@ -350,11 +352,14 @@ impl Trial<'_> {
             }
         }
         let Some(inputs) = self.case.update.clone() else {
-            return;
+            return made.clone();
         };
         let response = match self.plan(&inputs, Some(made)) {
             Ok(response) => response,
-            Err(error) => return self.violation("an update can be planned", error),
+            Err(error) => {
+                self.violation("an update can be planned", error);
+                return made.clone();
+            }
         };
         self.holds(
             "what can be changed in place is not replaced",
@@ -387,8 +392,12 @@ impl Trial<'_> {
                     state,
                 };
                 self.settled(&updated).await;
+                updated
             }
-            Err(error) => self.violation("the object can be changed in place", error),
+            Err(error) => {
+                self.violation("the object can be changed in place", error);
+                made.clone()
+            }
         }
     }
 

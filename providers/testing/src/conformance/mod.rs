@@ -160,7 +160,7 @@ impl Trial<'_> {
     async fn run(&mut self) {
         self.plan_of_a_creation();
         if let Some(made) = self.create_and_look().await {
-            self.change(&made).await;
+            let made = self.change(made).await;
             self.delete(&made).await;
         }
         self.lose_an_answer().await;

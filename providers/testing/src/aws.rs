@@ -1,0 +1,203 @@
+//! AWS for tests: a moto server, made stricter.
+//!
+//! [`Aws`] is a proxy in front of moto with an account of its own. It adds what moto lacks or gets wrong, each rule taken
+//! from AWS's documentation:
+//!
+//! | Rule | Where AWS says so |
+//! | --- | --- |
+//! | The same `ClientToken` with the same parameters gives the first answer again; with others it is `IdempotentParameterMismatch`. | EC2 Developer Guide, "Ensuring idempotency" |
+//! | The same `CallerReference` again is `HostedZoneAlreadyExists`. | Route 53 API, CreateHostedZone |
+//! | A new or started instance is `pending` for a while, a terminated one `shutting-down`. | EC2 User Guide, "Instance lifecycle" |
+//! | `DeleteSecurityGroup` of a group that an instance has is `DependencyViolation`. | EC2 API, DeleteSecurityGroup |
+//! | `ReleaseAddress` of an associated address is `InvalidIPAddress.InUse`. | EC2 API, ReleaseAddress |
+//! | The type of an instance is changed only while it is stopped, else `IncorrectInstanceState`. | EC2 API, ModifyInstanceAttribute |
+//! | Placement groups exist; a name is used once, else `InvalidPlacementGroup.Duplicate`. | EC2 API, CreatePlacementGroup |
+//! | An address that is no elastic one is owned by `amazon`. | EC2 API, InstanceNetworkInterfaceAssociation |
+//! | A change of records is `PENDING` at first. One batch is made whole or not at all: a `CREATE` of what is there, or a `DELETE` that does not match it, is `InvalidChangeBatch`. | Route 53 API, GetChange and ChangeResourceRecordSets |
+//! | Descriptions may lag behind changes, for as long as a test says. | EC2 Developer Guide, "Eventual consistency" |
+//!
+//! On top of that a test can have calls throttled, failed, or their answers lost after the effect, and counts them.
+
+mod http;
+mod placement_groups;
+mod record_sets;
+mod rules;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use placement_groups::PlacementGroup;
+
+/// The account that a test has for itself, behind a proxy.
+#[derive(Debug)]
+pub struct Aws {
+    address: SocketAddr,
+    account: Account,
+    world: Arc<World>,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+/// Whose requests they are.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// The account's number.
+    pub number: String,
+    /// The id of an access key of it.
+    pub access_key: String,
+    /// The key's secret.
+    pub secret: String,
+    /// The session's token.
+    pub token: String,
+}
+
+/// What becomes of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is refused with a status and a code, and has no effect.
+    Refused(u16, String),
+    /// It has its effect, and the connection ends without an answer.
+    AnswerLost,
+    /// The connection ends before it has any effect.
+    RequestLost,
+}
+
+/// What goes on beside moto.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) upstream: String,
+    pub(crate) state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// Every call that came, by the name of its operation.
+    pub(crate) calls: Vec<String>,
+    pub(crate) faults: Vec<(String, Fault)>,
+    pub(crate) boot: Duration,
+    pub(crate) lag: Duration,
+    /// What a token was used for: the other parameters and the answer.
+    pub(crate) tokens: BTreeMap<(String, String), (String, Vec<u8>)>,
+    /// Instances on their way from one state to another: what is shown until when.
+    pub(crate) passing: BTreeMap<String, (&'static str, Instant)>,
+    /// When what was made is to be seen.
+    pub(crate) hidden: BTreeMap<String, Instant>,
+    pub(crate) elastic: BTreeSet<String>,
+    pub(crate) groups: BTreeMap<String, PlacementGroup>,
+    /// How often a change of records was asked for.
+    pub(crate) changes: BTreeMap<String, u32>,
+}
+
+impl World {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Aws {
+    /// Opens an account at a moto server.
+    ///
+    /// # Panics
+    /// When the server does not answer.
+    pub async fn start(moto: &str) -> Self {
+        let upstream = moto
+            .trim_start_matches("http://")
+            .trim_end_matches('/')
+            .to_owned();
+        let account = http::account(&upstream).await;
+        let world = Arc::new(World {
+            upstream,
+            state: Mutex::new(State {
+                boot: Duration::from_millis(200),
+                ..State::default()
+            }),
+        });
+        let (address, serving) = http::serve(world.clone()).await;
+        Self {
+            address,
+            account,
+            world,
+            serving,
+        }
+    }
+
+    /// Returns the URL of the account's endpoint.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Returns the account.
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// Returns the variables with which programs reach the account, and nothing else.
+    pub fn variables(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("AWS_ENDPOINT_URL", self.endpoint()),
+            ("AWS_ACCESS_KEY_ID", self.account.access_key.clone()),
+            ("AWS_SECRET_ACCESS_KEY", self.account.secret.clone()),
+            ("AWS_SESSION_TOKEN", self.account.token.clone()),
+            ("AWS_REGION", "eu-west-1".to_owned()),
+            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+        ]
+    }
+
+    /// Makes the next call of an operation go wrong. Faults of one operation are taken in the order in which they were
+    /// set; `*` is any operation.
+    pub fn fault(&self, operation: &str, fault: Fault) {
+        self.world.state().faults.push((operation.to_owned(), fault));
+    }
+
+    /// Takes back what was not used of the faults.
+    pub fn clear_faults(&self) {
+        self.world.state().faults.clear();
+    }
+
+    /// Makes descriptions not show what was made until so long after.
+    pub fn lag(&self, lag: Duration) {
+        self.world.state().lag = lag;
+    }
+
+    /// Returns the operations called since the last time, in order, and forgets them.
+    pub fn take_calls(&self) -> Vec<String> {
+        std::mem::take(&mut self.world.state().calls)
+    }
+
+    /// Makes a call of EC2 as another client would: parameters by name, the answer as XML.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn ec2(&self, region: &str, action: &str, parameters: &[(&str, &str)]) -> String {
+        http::ec2(&self.world, &self.account, region, action, parameters).await
+    }
+
+    /// Makes a call of Route 53 as another client would.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn route53(&self, method: &str, path: &str, body: &str) -> String {
+        http::route53(&self.world, &self.account, method, path, body).await
+    }
+}
+
+impl Drop for Aws {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// Returns every text between two others.
+pub fn all_between<'a>(text: &'a str, start: &'a str, end: &'a str) -> Vec<&'a str> {
+    text.split(start)
+        .skip(1)
+        .filter_map(|rest| rest.split_once(end).map(|(inner, _)| inner))
+        .collect()
+}
+
+/// Returns the first text between two others.
+pub fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(start)?;
+    rest.split_once(end).map(|(inner, _)| inner)
+}
