@@ -7,6 +7,7 @@ mod harness;
 mod apply;
 #[cfg(feature = "aws")]
 mod aws;
+mod aws_resources;
 mod bad_input;
 mod ci_comment;
 mod ci_kit;

@@ -87,7 +87,14 @@ where
         let said = meta.message().map(|said| format!(": {said}")).unwrap_or_default();
         let message = sentence(format!("{api} in {region}: {code}{said}"), &request);
         let mut failure = ProviderError::new(class, message);
-        if let Some(hint) = hint_for(code, region) {
+        // A type that there is not has no code of its own.
+        let known = match meta.message() {
+            Some(said) if code == "InvalidParameterValue" && said.contains("InstanceType") => {
+                "InvalidInstanceType"
+            }
+            _ => code,
+        };
+        if let Some(hint) = hint_for(known, region) {
             failure = failure.with_hint(hint);
         }
         return Failed {
@@ -117,6 +124,13 @@ where
                 format!("{api} in {region} was not sent, because there are no credentials: {why}"),
                 "",
             ),
+        )
+        .with_hint(CREDENTIALS_HINT);
+    }
+    if matches!(error, SdkError::DispatchFailure(_)) && why.contains("identity") {
+        return ProviderError::new(
+            ErrorClass::Denied,
+            format!("{api} in {region} was not sent, because there are no credentials."),
         )
         .with_hint(CREDENTIALS_HINT);
     }
@@ -255,7 +269,7 @@ fn hint_for(code: &str, region: &str) -> Option<String> {
             "an image's id is good in one region only. Give one of {region}, or `ami_owner` and `ami_name` in place of \
              `ami`, which find the newest image in every region"
         ),
-        "InvalidInstanceType" | "Unsupported" | "InvalidInstanceTypeException" => format!(
+        "InvalidInstanceType" | "InvalidInstanceType.NotFound" | "Unsupported" | "InvalidInstanceTypeException" => format!(
             "choose an `instance_type` that {region} offers in this zone:\n    aws ec2 describe-instance-type-offerings \
              --location-type availability-zone --region {region}"
         ),

@@ -143,6 +143,10 @@ pub(super) fn state(
         .text("root_volume_id", root_volume_id(instance))
         .value("tags", tags::attribute(&tags::by_name(instance.tags()), inputs));
     let mut unreadable = Vec::new();
+    if inputs.is_empty() {
+        // Told in the words of the inputs, which what is imported does not have yet.
+        unreadable.push(AttributePath::root("root_block_device"));
+    }
     public_address(instance, sought, &mut attributes, &mut unreadable);
     written_blocks(instance, volumes, inputs, &mut attributes);
     // Told of nobody without a call for each instance, and it cannot change while the machine runs.

@@ -12,7 +12,7 @@ use gabion_engine::provider::{
 use gabion_engine::schema::{
     AttributeKind, AttributeSchema, Equality, Idempotency, ReplaceOrder, ResourceSchema,
 };
-use gabion_engine::value::Attributes;
+use gabion_engine::value::{AttributePath, Attributes};
 use serde_json::json;
 
 use super::CONSISTENCY;
@@ -301,7 +301,11 @@ fn state(clients: &Clients, group: &SecurityGroup, inputs: &Attributes) -> Objec
         id: ObjectId::new(id),
         attributes: attributes.done(),
         private: serde_json::Value::Null,
-        unreadable: Vec::new(),
+        // Told when the inputs say whose the rules are, which what is imported does not have yet.
+        unreadable: match inputs.is_empty() {
+            true => ["ingress", "egress"].map(AttributePath::root).into(),
+            false => Vec::new(),
+        },
     }
 }
 

@@ -1,0 +1,140 @@
+//! Instances and what they hold on to.
+
+use gabion_engine::provider::{ErrorClass, ReadOutcome};
+use gabion_engine::value::{Attributes, Value};
+use gabion_testing::aws::between;
+
+use crate::support::{REGION, World, block, inputs, texts, with};
+
+async fn machine(world: &World) -> Attributes {
+    inputs([
+        ("ami", world.image().await.as_str().into()),
+        ("instance_type", "t3.micro".into()),
+    ])
+}
+
+#[tokio::test]
+async fn a_machine_asks_for_tokens_and_its_disk_is_encrypted_unless_told_otherwise() {
+    let world = World::open().await;
+    let plain = machine(&world).await;
+    let made = world.create("aws_instance.web", &plain).await;
+    let filter = [("InstanceId.1", made.state.id.as_str())];
+    let text = world.aws.ec2(REGION, "DescribeInstances", &filter).await;
+    assert_eq!(between(&text, "<httpTokens>", "</httpTokens>"), Some("required"));
+    let filter = [("VolumeId.1", made.text("root_volume_id"))];
+    let volume = world.aws.ec2(REGION, "DescribeVolumes", &filter).await;
+    assert_eq!(between(&volume, "<encrypted>", "</encrypted>"), Some("true"));
+    assert_eq!(between(&volume, "<volumeType>", "</volumeType>"), Some("gp3"));
+
+    let weak = with(
+        &plain,
+        "metadata_options",
+        block([("http_tokens", "optional".into())]),
+    );
+    let made = world.create("aws_instance.old", &weak).await;
+    let filter = [("InstanceId.1", made.state.id.as_str())];
+    let text = world.aws.ec2(REGION, "DescribeInstances", &filter).await;
+    assert_eq!(between(&text, "<httpTokens>", "</httpTokens>"), Some("optional"));
+}
+
+#[tokio::test]
+async fn a_stopped_machine_is_started_and_a_terminated_one_is_absent() {
+    let world = World::open().await;
+    let plain = machine(&world).await;
+    let mut made = world.create("aws_instance.web", &plain).await;
+    let id = made.state.id.clone();
+    world
+        .aws
+        .ec2(REGION, "StopInstances", &[("InstanceId.1", id.as_str())])
+        .await;
+    let ReadOutcome::Present(read) = world.read(&made).await else {
+        panic!("a stopped machine is there");
+    };
+    assert_eq!(read.attributes["instance_state"], Value::from("stopped"));
+    made.state = read;
+    let response = world.plan(&made.address, &plain, Some(&made));
+    assert!(response.replace.is_empty());
+    assert_eq!(response.planned["instance_state"], Value::from("running"));
+    let started = world.try_update(&made, &plain).await.unwrap();
+    assert_eq!(started.attributes["instance_state"], Value::from("running"));
+
+    world
+        .aws
+        .ec2(REGION, "TerminateInstances", &[("InstanceId.1", id.as_str())])
+        .await;
+    assert_eq!(world.read(&made).await, ReadOutcome::Absent);
+}
+
+#[tokio::test]
+async fn a_group_in_use_is_kept_and_the_error_names_the_machine() {
+    let world = World::open().await;
+    let group = world.create("aws_security_group.web", &inputs([])).await;
+    let machine = with(
+        &machine(&world).await,
+        "vpc_security_group_ids",
+        texts(&[group.state.id.as_str()]),
+    );
+    let made = world.create("aws_instance.web", &machine).await;
+    let error = world.delete(&group).await.unwrap_err();
+    assert_eq!(error.class, ErrorClass::Transient, "{error}");
+    assert!(error.message.contains("DependencyViolation"), "{error}");
+    world.delete(&made).await.unwrap();
+    world.delete(&group).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_address_leads_to_one_machine_and_then_to_another_without_the_machines_changing() {
+    let world = World::open().await;
+    let plain = machine(&world).await;
+    let one = world.create("aws_instance.one", &plain).await;
+    let other = world.create("aws_instance.other", &plain).await;
+    let leads = inputs([("instance", one.state.id.as_str().into())]);
+    let mut address = world.create("aws_eip.gw", &leads).await;
+    assert_eq!(address.text("instance"), one.state.id.as_str());
+    let ReadOutcome::Present(read) = world.read(&one).await else {
+        panic!("the machine is there");
+    };
+    assert_eq!(
+        read.attributes.get("public_ip"),
+        one.state.attributes.get("public_ip")
+    );
+
+    let moved = inputs([("instance", other.state.id.as_str().into())]);
+    address.state = world.try_update(&address, &moved).await.unwrap();
+    assert_eq!(address.text("instance"), other.state.id.as_str());
+    world.delete(&address).await.unwrap();
+    assert_eq!(world.read(&address).await, ReadOutcome::Absent);
+}
+
+#[tokio::test]
+async fn a_found_image_is_kept_when_a_newer_one_appears() {
+    let world = World::open().await;
+    let found = inputs([
+        ("ami_owner", "amazon".into()),
+        ("ami_name", "al2023-ami-2023*-x86_64".into()),
+        ("instance_type", "t3.micro".into()),
+    ]);
+    let made = world.create("aws_instance.web", &found).await;
+    assert!(made.text("ami").starts_with("ami-"));
+    let address = made.address.clone();
+    let request = |image: &str| gabion_engine::provider::PlanRequest {
+        resource_type: address.resource_type.clone(),
+        address: address.clone(),
+        desired: found.clone(),
+        prior: Some(gabion_engine::provider::PriorObject {
+            inputs: found.clone(),
+            attributes: made.state.attributes.clone(),
+            private: serde_json::Value::Null,
+        }),
+        facts: [(
+            "image///amazon/al2023-ami-2023*-x86_64".to_owned(),
+            Value::map([("id", Value::from(image)), ("name", "newer".into())]),
+        )]
+        .into(),
+    };
+    use gabion_engine::provider::Provider;
+    let response = world.provider.plan(&request("ami-newer")).unwrap();
+    assert!(response.replace.is_empty());
+    assert_eq!(response.planned["ami"], made.state.attributes["ami"]);
+    assert!(response.notes[0].contains("ami-newer"), "{:?}", response.notes);
+}
