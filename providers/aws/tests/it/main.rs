@@ -1,5 +1,7 @@
 //! The provider against moto, made stricter: see `gabion_testing::aws`.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod conformance;
 mod errors;
 mod instances;
