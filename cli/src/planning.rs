@@ -93,7 +93,7 @@ pub(crate) async fn make_to(
             let upgrades = globs("--upgrade", &request.selection.upgrade)?;
             let known = match options.trust {
                 Trust::Full => wiring::survey(options, project, state, upgrades.clone()).await?,
-                Trust::Untrusted { .. } => wiring::not_surveyed(state, upgrades.clone()),
+                Trust::Untrusted { .. } => wiring::not_surveyed(options, project, state, upgrades.clone())?,
             };
             let configuration = match request.scale {
                 Some(wanted) => {

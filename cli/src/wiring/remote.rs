@@ -164,14 +164,24 @@ pub(crate) async fn look_at_regions(
     }
 }
 
-/// Returns a state of whose project no machine was looked at.
-pub(crate) fn not_surveyed(state: &State, upgrades: Vec<AddressGlob>) -> Surveyed<'_> {
-    let found = BTreeMap::new();
-    Surveyed {
+/// Returns a state of whose project nothing was looked at. What regions have is known where the environment names a file
+/// that says it, which is none of the project's.
+///
+/// # Errors
+/// When that file cannot be read.
+pub(crate) fn not_surveyed<'a>(
+    options: &Options,
+    project: &LoadedProject,
+    state: &'a State,
+    upgrades: Vec<AddressGlob>,
+) -> Result<Surveyed<'a>, Failure> {
+    let mut surveys = project.surveys(options, state);
+    surveys.retain(|survey| survey.address.resource_type.as_str() == AWS_REGION);
+    Ok(Surveyed {
         state,
-        found,
+        found: region_facts::recorded(options, &surveys)?.unwrap_or_default(),
         upgrades,
-    }
+    })
 }
 
 /// Whether a survey is about the machine that runs gabion.

@@ -59,6 +59,12 @@ fn the_amd_service_is_refused_and_the_rest_is_planned_without_it() {
 }
 
 #[test]
+fn what_untrusted_people_wrote_is_planned_from_recorded_facts_too() {
+    let said = example("nvidia").exits(0, &["plan", "--untrusted"]);
+    assert!(said.out.contains("\"g4dn.xlarge\""), "{}", said.out);
+}
+
+#[test]
 fn a_mistyped_upgrade_is_told() {
     let said = example("nvidia").run(&["plan", "--upgrade", "aws_instance.qwe/*"]);
     assert_eq!(said.code, 1);
