@@ -41,7 +41,7 @@ fn services(count: usize) -> String {
         let _ = write!(
             text,
             "---\ntype: service\nname: s{number}\nport: 8000\nauth: false\nenv:\n  - HF_TOKEN=x\n  - MODEL=m{number}\ncommands:\n  - pip \
-             install server\n  - server --model $MODEL --port 8000\nmodel: m{number}\nreplicas: 1..4\nscaling:\n  metric: rps\n  \
+             install server\n  - server --model $MODEL --port $PORT\nmodel: m{number}\nreplicas: 1..4\nscaling:\n  metric: rps\n  \
              target: 10\nresources:\n  cpu: 4..\n  memory: 16GB..\n  gpu: 0\n  disk: 50GB..\n"
         );
     }

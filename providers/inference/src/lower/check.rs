@@ -18,7 +18,8 @@ use crate::term::Text;
 
 /// Reports what a backend cannot do for a gateway.
 pub(crate) fn gateway(gateway: &Placed<Gateway>, backend: Usable, problems: &mut Diagnostics) {
-    let says_more = says_more::<Gateway>(&gateway.document.write());
+    let written = gateway.document.write();
+    let says_more = says_more::<Gateway>(&written);
     let keys: Vec<&str> = match backend {
         Usable::Local => MACHINE_KEYS.into_iter().chain(["fleets"]).collect(),
         Usable::Ssh => {

@@ -5,6 +5,8 @@
 //! there is one machine that costs nothing (`spot_policy`, `max_price`, `creation_policy`, `idle_duration`, `tags`,
 //! `priority`, `backend_options`).
 
+use std::cell::LazyCell;
+
 use gabion_engine::config::Node;
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Span};
 use serde_json::Value as Json;
@@ -199,10 +201,16 @@ fn is_project(repo: &Repo, directory: &str) -> bool {
 }
 
 /// Returns whether a key of a document, as it is understood, says more than its absence would.
-pub(super) fn says_more<T: MapTerm>(written: &serde_yaml::Value) -> impl Fn(&str) -> bool + use<T> {
-    let defaults = map_schema::<T>();
-    let written = serde_json::to_value(written).unwrap_or(Json::Null);
+pub(super) fn says_more<T: MapTerm>(written: &serde_yaml::Value) -> impl Fn(&str) -> bool + use<'_, T> {
+    // Most documents have none of the keys that are asked for, and defaults are not cheap to write.
+    let both = LazyCell::new(move || {
+        (
+            map_schema::<T>(),
+            serde_json::to_value(written).unwrap_or(Json::Null),
+        )
+    });
     move |key| {
+        let (defaults, written) = &*both;
         let value = &written[key];
         !value.is_null() && Some(value) != defaults["properties"][key].get("default")
     }
