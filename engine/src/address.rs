@@ -3,10 +3,12 @@
 //! An address is unique in a configuration and readable; a [`Uid`] belongs to one object for its life and follows it
 //! through moves. Identifiers are newtypes so that one cannot stand where another is meant.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -27,7 +29,7 @@ pub struct ParseNameError {
 macro_rules! text_newtype {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[serde(transparent)]
         pub struct $name(Arc<str>);
 
@@ -216,6 +218,20 @@ impl FromStr for ResourceAddress {
     }
 }
 
+impl JsonSchema for ResourceAddress {
+    fn schema_name() -> Cow<'static, str> {
+        "ResourceAddress".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "The address of a resource, its type and its name.",
+            "examples": ["host_unit.qwen/default/0"],
+        })
+    }
+}
+
 impl Serialize for ResourceAddress {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -224,7 +240,7 @@ impl Serialize for ResourceAddress {
 
 impl<'de> Deserialize<'de> for ResourceAddress {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
     }
 }
@@ -232,9 +248,9 @@ impl<'de> Deserialize<'de> for ResourceAddress {
 macro_rules! uuid_newtype {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[serde(transparent)]
-        pub struct $name(Uuid);
+        pub struct $name(#[schemars(with = "String")] Uuid);
 
         impl $name {
             /// Wraps an identifier that the caller's [`IdSource`] made.

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -235,10 +236,10 @@ pub enum ReadOutcome {
 
 /// An object as its provider describes it.
 ///
-/// A secret that the provider read back is a [`Value::Secret`] with its value exposed; the engine fingerprints it and
+/// A secret that the provider read back is a secret with its value exposed; the engine fingerprints it and
 /// drops the value before anything is written. An attribute that cannot be read back is left out and named in
 /// `unreadable`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ObjectState {
     /// The provider's id.
     pub id: ObjectId,
@@ -302,19 +303,19 @@ pub struct ObserveRequest {
 }
 
 /// The kinds of call that change the world.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CallAction {
-    /// [`Provider::create`].
+    /// Making an object.
     Create,
-    /// [`Provider::update`].
+    /// Changing one.
     Update,
-    /// [`Provider::delete`].
+    /// Deleting one.
     Delete,
 }
 
 /// What an observation found.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Observation {
     /// The object is there.
@@ -476,7 +477,7 @@ pub trait CallSink: Send + Sync {
 }
 
 /// Why a provider's call did not succeed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[error("{message}")]
 pub struct ProviderError {
     /// What can be done about it.
@@ -494,7 +495,7 @@ pub struct ProviderError {
 }
 
 /// What can be done about an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorClass {
     /// The API asks for fewer calls; the engine waits and tries again.
@@ -514,7 +515,7 @@ pub enum ErrorClass {
 }
 
 /// What a failed call may have done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
     /// Nothing was changed.

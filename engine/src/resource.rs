@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::ResourceAddress;
@@ -14,7 +15,7 @@ use crate::value::{AttributePath, Attributes, TemplateText};
 use crate::words::plain;
 
 /// A place in a configuration file, as people read it.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Place {
     /// The file, relative to the project directory.
     pub file: Arc<str>,
@@ -40,7 +41,7 @@ impl fmt::Debug for Place {
 }
 
 /// The document of the configuration that a resource comes from.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct DocumentRef {
     /// Its type: `service`, `gateway`, `resource`.
     pub document_type: Arc<str>,
@@ -89,7 +90,7 @@ impl Resource {
 }
 
 /// How a resource may be changed.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Lifecycle {
     /// Whether a plan that would delete the object is refused.
@@ -107,7 +108,7 @@ pub struct Lifecycle {
 
 /// A resource's part in a rolling change: of the members of a group that one plan replaces, a few go at a time, and the
 /// next ones wait until those before them are done, old objects gone. When one fails, those after it stay as they are.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Roll {
     /// The group.
     pub group: Arc<str>,

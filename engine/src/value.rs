@@ -4,10 +4,12 @@
 //! apply can evaluate it. A [`Secret`] is never serialised nor printed: what leaves memory is its template and its
 //! keyed [`Fingerprint`].
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -43,7 +45,7 @@ pub enum Value {
 }
 
 /// Source text of a template, such as `${{ host_unit.a.port.http }}` or `http://${{ x.y.z }}/`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct TemplateText(Arc<str>);
 
@@ -143,7 +145,7 @@ impl fmt::Debug for Secret {
 }
 
 /// A keyed digest (HMAC-SHA-256) of a secret, with the id of the key that made it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Fingerprint {
     /// The id of the key.
     pub key: Arc<str>,
@@ -458,12 +460,48 @@ impl From<String> for Value {
 const UNKNOWN_KEY: &str = "$unknown";
 const SECRET_KEY: &str = "$secret";
 
-#[derive(Serialize, Deserialize)]
+/// A secret: what it is made of, and what tells whether it changed.
+#[derive(Serialize, Deserialize, JsonSchema)]
 struct WrittenSecret {
+    /// Where the value comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     template: Option<TemplateText>,
+    /// The keyed digest of the value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fingerprint: Option<Fingerprint>,
+}
+
+impl JsonSchema for Value {
+    fn schema_name() -> Cow<'static, str> {
+        "Value".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let value = generator.subschema_for::<Self>();
+        let secret = generator.subschema_for::<WrittenSecret>();
+        json_schema!({
+            "description": "A value of an attribute. A map with the one key `$secret` is a secret, one with `$unknown` a value that only apply can know.",
+            "type": ["null", "boolean", "number", "string", "array", "object"],
+            "items": value,
+            "properties": {SECRET_KEY: secret, UNKNOWN_KEY: {"type": ["string", "null"], "description": "The expression that gives the value."}},
+            "additionalProperties": value,
+            "examples": [8000, {SECRET_KEY: {"template": "${{ secrets.TOKEN }}"}}],
+        })
+    }
+}
+
+impl JsonSchema for AttributePath {
+    fn schema_name() -> Cow<'static, str> {
+        "AttributePath".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "The path of an attribute.",
+            "examples": ["env.HF_TOKEN", "ports[0]"],
+        })
+    }
 }
 
 impl Serialize for Value {

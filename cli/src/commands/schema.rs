@@ -20,7 +20,7 @@ use crate::render::reference::{
 };
 use crate::wire::{DiagnosticsJson, EventLineJson, PlanJson};
 use crate::wiring;
-use gabion_engine::state::State;
+use gabion_engine::state::{State, log_file};
 
 /// The version of JSON Schema that all of them are written in.
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
@@ -134,6 +134,7 @@ pub(crate) fn all() -> BTreeMap<String, Value> {
         ("events".to_owned(), schema_of::<EventLineJson>()),
         ("diagnostics".to_owned(), schema_of::<DiagnosticsJson>()),
         ("drift".to_owned(), schema_of::<DriftReportJson>()),
+        ("state".to_owned(), log_file::json_schema()),
     ]);
     let mut cases = Vec::new();
     let mut types = Vec::new();

@@ -1,4 +1,24 @@
-use crate::harness::Project;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::harness::{Project, THREE_LEVELS};
+
+/// The Python that has a validator of JSON Schemas which is not ours.
+const PYTHON: &str = "GABION_TEST_JSON_SCHEMA";
+
+/// Prints what is wrong with each document.
+const VALIDATE: &str = "\
+import json, sys
+import jsonschema_rs
+for name, (schema, documents) in json.load(sys.stdin).items():
+    validator = jsonschema_rs.validator_for(schema)
+    for document in documents:
+        for error in validator.iter_errors(document):
+            print(name, list(error.instance_path), error.message)
+";
 
 #[test]
 fn each_listed_schema_can_be_printed() {
@@ -15,4 +35,72 @@ fn each_listed_schema_can_be_printed() {
             .err
             .contains("did you mean `plan`?")
     );
+}
+
+/// Every document that commands print, by the name of its schema.
+fn printed() -> BTreeMap<&'static str, Vec<Value>> {
+    let secret = "---\ntype: resource\nkind: gabion_data\nname: secret\nproperties: {input: 'Bearer ${{ env.TOKEN }}'}\n";
+    let project = Project::with(&format!("{THREE_LEVELS}{secret}")).set("TOKEN", "hunter2");
+    let mut printed: BTreeMap<&'static str, Vec<Value>> = BTreeMap::new();
+    let mut add = |name, document| printed.entry(name).or_default().push(document);
+    add(
+        "diagnostics",
+        project.exits(0, &["validate", "--format", "json"]).json(),
+    );
+    add("plan", project.exits(0, &["plan", "--format", "json"]).json());
+    project.exits(0, &["apply", "-y", "--events", "events.json"]);
+    let events = std::fs::read_to_string(project.directory().join("events.json")).unwrap();
+    events
+        .lines()
+        .for_each(|line| add("events", serde_json::from_str(line).unwrap()));
+    add("plan", project.exits(0, &["plan", "--format", "json"]).json());
+    add("drift", project.exits(0, &["drift", "--format", "json"]).json());
+    add("state", project.exits(0, &["state", "pull"]).json());
+    project.exits(0, &["state", "mv", "gabion_data.top", "gabion_data.summit"]);
+    project.exits(0, &["state", "taint", "gabion_data.base"]);
+    add("state", project.exits(0, &["state", "pull"]).json());
+    // History that was compacted has a base.
+    project.exits(0, &["state", "compact", "--keep-runs", "1", "-y"]);
+    add("state", project.exits(0, &["state", "pull"]).json());
+    project.write("main.gabion.yml", format!("{THREE_LEVELS}extra: 1\n"));
+    add(
+        "diagnostics",
+        project.exits(1, &["validate", "--format", "json"]).json(),
+    );
+    printed
+}
+
+#[test]
+fn what_commands_print_is_what_its_schema_says() {
+    let python = std::env::var_os(PYTHON)
+        .unwrap_or_else(|| panic!("{PYTHON} is not set; run the tests with: cargo xtask test -p gabion"));
+    let printed = printed();
+    assert!(printed["events"].len() > 5 && printed["state"].len() == 3);
+    assert!(printed["state"].iter().any(|state| !state["base"].is_null()));
+    let empty = Project::new();
+    let given: BTreeMap<&str, Value> = printed
+        .iter()
+        .map(|(name, documents)| {
+            let schema = empty.exits(0, &["schema", name]).json();
+            // What says nothing of a document accepts every one.
+            assert!(
+                schema["properties"].is_object() || schema["oneOf"].is_array(),
+                "{name}: {schema}"
+            );
+            (*name, json!([schema, documents]))
+        })
+        .collect();
+    let mut validator = Command::new(python)
+        .args(["-I", "-c", VALIDATE])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The validator reads everything before it answers.
+    let mut input = validator.stdin.take().unwrap();
+    input.write_all(json!(given).to_string().as_bytes()).unwrap();
+    drop(input);
+    let output = validator.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "");
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::{Lineage, ObjectId, OperationId, ResourceAddress, RunId, Uid};
@@ -15,12 +16,13 @@ use crate::state::record::{Declaration, Record};
 use crate::value::{Attributes, Value};
 
 /// One event of the log.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// Its number, from 1 without gaps. The last one's is the serial that people see.
     pub sequence: u64,
     /// When it was written, by the writer's clock. For people; all that is decided by it is how long an object that was
     /// made then is looked for.
+    #[schemars(with = "String")]
     pub at: Timestamp,
     /// The run that wrote it.
     pub run: RunId,
@@ -31,7 +33,7 @@ pub struct Event {
 }
 
 /// What happened.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum EventBody {
     /// The log was created.
@@ -172,12 +174,12 @@ pub enum EventBody {
         /// Where it goes on: a path, or a URL without credentials.
         to: Arc<str>,
     },
-    /// The log goes on here. It follows a [`LogMoved`](EventBody::LogMoved) that came along with the log.
+    /// The log goes on here. It follows a `log_moved` that came along with the log.
     LogArrived {
         /// Where it was before.
         from: Arc<str>,
     },
-    /// Objects are on their way into another log. Until each is forgotten here or [`Staying`](EventBody::Staying), no
+    /// Objects are on their way into another log. Until each is forgotten here or `staying`, no
     /// call may be made on it.
     Leaving {
         /// The objects.
@@ -193,7 +195,7 @@ pub enum EventBody {
 }
 
 /// The log that an object is on its way to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Destination {
     /// Its lineage.
     pub lineage: Lineage,
@@ -202,7 +204,7 @@ pub struct Destination {
 }
 
 /// The first event of every log.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Created {
     /// The version of the log's format.
     pub format_version: u32,
@@ -213,7 +215,7 @@ pub struct Created {
 }
 
 /// Who holds a lease.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Holder {
     /// The user's name, or the CI run's URL.
     pub who: String,
@@ -226,7 +228,7 @@ pub struct Holder {
 }
 
 /// What makes a process the same one: its id alone is used again.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct ProcessIdentity {
     /// The process id.
     pub pid: u32,
@@ -240,7 +242,7 @@ pub struct ProcessIdentity {
 }
 
 /// The start of a run that writes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunStarted {
     /// The command.
     pub operation: String,
@@ -253,7 +255,7 @@ pub struct RunStarted {
 }
 
 /// A call that changes the world and is about to be made.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Intent {
     /// The call's idempotency key.
     pub operation: OperationId,
@@ -276,7 +278,7 @@ pub struct Intent {
 }
 
 /// A record in a newer schema version.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RecordUpgrade {
     /// The version that it had.
     pub from: u32,
@@ -292,7 +294,7 @@ pub struct RecordUpgrade {
 }
 
 /// One object's new address.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ObjectMove {
     /// The object.
     pub uid: Uid,

@@ -14,6 +14,7 @@
 //! Programs may format the file anew: what counts is what the hashes cover. Secrets are sealed as they are in the log;
 //! the content of an encrypted store is not encrypted here.
 
+use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -21,33 +22,52 @@ use crate::address::Lineage;
 use crate::state::chain::{self, ChainedEvent};
 use crate::state::copy::{CopyError, LogCopy};
 use crate::state::event::Event;
-use crate::state::snapshot::State;
+use crate::state::snapshot::{State, WrittenState};
 
 /// What names the format.
 const FORMAT: &str = "gabion-log";
 /// The version of the format that this build writes, and the newest that it reads.
 const FORMAT_VERSION: u32 = 1;
 
-#[derive(Serialize, Deserialize)]
+/// A whole state with its history, as `gabion state pull` prints it and `gabion state push` reads it.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "StateExport")]
 struct Written {
+    /// What names the format.
+    #[schemars(example = FORMAT)]
     format: String,
+    /// Its version; it is raised when a program that reads an older one would misread it.
+    #[schemars(example = FORMAT_VERSION)]
     format_version: u32,
+    /// The state's identifier for life.
     lineage: Lineage,
+    /// The project's name when the state was created.
     project: String,
+    /// The number of the last event.
     serial: u64,
+    /// The hash of the last event, in hexadecimal.
     chain: String,
+    /// The highest lease epoch that was granted.
     epoch: u64,
+    /// The state that the first event follows; null unless history was compacted.
+    #[schemars(with = "Option<WrittenState>")]
     base: Option<State>,
-    /// Of the base, which no event's hash covers.
+    /// The SHA-256 of the base, which no event's hash covers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     base_digest: Option<String>,
+    /// Every event since.
     events: Vec<WrittenEvent>,
 }
 
-#[derive(Serialize, Deserialize)]
+/// An event, and what chains it to those before.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ChainedEvent")]
 struct WrittenEvent {
+    /// The hash of its bytes and of the event before, in hexadecimal.
     hash: String,
+    /// The event.
     event: Event,
+    /// Its bytes, where they are not what writing it as canonical JSON gives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     encoded: Option<String>,
 }
@@ -116,6 +136,12 @@ pub fn write(log: &LogCopy) -> Vec<u8> {
     let mut text = serde_json::to_vec_pretty(&written).expect("a log has only text keys and finite numbers");
     text.push(b'\n');
     text
+}
+
+/// Returns the JSON Schema of the file.
+pub fn json_schema() -> serde_json::Value {
+    let generator = SchemaGenerator::new(SchemaSettings::draft2020_12());
+    generator.into_root_schema_for::<Written>().to_value()
 }
 
 /// Reads a log from a file, and checks that it is whole.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::{ObjectId, OperationId, ProviderName, ResourceAddress, Uid};
@@ -13,7 +14,7 @@ use crate::schema::{ReplaceOrder, Timeouts};
 use crate::value::{Attributes, Value};
 
 /// The record of one object. Secrets in it are sealed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Record {
     /// The object's identifier for life.
     pub uid: Uid,
@@ -43,11 +44,13 @@ pub struct Record {
     /// When its creation was last heard of, or it was imported, by the writer's clock; `None` in records of earlier
     /// versions. While it is young, that it is not found proves nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub made_at: Option<Timestamp>,
     /// The serial at which it last changed.
     pub changed_at: u64,
     /// When it last changed; `None` in records of earlier versions.
     #[serde(default, skip_serializing_if = "WrittenAt::is_unknown")]
+    #[schemars(with = "Option<String>")]
     pub written_at: WrittenAt,
     /// The digest of the plan whose run last changed it; `None` when it was no plan's run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,7 +84,7 @@ impl PartialEq for WrittenAt {
 }
 
 /// A call that was meant for an object: which step of which plan it carried out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LastCall {
     /// The digest of the plan.
     pub plan: Option<Arc<str>>,
@@ -94,7 +97,7 @@ pub struct LastCall {
 }
 
 /// How far an object is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Its creation was meant and has no result yet.
@@ -117,7 +120,7 @@ impl Status {
 }
 
 /// What the configuration says about an object beyond its inputs; kept so that the object can be deleted without it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Declaration {
     /// The provider that manages it.
     pub provider: ProviderName,
@@ -142,7 +145,7 @@ pub struct Declaration {
 }
 
 /// A direct dependency of an object.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Dependency {
     /// What it depends on.
     pub address: ResourceAddress,
@@ -151,7 +154,7 @@ pub struct Dependency {
 }
 
 /// A resolved choice.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Pin {
     /// What was chosen.
     pub value: Value,
@@ -160,7 +163,7 @@ pub struct Pin {
 }
 
 /// A call whose result is not recorded.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OpenCall {
     /// Its idempotency key.
     pub operation: OperationId,

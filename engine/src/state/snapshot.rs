@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::{Lineage, OperationId, ResourceAddress, RunId, Uid};
@@ -52,13 +53,14 @@ pub struct State {
 /// A creation that was settled as absent.
 ///
 /// Two are equal when nothing in them differs: the record, which earlier versions did not keep, follows from the log.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Tombstone {
     /// The uid that the object would have.
     pub uid: Uid,
     /// Its address.
     pub address: ResourceAddress,
     /// When it was settled, by the writer's clock. Later runs look for it for 24 hours.
+    #[schemars(with = "String")]
     pub at: Timestamp,
     /// The record that it had, without its call: all that it takes to read, adopt or delete what turns up after all.
     /// `None` in logs of earlier versions; such an object is only reported.
@@ -87,7 +89,7 @@ impl Tombstone {
 }
 
 /// The last run that started.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LastRun {
     /// Its identifier.
     pub run: RunId,
@@ -255,42 +257,45 @@ impl State {
 }
 
 /// What a [`State`] has beside its records.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct StateParts {
-    /// See [`State::lineage`].
+    /// The identifier for life; none before the log is created.
     pub lineage: Option<Lineage>,
-    /// See [`State::project`].
+    /// The project's name when the log was created.
     pub project: Arc<str>,
-    /// See [`State::serial`].
+    /// The sequence number of the last event.
     pub serial: u64,
-    /// See [`State::chain`].
+    /// The hash of the last event, in hexadecimal.
     pub chain: Arc<str>,
-    /// See [`State::epoch`].
+    /// The highest lease epoch seen.
     pub epoch: u64,
-    /// See [`State::tombstones`].
+    /// Creations that were settled as absent, and may still turn up late.
     #[serde(default)]
     pub tombstones: BTreeMap<OperationId, Tombstone>,
-    /// See [`State::moved`].
+    /// For each address, the one from which the object there was moved last.
     #[serde(default)]
     pub moved: BTreeMap<ResourceAddress, ResourceAddress>,
-    /// See [`State::outputs`].
+    /// The project's outputs, sealed.
     #[serde(default)]
     pub outputs: BTreeMap<Arc<str>, Value>,
-    /// See [`State::last_run`].
+    /// The last run that started.
     #[serde(default)]
     pub last_run: Option<LastRun>,
-    /// See [`State::moved_to`].
+    /// Where the log goes on, when it is not in this store any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved_to: Option<Arc<str>>,
-    /// See [`State::leaving`].
+    /// Objects that are on their way into another log.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub leaving: BTreeMap<Uid, Destination>,
 }
 
-#[derive(Clone, Serialize, Deserialize)]
-struct WrittenState {
+/// A state as it is written.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "State")]
+pub(super) struct WrittenState {
     #[serde(flatten)]
     parts: StateParts,
+    /// Every record, by uid.
     records: Vec<Record>,
 }
 
