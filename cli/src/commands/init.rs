@@ -6,11 +6,14 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Context, init_store};
+use super::{Context, init_store, schema};
 use crate::args::Init;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::wiring;
+
+/// The directory of a project with the JSON Schemas of its files.
+const SCHEMAS: &str = ".schemas";
 
 /// `gabion.yml`.
 #[derive(Serialize)]
@@ -117,15 +120,20 @@ fn write(args: &Init, context: &Context) -> Result<(), Failure> {
     let files = [
         (
             "gabion.yml",
-            yaml("# What holds for the whole project.\n", &settings)?,
+            yaml("gabion", "# What holds for the whole project.\n", &settings)?,
         ),
         (
             "gateway.dstack.yml",
-            yaml("# Where requests come in: a gateway on this machine.\n", &gateway)?,
+            yaml(
+                "document",
+                "# Where requests come in: a gateway on this machine.\n",
+                &gateway,
+            )?,
         ),
         (
             "hello.dstack.yml",
             yaml(
+                "document",
                 "# A service behind the gateway. Replace the command with your engine, for example:\n\
                  #   python3 -m sglang.launch_server --model-path qwen/qwen2.5-0.5b-instruct --port $PORT\n\
                  # and set `model:` to serve it at the gateway's /v1. `auth: false` lets anyone on this machine call it.\n",
@@ -148,12 +156,23 @@ fn write(args: &Init, context: &Context) -> Result<(), Failure> {
             Err(error) => return Err(unwritable(&path, &error)),
         }
     }
+    let schemas = directory.join(SCHEMAS);
+    if schemas.exists() {
+        printer.status(&format!("kept {SCHEMAS}"));
+    } else {
+        schema::write_for_editors(&schemas)?;
+        printer.status(&format!("wrote {SCHEMAS}, what your editor knows of these files"));
+    }
     Ok(())
 }
 
-fn yaml(comment: &str, document: &impl Serialize) -> Result<String, Failure> {
+/// A document with a comment, below the line that tells editors which schema it has.
+fn yaml(schema: &str, comment: &str, document: &impl Serialize) -> Result<String, Failure> {
     let text = serde_yaml::to_string(document).map_err(|error| Failure::bug(error.to_string()))?;
-    Ok(format!("{comment}{text}"))
+    let file = schema::file_name(schema);
+    Ok(format!(
+        "# yaml-language-server: $schema={SCHEMAS}/{file}\n{comment}{text}"
+    ))
 }
 
 fn unwritable(path: &Path, error: &std::io::Error) -> Failure {

@@ -65,6 +65,19 @@ pub(crate) fn run(args: &Schema, context: &Context) -> Outcome {
     Ok(Exit::Done)
 }
 
+/// Writes the schemas of a project's files, and not those of what commands print.
+pub(super) fn write_for_editors(directory: &Path) -> Result<(), Failure> {
+    let registry = wiring::documents();
+    let types = registry.types();
+    let is_written = |name: &str| {
+        ["gabion", "document"].contains(&name) || types.iter().any(|document_type| document_type.name == name)
+    };
+    for (name, schema) in all().iter().filter(|(name, _)| is_written(name)) {
+        write(directory, &file_name(name), &text(schema))?;
+    }
+    Ok(())
+}
+
 fn write(directory: &Path, name: &str, text: &str) -> Result<(), Failure> {
     let path = directory.join(name);
     std::fs::create_dir_all(directory)
@@ -114,17 +127,17 @@ fn unknown(name: &str, schemas: &BTreeMap<String, Value>) -> Failure {
 }
 
 /// Returns the name of a schema's file.
-pub(crate) fn file_name(name: &str) -> String {
+pub(super) fn file_name(name: &str) -> String {
     format!("{name}.schema.json")
 }
 
 /// Returns a schema as it is written.
-pub(crate) fn text(schema: &Value) -> String {
+fn text(schema: &Value) -> String {
     format!("{schema:#}\n")
 }
 
 /// Returns every schema by its name.
-pub(crate) fn all() -> BTreeMap<String, Value> {
+fn all() -> BTreeMap<String, Value> {
     let registry = wiring::documents();
     let mut settings = settings_json_schema();
     settings["properties"]["state"] = wiring::store_json_schema();

@@ -9,16 +9,34 @@ fn a_new_project_is_valid_and_can_be_planned() {
         project.entries(),
         [
             ".gitignore",
+            ".schemas",
             "gabion.yml",
             "gateway.dstack.yml",
             "hello.dstack.yml"
         ]
     );
-    for file in project.entries() {
+    let is_file = |name: &String| !name.starts_with(".schemas");
+    for file in project.entries().into_iter().filter(is_file) {
         let content = std::fs::read_to_string(project.directory().join(&file)).unwrap();
         text.push_str(&format!("--- {file}\n{content}"));
     }
     assert_said("cli/init.txt", &text);
+    // What the first line of a file names is there, and what that refers to.
+    for file in ["gabion.yml", "gateway.dstack.yml", "hello.dstack.yml"] {
+        let content = std::fs::read_to_string(project.directory().join(file)).unwrap();
+        let line = content.lines().next().unwrap();
+        let schema = line.strip_prefix("# yaml-language-server: $schema=").unwrap();
+        let schema = std::fs::read_to_string(project.directory().join(schema)).unwrap();
+        let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
+        for case in schema["allOf"].as_array().into_iter().flatten() {
+            let name = case["then"]["$ref"].as_str().unwrap();
+            assert!(
+                project.directory().join(".schemas").join(name).is_file(),
+                "{name}"
+            );
+        }
+    }
+    assert!(!project.directory().join(".schemas/plan.schema.json").exists());
     project.exits(0, &["validate"]);
     let plan = project.exits(0, &["plan"]);
     assert!(plan.out.contains("host_unit.hello/default/0"), "{}", plan.all());
