@@ -52,7 +52,14 @@ pub(super) fn rollouts(changes: &[Change]) -> Vec<Rollout> {
         let (_, members) = groups.entry(&roll.group).or_insert((roll, BTreeMap::new()));
         let member = members.entry(name).or_default();
         member.changes.push(index);
-        if let Action::Replace(order) = change.action {
+        // What goes with something that holds it has no turn of its own: all of it goes at that time.
+        let goes_along = change
+            .reasons
+            .iter()
+            .any(|reason| matches!(reason, Reason::DeletedWith(_)));
+        if let Action::Replace(order) = change.action
+            && !goes_along
+        {
             member.replaces = member.replaces.or(Some(index));
             member.deletes_first |= order == ReplaceOrder::DeleteThenCreate;
             member.ails |= change.reasons.iter().any(is_ailment);
