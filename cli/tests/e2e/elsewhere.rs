@@ -20,7 +20,7 @@ fn another_home_finds_the_units_that_the_state_knows() {
     }
     project.run(&["drift"]).exits(0);
     project.plan_is_empty();
-    project.destroy().says("4 done");
+    project.destroy().says("5 done");
     assert!(project.units().is_empty(), "{:?}", project.units());
     assert!(!pids.into_iter().any(alive), "a process still runs");
 }
