@@ -122,6 +122,7 @@ fn a_good_project_becomes_a_configuration() {
                 replace_triggered_by: [
                     "${{ gabion_data.b.output }}",
                 ],
+                roll: None,
             },
             timeouts: TimeoutOverrides {
                 create: Some(
@@ -168,6 +169,7 @@ fn a_good_project_becomes_a_configuration() {
                 replace_order: None,
                 ignore_changes: [],
                 replace_triggered_by: [],
+                roll: None,
             },
             timeouts: TimeoutOverrides {
                 create: None,
@@ -193,6 +195,7 @@ fn a_good_project_becomes_a_configuration() {
                 replace_order: None,
                 ignore_changes: [],
                 replace_triggered_by: [],
+                roll: None,
             },
             timeouts: TimeoutOverrides {
                 create: None,
