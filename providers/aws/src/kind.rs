@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use gabion_engine::address::{Lineage, ObjectId, OperationId, ResourceType};
 use gabion_engine::provider::{
-    AttributeProblem, Call, CreateRequest, ListedObject, ObjectState, ObserveRequest, PlanRequest,
-    PlanResponse, ProviderError, RecordedObject, UpdateRequest, propose,
+    AttributeProblem, Call, CreateRequest, ErrorClass, ListedObject, ObjectState, ObserveRequest,
+    PlanRequest, PlanResponse, ProviderError, RecordedObject, UpdateRequest, propose,
 };
 use gabion_engine::schema::{AttributeKind, AttributeSchema, Equality, ResourceSchema};
 use gabion_engine::value::Attributes;
@@ -135,6 +135,19 @@ pub(crate) async fn read_made(
     .await
 }
 
+/// Returns the id that a creating call answered with. Without one something was made that has no name yet: what it is,
+/// the operation's own mark tells the next run.
+pub(crate) fn made_id(call: &str, id: Option<&str>) -> Result<ObjectId, ProviderError> {
+    let id = id.filter(|id| !id.is_empty()).map(ObjectId::new);
+    id.ok_or_else(|| {
+        ProviderError::new(
+            ErrorClass::Uncertain,
+            format!("AWS made an object and did not say which (in its answer to {call})."),
+        )
+        .with_hint("apply again: it is looked for first")
+    })
+}
+
 /// Returns the idempotency token of an operation.
 pub(crate) fn token(operation: OperationId) -> String {
     operation.to_string()
@@ -203,4 +216,18 @@ pub(crate) fn block_kind(entries: &[(&str, AttributeKind)]) -> AttributeKind {
         .map(|(name, kind)| ((*name).into(), kind.clone()))
         .collect();
     AttributeKind::List(Box::new(AttributeKind::Object(entries)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_without_an_id_leaves_it_open_what_was_made() {
+        assert_eq!(made_id("RunInstances", Some("i-1")).unwrap().as_str(), "i-1");
+        for nothing in [None, Some("")] {
+            let error = made_id("RunInstances", nothing).unwrap_err();
+            assert_eq!(error.class, ErrorClass::Uncertain);
+        }
+    }
 }

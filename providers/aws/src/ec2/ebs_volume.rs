@@ -139,7 +139,7 @@ impl Kind for EbsVolumes {
             .tag_specifications(tags::specification(Tagged::Volume, inputs, call))
             .send();
         let answer = clients.call(Api::ec2("CreateVolume").changing(), create).await?;
-        let id = ObjectId::new(answer.volume_id().unwrap_or_default());
+        let id = kind::made_id("CreateVolume", answer.volume_id())?;
         call.checkpoint(&id, &serde_json::Value::Null).await?;
         call.phase("ready");
         ready(clients, &id, call).await?;

@@ -141,7 +141,7 @@ impl Kind for Eips {
         let answer = clients
             .call(Api::ec2("AllocateAddress").changing(), allocate)
             .await?;
-        let id = ObjectId::new(answer.allocation_id().unwrap_or_default());
+        let id = kind::made_id("AllocateAddress", answer.allocation_id())?;
         call.checkpoint(&id, &serde_json::Value::Null).await?;
         associate(clients, &id, inputs).await?;
         kind::read_made(self, clients, &id, inputs, call).await

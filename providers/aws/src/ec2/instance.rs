@@ -127,7 +127,7 @@ impl Kind for Instances {
         call: &Call,
     ) -> Result<ObjectState, ProviderError> {
         let made = launch(clients, request, call).await?;
-        let id = ObjectId::new(made.instance_id().unwrap_or_default());
+        let id = kind::made_id("RunInstances", made.instance_id())?;
         call.checkpoint(&id, &serde_json::Value::Null).await?;
         call.phase("boot");
         reach(clients, &id, InstanceStateName::Running, call).await?;

@@ -152,7 +152,7 @@ impl Kind for SecurityGroups {
         let answer = clients
             .call(Api::ec2("CreateSecurityGroup").changing(), create)
             .await?;
-        let id = ObjectId::new(answer.group_id().unwrap_or_default());
+        let id = kind::made_id("CreateSecurityGroup", answer.group_id())?;
         call.checkpoint(&id, &unfinished()).await?;
         call.phase("rules");
         converge(self, clients, &id, inputs, true, call).await?;

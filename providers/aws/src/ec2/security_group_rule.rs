@@ -7,8 +7,8 @@ use aws_sdk_ec2::types::{
 };
 use gabion_engine::address::{Lineage, ObjectId};
 use gabion_engine::provider::{
-    AttributeProblem, Call, CreateRequest, ErrorClass, ListedObject, ObjectState, ObserveRequest,
-    ProviderError, RecordedObject, UpdateRequest,
+    AttributeProblem, Call, CreateRequest, ListedObject, ObjectState, ObserveRequest, ProviderError,
+    RecordedObject, UpdateRequest,
 };
 use gabion_engine::schema::{AttributeKind, AttributeSchema, Idempotency, ReplaceOrder, ResourceSchema};
 use gabion_engine::value::Attributes;
@@ -204,14 +204,8 @@ impl Kind for SecurityGroupRules {
         let id = made
             .iter()
             .flatten()
-            .find_map(|rule| rule.security_group_rule_id())
-            .map(ObjectId::new);
-        let Some(id) = id else {
-            return Err(ProviderError::new(
-                ErrorClass::Uncertain,
-                format!("EC2 made a rule in {group} and did not say which."),
-            ));
-        };
+            .find_map(|rule| rule.security_group_rule_id());
+        let id = kind::made_id("AuthorizeSecurityGroup…", id)?;
         call.checkpoint(&id, &serde_json::Value::Null).await?;
         kind::read_made(self, clients, &id, inputs, call).await
     }

@@ -159,7 +159,7 @@ impl Kind for Zones {
             .call(Api::route53("CreateHostedZone").changing(), create)
             .await?;
         let id = answer.hosted_zone().map(|zone| zone_id(zone.id()).to_owned());
-        let id = ObjectId::new(id.unwrap_or_default());
+        let id = kind::made_id("CreateHostedZone", id.as_deref())?;
         call.checkpoint(&id, &serde_json::Value::Null).await?;
         set_tags(clients, &id, &tags::all(inputs, call), &[]).await?;
         call.phase("name servers");
