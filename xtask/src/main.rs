@@ -18,6 +18,7 @@ mod ci;
 mod docker;
 #[cfg(test)]
 mod engine_tests;
+mod failures;
 mod fuzz;
 mod http;
 mod json_schema;

@@ -1,8 +1,9 @@
 //! Running other programs, bounded and with errors that say which command failed.
 
-use std::io::IsTerminal;
+use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -51,11 +52,83 @@ pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
 ///
 /// From a terminal it stays in the terminal's own process group, so that Ctrl-C reaches it.
 pub(crate) fn run_bounded(command: &mut Command, limit: Duration) -> Result<(), Failure> {
+    let grouped = group(command);
+    let mut child = command.spawn().map_err(|error| cannot_start(command, &error))?;
+    wait_bounded(command, &mut child, grouped, limit)
+}
+
+/// What a program printed while it was shown.
+pub(crate) struct Printed {
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Runs a command as [`run_bounded`] does and returns, beside whether it succeeded, what it printed.
+pub(crate) fn run_shown(
+    command: &mut Command,
+    limit: Duration,
+) -> Result<(Result<(), Failure>, Printed), Failure> {
+    let grouped = group(command);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| cannot_start(command, &error))?;
+    let stdout = Copying::start(child.stdout.take(), std::io::stdout());
+    let stderr = Copying::start(child.stderr.take(), std::io::stderr());
+    let result = wait_bounded(command, &mut child, grouped, limit);
+    let printed = Printed {
+        stdout: stdout.end(),
+        stderr: stderr.end(),
+    };
+    Ok((result, printed))
+}
+
+/// A stream that is copied, line by line, and kept.
+struct Copying {
+    thread: thread::JoinHandle<()>,
+    kept: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Copying {
+    /// What a program leaves running may hold its streams; they are not waited for longer.
+    const REST: Duration = Duration::from_secs(10);
+
+    fn start(from: Option<impl Read + Send + 'static>, mut to: impl Write + Send + 'static) -> Self {
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let keep = Arc::clone(&kept);
+        let thread = thread::spawn(move || {
+            let Some(from) = from else { return };
+            let mut from = BufReader::new(from);
+            let mut line = Vec::new();
+            // What cannot be shown, to a reader that left, is still read, so that the program goes on.
+            while from.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+                to.write_all(&line).and_then(|()| to.flush()).ok();
+                keep.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .append(&mut line);
+            }
+        });
+        Self { thread, kept }
+    }
+
+    fn end(self) -> String {
+        let deadline = Instant::now() + Self::REST;
+        while !self.thread.is_finished() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(20));
+        }
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&kept).into_owned()
+    }
+}
+
+/// Puts a command into a process group of its own, unless somebody at a terminal may want to interrupt it.
+fn group(command: &mut Command) -> bool {
     let grouped = !std::io::stdin().is_terminal();
     if grouped {
         command.process_group(0);
     }
-    let mut child = command.spawn().map_err(|error| cannot_start(command, &error))?;
+    grouped
+}
+
+fn wait_bounded(command: &Command, child: &mut Child, grouped: bool, limit: Duration) -> Result<(), Failure> {
     let deadline = Instant::now() + limit;
     loop {
         if let Some(status) = child
@@ -65,7 +138,7 @@ pub(crate) fn run_bounded(command: &mut Command, limit: Duration) -> Result<(), 
             return check(command, status);
         }
         if Instant::now() >= deadline {
-            end(&mut child, grouped);
+            end(child, grouped);
             return Err(format!(
                 "`{}` did not end within {} s",
                 shown(command),
@@ -121,6 +194,18 @@ mod tests {
         );
         let failure = run(&mut Command::new("no-such-program-anywhere")).unwrap_err();
         assert!(failure.starts_with("cannot start"), "{failure}");
+    }
+
+    #[test]
+    fn what_a_command_printed_is_kept_of_a_failed_one_too() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo one; echo two >&2; exit 3"]);
+        let (result, printed) = run_shown(&mut command, Duration::from_secs(60)).unwrap();
+        result.unwrap_err();
+        assert_eq!(
+            (printed.stdout.as_str(), printed.stderr.as_str()),
+            ("one\n", "two\n")
+        );
     }
 
     #[test]
