@@ -42,7 +42,7 @@ use crate::output::Printer;
 
 /// The forms of what gabion prints as JSON.
 pub mod wire {
-    pub use crate::commands::{DriftReportJson, UnmanagedJson};
+    pub use crate::commands::{DriftReportJson, NotAskedJson, UnmanagedJson};
     pub use crate::render::diagnostic::{DiagnosticsJson, PlaceJson, ProblemJson, RelatedJson};
     pub use crate::render::event_json_types::*;
     pub use crate::render::plan_json_types::*;

@@ -256,7 +256,7 @@ enum Part {
     ),
     Listed(
         ProviderName,
-        Result<Vec<crate::provider::ListedObject>, ProviderError>,
+        Result<crate::provider::Listed, ProviderError>,
         Vec<late::Late>,
     ),
 }
@@ -292,7 +292,10 @@ fn take(request: &GatherRequest<'_>, world: &mut World, part: Part) -> Result<()
             world.observations.extend(late);
             match result {
                 Ok(listed) if request.unmanaged => {
-                    world.unmanaged.extend(outside::unmanaged(request, listed));
+                    outside::not_asked(&mut world.unasked, &provider, listed.unasked);
+                    world
+                        .unmanaged
+                        .extend(outside::unmanaged(request, listed.objects));
                     world
                         .unmanaged
                         .sort_by(|a, b| (&a.resource_type, &a.id).cmp(&(&b.resource_type, &b.id)));

@@ -77,10 +77,12 @@ pub trait Provider: Send + Sync {
 
     /// Lists the objects that carry this project's ownership mark, whether recorded or not.
     ///
-    /// A provider whose objects carry no mark returns none.
-    async fn list(&self, request: ListRequest) -> Result<Vec<ListedObject>, ProviderError> {
+    /// A provider whose objects carry no mark returns none. One whose objects are in several places answers what the
+    /// places say that can be asked, and names the others: an object that is not listed is absent only if nothing was
+    /// left out. An error means that nothing could be asked at all.
+    async fn list(&self, request: ListRequest) -> Result<Listed, ProviderError> {
         let _ = request;
-        Ok(Vec::new())
+        Ok(Listed::default())
     }
 
     /// Reads an existing object by the id that a person gave, to bring it under management.
@@ -334,6 +336,35 @@ pub enum Observation {
 pub struct ListRequest {
     /// Whose objects to list.
     pub lineage: Lineage,
+}
+
+/// What [`Provider::list`] found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Listed {
+    /// The objects that carry the mark.
+    pub objects: Vec<ListedObject>,
+    /// What could not be asked: objects that are there are missing in the list.
+    #[serde(default)]
+    pub unasked: Vec<Unasked>,
+}
+
+impl From<Vec<ListedObject>> for Listed {
+    /// What a provider found that could ask everywhere.
+    fn from(objects: Vec<ListedObject>) -> Self {
+        Self {
+            objects,
+            unasked: Vec::new(),
+        }
+    }
+}
+
+/// A part of what a provider manages that could not be asked.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Unasked {
+    /// Which, as people know it: ``machine `gpu/h2` ``.
+    pub part: String,
+    /// Why, as a sentence.
+    pub why: String,
 }
 
 /// An object that carries the project's mark.

@@ -3,7 +3,7 @@
 //! A plan is a pure function of documents, state and one of these; it is serialisable so that a plan can be made again
 //! from the same three, byte for byte.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -32,8 +32,22 @@ pub struct World {
     pub facts: BTreeMap<ProviderName, BTreeMap<String, Value>>,
     /// Objects that carry the project's mark and are in no record; gathered for drift only.
     pub unmanaged: Vec<ListedObject>,
+    /// What could not be asked for such objects, sorted; gathered for drift only.
+    #[serde(default)]
+    pub unasked: Vec<NotAsked>,
     /// The live lease, if somebody holds one: calls without a result are then in flight, not lost.
     pub lease: Option<Holder>,
+}
+
+/// A part of the world that could not be asked for objects with the project's mark.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct NotAsked {
+    /// Which, as people know it.
+    pub part: String,
+    /// Why, as a sentence.
+    pub why: String,
+    /// Whose objects may be there.
+    pub providers: BTreeSet<ProviderName>,
 }
 
 /// How much of the world is read before planning.
@@ -78,6 +92,7 @@ impl World {
             imports: BTreeMap::new(),
             facts: BTreeMap::new(),
             unmanaged: Vec::new(),
+            unasked: Vec::new(),
             lease: None,
         }
     }

@@ -50,6 +50,9 @@ pub struct DriftReportJson {
     /// deletes them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub turned_up: Vec<UnmanagedJson>,
+    /// What could not be asked for objects with the project's mark, and why: what is there may be missing above.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_asked: Vec<NotAskedJson>,
     /// What should be known of objects that are as recorded: a task that failed, for one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -67,6 +70,18 @@ pub struct UnmanagedJson {
     /// The address on its mark.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
+}
+
+/// A part of the world that could not be asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NotAskedJson {
+    /// Which: a machine, an agent.
+    pub part: String,
+    /// Why, as a sentence.
+    pub why: String,
+    /// The providers whose objects may be there.
+    pub providers: Vec<String>,
 }
 
 /// Compares records and world. With `--accept` it records what is there, and reports what is left.
@@ -209,6 +224,7 @@ fn report(
     let unmanaged = unmanaged(&planned.world);
     let late = turned_up(plan);
     let drifted = drift.iter().any(counts) || !unmanaged.is_empty() || !late.is_empty();
+    let not_asked = &planned.world.unasked;
     let mut text = String::new();
     let extra: Vec<String> = unmanaged.iter().map(|object| unmanaged_name(object)).collect();
     match options.format {
@@ -236,6 +252,14 @@ fn report(
                         address: Some(address.to_string()),
                     })
                     .collect(),
+                not_asked: not_asked
+                    .iter()
+                    .map(|missing| NotAskedJson {
+                        part: missing.part.clone(),
+                        why: missing.why.clone(),
+                        providers: missing.providers.iter().map(ToString::to_string).collect(),
+                    })
+                    .collect(),
                 notes: notes(plan),
             };
             text = serde_json::to_string_pretty(&report).unwrap_or_default();
@@ -243,7 +267,7 @@ fn report(
         }
         Format::Markdown => {
             // Writing to a string cannot fail.
-            let _ = drift_markdown::write_drift(&mut text, plan, &drift);
+            let _ = drift_markdown::write_drift(&mut text, plan, &drift, not_asked.is_empty());
             if !unmanaged.is_empty() {
                 let _ = writeln!(text, "\n| in no record | id |\n| --- | --- |");
                 for object in &unmanaged {
@@ -258,6 +282,12 @@ fn report(
                     let _ = writeln!(text, "| {name} | {} |", code(id.as_str()));
                 }
             }
+            if !not_asked.is_empty() {
+                let _ = writeln!(text, "\n| not asked | why |\n| --- | --- |");
+                for missing in not_asked {
+                    let _ = writeln!(text, "| {} | {} |", prose(&missing.part), prose(&missing.why));
+                }
+            }
             for (position, note) in notes(plan).iter().enumerate() {
                 let gap = if position == 0 { "\n" } else { "" };
                 let _ = writeln!(text, "{gap}* {}", prose(note));
@@ -266,7 +296,7 @@ fn report(
         Format::Text => match &options.sarif {
             Some(repository) => {
                 let now = plan.basis.gathered_at;
-                let log = drift_sarif::log(&drift, &extra, now, repository, settings);
+                let log = drift_sarif::log(&drift, &extra, not_asked, now, repository, settings);
                 text = serde_json::to_string_pretty(&log).unwrap_or_default();
                 text.push('\n');
             }
@@ -282,13 +312,19 @@ fn report(
             objects: &objects,
             drift: &drift,
             unmanaged: &extra,
+            not_asked,
         };
         let xml = drift_junit::write(&report);
         std::fs::write(path, xml).map_err(|error| {
             Failure::new("the report cannot be written").detail(format!("{}: {error}.", path.display()))
         })?;
     }
-    Ok(if drifted { Exit::Changes } else { Exit::Done })
+    // Nobody knows that nothing was changed where nobody could be asked.
+    Ok(if drifted || !not_asked.is_empty() {
+        Exit::Changes
+    } else {
+        Exit::Done
+    })
 }
 
 fn write_text(
@@ -344,6 +380,14 @@ fn write_text(
         }
         text.push('\n');
     }
+    let not_asked = &planned.world.unasked;
+    if !not_asked.is_empty() {
+        let _ = writeln!(text, "{0}Not asked{0:#}", theme.strong);
+        for missing in not_asked {
+            let _ = writeln!(text, "    ? {}: {}", plain(&missing.part), plain(&missing.why));
+        }
+        text.push('\n');
+    }
     let notes = notes(&planned.plan);
     if !notes.is_empty() {
         let _ = writeln!(text, "{0}Notes{0:#}", theme.strong);
@@ -358,8 +402,13 @@ fn write_text(
         let are = if objects == 1 { "is" } else { "are" };
         let _ = writeln!(
             text,
-            "{0}No drift.{0:#} {1} {are} as recorded.",
+            "{0}No drift{1}.{0:#} {2} {are} as recorded.",
             theme.good,
+            if not_asked.is_empty() {
+                ""
+            } else {
+                " in what could be asked"
+            },
             count(objects, "object")
         );
         let unfinished = planned.plan.changes.iter();
@@ -386,6 +435,9 @@ fn write_text(
     }
     if !unmanaged.is_empty() {
         parts.push(format!("{} in no record", count(unmanaged.len(), "object")));
+    }
+    if !not_asked.is_empty() {
+        parts.push(format!("{} not asked", count(not_asked.len(), "place")));
     }
     let _ = writeln!(text, "{0}Drift:{0:#} {1}.", theme.strong, parts.join(", "));
     let _ = writeln!(text, "\n{0}Next:{0:#} {program} plan", theme.strong);

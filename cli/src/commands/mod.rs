@@ -28,7 +28,7 @@ use crate::options::Options;
 use crate::output::Printer;
 
 pub(crate) use agent::serve as serve_agent;
-pub use drift::{DriftReportJson, UnmanagedJson};
+pub use drift::{DriftReportJson, NotAskedJson, UnmanagedJson};
 
 /// What every command gets.
 #[derive(Clone)]

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::plan::change::{Drift, DriftKind, DriftVerdict};
+use gabion_engine::world::NotAsked;
 use jiff::Timestamp;
 
 use super::drift_text::sides;
@@ -21,6 +22,8 @@ pub(crate) struct Report<'a> {
     pub(crate) drift: &'a [Drift],
     /// Objects with the project's mark that are in no record.
     pub(crate) unmanaged: &'a [String],
+    /// What could not be asked for such objects.
+    pub(crate) not_asked: &'a [NotAsked],
 }
 
 /// Returns the report as XML.
@@ -85,7 +88,16 @@ pub(crate) fn write(report: &Report<'_>) -> String {
             escaped(name)
         );
     }
-    let tests = report.objects.len() + report.unmanaged.len();
+    for missing in report.not_asked {
+        errors += 1;
+        let _ = writeln!(
+            cases,
+            "    <testcase classname=\"not asked\" name=\"{}\"><error message=\"could not be asked: {}\"/></testcase>",
+            escaped(&missing.part),
+            escaped(&missing.why)
+        );
+    }
+    let tests = report.objects.len() + report.unmanaged.len() + report.not_asked.len();
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"gabion drift {}\" tests=\"{tests}\" \
          failures=\"{failures}\" errors=\"{errors}\" timestamp=\"{:.0}\">\n{cases}  </testsuite>\n</testsuites>\n",
@@ -126,6 +138,7 @@ mod tests {
             objects: &objects,
             drift: &plan.drift,
             unmanaged: &["gabion_data]]>".to_owned()],
+            not_asked: &[fixture::not_asked()],
         };
         let xml = write(&report);
         let mut settings = insta::Settings::clone_current();

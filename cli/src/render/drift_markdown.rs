@@ -13,12 +13,20 @@ use super::markdown::{cell_code, code, prose};
 use super::plan_markdown::{Table, marker};
 use super::words;
 
-/// Writes the answer of `gabion drift`.
-pub(crate) fn write_drift(out: &mut dyn Write, plan: &Plan, drift: &[Drift]) -> fmt::Result {
+/// Writes the answer of `gabion drift`; whether everything could be asked decides what no drift means.
+pub(crate) fn write_drift(
+    out: &mut dyn Write,
+    plan: &Plan,
+    drift: &[Drift],
+    is_complete: bool,
+) -> fmt::Result {
     writeln!(out, "{}", marker("drift", plan))?;
     let project = code(&plan.project);
     if drift.is_empty() {
-        return writeln!(out, "### ✅ gabion drift {project}: none");
+        return match is_complete {
+            true => writeln!(out, "### ✅ gabion drift {project}: none"),
+            false => writeln!(out, "### ⚠️ gabion drift {project}: none in what could be asked"),
+        };
     }
     writeln!(out, "### ⚠️ gabion drift {project}: {}", summary_line(drift))?;
     let drift: Vec<_> = drift.iter().collect();

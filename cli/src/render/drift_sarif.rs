@@ -2,6 +2,7 @@
 
 use gabion_engine::plan::change::{Drift, DriftKind};
 use gabion_engine::words::ago;
+use gabion_engine::world::NotAsked;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -11,13 +12,17 @@ use super::sarif;
 use super::words;
 
 /// What results are about: an id, and what it means.
-const RULES: [(&str, &str); 4] = [
+const RULES: [(&str, &str); 5] = [
     ("drift-gone", "An object is gone."),
     ("drift-changed", "An object was changed outside gabion."),
     ("drift-unreadable", "An object cannot be read."),
     (
         "drift-unmanaged",
         "An object carries the project's mark and is in no record.",
+    ),
+    (
+        "drift-not-asked",
+        "A place where objects of the project may be could not be asked.",
     ),
 ];
 
@@ -26,6 +31,7 @@ const RULES: [(&str, &str); 4] = [
 pub(crate) fn log(
     drift: &[Drift],
     unmanaged: &[String],
+    not_asked: &[NotAsked],
     now: Timestamp,
     repository: &RepositoryPath,
     settings: &str,
@@ -77,6 +83,10 @@ pub(crate) fn log(
         let words = format!("{name} carries the project's mark and is in no record.");
         result(3, "warning", name, &words, start(repository, settings))
     }));
+    results.extend(not_asked.iter().map(|missing| {
+        let words = format!("{} could not be asked: {}", missing.part, missing.why);
+        result(4, "warning", &missing.part, &words, start(repository, settings))
+    }));
     let rules = RULES.map(|(id, text)| json!({ "id": id, "shortDescription": { "text": text } }));
     sarif::log(&rules, &results)
 }
@@ -111,7 +121,8 @@ mod tests {
         let repository = RepositoryPath::new(Path::new("deploy"), None);
         let hostile = ["gabion_data.[x](https://example.org)\u{202e}".to_owned()];
         let now = plan.basis.gathered_at;
-        let log = log(&plan.drift, &hostile, now, &repository, "gabion.yml");
+        let not_asked = [fixture::not_asked()];
+        let log = log(&plan.drift, &hostile, &not_asked, now, &repository, "gabion.yml");
         let mut settings = insta::Settings::clone_current();
         settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../snapshots/render"));
         settings.set_prepend_module_to_snapshot(false);

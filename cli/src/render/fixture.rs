@@ -16,7 +16,7 @@ use gabion_engine::resource::{DocumentRef, Lifecycle, Place};
 use gabion_engine::schema::{ReplaceOrder, Timeouts};
 use gabion_engine::state::record::{Declaration, Dependency, Pin};
 use gabion_engine::value::{AttributePath, Attributes, Secret, TemplateText, Value};
-use gabion_engine::world::Refresh;
+use gabion_engine::world::{NotAsked, Refresh};
 use uuid::Uuid;
 
 pub(crate) fn address(text: &str) -> ResourceAddress {
@@ -383,6 +383,15 @@ fn ruling(effect: Effect, rule: &str, at: Option<&str>, message: &str) -> Ruling
         address: at.map(address),
         message: message.to_owned(),
         place: place("gabion.yml", 4, 16),
+    }
+}
+
+/// A machine that could not be asked.
+pub(crate) fn not_asked() -> NotAsked {
+    NotAsked {
+        part: "machine `gpu/<h2>`".to_owned(),
+        why: "Machine `gpu/<h2>` (10.0.0.2) cannot be reached: no route to host.".to_owned(),
+        providers: [ProviderName::new("gateway"), ProviderName::new("host")].into(),
     }
 }
 

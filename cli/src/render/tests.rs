@@ -90,7 +90,8 @@ fn everything_as_json_reads_back_strictly() {
 #[test]
 fn drift_as_markdown() {
     let mut out = String::new();
-    drift_markdown::write_drift(&mut out, &fixture::everything(), &fixture::everything().drift).unwrap();
+    let plan = fixture::everything();
+    drift_markdown::write_drift(&mut out, &plan, &plan.drift, true).unwrap();
     assert_rendering!("drift.md", out);
 }
 

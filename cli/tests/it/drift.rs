@@ -97,3 +97,53 @@ fn nothing_is_accepted_when_one_of_several_cannot_be() {
         project.exits(2, &["drift"]);
     }
 }
+
+/// A machine that is declared and away: what is there nobody knows, whatever the records say.
+#[test]
+fn what_could_not_be_asked_is_shown_in_every_form_and_is_not_taken_for_none() {
+    let project = Project::with(THREE_LEVELS);
+    project.apply();
+    project.exits(0, &["drift"]);
+    project.write(
+        "away.gabion.yml",
+        "type: resource\nkind: ssh_host\nname: away\nproperties:\n  machine: gpu/away\n  hostname: 127.0.0.1\n  port: 1\n  \
+         trust_on_first_use: true\n",
+    );
+    let said = project.exits(2, &["drift"]);
+    let shown = [
+        "Not asked",
+        "? machine `gpu/away`: ",
+        "No drift in what could be asked.",
+    ];
+    for words in shown {
+        assert!(said.out.contains(words), "{}", said.all());
+    }
+    let report = project.exits(2, &["drift", "--format", "json"]).json();
+    assert_eq!(report["drifted"], false);
+    let missing = &report["not_asked"][0];
+    assert_eq!(missing["part"], "machine `gpu/away`");
+    assert_eq!(
+        missing["providers"],
+        serde_json::json!(["gateway", "host", "router"])
+    );
+    let why = missing["why"].as_str().unwrap();
+    assert!(
+        !why.is_empty() && report["not_asked"].as_array().unwrap().len() == 1,
+        "{report}"
+    );
+    let said = project.exits(2, &["drift", "--format", "markdown"]);
+    assert!(
+        said.out
+            .contains("| not asked | why |\n| --- | --- |\n| machine "),
+        "{}",
+        said.all()
+    );
+    let log = project.exits(2, &["drift", "--format", "sarif"]).json();
+    assert_eq!(log["runs"][0]["results"][0]["ruleId"], "drift-not-asked");
+    project.exits(2, &["drift", "--junit", "drift.xml"]);
+    let xml = std::fs::read_to_string(project.directory().join("drift.xml")).unwrap();
+    assert!(
+        xml.contains("errors=\"1\"") && xml.contains("classname=\"not asked\""),
+        "{xml}"
+    );
+}

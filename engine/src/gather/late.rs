@@ -10,9 +10,7 @@ use jiff::Timestamp;
 
 use super::{Calls, GatherRequest};
 use crate::address::{ObjectId, OperationId, ResourceAddress, ResourceType, Uid};
-use crate::provider::{
-    ListedObject, ObjectState, Observation, Provider, ProviderError, ReadOutcome, ReadRequest,
-};
+use crate::provider::{Listed, ObjectState, Observation, Provider, ProviderError, ReadOutcome, ReadRequest};
 use crate::seal::Sealer;
 use crate::state::State;
 use crate::state::record::Record;
@@ -27,6 +25,15 @@ pub(super) struct Sought {
     address: ResourceAddress,
     /// What was recorded of it; `None` in logs of earlier versions.
     record: Option<Arc<Record>>,
+}
+
+impl Sought {
+    fn unknown(&self, reason: String) -> Late {
+        Late {
+            operation: self.operation,
+            observation: Observation::Unknown { reason },
+        }
+    }
 }
 
 /// An object that turned up, or of which that could not be found out.
@@ -56,26 +63,25 @@ pub(super) fn sought(state: &State, now: Timestamp) -> BTreeMap<ResourceType, Ve
 pub(super) async fn look(
     provider: &Arc<dyn Provider>,
     sought: Vec<Sought>,
-    listed: &Result<Vec<ListedObject>, ProviderError>,
+    listed: &Result<Listed, ProviderError>,
     calls: &Calls,
 ) -> Vec<Late> {
     let listed = match listed {
         Ok(listed) => listed,
         Err(error) => {
-            let unknown = |one: Sought| Late {
-                operation: one.operation,
-                observation: Observation::Unknown {
-                    reason: error.message.clone(),
-                },
-            };
+            let unknown = |one: Sought| one.unknown(error.message.clone());
             return sought.into_iter().map(unknown).collect();
         }
     };
+    // What could not be asked may hold it.
+    let unasked = listed.unasked.iter().min();
+    let unasked = unasked.map(|unasked| format!("It may be at {}: {}", unasked.part, unasked.why));
     let mut found = Vec::new();
     let mut wanted: BTreeMap<ResourceType, Vec<(Sought, ObjectId, bool)>> = BTreeMap::new();
     for one in sought {
         let resource_type = &one.address.resource_type;
         let mut marked = listed
+            .objects
             .iter()
             .filter(|object| object.uid == Some(one.uid) && object.resource_type == *resource_type)
             .map(|object| &object.id);
@@ -88,7 +94,10 @@ pub(super) async fn look(
             }
             None => match marked.min() {
                 Some(id) => (id.clone(), true),
-                None => continue,
+                None => {
+                    found.extend(unasked.clone().map(|why| one.unknown(why)));
+                    continue;
+                }
             },
         };
         if one.record.is_some() {
@@ -127,12 +136,7 @@ async fn read(
                 objects.push(object);
                 asked.push((one, id, is_listed));
             }
-            Err(error) => found.push(Late {
-                operation: one.operation,
-                observation: Observation::Unknown {
-                    reason: error.message,
-                },
-            }),
+            Err(error) => found.push(one.unknown(error.message)),
         }
     }
     let what = format!(
@@ -149,8 +153,11 @@ async fn read(
             let request = request.clone();
             async move { provider.read(request).await }
         })
-        .await
-        .unwrap_or_default();
+        .await;
+    let (outcomes, unread) = match outcomes {
+        Ok(outcomes) => (outcomes, "The provider did not answer for it.".to_owned()),
+        Err(error) => (Vec::new(), error.message),
+    };
     let mut outcomes = outcomes.into_iter();
     for (one, id, is_listed) in asked {
         let state = match outcomes.next() {
@@ -160,7 +167,16 @@ async fn read(
                 let nothing = Attributes::new();
                 bare(id, one.record.as_ref().map_or(&nothing, |record| &record.inputs))
             }
-            Some(_) | None => continue,
+            Some(ReadOutcome::Absent) => continue,
+            // What cannot be asked is not known to be absent.
+            Some(ReadOutcome::CannotTell { reason }) => {
+                found.push(one.unknown(reason));
+                continue;
+            }
+            None => {
+                found.push(one.unknown(unread.clone()));
+                continue;
+            }
         };
         found.push(Late {
             operation: one.operation,

@@ -161,16 +161,27 @@ async fn list(
     }
     let mut found = Vec::new();
     for (provider, listed) in parts.join_all().await {
+        let name = &provider.schema().name;
         match listed {
-            Ok(listed) => found.extend(listed.into_iter().map(|object| (provider.clone(), object))),
+            Ok(listed) => {
+                let unasked = listed.unasked.into_iter().map(|unasked| UnaskedProvider {
+                    provider: name.clone(),
+                    part: Some(unasked.part),
+                    why: unasked.why,
+                });
+                rebuild.unasked.extend(unasked);
+                let objects = listed.objects.into_iter();
+                found.extend(objects.map(|object| (provider.clone(), object)));
+            }
             Err(error) => rebuild.unasked.push(UnaskedProvider {
-                provider: provider.schema().name.clone(),
+                provider: name.clone(),
+                part: None,
                 why: error.message,
             }),
         }
     }
     found.sort_by(|(_, a), (_, b)| (&a.resource_type, &a.id).cmp(&(&b.resource_type, &b.id)));
-    rebuild.unasked.sort_by(|a, b| a.provider.cmp(&b.provider));
+    rebuild.unasked.sort();
     found
 }
 

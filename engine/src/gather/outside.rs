@@ -7,10 +7,12 @@ use super::late::{self, Sought};
 use super::{Calls, GatherRequest, Part};
 use crate::address::{ObjectId, ProviderName, ResourceAddress, ResourceType, Uid};
 use crate::provider::{
-    FactsRequest, ImportRequest, ListRequest, ListedObject, ObjectState, Provider, ProviderError,
+    FactsRequest, ImportRequest, ListRequest, Listed, ListedObject, ObjectState, Provider, ProviderError,
+    Unasked,
 };
 use crate::seal::Sealer;
 use crate::value::Attributes;
+use crate::world::NotAsked;
 
 /// An object to import.
 pub(super) struct Wanted {
@@ -173,7 +175,7 @@ pub(super) async fn list(wanted: Listing, calls: Calls) -> Part {
     } = wanted;
     let name = provider.schema().name.clone();
     let what = format!("Listing the objects of provider `{name}`");
-    let result: Result<Vec<ListedObject>, ProviderError> = calls
+    let result: Result<Listed, ProviderError> = calls
         .make(&what, calls.limits.call_timeout, || {
             let provider = provider.clone();
             let request = request.clone();
@@ -182,6 +184,26 @@ pub(super) async fn list(wanted: Listing, calls: Calls) -> Part {
         .await;
     let late = late::look(&provider, sought, &result, &calls).await;
     Part::Listed(name, result, late)
+}
+
+/// Adds what one provider could not ask. What several could not ask for the same reason is one part of the world.
+pub(super) fn not_asked(known: &mut Vec<NotAsked>, provider: &ProviderName, unasked: Vec<Unasked>) {
+    for Unasked { part, why } in unasked {
+        match known
+            .iter_mut()
+            .find(|known| known.part == part && known.why == why)
+        {
+            Some(known) => {
+                known.providers.insert(provider.clone());
+            }
+            None => known.push(NotAsked {
+                part,
+                why,
+                providers: [provider.clone()].into(),
+            }),
+        }
+    }
+    known.sort();
 }
 
 /// Keeps the objects that are in no record, that no call in flight may be making, and that did not turn up late.

@@ -36,7 +36,7 @@ pub struct Rebuild {
     pub gone: Vec<Uid>,
     /// Objects that carry the mark and get no record, each with the reason.
     pub left: Vec<LeftObject>,
-    /// Providers that could not be asked: what they manage may be missing.
+    /// Providers that could not be asked, or not everywhere, sorted: what they manage may be missing.
     pub unasked: Vec<UnaskedProvider>,
 }
 
@@ -61,10 +61,12 @@ pub struct LeftObject {
 }
 
 /// A provider that could not be asked for what carries the mark.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnaskedProvider {
     /// The provider.
     pub provider: ProviderName,
+    /// Where it could not be asked; `None` when it could not be asked at all.
+    pub part: Option<String>,
     /// Why, as a sentence.
     pub why: String,
 }

@@ -164,7 +164,7 @@ impl Provider for ShortSighted {
         self.inner.observe(request).await
     }
 
-    async fn list(&self, request: ListRequest) -> Result<Vec<ListedObject>, ProviderError> {
+    async fn list(&self, request: ListRequest) -> Result<Listed, ProviderError> {
         self.inner.list(request).await
     }
 

@@ -10,7 +10,7 @@ use gabion_engine::address::{OperationId, ResourceAddress};
 use gabion_engine::apply::ApplyControl;
 use gabion_engine::apply::event::{ApplyEvent, ApplyObserver, StepOutcome};
 use gabion_engine::provider::{
-    Call, CallAction, CreateRequest as CreateCall, DeleteRequest, ImportRequest, ListRequest, ListedObject,
+    Call, CallAction, CreateRequest as CreateCall, DeleteRequest, ImportRequest, ListRequest, Listed,
     ObjectState, Observation, ObserveRequest, PlanRequest, PlanResponse, Provider, ProviderError,
     ReadOutcome, ReadRequest, UpdateRequest, ValidateRequest,
 };
@@ -125,7 +125,7 @@ impl Provider for Called {
     async fn observe(&self, request: ObserveRequest) -> Result<Observation, ProviderError> {
         self.inner.observe(request).await
     }
-    async fn list(&self, request: ListRequest) -> Result<Vec<ListedObject>, ProviderError> {
+    async fn list(&self, request: ListRequest) -> Result<Listed, ProviderError> {
         self.inner.list(request).await
     }
     async fn import(&self, request: ImportRequest) -> Result<ObjectState, ProviderError> {

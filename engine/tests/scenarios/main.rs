@@ -31,6 +31,7 @@ mod selection;
 mod store;
 mod support;
 mod taint;
+mod unasked;
 mod unknown;
 mod update;
 mod upgrade;

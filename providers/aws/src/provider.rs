@@ -8,9 +8,8 @@ use async_trait::async_trait;
 use gabion_engine::address::{ProviderName, ResourceType};
 use gabion_engine::provider::{
     AttributeProblem, Call, CallAction, CreateRequest, DeleteRequest, ErrorClass, FactsRequest,
-    ImportRequest, ListRequest, ListedObject, ObjectState, Observation, ObserveRequest, PlanRequest,
-    PlanResponse, Provider, ProviderError, ReadOutcome, ReadRequest, RecordedObject, UpdateRequest,
-    ValidateRequest,
+    ImportRequest, ListRequest, Listed, ObjectState, Observation, ObserveRequest, PlanRequest, PlanResponse,
+    Provider, ProviderError, ReadOutcome, ReadRequest, RecordedObject, UpdateRequest, ValidateRequest,
 };
 use gabion_engine::schema::ProviderSchema;
 use gabion_engine::value::{Attributes, Value};
@@ -263,7 +262,7 @@ impl Provider for AwsProvider {
         }
     }
 
-    async fn list(&self, request: ListRequest) -> Result<Vec<ListedObject>, ProviderError> {
+    async fn list(&self, request: ListRequest) -> Result<Listed, ProviderError> {
         let mut listed = Vec::new();
         let mut seen = std::collections::BTreeSet::new();
         for place in self.pool.places() {
@@ -280,7 +279,7 @@ impl Provider for AwsProvider {
                 }
             }
         }
-        Ok(listed)
+        Ok(listed.into())
     }
 
     async fn import(&self, request: ImportRequest) -> Result<ObjectState, ProviderError> {

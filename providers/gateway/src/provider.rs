@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use async_trait::async_trait;
-use gabion_agent::access::Agents;
+use gabion_agent::access::{Agents, provider_error};
+use gabion_agent::client::ClientError;
 use gabion_engine::address::{ObjectId, ResourceAddress, ResourceType};
 use gabion_engine::provider::{
-    AttributeProblem, Call, CreateRequest, DeleteRequest, ErrorClass, ImportRequest, ListRequest,
+    AttributeProblem, Call, CreateRequest, DeleteRequest, ErrorClass, ImportRequest, ListRequest, Listed,
     ListedObject, ObjectState, Observation, ObserveRequest, PlanRequest, PlanResponse, Provider,
-    ProviderError, ReadOutcome, ReadRequest, RecordedObject, UpdateRequest, ValidateRequest, propose,
+    ProviderError, ReadOutcome, ReadRequest, RecordedObject, Unasked, UpdateRequest, ValidateRequest,
+    propose,
 };
 use gabion_engine::schema::ProviderSchema;
 use gabion_engine::value::Attributes;
@@ -71,6 +73,42 @@ impl GatewayProvider {
             config,
             schema: provider_schema(),
         }
+    }
+
+    /// Lists what one agent holds.
+    async fn list_at(&self, agent: &str) -> Result<Vec<ListedObject>, ProviderError> {
+        let client = self.agents.client(Machines::LOCAL, agent)?;
+        let silent = |error: ClientError| provider_error(&error);
+        let listeners = client.listeners().await.map_err(silent)?;
+        let routes = client.routes().await.map_err(silent)?;
+        let members = client.members(None).await.map_err(silent)?;
+        let listeners = listeners.iter().map(|stored| {
+            let name = &stored.object.name;
+            (GATEWAY_LISTENER, name.as_str(), listener::id(agent, name))
+        });
+        let routes = routes.iter().map(|stored| {
+            let route = &stored.object;
+            let id = route::id(agent, &route.gateway, &route.service);
+            (GATEWAY_ROUTE, route.service.as_str(), id)
+        });
+        let replicas = members.iter().filter_map(|stored| {
+            let member = &stored.object;
+            let (gateway, service) = member.router.split_once('/')?;
+            let id = replica::id(agent, gateway, service, &member.name);
+            Some((GATEWAY_REPLICA, member.name.as_str(), id))
+        });
+        Ok(listeners
+            .chain(routes)
+            .chain(replicas)
+            .filter_map(|(kind, name, id)| {
+                Some(ListedObject {
+                    resource_type: ResourceType::new(kind).ok()?,
+                    uid: None,
+                    address: ResourceAddress::of(kind, name).ok(),
+                    id: ObjectId::new(id),
+                })
+            })
+            .collect())
     }
 
     async fn read_one(&self, kind: Kind, object: RecordedObject) -> Result<ReadOutcome, ProviderError> {
@@ -157,51 +195,26 @@ impl Provider for GatewayProvider {
         })
     }
 
-    async fn list(&self, request: ListRequest) -> Result<Vec<ListedObject>, ProviderError> {
+    async fn list(&self, request: ListRequest) -> Result<Listed, ProviderError> {
         let root = self.config.data_root.clone();
         let units = tokio::task::spawn_blocking(move || unit::list(&root)).await;
         let failed = |reason: String| ProviderError::new(ErrorClass::Transient, reason);
         let units = units.map_err(|error| failed(error.to_string()))?;
         let units = units.map_err(|error| failed(error.to_string()))?;
         let lineage = request.lineage.to_string();
-        let mut found = Vec::new();
+        let mut found = Listed::default();
         for unit in units {
             let Ok(launch) = unit.launch else { continue };
             if launch.project != lineage || launch.role.as_deref() != Some("agent") {
                 continue;
             }
-            let client = self.agents.client(Machines::LOCAL, &unit.uid)?;
-            // An agent that does not answer keeps its own to itself; its unit is listed in any case.
-            let listeners = client.listeners().await.unwrap_or_default();
-            let routes = client.routes().await.unwrap_or_default();
-            let listeners = listeners.iter().map(|stored| {
-                let name = &stored.object.name;
-                (GATEWAY_LISTENER, name.as_str(), listener::id(&unit.uid, name))
-            });
-            let routes = routes.iter().map(|stored| {
-                let route = &stored.object;
-                (
-                    GATEWAY_ROUTE,
-                    route.service.as_str(),
-                    route::id(&unit.uid, &route.gateway, &route.service),
-                )
-            });
-            let members = client.members(None).await.unwrap_or_default();
-            let replicas = members.iter().filter_map(|stored| {
-                let member = &stored.object;
-                let (gateway, service) = member.router.split_once('/')?;
-                let id = replica::id(&unit.uid, gateway, service, &member.name);
-                Some((GATEWAY_REPLICA, member.name.as_str(), id))
-            });
-            for (kind, name, id) in listeners.chain(routes).chain(replicas) {
-                if let Ok(resource_type) = ResourceType::new(kind) {
-                    found.push(ListedObject {
-                        resource_type,
-                        uid: None,
-                        address: ResourceAddress::of(kind, name).ok(),
-                        id: ObjectId::new(id),
-                    });
-                }
+            match self.list_at(&unit.uid).await {
+                Ok(objects) => found.objects.extend(objects),
+                // Its unit is listed in any case; what it holds only it can tell.
+                Err(error) => found.unasked.push(Unasked {
+                    part: format!("agent `{}` ({})", launch.address, unit.uid),
+                    why: error.message,
+                }),
             }
         }
         Ok(found)

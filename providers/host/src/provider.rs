@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use gabion_engine::address::{ObjectId, ResourceType};
 use gabion_engine::provider::{
-    AttributeProblem, Call, CreateRequest, DeleteRequest, ErrorClass, ImportRequest, ListRequest,
+    AttributeProblem, Call, CreateRequest, DeleteRequest, ErrorClass, ImportRequest, ListRequest, Listed,
     ListedObject, ObjectState, Observation, ObserveRequest, PlanRequest, PlanResponse, Provider,
     ProviderError, ReadOutcome, ReadRequest, UpdateRequest, ValidateRequest,
 };
@@ -130,13 +130,13 @@ impl Provider for HostProvider {
         blocking(move || host_unit::observe(&config, &request)).await
     }
 
-    async fn list(&self, request: ListRequest) -> Result<Vec<ListedObject>, ProviderError> {
+    async fn list(&self, request: ListRequest) -> Result<Listed, ProviderError> {
         let config = self.config.clone();
         let resource_type = self.host_unit().clone();
         let found = blocking(move || unit::list(&config.data_root)).await?;
         let units = found.map_err(|error| ProviderError::new(ErrorClass::Transient, error.to_string()))?;
         let lineage = request.lineage.to_string();
-        Ok(units
+        let objects: Vec<ListedObject> = units
             .into_iter()
             .filter_map(|unit| {
                 let launch = unit.launch.ok()?;
@@ -147,7 +147,8 @@ impl Provider for HostProvider {
                     id: ObjectId::new(&unit.uid),
                 })
             })
-            .collect())
+            .collect();
+        Ok(objects.into())
     }
 
     async fn import(&self, request: ImportRequest) -> Result<ObjectState, ProviderError> {

@@ -8,7 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use gabion_agent::access::Agents;
 use gabion_engine::address::{ObjectId, OperationId, ResourceType};
-use gabion_engine::provider::{Call, CallSink, ErrorClass, Provider, ProviderError, ProviderRegistry};
+use gabion_engine::provider::{
+    Call, CallSink, ErrorClass, Listed, Provider, ProviderError, ProviderRegistry,
+};
 use gabion_engine::words::sentence;
 use gabion_gateway::{GatewayConfig, GatewayProvider};
 use gabion_host::package::{Ecosystem, PackageSpec, PackageStore};
@@ -27,8 +29,8 @@ use crate::exposed::Exposed;
 use crate::facts::Facts;
 use crate::frame;
 use crate::protocol::{
-    Answer, Circumstances, Directories, Event, FromAgent, Hello, OLDEST_PROTOCOL, PROTOCOL, Request, ToAgent,
-    Welcome,
+    Answer, Circumstances, Directories, Event, FromAgent, Hello, ListedForm, OLDEST_PROTOCOL, PROTOCOL,
+    Request, ToAgent, Welcome,
 };
 use crate::units;
 
@@ -128,8 +130,9 @@ where
         );
         return frame::write(&mut writer, &FromAgent::Refused(why)).await;
     }
+    let protocol = PROTOCOL.min(hello.protocol);
     let welcome = Welcome {
-        protocol: PROTOCOL.min(hello.protocol),
+        protocol,
         version: settings.version.clone(),
     };
     frame::write(&mut writer, &FromAgent::Welcome(welcome)).await?;
@@ -142,7 +145,7 @@ where
             }
         }
     });
-    let desk = Desk::new(settings, &hello, outgoing);
+    let desk = Desk::new(settings, &hello, protocol, outgoing);
     let outcome = loop {
         match tokio::time::timeout(SILENCE, frame::read(&mut reader)).await {
             // Nobody is there any more.
@@ -160,6 +163,8 @@ where
 /// What is under way, by its number.
 struct Desk {
     settings: Arc<AgentSettings>,
+    /// What both sides speak.
+    protocol: u32,
     providers: ProviderRegistry,
     outgoing: mpsc::Sender<FromAgent>,
     cancels: Arc<Mutex<BTreeMap<u64, CancellationToken>>>,
@@ -171,11 +176,12 @@ struct Desk {
 type Answers = Arc<Mutex<BTreeMap<u64, oneshot::Sender<Option<ProviderError>>>>>;
 
 impl Desk {
-    fn new(settings: AgentSettings, hello: &Hello, outgoing: mpsc::Sender<FromAgent>) -> Self {
+    fn new(settings: AgentSettings, hello: &Hello, protocol: u32, outgoing: mpsc::Sender<FromAgent>) -> Self {
         let machines = Machines::here(&hello.machine);
         Self {
             providers: providers(&settings, &hello.project, machines),
             settings: Arc::new(settings),
+            protocol,
             outgoing,
             cancels: Arc::default(),
             answers: Arc::default(),
@@ -204,6 +210,7 @@ impl Desk {
                 lock(&self.cancels).insert(id, cancel.clone());
                 let work = Work {
                     settings: Arc::clone(&self.settings),
+                    protocol: self.protocol,
                     providers: self.providers.clone(),
                     line: Line {
                         id,
@@ -288,6 +295,7 @@ impl CallSink for Line {
 /// One request.
 struct Work {
     settings: Arc<AgentSettings>,
+    protocol: u32,
     providers: ProviderRegistry,
     line: Line,
     cancel: CancellationToken,
@@ -333,10 +341,11 @@ impl Work {
                 let provider = known
                     .into_iter()
                     .find(|known| known.schema().name.as_str() == provider);
-                match provider {
-                    Some(provider) => provider.list(request).await.map(Answer::Listed),
-                    None => Ok(Answer::Listed(Vec::new())),
-                }
+                let listed = match provider {
+                    Some(provider) => provider.list(request).await?,
+                    None => Listed::default(),
+                };
+                Ok(Answer::Listed(ListedForm::of(listed, self.protocol)))
             }
             Request::Facts => {
                 let search_path = self.settings.base_env.get("PATH").map_or("", String::as_str);

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use gabion_engine::address::{Lineage, ObjectId, OperationId, ResourceAddress, Uid};
 use gabion_engine::provider::{
-    CreateRequest, DeleteRequest, ListRequest, ListedObject, ObjectState, Observation, ObserveRequest,
-    ProviderError, ReadOutcome, ReadRequest, UpdateRequest,
+    CreateRequest, DeleteRequest, ListRequest, Listed, ListedObject, ObjectState, Observation,
+    ObserveRequest, ProviderError, ReadOutcome, ReadRequest, UpdateRequest,
 };
 use gabion_host::unit::Exit;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,12 @@ use crate::exposed::Exposed;
 use crate::facts::Facts;
 
 /// The protocol of this build.
-pub const PROTOCOL: u32 = 1;
+///
+/// | | |
+/// | --- | --- |
+/// | 2 | a listing names what could not be asked |
+/// | 1 | a listing is the objects alone |
+pub const PROTOCOL: u32 = 2;
 
 /// The oldest protocol that this build still speaks.
 pub const OLDEST_PROTOCOL: u32 = 1;
@@ -139,12 +144,40 @@ pub(crate) enum Answer {
     State(Exposed<ObjectState>),
     Deleted,
     Observed(Exposed<Observation>),
-    Listed(Vec<ListedObject>),
+    Listed(ListedForm),
     Facts(Facts),
     /// What is left, if anything is.
     Left(Vec<String>),
     Units(Vec<UnitView>),
     Text(String),
+}
+
+/// A listing, as the two protocols have it.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum ListedForm {
+    Whole(Listed),
+    /// Protocol 1.
+    Objects(Vec<ListedObject>),
+}
+
+impl ListedForm {
+    /// Returns a listing as a protocol has it.
+    pub(crate) fn of(listed: Listed, protocol: u32) -> Self {
+        match protocol {
+            ..=1 => Self::Objects(listed.objects),
+            _ => Self::Whole(listed),
+        }
+    }
+}
+
+impl From<ListedForm> for Listed {
+    fn from(form: ListedForm) -> Self {
+        match form {
+            ListedForm::Whole(listed) => listed,
+            ListedForm::Objects(objects) => objects.into(),
+        }
+    }
 }
 
 /// How a program on a machine is.

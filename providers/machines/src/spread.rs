@@ -6,9 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use gabion_engine::provider::{
-    AttributeProblem, Call, CreateRequest, DeleteRequest, ImportRequest, ListRequest, ListedObject,
-    ObjectState, Observation, ObserveRequest, PlanRequest, PlanResponse, Provider, ProviderError,
-    ReadOutcome, ReadRequest, UpdateRequest, UpgradeRequest, UpgradedObject, ValidateRequest,
+    AttributeProblem, Call, CreateRequest, DeleteRequest, ImportRequest, ListRequest, Listed, ObjectState,
+    Observation, ObserveRequest, PlanRequest, PlanResponse, Provider, ProviderError, ReadOutcome,
+    ReadRequest, Unasked, UpdateRequest, UpgradeRequest, UpgradedObject, ValidateRequest,
 };
 use gabion_engine::schema::ProviderSchema;
 use gabion_engine::value::{AttributePath, Attributes, Value};
@@ -54,6 +54,21 @@ impl Spread {
             }
             Ok(_) => cannot_tell(unexpected(machine).message),
             Err(error) => cannot_tell(on(machine, error).message),
+        }
+    }
+
+    /// Has one machine's agent list what carries the project's mark there.
+    async fn list_there(
+        &self,
+        machine: &str,
+        provider: String,
+        request: ListRequest,
+    ) -> Result<Listed, ProviderError> {
+        let live = self.hosts.connection(machine).await?;
+        match live.session().ask(Request::List(provider, request)).await {
+            Ok(Answer::Listed(listed)) => Ok(listed.into()),
+            Ok(_) => Err(unexpected(machine)),
+            Err(error) => Err(on(machine, error)),
         }
     }
 
@@ -192,23 +207,32 @@ impl Provider for Spread {
         })
     }
 
-    async fn list(&self, request: ListRequest) -> Result<Vec<ListedObject>, ProviderError> {
+    async fn list(&self, request: ListRequest) -> Result<Listed, ProviderError> {
         let provider = self.schema().name.to_string();
         let machines = self.hosts.names();
         let there = machines.iter().map(|machine| {
             let (provider, request) = (provider.clone(), request.clone());
-            async move {
-                // A machine that cannot be reached is told by what is recorded of it.
-                let live = self.hosts.connection(machine).await.ok()?;
-                match live.session().ask(Request::List(provider, request)).await {
-                    Ok(Answer::Listed(listed)) => Some(listed),
-                    _ => None,
-                }
-            }
+            async move { (machine, self.list_there(machine, provider, request).await) }
         });
-        let there = join_all(there).await.into_iter().flatten().flatten();
+        let there = join_all(there).await;
         let mut found = self.here.list(request.clone()).await?;
-        found.extend(there);
+        for (machine, listed) in there {
+            match listed {
+                Ok(listed) => {
+                    found.objects.extend(listed.objects);
+                    let unasked = listed.unasked.into_iter().map(|unasked| Unasked {
+                        part: format!("{} on machine `{machine}`", unasked.part),
+                        why: unasked.why,
+                    });
+                    found.unasked.extend(unasked);
+                }
+                // What is there is not known to be gone.
+                Err(error) => found.unasked.push(Unasked {
+                    part: format!("machine `{machine}`"),
+                    why: error.message,
+                }),
+            }
+        }
         Ok(found)
     }
 

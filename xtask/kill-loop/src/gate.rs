@@ -9,9 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use gabion_engine::address::ResourceType;
 use gabion_engine::provider::{
-    AttributeProblem, Call, CreateRequest, DeleteRequest, FactsRequest, ImportRequest, ListRequest,
-    ListedObject, ObjectState, Observation, ObserveRequest, PlanRequest, PlanResponse, Provider,
-    ProviderError, ProviderRegistry, ReadOutcome, ReadRequest, UpdateRequest, UpgradeRequest, UpgradedObject,
+    AttributeProblem, Call, CreateRequest, DeleteRequest, FactsRequest, ImportRequest, ListRequest, Listed,
+    ObjectState, Observation, ObserveRequest, PlanRequest, PlanResponse, Provider, ProviderError,
+    ProviderRegistry, ReadOutcome, ReadRequest, UpdateRequest, UpgradeRequest, UpgradedObject,
     ValidateRequest,
 };
 use gabion_engine::schema::ProviderSchema;
@@ -95,7 +95,7 @@ impl Provider for Gate {
         self.provider.observe(request).await
     }
 
-    async fn list(&self, request: ListRequest) -> Result<Vec<ListedObject>, ProviderError> {
+    async fn list(&self, request: ListRequest) -> Result<Listed, ProviderError> {
         self.provider.list(request).await
     }
 

@@ -232,6 +232,7 @@ fn show(found: &Rebuild, context: &Context) {
             })).collect::<Vec<_>>(),
             "unasked": found.unasked.iter().map(|unasked| json!({
                 "provider": unasked.provider,
+                "part": unasked.part,
                 "why": unasked.why,
             })).collect::<Vec<_>>(),
         });
@@ -275,11 +276,17 @@ fn show(found: &Rebuild, context: &Context) {
         );
     }
     for unasked in &found.unasked {
+        let (whose, what) = match &unasked.part {
+            Some(part) => (
+                format!("{} at {}", unasked.provider, plain(part)),
+                "what is there may be missing",
+            ),
+            None => (unasked.provider.to_string(), "what it manages may be missing"),
+        };
         let _ = writeln!(
             text,
-            "{0}Not asked{0:#}: {1}, so what it manages may be missing. {2}",
+            "{0}Not asked{0:#}: {whose}, so {what}. {1}",
             theme.bad,
-            unasked.provider,
             plain(&unasked.why)
         );
     }

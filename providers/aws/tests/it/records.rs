@@ -136,7 +136,10 @@ async fn a_zone_whose_answer_was_lost_is_found_by_its_reference_and_made_once() 
     use gabion_engine::provider::{ListRequest, Provider};
     let lineage = world.lineage;
     let listed = world.provider.list(ListRequest { lineage }).await.unwrap();
-    assert!(listed.iter().any(|object| object.uid == Some(uid)), "{listed:?}");
+    assert!(
+        listed.objects.iter().any(|object| object.uid == Some(uid)),
+        "{listed:?}"
+    );
 }
 
 #[tokio::test]

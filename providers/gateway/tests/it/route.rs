@@ -3,7 +3,7 @@
 use gabion_agent::client::{AgentClient, SOCKET_NAME};
 use gabion_agent::protocol::{Fence, Flavour, Upstream};
 use gabion_engine::provider::{
-    ErrorClass, ImportRequest, ListRequest, Provider, ReadOutcome, ValidateRequest,
+    ErrorClass, ImportRequest, ListRequest, Listed, Provider, ReadOutcome, ValidateRequest,
 };
 use gabion_engine::value::{Attributes, Secret, TemplateText, Value};
 use gabion_host::transport::LocalTransport;
@@ -226,7 +226,10 @@ async fn a_route_is_imported_by_its_id() {
     }
     let lineage = project.call(1).lineage;
     // No unit says that it is an agent of this project, so nothing is claimed.
-    assert_eq!(project.provider.list(ListRequest { lineage }).await.unwrap(), []);
+    assert_eq!(
+        project.provider.list(ListRequest { lineage }).await.unwrap(),
+        Listed::default()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

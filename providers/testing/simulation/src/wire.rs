@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use gabion_engine::address::OperationId;
 use gabion_engine::provider::{
     AttributeProblem, Call, CallSink, CreateRequest, DeleteRequest, FactsRequest, ImportRequest, ListRequest,
-    ListedObject, ObjectState, Observation, ObserveRequest, PlanRequest, PlanResponse, Provider,
-    ProviderError, ReadOutcome, ReadRequest, UpdateRequest, UpgradeRequest, UpgradedObject, ValidateRequest,
+    Listed, ObjectState, Observation, ObserveRequest, PlanRequest, PlanResponse, Provider, ProviderError,
+    ReadOutcome, ReadRequest, UpdateRequest, UpgradeRequest, UpgradedObject, ValidateRequest,
 };
 use gabion_engine::schema::ProviderSchema;
 use gabion_engine::value::Value;
@@ -242,7 +242,7 @@ impl Provider for GatedProvider {
         self.read_only(self.inner.observe(request)).await
     }
 
-    async fn list(&self, request: ListRequest) -> Result<Vec<ListedObject>, ProviderError> {
+    async fn list(&self, request: ListRequest) -> Result<Listed, ProviderError> {
         self.read_only(self.inner.list(request)).await
     }
 

@@ -260,12 +260,12 @@ impl Trial<'_> {
         };
         match self.provider.list(request).await {
             Ok(listed) => {
-                let own = listed.iter().find(|object| {
+                let own = listed.objects.iter().find(|object| {
                     object.id == made.state.id && object.resource_type == self.case.address.resource_type
                 });
                 let marked = match own {
                     Some(own) => own.uid == Some(made.uid),
-                    None => listed.is_empty(),
+                    None => listed.objects.is_empty(),
                 };
                 self.holds(
                     "a listing shows each object with its uid",

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use gabion_engine::address::{ObjectId, OperationId, ResourceType};
 use gabion_engine::provider::{
     AttributeProblem, Call, CallAction, Claim, CreateRequest, DeleteRequest, Effect, ErrorClass,
-    FactsRequest, ImportRequest, ListRequest, ListedObject, ObjectState, Observation, ObserveRequest,
+    FactsRequest, ImportRequest, ListRequest, Listed, ListedObject, ObjectState, Observation, ObserveRequest,
     PlanRequest, PlanResponse, Provider, ProviderError, ReadOutcome, ReadRequest, RecordedObject,
     ReplaceCause, UpdateRequest, UpgradeRequest, UpgradedObject, ValidateRequest, propose,
 };
@@ -389,14 +389,13 @@ impl Provider for FakeProvider {
         }
     }
 
-    async fn list(&self, request: ListRequest) -> Result<Vec<ListedObject>, ProviderError> {
+    async fn list(&self, request: ListRequest) -> Result<Listed, ProviderError> {
         let filter = Filter {
             lineage: Some(request.lineage.to_string()),
             ..Filter::default()
         };
-        Ok(self
-            .find(filter)
-            .await?
+        let found = self.find(filter).await?;
+        let objects: Vec<ListedObject> = found
             .into_iter()
             .filter_map(|found| {
                 Some(ListedObject {
@@ -406,7 +405,8 @@ impl Provider for FakeProvider {
                     id: ObjectId::new(&found.id),
                 })
             })
-            .collect())
+            .collect();
+        Ok(objects.into())
     }
 
     async fn import(&self, request: ImportRequest) -> Result<ObjectState, ProviderError> {

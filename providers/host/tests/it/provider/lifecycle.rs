@@ -43,9 +43,11 @@ async fn a_unit_is_made_read_back_and_deleted_without_a_trace() {
         })
         .await
         .unwrap();
-    assert_eq!(listed.len(), 1);
+    let [listed] = &listed.objects[..] else {
+        panic!("{listed:?}");
+    };
     assert_eq!(
-        (listed[0].uid, listed[0].address.clone()),
+        (listed.uid, listed.address.clone()),
         (Some(unit.uid), Some(address()))
     );
     let other = Lineage::from_uuid(uuid::Uuid::now_v7());
@@ -55,6 +57,7 @@ async fn a_unit_is_made_read_back_and_deleted_without_a_trace() {
             .list(ListRequest { lineage: other })
             .await
             .unwrap()
+            .objects
             .is_empty()
     );
 
