@@ -2,24 +2,45 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use gabion_engine::provider::{ErrorClass, ProviderError};
 use tokio::process::Child;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::facts::Facts;
 use crate::program::{AgentProgram, BUILD_HINT, ProgramSource};
 use crate::protocol::{Answer, Hello, PROTOCOL, Request, UnitView};
+use crate::reach::{Reach, Rests};
 use crate::session::{Exchange, Session};
 use crate::ssh::{self, SshAddress, SshError, Trust};
 
-/// How many connections there are at a time.
-const MOST_CONNECTIONS: usize = 32;
+/// How machines are reached.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// How many connections there are at a time; one that nobody uses makes way for another.
+    pub held: usize,
+    /// How many of them are being made at a time: each takes a good part of a processor for the exchange of keys.
+    pub made: usize,
+    /// For how long a machine that could not be reached is not tried again.
+    pub rests: Rests,
+}
 
-/// For how long a machine that could not be reached is not tried again: what is asked of it meanwhile gets the same answer.
-const REST: Duration = Duration::from_secs(4);
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            held: 64,
+            made: 8,
+            rests: Rests::default(),
+        }
+    }
+}
+
+/// After so long a connection that is being made waits for the network and not for a processor: another may begin.
+const BUSY: Duration = Duration::from_secs(2);
 
 /// The machines that are reached over SSH.
 #[derive(Clone)]
@@ -30,7 +51,11 @@ pub struct Hosts {
 struct Inner {
     settings: Mutex<Settings>,
     program: tokio::sync::OnceCell<AgentProgram>,
+    limits: Limits,
     slots: Arc<Semaphore>,
+    making: Semaphore,
+    /// Heard when somebody does not use a connection any more.
+    freed: Arc<Notify>,
     hosts: Mutex<BTreeMap<String, Arc<Host>>>,
     /// Machines that are to be made: they have no address yet.
     expected: Mutex<BTreeSet<String>>,
@@ -47,15 +72,53 @@ struct Settings {
 /// One machine.
 struct Host {
     address: Mutex<SshAddress>,
-    live: tokio::sync::Mutex<Connection>,
+    line: tokio::sync::Mutex<Line>,
+    /// How many use its connection, or are about to.
+    users: AtomicUsize,
 }
 
+/// The way to one machine.
 #[derive(Default)]
-enum Connection {
-    #[default]
-    None,
-    Open(Arc<Live>),
-    Failed(Instant, ProviderError),
+struct Line {
+    live: Option<Arc<Live>>,
+    reach: Reach,
+}
+
+/// One user of a machine's connection: as long as there are any, it is not closed for another's sake.
+struct Use {
+    host: Arc<Host>,
+    freed: Arc<Notify>,
+}
+
+impl Use {
+    fn of(host: &Arc<Host>, freed: &Arc<Notify>) -> Self {
+        host.users.fetch_add(1, Ordering::AcqRel);
+        Self {
+            host: Arc::clone(host),
+            freed: Arc::clone(freed),
+        }
+    }
+}
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        self.host.users.fetch_sub(1, Ordering::AcqRel);
+        self.freed.notify_waiters();
+    }
+}
+
+/// A connection in use.
+pub(crate) struct Held {
+    live: Arc<Live>,
+    _use: Use,
+}
+
+impl std::ops::Deref for Held {
+    type Target = Live;
+
+    fn deref(&self) -> &Live {
+        &self.live
+    }
 }
 
 /// An open connection.
@@ -75,15 +138,7 @@ impl Live {
 
 impl Default for Hosts {
     fn default() -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                settings: Mutex::default(),
-                program: tokio::sync::OnceCell::new(),
-                slots: Arc::new(Semaphore::new(MOST_CONNECTIONS)),
-                hosts: Mutex::default(),
-                expected: Mutex::default(),
-            }),
-        }
+        Self::with_limits(Limits::default())
     }
 }
 
@@ -94,6 +149,23 @@ impl std::fmt::Debug for Hosts {
 }
 
 impl Hosts {
+    /// Returns no machines yet, to be reached within limits.
+    #[must_use]
+    pub fn with_limits(limits: Limits) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                settings: Mutex::default(),
+                program: tokio::sync::OnceCell::new(),
+                slots: Arc::new(Semaphore::new(limits.held.max(1))),
+                making: Semaphore::new(limits.made.max(1)),
+                freed: Arc::default(),
+                limits,
+                hosts: Mutex::default(),
+                expected: Mutex::default(),
+            }),
+        }
+    }
+
     /// Says whose machines they are, and where the agent's program is. Nothing is connected.
     pub fn configure(&self, project: &str, base: PathBuf, program: ProgramSource) {
         *lock(&self.inner.settings) = Settings {
@@ -112,7 +184,8 @@ impl Hosts {
             _ => {
                 let host = Host {
                     address: Mutex::new(address),
-                    live: tokio::sync::Mutex::default(),
+                    line: tokio::sync::Mutex::default(),
+                    users: AtomicUsize::new(0),
                 };
                 hosts.insert(name.to_owned(), Arc::new(host));
             }
@@ -226,12 +299,13 @@ impl Hosts {
         Ok(RemoteLog {
             machine: name.to_owned(),
             exchange,
-            _live: live,
+            _held: live,
         })
     }
 
-    /// Returns the connection to a machine, made if there is none.
-    pub(crate) async fn connection(&self, name: &str) -> Result<Arc<Live>, ProviderError> {
+    /// Returns the connection to a machine, made if there is none. A machine that is away is tried once for all who ask
+    /// meanwhile, and not again before it has rested.
+    pub(crate) async fn connection(&self, name: &str) -> Result<Held, ProviderError> {
         let host = lock(&self.inner.hosts).get(name).cloned().ok_or_else(|| {
             let why = match self.knows(name) {
                 true => format!("Machine `{name}` is not made yet: it has no address."),
@@ -239,58 +313,86 @@ impl Hosts {
             };
             ProviderError::new(ErrorClass::Invalid, why)
         })?;
-        let mut connection = host.live.lock().await;
-        match &*connection {
-            Connection::Open(live) if live.session.is_alive() => return Ok(Arc::clone(live)),
-            Connection::Failed(when, error) if when.elapsed() < REST => return Err(error.clone()),
-            _ => {}
+        let user = Use::of(&host, &self.inner.freed);
+        let mut line = host.line.lock().await;
+        let held = |live: &Arc<Live>, user| Held {
+            live: Arc::clone(live),
+            _use: user,
+        };
+        if let Some(live) = line.live.as_ref().filter(|live| live.session.is_alive()) {
+            return Ok(held(live, user));
         }
         // A dead connection gives its place back first.
-        *connection = Connection::None;
-        let slot = self.slot(name).await;
+        line.live = None;
+        if let Some(error) = line.reach.refusal(Instant::now(), &self.inner.limits.rests) {
+            return Err(error.clone());
+        }
+        let slot = self.slot().await;
         let address = lock(&host.address).clone();
-        match self.connect(name, &address, slot).await {
+        match self.make(name, &address, slot).await {
             Ok(live) => {
                 if let (Trust::FirstUse, Some(key)) = (&address.trust, &live.host_key) {
                     // From here on it is this key and no other.
                     lock(&host.address).trust = Trust::Key(key.clone());
                 }
-                let live = Arc::new(live);
-                *connection = Connection::Open(Arc::clone(&live));
-                Ok(live)
+                line.reach.reached();
+                let live = line.live.insert(Arc::new(live));
+                Ok(held(live, user))
             }
             Err(error) => {
-                *connection = Connection::Failed(Instant::now(), error.clone());
+                line.reach.failed(Instant::now(), error.clone());
                 Err(error)
             }
         }
     }
 
     /// Waits for a place among the connections; one that nobody uses makes way.
-    async fn slot(&self, name: &str) -> OwnedSemaphorePermit {
+    async fn slot(&self) -> OwnedSemaphorePermit {
         loop {
+            // Before the look, so that nothing that happens after it is missed.
+            let mut freed = pin!(self.inner.freed.notified());
+            freed.as_mut().enable();
             if let Ok(slot) = Arc::clone(&self.inner.slots).try_acquire_owned() {
                 return slot;
             }
-            let others: Vec<Arc<Host>> = lock(&self.inner.hosts)
-                .iter()
-                .filter(|(other, _)| *other != name)
-                .map(|(_, host)| Arc::clone(host))
-                .collect();
-            for host in others {
-                let Ok(mut connection) = host.live.try_lock() else {
-                    continue;
-                };
-                if matches!(&*connection, Connection::Open(live) if Arc::strong_count(live) == 1) {
-                    *connection = Connection::None;
-                    break;
-                }
+            if self.close_one() {
+                continue;
             }
-            let freed = Arc::clone(&self.inner.slots).acquire_owned();
-            if let Ok(Ok(slot)) = tokio::time::timeout(Duration::from_millis(100), freed).await {
-                return slot;
+            tokio::select! {
+                slot = Arc::clone(&self.inner.slots).acquire_owned() => {
+                    return slot.expect("the places are never closed");
+                }
+                () = freed => {}
             }
         }
+    }
+
+    /// Closes a connection that nobody uses, if there is one.
+    fn close_one(&self) -> bool {
+        let hosts: Vec<Arc<Host>> = lock(&self.inner.hosts).values().cloned().collect();
+        hosts.iter().any(|host| {
+            host.users.load(Ordering::Acquire) == 0
+                && host
+                    .line
+                    .try_lock()
+                    .is_ok_and(|mut line| line.live.take().is_some())
+        })
+    }
+
+    /// Makes a connection, with others only as far as the processors have time for it.
+    async fn make(
+        &self,
+        name: &str,
+        address: &SshAddress,
+        slot: OwnedSemaphorePermit,
+    ) -> Result<Live, ProviderError> {
+        let busy = self.inner.making.acquire().await;
+        let mut making = pin!(self.connect(name, address, slot));
+        tokio::select! {
+            made = &mut making => return made,
+            () = tokio::time::sleep(BUSY) => drop(busy),
+        }
+        making.await
     }
 
     async fn connect(
@@ -342,7 +444,7 @@ impl Hosts {
 pub struct RemoteLog {
     machine: String,
     exchange: Exchange,
-    _live: Arc<Live>,
+    _held: Held,
 }
 
 impl RemoteLog {

@@ -10,6 +10,7 @@
 //! ```
 //!
 //! * [`ssh`]: the way there; [`program`]: what is put there; [`hosts`]: which machines there are, and their connections.
+//! * [`reach`]: when a machine that is away is tried again.
 //! * `session` and [`agent`]: the two ends of the conversation, [`protocol`] what they say.
 //! * [`facts`]: what a machine is. [`ssh_host`]: a machine as a resource.
 //!
@@ -23,6 +24,7 @@ mod frame;
 pub mod hosts;
 pub mod program;
 pub mod protocol;
+pub mod reach;
 mod session;
 mod spread;
 pub mod ssh;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// The first bytes of a program for Linux, and where its processor stands in them.
 const ELF: &[u8] = b"\x7fELF";
@@ -61,16 +62,26 @@ impl AgentProgram {
         &self.path
     }
 
-    /// Returns the program's bytes, as they were when it was opened.
-    pub(crate) async fn bytes(&self) -> io::Result<Vec<u8>> {
-        let bytes = tokio::fs::read(&self.path).await?;
-        if hex::encode(Sha256::digest(&bytes)) != *self.digest {
+    /// Sends the program piece by piece: many machines may get it at a time.
+    ///
+    /// # Errors
+    /// When it is not as it was when it was opened: the other end, which knows its hash, does not take it then.
+    pub(crate) async fn send(&self, writer: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+        const PIECE: usize = 128 << 10;
+        let mut file = tokio::fs::File::open(&self.path).await?;
+        let mut hash = Sha256::new();
+        let mut piece = vec![0; PIECE];
+        while let count @ 1.. = file.read(&mut piece).await? {
+            hash.update(&piece[..count]);
+            writer.write_all(&piece[..count]).await?;
+        }
+        if hex::encode(hash.finalize()) != *self.digest {
             return Err(io::Error::other(format!(
                 "{} was changed while gabion ran",
                 self.path.display()
             )));
         }
-        Ok(bytes)
+        writer.flush().await
     }
 
     #[cfg(test)]

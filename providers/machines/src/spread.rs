@@ -79,7 +79,10 @@ impl Spread {
         request: Request,
         call: &Call,
     ) -> Result<Answer, ProviderError> {
-        let live = self.hosts.connection(machine).await?;
+        let live = self.hosts.connection(machine).await.map_err(|mut error| {
+            error.message.push_str(" Nothing was asked of it.");
+            error
+        })?;
         live.session()
             .call(request, call)
             .await

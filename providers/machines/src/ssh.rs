@@ -14,7 +14,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 
 use crate::program::AgentProgram;
@@ -281,12 +281,7 @@ async fn start_agent(
                         program.platform()
                     )));
                 }
-                let sending = async {
-                    let bytes = program.bytes().await?;
-                    writer.write_all(&bytes).await?;
-                    writer.flush().await
-                };
-                match tokio::time::timeout(UPLOAD, sending).await {
+                match tokio::time::timeout(UPLOAD, program.send(writer)).await {
                     Err(_) => {
                         return Err(Trouble::Said(
                             "the agent's program could not be sent in time".into(),

@@ -6,6 +6,7 @@ pub mod conformance;
 pub mod fake;
 pub mod objects;
 pub mod postgres;
+pub mod proxy;
 pub mod sshd;
 pub mod store_adopt;
 pub mod store_conformance;

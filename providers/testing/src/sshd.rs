@@ -1,10 +1,12 @@
 //! Real SSH servers on this machine's loopback address, each a "host" with a key and directories of its own.
 //!
+//! One server can be many hosts: each of its addresses is one, with a data directory of its own.
+//!
 //! They run as whoever runs the tests, and let that user in with a key that is made for the test.
 
 use std::fs;
 use std::io;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -19,6 +21,8 @@ const START: Duration = Duration::from_secs(10);
 pub struct Sshd {
     directory: TempDir,
     port: u16,
+    /// The hosts that it is; one has an address that others have too.
+    addresses: Vec<Ipv4Addr>,
     child: Option<Child>,
     environment: Vec<(String, String)>,
 }
@@ -38,17 +42,24 @@ impl Sshd {
     /// # Errors
     /// When it cannot be set up, or does not listen in time.
     pub fn start(environment: &[(&str, &str)]) -> io::Result<Self> {
+        Self::start_at(&[Ipv4Addr::LOCALHOST], environment)
+    }
+
+    /// Starts a server that is as many hosts as it has addresses, all behind one port.
+    ///
+    /// # Errors
+    /// As [`Sshd::start`].
+    pub fn start_at(addresses: &[Ipv4Addr], environment: &[(&str, &str)]) -> io::Result<Self> {
         let directory = tempfile::Builder::new().prefix("gabion-sshd-").tempdir()?;
-        let mut environment: Vec<(String, String)> = environment
+        let environment: Vec<(String, String)> = environment
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        let data = directory.path().join("data").display().to_string();
-        environment.push(("XDG_DATA_HOME".to_owned(), data));
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut server = Self {
             directory,
             port,
+            addresses: addresses.to_vec(),
             child: None,
             environment,
         };
@@ -86,20 +97,30 @@ impl Sshd {
         // Its own separation directory, which only root's server looks for.
         let _ = fs::create_dir_all("/run/sshd");
         let here = |name: &str| self.file(name).display().to_string();
-        let variables: Vec<String> = self
-            .environment
+        let listen: String = self
+            .addresses
             .iter()
-            .map(|(name, value)| format!("\"{name}={value}\""))
+            .map(|address| format!("ListenAddress {address}\n"))
+            .collect();
+        let hosts: String = self
+            .addresses
+            .iter()
+            .map(|address| {
+                let data = self.data_at(*address).display().to_string();
+                let own = ("XDG_DATA_HOME".to_owned(), data);
+                let all = self.environment.iter().chain([&own]);
+                let all: Vec<String> = all.map(|(name, value)| format!("\"{name}={value}\"")).collect();
+                format!("Match LocalAddress {address}\n  SetEnv {}\n", all.join(" "))
+            })
             .collect();
         let configuration = format!(
-            "Port {}\nListenAddress 127.0.0.1\nHostKey {}\nPidFile {}\nAuthorizedKeysFile {}\nStrictModes no\n\
+            "Port {}\n{listen}HostKey {}\nPidFile {}\nAuthorizedKeysFile {}\nStrictModes no\n\
              UsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n\
-             MaxStartups 100:30:200\nSubsystem sftp internal-sftp\nSetEnv {}\n",
+             MaxStartups 100:30:200\nSubsystem sftp internal-sftp\n{hosts}",
             self.port,
             here("host_key"),
             here("pid"),
             here("authorized_keys"),
-            variables.join(" "),
         );
         fs::write(self.file("sshd_config"), configuration)?;
         let log = fs::File::create(self.file("sshd.log"))?;
@@ -114,7 +135,8 @@ impl Sshd {
             .spawn()?;
         self.child = Some(child);
         let end = Instant::now() + START;
-        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+        let last = self.addresses.last().copied().unwrap_or(Ipv4Addr::LOCALHOST);
+        while std::net::TcpStream::connect((last, self.port)).is_err() {
             if Instant::now() > end {
                 let log = fs::read_to_string(self.file("sshd.log")).unwrap_or_default();
                 return Err(io::Error::other(format!("sshd does not listen: {log}")));
@@ -175,10 +197,32 @@ impl Sshd {
         fs::read_to_string(self.file("host_key.pub")).map(|key| key.trim().to_owned())
     }
 
-    /// Where gabion puts its things on this host.
+    /// Where gabion puts its things on this host; on the first one, if it is many.
     #[must_use]
     pub fn gabion_root(&self) -> PathBuf {
-        self.file("data").join("gabion-agent")
+        let first = self.addresses.first().copied();
+        self.gabion_root_at(first.unwrap_or(Ipv4Addr::LOCALHOST))
+    }
+
+    /// Where gabion puts its things on the host of one of its addresses.
+    #[must_use]
+    pub fn gabion_root_at(&self, address: Ipv4Addr) -> PathBuf {
+        self.data_at(address).join("gabion-agent")
+    }
+
+    fn data_at(&self, address: Ipv4Addr) -> PathBuf {
+        let data = self.file("data");
+        match self.addresses.len() {
+            0 | 1 => data,
+            _ => data.join(address.to_string()),
+        }
+    }
+
+    /// Returns how often somebody logged in since it runs.
+    #[must_use]
+    pub fn logins(&self) -> usize {
+        let log = fs::read_to_string(self.file("sshd.log")).unwrap_or_default();
+        log.matches("Accepted publickey").count()
     }
 
     /// A directory that is the host's own.

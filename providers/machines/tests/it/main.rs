@@ -4,6 +4,7 @@
 
 mod failures;
 mod hostile;
+mod reach;
 mod scene;
 mod trust;
 mod units;

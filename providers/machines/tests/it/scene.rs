@@ -53,13 +53,18 @@ pub(crate) fn key_of(server: &Sshd) -> Trust {
 
 /// Returns the machines of a new run of gabion.
 pub(crate) fn hosts(address: SshAddress) -> Hosts {
-    let hosts = Hosts::default();
+    let hosts = configured(Hosts::default());
+    hosts.declare(HOST, address);
+    hosts
+}
+
+/// Tells machines where the agent's program is.
+pub(crate) fn configured(hosts: Hosts) -> Hosts {
     let program = ProgramSource {
         configured: Some(PathBuf::from(env!("CARGO_BIN_EXE_gabion-agent"))),
         candidates: Vec::new(),
     };
     hosts.configure("test", PathBuf::from("/"), program);
-    hosts.declare(HOST, address);
     hosts
 }
 
