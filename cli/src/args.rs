@@ -317,7 +317,7 @@ pub(crate) struct Plan {
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
 
-    /// Exit with 2 when there are changes
+    /// Exit with 2 when there are changes, or calls of an earlier run that are not settled
     #[arg(long)]
     pub(crate) detailed_exitcode: bool,
 

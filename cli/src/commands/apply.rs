@@ -297,7 +297,10 @@ fn nothing_to_do(context: &Context, planned: &Planned) -> Exit {
     if context.options.format == Format::Json {
         print_endpoints(context, &planned.plan, None);
     }
-    Exit::Done
+    match planned.plan.is_open() {
+        true => Exit::Incomplete,
+        false => Exit::Done,
+    }
 }
 
 /// Asks the person, unless the command line has answered already.

@@ -85,7 +85,7 @@ pub(crate) async fn run(args: &PlanArgs, context: &Context) -> Outcome {
     if let Some(denied) = denied {
         return Err(denied);
     }
-    let changes = args.detailed_exitcode && plan.has_changes();
+    let changes = args.detailed_exitcode && plan.is_open();
     Ok(if changes { Exit::Changes } else { Exit::Done })
 }
 

@@ -183,7 +183,7 @@ fn write_verdict(out: &mut dyn Write, plan: &Plan, context: PlanContext<'_>) -> 
         "⛔ "
     } else if !view::danger(plan, context.catalogue).is_empty() {
         "⚠️ "
-    } else if plan.has_changes() {
+    } else if plan.is_open() {
         ""
     } else {
         "✅ "

@@ -269,6 +269,14 @@ fn write_heading(out: &mut dyn Write, plan: &Plan, theme: &Theme) -> fmt::Result
 fn write_nothing(out: &mut dyn Write, plan: &Plan, theme: &Theme) -> fmt::Result {
     let good = theme.good;
     let resources = plan.changes.iter().filter(|change| !change.deposed).count();
+    if !plan.unsettled.is_empty() {
+        return writeln!(
+            out,
+            "{0}Nothing to do yet.{0:#} Nobody knows what became of {1} of an earlier run; what that is about is not touched.",
+            theme.change,
+            count(plan.unsettled.len(), "call")
+        );
+    }
     match plan.mode {
         Mode::Apply => writeln!(
             out,

@@ -137,7 +137,10 @@ pub(crate) fn danger_words(change: &Change) -> String {
 /// Returns what a plan does in a few words: "3 create, 1 update", "nothing to do".
 pub(crate) fn verdict(plan: &Plan) -> String {
     if !plan.has_changes() {
-        return "nothing to do".to_owned();
+        return match plan.unsettled.len() {
+            0 => "nothing to do".to_owned(),
+            number => format!("nothing to do yet, {} not settled", words::count(number, "call")),
+        };
     }
     let unprotected = plan.changes.iter().filter(|change| change.unprotects).count();
     let parts: Vec<String> = words::summary_parts(&plan.summary())

@@ -36,6 +36,12 @@ impl Plan {
             || self.outputs.values().any(|output| output.changes())
     }
 
+    /// Returns whether the world is not as the configuration says, as far as is known: there are changes, or calls of an
+    /// earlier run whose outcome nobody knows yet.
+    pub fn is_open(&self) -> bool {
+        self.has_changes() || !self.unsettled.is_empty()
+    }
+
     /// Returns whether apply has nothing at all to do, not even something to record.
     pub fn is_empty(&self) -> bool {
         !self.has_changes()
