@@ -13,6 +13,10 @@ mod commands;
 mod exit;
 mod failure;
 mod interrupt;
+#[cfg(test)]
+#[expect(dead_code, reason = "no command is run here")]
+#[path = "../tests/json_schema/mod.rs"]
+mod json_schema;
 mod options;
 mod output;
 mod planning;

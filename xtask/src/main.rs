@@ -25,6 +25,7 @@ mod json_schema;
 mod kill_loop;
 mod moto;
 mod packages;
+mod plan_readers;
 mod postgres;
 mod process;
 mod python;

@@ -8,7 +8,7 @@ use crate::docker::Docker;
 use crate::failures::{self, Failures};
 use crate::moto::Moto;
 use crate::postgres::Postgres;
-use crate::{Failure, json_schema, process, python, simulate, sshd};
+use crate::{Failure, json_schema, plan_readers, process, python, simulate, sshd};
 
 /// Longer than the slowest machine should need, builds included.
 const LIMIT: Duration = Duration::from_secs(60 * 60);
@@ -38,6 +38,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     tests.arg("test");
     tests.env(PACKAGES, packages());
     tests.env(json_schema::PYTHON, json_schema::python(&packages())?);
+    if plan_readers::are_wanted(arguments) {
+        tests.env(plan_readers::PYTHON, plan_readers::python(&packages())?);
+    }
     // All servers end when this function does.
     let postgres = Postgres::start(&packages())?;
     postgres.export(&mut tests);

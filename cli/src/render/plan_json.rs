@@ -19,6 +19,9 @@ use super::catalogue::Catalogue;
 use super::plan_json_types::*;
 use super::view::{self, PlanContext};
 
+/// A version of Terraform that writes this format. Checkov and others take a file for a plan only if it names one.
+const TERRAFORM: &str = "1.11.4";
+
 /// Writes a plan as JSON.
 pub(crate) fn write_plan(out: &mut dyn fmt::Write, plan: &Plan, context: PlanContext<'_>) -> fmt::Result {
     let wire = to_wire(plan, context);
@@ -33,6 +36,7 @@ pub(crate) fn to_wire(plan: &Plan, context: PlanContext<'_>) -> PlanJson {
     let complete = plan.left_out.is_empty() && plan.unsettled.is_empty();
     PlanJson {
         format_version: "1.2".into(),
+        terraform_version: TERRAFORM.into(),
         variables: BTreeMap::new(),
         planned_values: planned_values(plan, catalogue),
         resource_drift: plan
@@ -48,6 +52,7 @@ pub(crate) fn to_wire(plan: &Plan, context: PlanContext<'_>) -> PlanJson {
         output_changes: output_changes(plan),
         prior_state: basis.lineage.map(|_| StateJson {
             format_version: "1.0".into(),
+            terraform_version: TERRAFORM.into(),
             values: prior_values(plan, catalogue),
         }),
         configuration: configuration(plan, catalogue),

@@ -15,6 +15,9 @@ use serde_json::Value as Json;
 pub struct PlanJson {
     /// The version of the format: `1.2`.
     pub format_version: String,
+    /// A version of Terraform that writes this format: its tools know a plan by this key. gabion's own is not in it.
+    #[serde(default)]
+    pub terraform_version: String,
     /// The project's variables, by name.
     pub variables: BTreeMap<String, Json>,
     /// Everything as it shall be.
@@ -109,6 +112,9 @@ pub struct ResourceJson {
 pub struct StateJson {
     /// The version of this part: `1.0`.
     pub format_version: String,
+    /// As in the plan.
+    #[serde(default)]
+    pub terraform_version: String,
     /// The values.
     pub values: ValuesJson,
 }

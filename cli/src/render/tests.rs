@@ -6,6 +6,7 @@ use super::catalogue::Catalogue;
 use super::theme::Theme;
 use super::view::PlanContext;
 use super::{drift_markdown, fixture, plan_json, plan_markdown, plan_text};
+use crate::json_schema;
 use crate::wire::PlanJson;
 
 /// Compares with `snapshots/render/NAME.snap`.
@@ -55,7 +56,9 @@ fn markdown(out: &mut String, plan: &Plan, context: PlanContext<'_>) -> std::fmt
 }
 
 fn json(out: &mut String, plan: &Plan, context: PlanContext<'_>) -> std::fmt::Result {
-    plan_json::write_plan(out, plan, context)
+    plan_json::write_plan(out, plan, context)?;
+    json_schema::check_plans([out.as_str()]);
+    Ok(())
 }
 
 #[test]
@@ -66,6 +69,24 @@ fn everything_as_text() {
 #[test]
 fn nothing_as_text() {
     assert_rendering!("plan_nothing.txt", rendered(text, &fixture::nothing()));
+}
+
+#[test]
+fn a_call_that_is_not_settled_is_no_end() {
+    let mut plan = fixture::nothing();
+    assert!(!plan.is_open());
+    plan.unsettled = fixture::everything().unsettled;
+    assert!(plan.is_open() && !plan.has_changes());
+    let said = rendered(text, &plan);
+    assert!(
+        said.contains("nothing to do yet, 1 call not settled") && said.contains("Nothing to do yet."),
+        "{said}"
+    );
+    let said = rendered(markdown, &plan);
+    assert!(
+        said.contains("1 call not settled") && !said.contains("✅"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -20,6 +20,8 @@ mod drift;
 mod elsewhere;
 mod failing_probe;
 mod harness;
+#[path = "../json_schema/mod.rs"]
+mod json_schema;
 mod keeper;
 mod machines;
 mod neighbours;

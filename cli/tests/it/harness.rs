@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use assert_cmd::cargo::CommandCargoExt;
 use tempfile::TempDir;
 
+use crate::json_schema::check_printed;
+
 /// How long a command may take before a test gives up on it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -101,11 +103,13 @@ impl Project {
     #[track_caller]
     pub(crate) fn run(&self, arguments: &[&str]) -> Said {
         let output = self.command(arguments).output().unwrap();
-        Said {
+        let said = Said {
             code: output.status.code().unwrap_or(-1),
             out: String::from_utf8(output.stdout).unwrap(),
             err: String::from_utf8(output.stderr).unwrap(),
-        }
+        };
+        check_printed(arguments.iter().copied(), Some(said.code), &said.out);
+        said
     }
 
     /// Runs a command that must end with this code.

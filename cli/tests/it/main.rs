@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests")]
 
 mod harness;
+#[path = "../json_schema/mod.rs"]
+mod json_schema;
 
 mod apply;
 #[cfg(feature = "aws")]
@@ -24,6 +26,7 @@ mod init;
 mod interrupt;
 mod lock;
 mod plan;
+mod plan_readers;
 mod policy;
 mod problem_forms;
 mod programs;

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::json_schema::check_printed;
+
 /// What one run of gabion did.
 pub(crate) struct Outcome {
     shown: String,
@@ -123,13 +125,15 @@ impl Running {
             }
             thread::sleep(Duration::from_millis(10));
         };
-        Outcome {
+        let outcome = Outcome {
             took: self.started.elapsed(),
             code: status.code(),
             stdout: self.text_of_stdout(),
             stderr: self.text_of_stderr(),
             shown: self.shown,
-        }
+        };
+        check_printed(outcome.shown.split(' '), outcome.code, &outcome.stdout);
+        outcome
     }
 
     #[track_caller]
