@@ -20,6 +20,7 @@ pub(crate) mod progress;
 pub(crate) mod reference;
 pub(crate) mod repository;
 pub(crate) mod sarif;
+mod structured;
 pub(crate) mod theme;
 pub(crate) mod value;
 pub(crate) mod view;

@@ -4,6 +4,7 @@ use gabion_engine::plan::change::{Action, AttributeChange, Change};
 use gabion_engine::value::{Attributes, Comparison, Value};
 use similar::{ChangeTag, DiffOp, TextDiff};
 
+use super::structured::{self, Both};
 use super::words::{count, plain};
 
 /// How long a value may be to stand on one line.
@@ -355,24 +356,20 @@ fn list_difference(old: &[Value], new: &[Value], depth: usize, lines: &mut Vec<L
 }
 
 fn text_between(old: &str, new: &str, label: &str, depth: usize, lines: &mut Vec<Line>) {
-    if let (Some(before), Some(after)) = (structured(old), structured(new)) {
-        if before.compare(&after) == Comparison::Different {
+    if let Some(Both { language, old, new }) = structured::both(old, new) {
+        if old.compare(&new) == Comparison::Different {
             let mut line = Line::new(Sign::Change, depth, label, "");
-            line.remark = Some("JSON".into());
+            line.remark = Some(language.into());
             lines.push(line);
-            match (&before, &after) {
+            match (&old, &new) {
                 (Value::Map(old), Value::Map(new)) => map_difference(old, new, depth + 1, lines),
                 (Value::List(old), Value::List(new)) => list_difference(old, new, depth + 1, lines),
-                _ => between(&before, &after, "", depth + 1, lines),
+                _ => between(&old, &new, "", depth + 1, lines),
             }
             return;
         }
-        lines.push(Line::new(
-            Sign::Change,
-            depth,
-            label,
-            "(the same JSON, written differently)",
-        ));
+        let same = format!("(the same {language}, written differently)");
+        lines.push(Line::new(Sign::Change, depth, label, same));
         return;
     }
     if !old.contains('\n') && !new.contains('\n') {
@@ -403,16 +400,6 @@ fn text_between(old: &str, new: &str, label: &str, depth: usize, lines: &mut Vec
             }
         }
     }
-}
-
-/// Returns what a text says when it is the JSON of an object or list.
-fn structured(text: &str) -> Option<Value> {
-    let start = text.trim_start();
-    if !start.starts_with(['{', '[']) {
-        return None;
-    }
-    let json: serde_json::Value = serde_json::from_str(text).ok()?;
-    Some(Value::from_json(&json))
 }
 
 /// Returns whether a change sets an attribute to what is recorded: an earlier run failed, and what is there cannot be
