@@ -94,7 +94,12 @@ fn words(child: &Child) -> String {
 
 /// Returns the last lines of what a command said.
 fn end_of(child: &Child) -> String {
-    let lines: Vec<String> = child.said.lines().map(plain).collect();
+    let lines: Vec<String> = child
+        .said
+        .lines()
+        .flat_map(|line| problems(line).unwrap_or_else(|| vec![line.to_owned()]))
+        .map(|line| plain(&line))
+        .collect();
     let mut body = lines[lines.len().saturating_sub(LINES)..].join("\n");
     if body.trim().is_empty() {
         body = "(it said nothing)".to_owned();
@@ -105,9 +110,36 @@ fn end_of(child: &Child) -> String {
     text
 }
 
+/// Returns the lines of problems that a command said as JSON, as people read them; `None` for any other line.
+fn problems(line: &str) -> Option<Vec<String>> {
+    let json: Json = serde_json::from_str(line).ok()?;
+    let mut lines = Vec::new();
+    for problem in json["diagnostics"].as_array()? {
+        let text = |name: &str| problem[name].as_str().unwrap_or_default();
+        lines.push(format!("{}: {}", text("severity"), text("summary")));
+        lines.extend(text("detail").lines().map(|line| format!("  {line}")));
+        for (number, line) in text("hint").lines().enumerate() {
+            lines.push(match number {
+                0 => format!("  hint: {line}"),
+                _ => format!("  {line}"),
+            });
+        }
+    }
+    Some(lines)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn problems_as_json_are_worded() {
+        let line = r#"{"diagnostics":[{"code":"failed","detail":"One.\nTwo.","hint":"do this:\n    x","severity":"error","summary":"no"}]}"#;
+        let expected = ["error: no", "  One.", "  Two.", "  hint: do this:", "      x"];
+        assert_eq!(problems(line).unwrap(), expected);
+        assert_eq!(problems("{} done"), None);
+        assert_eq!(problems("{}"), None);
+    }
 
     #[test]
     fn what_a_command_said_cannot_break_out_of_its_fence() {

@@ -1,6 +1,6 @@
 //! The kit for continuous integration, as its jobs run it: each in a checkout and a home of its own, sharing a remote store.
 //!
-//! Against the S3 server that the test command starts; without one there is nothing to share.
+//! Against the S3 server and the PostgreSQL that the test command starts; without one there is nothing to share.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,8 @@ use serde_json::{Value as Json, json};
 
 use crate::forge::Server;
 use crate::harness::{Said, eventually};
-use crate::state_stores::s3;
+use crate::json_schema::check_plans;
+use crate::state_stores::{postgres, s3};
 
 const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 /// What only trusted jobs have.
@@ -40,7 +41,11 @@ fn data(name: &str, input: &str) -> String {
 impl Kit {
     /// Makes a repository whose state is in a new bucket; the settings end with `more`.
     fn new(more: &str) -> Option<Self> {
-        let (url, variables) = s3()?;
+        Some(Self::on(s3()?, more))
+    }
+
+    /// Makes a repository whose state is in a store.
+    fn on((url, variables): (String, Vec<(&'static str, String)>), more: &str) -> Self {
         let kit = Self {
             root: tempfile::tempdir().unwrap(),
             server: Server::start(),
@@ -60,7 +65,7 @@ impl Kit {
         let commit = kit.commit("store");
         let said = kit.job(&commit).gabion(&["apply", "-y"]);
         assert_eq!(said.code, 0, "{}", said.all());
-        Some(kit)
+        kit
     }
 
     fn origin(&self) -> PathBuf {
@@ -135,6 +140,10 @@ impl Kit {
             .of_request(head, &self.main())
             .set("GITHUB_RUN_ID", &run.to_string());
         job.kit_exits(code, "plan");
+        // A request that cannot be planned has none.
+        if let Ok(plan) = fs::read_to_string(job.checkout().join("gabion-plan/plan.json")) {
+            check_plans([plan.as_str()]);
+        }
         self.server.service.lock().unwrap().runs.insert(
             0,
             json!({"id": run, "head_sha": head, "event": "pull_request", "conclusion": "success"}),
@@ -251,6 +260,64 @@ impl Job<'_> {
 #[test]
 fn a_request_is_planned_merged_applied_and_looked_after() {
     let Some(kit) = Kit::new("") else { return };
+    life_of_a_request(&kit);
+}
+
+#[test]
+fn a_request_lives_the_same_over_postgres() {
+    let Some(store) = postgres() else { return };
+    let kit = Kit::on(store, "");
+    life_of_a_request(&kit);
+    // A lease and a fence of another kind stand behind the same refusals. By now everything is destroyed.
+    let first = kit.propose("first", &[("main.gabion.yml", &data("base", "two"))]);
+    let second = kit.propose("second", &[("main.gabion.yml", &data("base", "three"))]);
+    let (a, b) = (kit.plan(&first, 2, 0), kit.plan(&second, 3, 0));
+    kit.apply_job(&a, &first, &first).kit_exits(0, "apply");
+    kit.server.service.lock().unwrap().issues.clear();
+    kit.apply_job(&b, &second, &second).kit_exits(4, "apply");
+    let (_, state, body) = kit.issue();
+    assert!(
+        state == "open" && body.contains("The plan creates `gabion_data.base`, and it exists by now"),
+        "{body}"
+    );
+}
+
+#[test]
+fn of_two_plans_that_take_one_port_the_second_is_refused() {
+    let Some(kit) = Kit::new("") else { return };
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let unit = |name: &str| {
+        format!(
+            "type: resource\nkind: host_unit\nname: {name}\nproperties:\n  machine: local\n  argv: [sleep, '600']\n  ports: {{http: {{port: {port}}}}}\n"
+        )
+    };
+    let left = kit.propose("left", &[("left.gabion.yml", &unit("left"))]);
+    let right = kit.propose("right", &[("right.gabion.yml", &unit("right"))]);
+    let (a, b) = (kit.plan(&left, 1, 0), kit.plan(&right, 2, 0));
+    let merged = kit.merge("left");
+    let job = kit.apply_job(&a, &left, &merged);
+    job.kit_exits(0, "apply");
+    let said = kit.apply_job(&b, &right, &right).kit_exits(4, "apply");
+    let key = format!("tcp/local/{port}");
+    assert!(said.all().contains(&key), "{}", said.all());
+    let (_, state, body) = kit.issue();
+    assert!(state == "open" && body.contains(&key), "{body}");
+    // Nothing of the second is there.
+    let list = job.gabion(&["state", "list"]).out;
+    assert!(
+        list.contains("host_unit.left") && !list.contains("host_unit.right"),
+        "{list}"
+    );
+    job.is_as_planned();
+    let destroyed = kit.job(&merged).gabion(&["destroy", "-y"]);
+    assert_eq!(destroyed.code, 0, "{}", destroyed.all());
+}
+
+fn life_of_a_request(kit: &Kit) {
     let unit = "type: resource\nkind: host_unit\nname: clock\nproperties:\n  machine: local\n  argv: [sleep, '600']\n  files: {note.txt: one}\n";
     let head = kit.propose("clock", &[("clock.gabion.yml", unit)]);
     let planned = kit.plan(&head, 4711, 0);
@@ -466,24 +533,52 @@ fn a_hostile_request_gets_a_comment_and_nothing_else() {
     );
 }
 
+/// Returns the actions that a file uses and that are not pinned to a commit.
+fn unpinned(text: &str) -> Vec<&str> {
+    text.lines()
+        .filter_map(|line| line.trim_start_matches([' ', '-']).strip_prefix("uses: "))
+        .filter(|used| {
+            let commit = used.split_once('@').map(|(_, at)| at);
+            let commit = commit
+                .and_then(|at| at.split_whitespace().next())
+                .unwrap_or_default();
+            let pinned = commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+            !pinned && !used.starts_with("./")
+        })
+        .collect()
+}
+
 #[test]
-fn workflows_pin_their_actions_and_are_never_stopped_in_the_middle() {
+fn every_action_is_pinned_to_a_commit() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut seen = 0;
+    for directory in [
+        ".github/workflows",
+        ".github/actions/gabion",
+        "examples/ci/github",
+        "docs",
+    ] {
+        for entry in fs::read_dir(root.join(directory)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                let text = fs::read_to_string(&path).unwrap();
+                assert_eq!(unpinned(&text), Vec::<&str>::new(), "{}", path.display());
+                seen += text.matches("uses: ").count();
+            }
+        }
+    }
+    assert!(seen >= 15, "only {seen} uses of actions were seen");
+    assert_eq!(unpinned("  - uses: actions/checkout@v4\n").len(), 1);
+}
+
+#[test]
+fn workflows_are_never_stopped_in_the_middle() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/ci/github");
     let mut seen = 0;
     for entry in fs::read_dir(root).unwrap() {
         let path = entry.unwrap().path();
         let text = fs::read_to_string(&path).unwrap();
         let workflow: Json = serde_yaml::from_str(&text).unwrap();
-        for used in text
-            .lines()
-            .filter_map(|line| line.trim_start_matches([' ', '-']).strip_prefix("uses: "))
-        {
-            let pinned = used.split_once('@').is_some_and(|(_, at)| {
-                let commit = at.split_whitespace().next().unwrap_or_default();
-                commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit())
-            });
-            assert!(pinned || used.starts_with("./"), "{}: {used}", path.display());
-        }
         if !path.ends_with("gabion-plan.yml") {
             assert_eq!(
                 workflow["concurrency"]["group"],

@@ -39,7 +39,7 @@ fn make_bucket(endpoint: &str, bucket: &str) {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
-fn postgres() -> Option<(String, Vec<(&'static str, String)>)> {
+pub(crate) fn postgres() -> Option<(String, Vec<(&'static str, String)>)> {
     let url = variable("GABION_TEST_POSTGRES")?;
     let schema = format!("cli_{}", uuid::Uuid::now_v7().simple());
     // The password, if there is one, is not part of a store's URL.
