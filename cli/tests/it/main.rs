@@ -5,6 +5,7 @@
 mod harness;
 #[path = "../json_schema/mod.rs"]
 mod json_schema;
+mod said;
 
 mod apply;
 #[cfg(feature = "aws")]

@@ -137,6 +137,23 @@ fn what_only_apply_knows_is_shown_as_the_expression_that_fills_it() {
     assert_plan(&Project::with(&documents), "unknown", &[]);
 }
 
+/// Returns a plan as JSON with what it says of a few resources.
+fn one_of_each(mut plan: PlanJson, names: &[&str]) -> String {
+    let is_meant = |address: &str| names.iter().any(|name| address.ends_with(name));
+    plan.resource_changes.retain(|change| is_meant(&change.address));
+    let planned = &mut plan.planned_values.root_module.resources;
+    planned.retain(|resource| is_meant(&resource.address));
+    if let Some(state) = &mut plan.prior_state {
+        let resources = &mut state.values.root_module.resources;
+        resources.retain(|resource| is_meant(&resource.address));
+    }
+    let configured = &mut plan.configuration.root_module.resources;
+    configured.retain(|resource| is_meant(&resource.address));
+    plan.gabion.changes.retain(|change| is_meant(&change.address));
+    plan.gabion.steps.retain(|step| is_meant(&step.address));
+    serde_json::to_string_pretty(&plan).unwrap() + "\n"
+}
+
 #[test]
 fn three_hundred_resources_are_cut_to_the_budget() {
     let documents = |text: &str| -> String {
@@ -162,6 +179,23 @@ fn three_hundred_resources_are_cut_to_the_budget() {
     let said = project.exits(0, &["plan", "--format", "markdown", "--max-bytes", "12000"]);
     assert!(said.out.len() <= budget, "{}", said.out.len());
     assert_said("plans/300-cut.md", &said.out);
+    // Text is not cut: people scroll. What they see first, and last.
+    let text = project.exits(0, &["plan"]).out;
+    let lines: Vec<&str> = text.lines().collect();
+    let (first, last) = (lines[..50].join("\n"), lines[lines.len() - 8..].join("\n"));
+    let between = lines.len() - 58;
+    assert_said(
+        "plans/300-cut.txt",
+        &format!("{first}\n… ({between} lines)\n{last}\n"),
+    );
+    // Programs get everything; people review one of each kind.
+    let json = project.exits(0, &["plan", "--format", "json"]).out;
+    let plan: PlanJson = serde_json::from_str(&json).unwrap();
+    assert_eq!(plan.resource_changes.len(), 300);
+    assert_said(
+        "plans/300-cut.json",
+        &one_of_each(plan, &["item-000", "item-010", "item-011"]),
+    );
     let whole = project.exits(0, &["plan", "--format", "markdown"]).out;
     assert!(whole.len() <= 60_000, "{}", whole.len());
     // What is dangerous is whole in a budget of nothing.
