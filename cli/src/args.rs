@@ -122,6 +122,14 @@ pub(crate) enum FormatArg {
     Github,
     /// Problems for code scanning; only of `gabion validate` and `gabion drift`
     Sarif,
+    /// For Graphviz; only of `gabion graph`
+    Dot,
+    /// For Mermaid; only of `gabion graph`
+    Mermaid,
+    /// A picture; only of `gabion graph`
+    Svg,
+    /// A page to open in a browser; only of `gabion graph`
+    Html,
 }
 
 /// The forms of what a command prints.
@@ -141,6 +149,7 @@ impl FormatArg {
     pub(crate) fn of_results(self) -> Format {
         match self {
             Self::Text | Self::Github | Self::Sarif => Format::Text,
+            Self::Dot | Self::Mermaid | Self::Svg | Self::Html => Format::Text,
             Self::Markdown => Format::Markdown,
             Self::Json => Format::Json,
         }
@@ -168,6 +177,10 @@ pub(crate) enum Command {
     /// Bring an existing object under management
     Import(Import),
     /// Print what depends on what
+    ///
+    /// As text for Graphviz (`--format dot`), Mermaid or programs (`json`), from the configuration alone. A picture (`svg`), a
+    /// page (`html`) and `--changed-only` show what apply would do to each resource, which takes a plan. The page stands
+    /// alone: one file that asks nobody for anything, with search, groups that fold, and each resource's plan and attributes.
     Graph(Graph),
     /// Print outputs and endpoints
     Output(Output),
@@ -450,23 +463,15 @@ pub(crate) struct Import {
     pub(crate) locking: Locking,
 }
 
-/// How a graph is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]
-pub(crate) enum GraphStyle {
-    /// For Graphviz
-    #[default]
-    Dot,
-    /// For Markdown
-    Mermaid,
-    /// For programs
-    Json,
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct Graph {
-    /// How to write it; `--format markdown` and `--format json` choose too
-    #[arg(long, value_enum, value_name = "STYLE")]
-    pub(crate) style: Option<GraphStyle>,
+    /// Only what apply would change; makes a plan, as `gabion plan` does
+    #[arg(long)]
+    pub(crate) changed_only: bool,
+
+    /// How much of the world to read for a plan
+    #[arg(long, value_enum, value_name = "HOW", default_value = "full")]
+    pub(crate) refresh: RefreshArg,
 }
 
 #[derive(Debug, Args)]

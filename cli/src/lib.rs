@@ -49,6 +49,7 @@ pub mod wire {
     pub use crate::commands::{DriftReportJson, NotAskedJson, UnmanagedJson};
     pub use crate::render::diagnostic::{DiagnosticsJson, PlaceJson, ProblemJson, RelatedJson};
     pub use crate::render::event_json_types::*;
+    pub use crate::render::graph::json::{GraphEdgeJson, GraphJson, GraphNodeJson};
     pub use crate::render::plan_json_types::*;
 }
 
@@ -120,12 +121,8 @@ fn start(cli: Cli, environment: Environment, extra: ExtraProviders, printer: &Pr
             grace,
         }) => with_runtime(commands::serve_agent(directory, data_root, lineage, grace)),
         command => {
-            if cli.common.format == Some(FormatArg::Sarif)
-                && !matches!(command, Command::Validate(_) | Command::Drift(_))
-            {
-                return Err(Failure::new("no such format here")
-                    .detail("SARIF is a form of problems, and only `gabion validate` and `gabion drift` print problems and nothing else.")
-                    .hint("run this before:\n    gabion validate --format sarif"));
+            if let Some(format) = cli.common.format {
+                check_format(format, &command)?;
             }
             let context = Context {
                 options: Options::resolve(&cli.common, environment, extra)?,
@@ -134,6 +131,26 @@ fn start(cli: Cli, environment: Environment, extra: ExtraProviders, printer: &Pr
             with_runtime(commands::run(command, &context))
         }
     }
+}
+
+/// Refuses a form that a command has nothing to print in.
+fn check_format(format: FormatArg, command: &Command) -> Result<(), Failure> {
+    let (detail, hint) = match format {
+        FormatArg::Sarif if !matches!(command, Command::Validate(_) | Command::Drift(_)) => (
+            "SARIF is a form of problems, and only `gabion validate` and `gabion drift` print problems and nothing else.",
+            "run this before:\n    gabion validate --format sarif",
+        ),
+        FormatArg::Dot | FormatArg::Mermaid | FormatArg::Svg | FormatArg::Html
+            if !matches!(command, Command::Graph(_)) =>
+        {
+            (
+                "This is a form of graphs, and only `gabion graph` prints one.",
+                "what a plan changes, as a page:\n    gabion graph --changed-only --format html",
+            )
+        }
+        _ => return Ok(()),
+    };
+    Err(Failure::new("no such format here").detail(detail).hint(hint))
 }
 
 fn with_runtime(command: impl Future<Output = Outcome>) -> Outcome {

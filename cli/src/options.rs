@@ -158,6 +158,8 @@ pub(crate) enum Trust {
 pub(crate) struct Options {
     /// What to print.
     pub(crate) format: Format,
+    /// What was asked for, which may be a form of one command alone.
+    pub(crate) asked_format: FormatArg,
     /// Where the project's files are in their repository, when problems are to be printed as SARIF.
     pub(crate) sarif: Option<RepositoryPath>,
     /// The project directory, as given.
@@ -220,6 +222,7 @@ impl Options {
         }
         Ok(Self {
             format: common.format.unwrap_or_default().of_results(),
+            asked_format: common.format.unwrap_or_default(),
             sarif: (common.format == Some(FormatArg::Sarif)).then(|| repository(common, &environment)),
             directory,
             stack: common.stack.clone(),

@@ -60,6 +60,8 @@ pub(crate) struct Planned {
     pub(crate) plan: Plan,
     /// What blocks it, if anything does; then it is shown and never applied.
     pub(crate) blocked: Option<Diagnostics>,
+    /// What was declared.
+    pub(crate) configuration: Configuration,
     /// What was found in the world.
     pub(crate) world: World,
     /// What it is applied with.
@@ -164,6 +166,7 @@ pub(crate) async fn make_to(
     Ok(Planned {
         plan,
         blocked: (!blocking.is_empty()).then(|| blocking.into_iter().collect()),
+        configuration,
         world,
         providers,
     })

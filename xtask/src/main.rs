@@ -14,6 +14,7 @@
 
 mod agent;
 mod bench;
+mod browser;
 mod ci;
 mod docker;
 #[cfg(test)]

@@ -1,18 +1,26 @@
 //! Values that try to be more than values stay values, in every format.
 
+use std::path::Path;
+
 use gabion_engine::address::{ObjectId, ResourceAddress};
 use gabion_engine::plan::Plan;
-use gabion_engine::plan::change::{Cause, DriftKind, Note, Reason};
+use gabion_engine::plan::change::{Cause, Drift, DriftKind, Note, Reason};
 use gabion_engine::provider::Observation;
 use gabion_engine::resource::{DocumentRef, Place};
 use gabion_engine::value::{AttributePath, Value};
 use gabion_engine::words;
+use gabion_engine::world::NotAsked;
 use proptest::prelude::*;
+use quick_xml::events::Event;
 
 use super::catalogue::Catalogue;
+use super::repository::RepositoryPath;
 use super::theme::Theme;
 use super::view::PlanContext;
-use super::{fixture, github, plan_json, plan_markdown, plan_text};
+use super::{
+    drift_junit, drift_markdown, drift_sarif, drift_text, fixture, github, graph, plan_json, plan_markdown,
+    plan_text,
+};
 
 const PIECES: [&str; 48] = [
     "```",
@@ -209,7 +217,118 @@ fn check(text: &str) -> String {
         let _: crate::wire::PlanJson = serde_json::from_str(&json).unwrap();
         as_json = json;
     }
+    check_graph(&plan);
+    check_drift(&plan, text);
     as_json
+}
+
+/// Nothing that cannot be seen got through.
+#[track_caller]
+fn is_visible(text: &str) {
+    let got_through = text.chars().find(|c| *c != '\n' && words::is_unsafe(*c));
+    assert_eq!(got_through, None, "{text:?}");
+}
+
+fn check_graph(plan: &Plan) {
+    let [page, picture] = graph::tests::page_and_picture(plan);
+    for text in [&page, &picture] {
+        is_visible(text);
+        for (markup, most) in [
+            ("<script", 2),
+            ("<svg", 1),
+            ("<style", 1),
+            ("<img", 0),
+            ("<!--", 0),
+            ("<![", 0),
+        ] {
+            assert!(text.matches(markup).count() <= most, "{markup}\n{text}");
+        }
+    }
+    let data = graph::tests::data_of(&page);
+    assert_eq!(data["nodes"].as_array().unwrap().len(), plan.changes.len());
+    xml_is_intact(&picture);
+    let [dot, mermaid, json] = graph::tests::other_forms(plan);
+    is_visible(&dot);
+    is_visible(&mermaid);
+    // A quote ends a label, and nothing else of a value is left that could.
+    for line in mermaid.lines() {
+        assert!(
+            line.matches('"').count() % 2 == 0 && line.matches('"').count() <= 2,
+            "{line}"
+        );
+    }
+    let _: crate::wire::GraphJson = serde_json::from_str(&json).unwrap();
+}
+
+/// Drift says in every form what a plan says of it.
+fn check_drift(plan: &Plan, text: &str) {
+    let drift: Vec<&Drift> = plan.drift.iter().collect();
+    let now = plan.basis.gathered_at;
+    let mut terminal = String::new();
+    drift_text::write_section(&mut terminal, &drift, now, &Theme::plain()).unwrap();
+    is_visible(&terminal);
+    let mut markdown = String::new();
+    drift_markdown::write_drift(&mut markdown, plan, &plan.drift, true).unwrap();
+    let faults = github::faults(&markdown);
+    assert!(faults.is_empty(), "{text:?}:\n{}", faults.join("\n"));
+    let objects: Vec<ResourceAddress> = plan.drift.iter().map(|drift| drift.address.clone()).collect();
+    let unmanaged = [text.to_owned()];
+    let not_asked = [NotAsked {
+        part: text.to_owned(),
+        why: text.to_owned(),
+        ..fixture::not_asked()
+    }];
+    let junit = drift_junit::write(&drift_junit::Report {
+        project: text,
+        gathered_at: now,
+        objects: &objects,
+        drift: &plan.drift,
+        unmanaged: &unmanaged,
+        not_asked: &not_asked,
+    });
+    is_visible(&junit);
+    let cases = xml_is_intact(&junit);
+    assert_eq!(cases, objects.len() + 2, "{junit}");
+    let repository = RepositoryPath::new(Path::new("."), None);
+    let log = drift_sarif::log(
+        &plan.drift,
+        &unmanaged,
+        &not_asked,
+        now,
+        &repository,
+        "gabion.yml",
+    );
+    for result in log["runs"][0]["results"].as_array().unwrap() {
+        let message = result["message"]["text"].as_str().unwrap();
+        is_visible(message);
+        // Services read `[text](link)` in messages.
+        assert!(!message.contains("]("), "{message}");
+    }
+}
+
+/// Returns how many test cases there are, once everything that is opened is closed.
+fn xml_is_intact(text: &str) -> usize {
+    let mut reader = quick_xml::Reader::from_str(text);
+    let mut open = Vec::new();
+    let mut cases = 0;
+    loop {
+        match reader.read_event().unwrap() {
+            Event::Start(tag) => {
+                for attribute in tag.attributes() {
+                    attribute.unwrap();
+                }
+                cases += usize::from(tag.name().as_ref() == b"testcase");
+                open.push(tag.name().as_ref().to_vec());
+            }
+            Event::End(tag) => assert_eq!(open.pop().as_deref(), Some(tag.name().as_ref())),
+            Event::Empty(tag) => tag.attributes().for_each(|attribute| drop(attribute.unwrap())),
+            Event::Comment(_) | Event::CData(_) | Event::PI(_) | Event::DocType(_) => panic!("{text}"),
+            Event::Eof => break,
+            _ => {}
+        }
+    }
+    assert!(open.is_empty(), "{open:?}");
+    cases
 }
 
 #[test]

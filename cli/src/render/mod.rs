@@ -10,6 +10,7 @@ pub(crate) mod drift_text;
 pub(crate) mod event_json_types;
 pub(crate) mod events;
 pub(crate) mod gather;
+pub(crate) mod graph;
 pub(crate) mod markdown;
 pub(crate) mod mermaid;
 pub(crate) mod plan_json;

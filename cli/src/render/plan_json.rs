@@ -206,7 +206,8 @@ fn change_of(before: Option<&Value>, after: Option<&Value>) -> ChangeJson {
     }
 }
 
-fn actions(action: Action) -> Vec<String> {
+/// Returns an action in Terraform's words, two of them for a replacement, in their order.
+pub(crate) fn actions(action: Action) -> Vec<String> {
     let words: &[&str] = match action {
         Action::NoOp => &["no-op"],
         Action::Create => &["create"],

@@ -84,7 +84,8 @@ pub(crate) fn danger<'a>(plan: &'a Plan, catalogue: &Catalogue) -> Vec<&'a Chang
     dangerous
 }
 
-fn is_dangerous(change: &Change) -> bool {
+/// Returns whether a reviewer must not miss a change.
+pub(crate) fn is_dangerous(change: &Change) -> bool {
     matches!(change.action, Action::Delete | Action::Replace(_)) || change.unprotects
 }
 

@@ -12,6 +12,7 @@ mod apply;
 mod aws;
 mod aws_resources;
 mod bad_input;
+mod browser;
 mod ci_comment;
 mod ci_kit;
 mod completion;

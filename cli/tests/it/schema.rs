@@ -40,6 +40,10 @@ fn printed() -> BTreeMap<&'static str, Vec<Value>> {
         .for_each(|line| add("events", serde_json::from_str(line).unwrap()));
     add("plan", project.exits(0, &["plan", "--format", "json"]).json());
     add("drift", project.exits(0, &["drift", "--format", "json"]).json());
+    for arguments in [&["graph"][..], &["graph", "--changed-only"]] {
+        let arguments = [arguments, &["--format", "json"]].concat();
+        add("graph", project.exits(0, &arguments).json());
+    }
     add("state", project.exits(0, &["state", "pull"]).json());
     project.exits(0, &["state", "mv", "gabion_data.top", "gabion_data.summit"]);
     project.exits(0, &["state", "taint", "gabion_data.base"]);
