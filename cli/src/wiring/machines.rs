@@ -53,6 +53,7 @@ pub(super) fn register(
         shim: shim()?,
         base_env: base_environment(&options.environment),
         containers: containers(options),
+        systemd: gabion_host::SystemdConfig::default(),
         python: options
             .environment
             .set("GABION_PYTHON")

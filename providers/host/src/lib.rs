@@ -3,6 +3,7 @@
 //! * [`transport`]: the way to a machine (connections, commands, files); [`http`] and [`unix_path`] build on it.
 //! * [`mod@unit`]: a long-running program that outlives the command that started it.
 //! * [`container`]: such a program in a container of the machine's Docker daemon.
+//! * [`systemd`]: such a program as a service of the machine's, or the user's, own systemd.
 //! * [`ports`]: which port belongs to whom, for all projects of a user.
 //! * [`package`]: shared, hash-checked environments that programs come from.
 //! * [`probe`]: when a program counts as ready.
@@ -18,9 +19,10 @@ pub mod probe;
 pub mod process;
 pub mod provider;
 pub mod schema;
+pub mod systemd;
 pub mod transport;
 pub mod unit;
 pub mod unix_path;
 
-pub use provider::{ContainerConfig, HostConfig, HostProvider};
+pub use provider::{ContainerConfig, HostConfig, HostProvider, SystemdConfig};
 pub use schema::HOST_UNIT;

@@ -266,7 +266,8 @@ async fn check_alive(unit: &UnitDirectory) -> Result<(), NotReady> {
                     _ => {}
                 }
             }
-            Err(ended(None, unit))
+            let seen = crate::systemd::look(unit).await.ok().flatten();
+            Err(ended(seen.and_then(|look| Some(look.ended?.0)), unit))
         }
     }
 }

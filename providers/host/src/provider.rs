@@ -16,6 +16,7 @@ use crate::host_unit;
 use crate::package::{PackageSpec, PackageStore};
 use crate::ports::PortRegistry;
 use crate::schema::provider_schema;
+use crate::systemd::Sudo;
 use crate::transport::Machines;
 use crate::unit;
 
@@ -36,10 +37,19 @@ pub struct HostConfig {
     pub base_env: BTreeMap<String, String>,
     /// Where containers come from.
     pub containers: ContainerConfig,
+    /// How services of systemd are made.
+    pub systemd: SystemdConfig,
     /// The machines of the project.
     pub machines: Machines,
     /// The project's name, for people.
     pub project: String,
+}
+
+/// How services of systemd are made on a machine.
+#[derive(Clone, Debug, Default)]
+pub struct SystemdConfig {
+    /// How root is become where that is needed; `None` means never.
+    pub sudo: Option<Sudo>,
 }
 
 /// Where containers come from on a machine.

@@ -84,8 +84,8 @@ fn host_unit() -> ResourceSchema {
             "runtime",
             AttributeSchema::optional(
                 String,
-                "What runs it: `process` (the same as without it), or `docker`, in a container of the machine's own \
-                 Docker daemon.",
+                "What runs it: `process` (the same as without it); `docker`, in a container of the machine's own Docker \
+                 daemon; or `systemd`, as a service that systemd watches and starts with the machine.",
             )
             .forces_replacement(),
         )
@@ -110,6 +110,17 @@ fn host_unit() -> ResourceSchema {
                  that is only on the machine), `gpus` (`all` or a number), limits, `mounts` of paths of the machine, and \
                  by name on which port of the container's own loopback address each of the unit's `ports` ends. \
                  `restart` (`no`, `on-failure`, `always`) is the daemon's own policy.",
+            )
+            .forces_replacement(),
+        )
+        .attribute(
+            "systemd",
+            AttributeSchema::optional(
+                object(&[("scope", String), ("restart", String)]),
+                "The service of the runtime `systemd`: `scope` is whose manager runs it, `system` (the machine's, which \
+                 takes root or `sudo`) or `user` (of the user that gabion runs as, who has to linger); without it, the \
+                 machine's where gabion is or may become root. `restart` (`no`, `on-failure`, `always`) is when systemd \
+                 starts it again; `always` without it, `no` when other attributes say when it is started again.",
             )
             .forces_replacement(),
         )
@@ -181,7 +192,8 @@ fn host_unit() -> ResourceSchema {
             AttributeSchema::optional(
                 String,
                 "The user that it runs as, and after a colon the group, by name or number: the one that gabion runs as; \
-                 any other is refused. In a container, any user of the image.",
+                 any other is refused. In a container, any user of the image; as a service of the machine's systemd, any user of the \
+                 machine.",
             )
             .forces_replacement(),
         )
@@ -245,7 +257,20 @@ fn host_unit() -> ResourceSchema {
             "restarted",
             AttributeSchema::computed(
                 String,
-                "When somebody else restarted its container; absent when nobody did since gabion looked.",
+                "When somebody else restarted its container, or who restarted its service; absent when nobody did since \
+                 gabion looked.",
+            ),
+        )
+        .attribute(
+            "service",
+            AttributeSchema::computed(String, "The service of systemd that it is, and in parentheses of which manager."),
+        )
+        .attribute(
+            "service_changed",
+            AttributeSchema::computed(
+                String,
+                "What somebody else made of its unit file: removed, edited (which settings), overridden, disabled; absent \
+                 when it is as gabion wrote it.",
             ),
         )
         .attribute("port", AttributeSchema::computed(map(Int), "The leased ports, by name."))

@@ -17,7 +17,7 @@ use gabion_host::package::{Ecosystem, PackageSpec, PackageStore};
 use gabion_host::ports::PortRegistry;
 use gabion_host::transport::Machines;
 use gabion_host::unit::{self, LogPosition, UnitDirectory};
-use gabion_host::{ContainerConfig, HostConfig, HostProvider, durable};
+use gabion_host::{ContainerConfig, HostConfig, HostProvider, SystemdConfig, durable};
 use gabion_router::RouterProvider;
 use gabion_router::packages::Package;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -54,6 +54,8 @@ pub struct AgentSettings {
     pub python: String,
     /// Where containers come from.
     pub containers: ContainerConfig,
+    /// How services of systemd are made.
+    pub systemd: SystemdConfig,
     /// The agent's version, for people.
     pub version: String,
 }
@@ -82,6 +84,7 @@ pub fn providers(settings: &AgentSettings, project: &str, machines: Machines) ->
         shim: settings.shim.clone(),
         base_env: settings.base_env.clone(),
         containers: settings.containers.clone(),
+        systemd: settings.systemd.clone(),
         machines,
         project: project.to_owned(),
     };

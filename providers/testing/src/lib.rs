@@ -2,6 +2,7 @@
 //! suite that every provider runs.
 
 pub mod aws;
+pub mod booted;
 pub mod conformance;
 pub mod fake;
 pub mod objects;

@@ -125,7 +125,7 @@ fn program(launch: &ContainerLaunch) -> io::Result<Command> {
         None => None,
         Some(wanted) => {
             let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
-            let found = user::find(wanted, &text("/etc/passwd"), &text("/etc/group"));
+            let found = user::find(wanted, "the image", &text("/etc/passwd"), &text("/etc/group"));
             Some(found.map_err(io::Error::other)?)
         }
     };

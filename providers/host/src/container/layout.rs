@@ -137,7 +137,7 @@ pub(super) struct ImageProgram {
 }
 
 /// Lets whoever the program becomes read the unit's files; on the machine the unit's own directory is private.
-fn show_files(directory: &UnitDirectory, record: &LaunchRecord) -> io::Result<()> {
+pub(crate) fn show_files(directory: &UnitDirectory, record: &LaunchRecord) -> io::Result<()> {
     let files = directory.files();
     for relative in record.files.keys() {
         let path = files.join(relative);

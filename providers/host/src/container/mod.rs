@@ -27,14 +27,14 @@ mod layout;
 mod relay;
 mod seen;
 mod spec;
-mod user;
+pub(crate) mod user;
 
 pub use daemon::{Credentials, Daemon};
 pub use error::ContainerError;
 pub use init::{become_user, init};
 pub use keeper::keep;
 pub(crate) use keeper::{discard, is_started};
-pub(crate) use layout::substitution;
 pub use layout::{check_agent, is_static};
+pub(crate) use layout::{show_files, substitution};
 pub(crate) use seen::{Look, look, settle};
 pub use spec::{ContainerMount, ContainerSettings, ContainerSpec, Gpus, Image, Restart};

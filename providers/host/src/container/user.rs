@@ -1,19 +1,20 @@
-//! Users and groups by the files of an image: whoever is outside cannot ask its libraries.
+//! Users and groups by the files of an image, or of a machine: a static program cannot ask its libraries.
 
 /// A user with its groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) groups: Vec<u32>,
-    pub(super) home: Option<String>,
+pub(crate) struct Identity {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) groups: Vec<u32>,
+    pub(crate) home: Option<String>,
 }
 
-/// Finds who `USER`, `UID`, `USER:GROUP` and their mixtures are, as Docker does; `passwd` and `group` are the files' texts.
+/// Finds who `USER`, `UID`, `USER:GROUP` and their mixtures are, as Docker does; `passwd` and `group` are the files' texts, and `whose` they
+/// are is said in errors.
 ///
 /// # Errors
 /// A sentence when a name is in neither.
-pub(super) fn find(wanted: &str, passwd: &str, group: &str) -> Result<Identity, String> {
+pub(crate) fn find(wanted: &str, whose: &str, passwd: &str, group: &str) -> Result<Identity, String> {
     let (user, of_group) = match wanted.split_once(':') {
         Some((user, group)) => (user, Some(group)),
         None => (wanted, None),
@@ -29,7 +30,7 @@ pub(super) fn find(wanted: &str, passwd: &str, group: &str) -> Result<Identity, 
     let (uid, mut gid) = match (&entry, user.parse::<u32>()) {
         (Some((_, uid, gid, _)), _) => (*uid, *gid),
         (None, Ok(uid)) => (uid, 0),
-        (None, Err(_)) => return Err(format!("the image has no user {user:?}")),
+        (None, Err(_)) => return Err(format!("{whose} has no user {user:?}")),
     };
     let known: Vec<(&str, u32, &str)> = group
         .lines()
@@ -47,7 +48,7 @@ pub(super) fn find(wanted: &str, passwd: &str, group: &str) -> Result<Identity, 
             gid = match (named, wanted.parse()) {
                 (Some((_, gid, _)), _) => *gid,
                 (None, Ok(gid)) => gid,
-                (None, Err(_)) => return Err(format!("the image has no group {wanted:?}")),
+                (None, Err(_)) => return Err(format!("{whose} has no group {wanted:?}")),
             };
         }
         // With a group of its own it has no others.
@@ -75,7 +76,7 @@ mod tests {
     fn users_and_groups_are_those_of_the_image() {
         let passwd = "root:x:0:0:root:/root:/bin/sh\nllm:x:1000:1001::/home/llm:/bin/sh\n";
         let group = "root:x:0:\nllm:x:1001:\nvideo:x:44:llm,other\nrender:x:105:other\n";
-        let show = |wanted: &str| match find(wanted, passwd, group) {
+        let show = |wanted: &str| match find(wanted, "the image", passwd, group) {
             Ok(found) => format!(
                 "{}:{} {:?} {}",
                 found.uid,

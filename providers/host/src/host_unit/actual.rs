@@ -12,10 +12,12 @@ use serde::{Deserialize, Serialize};
 use super::containers;
 use super::error;
 use super::reader::words;
+use super::services;
 use super::{MAIN_PORT, url};
 use crate::container::{self, Image, Look};
-use crate::process::ProcessIdentity;
+use crate::process::{ProcessIdentity, boot_id};
 use crate::provider::HostConfig;
+use crate::systemd;
 use crate::unit::{LaunchRecord, Mark, Standing, Supervision, UnitDirectory, UnitError, UnitStatus, inspect};
 
 /// Attributes of which the machine knows nothing.
@@ -107,17 +109,33 @@ pub(crate) fn read(config: &HostConfig, request: &ReadRequest) -> Vec<ReadOutcom
 /// Looks at one recorded unit; `None` when it is not there.
 pub(super) fn look(config: &HostConfig, object: &RecordedObject) -> Result<Option<ObjectState>, UnitError> {
     let directory = directory(config, object)?;
-    let container = look_at(&directory)?;
-    describe(&directory, object, container.as_ref())
+    let seen = look_at(&directory)?;
+    describe(&directory, object, &seen)
 }
 
-/// Looks at the unit's container, if it has one; on a thread that may wait.
-fn look_at(directory: &UnitDirectory) -> Result<Option<Look>, UnitError> {
+/// What those say whom gabion has a unit's program run by.
+#[derive(Default)]
+struct Seen {
+    container: Option<Look>,
+    service: Option<systemd::Look>,
+}
+
+/// Looks at the unit's container or service, if it has one.
+async fn seen(directory: &UnitDirectory) -> Result<Seen, UnitError> {
+    Ok(Seen {
+        container: container::look(directory).await?,
+        service: systemd::look(directory).await?,
+    })
+}
+
+/// Looks at the unit's container or service, if it has one; on a thread that may wait.
+fn look_at(directory: &UnitDirectory) -> Result<Seen, UnitError> {
     let found = directory.found();
-    if found.launch().is_ok_and(|launch| launch.container.is_none()) {
-        return Ok(None);
+    let is_process = |launch: &LaunchRecord| launch.container.is_none() && launch.service.is_none();
+    if found.launch().is_ok_and(|launch| is_process(&launch)) {
+        return Ok(Seen::default());
     }
-    Ok(tokio::runtime::Handle::current().block_on(container::look(&found))?)
+    tokio::runtime::Handle::current().block_on(seen(&found))
 }
 
 /// Returns the directory of a recorded unit: its id names it, or its uid as long as the id is not known.
@@ -134,8 +152,9 @@ pub(super) fn directory(config: &HostConfig, object: &RecordedObject) -> Result<
 fn describe(
     directory: &UnitDirectory,
     recorded: &RecordedObject,
-    container: Option<&Look>,
+    seen: &Seen,
 ) -> Result<Option<ObjectState>, UnitError> {
+    let (container, service) = (seen.container.as_ref(), seen.service.as_ref());
     // A unit whose removal was interrupted is there until it has ended; that it has left its place is not its description's matter.
     let found = &directory.found();
     let status = match inspect(found) {
@@ -164,6 +183,7 @@ fn describe(
         None => false,
     };
     let trouble = container.filter(|_| keeps && !retries).and_then(Look::trouble);
+    let trouble = trouble.or_else(|| service?.trouble.clone());
     let running = keeps && trouble.is_none();
     let supervision = launch.as_ref().and_then(|launch| launch.supervision.as_ref());
     let completes = supervision.is_some_and(|supervision| supervision.completes);
@@ -173,6 +193,13 @@ fn describe(
         set("running", running.into());
         let ended = match &status {
             Some(_) if trouble.is_some() => trouble.map_or(Value::Null, Value::string),
+            Some(UnitStatus::Exited { exit: None, .. })
+                if service.is_some_and(|look| look.ended.is_some()) =>
+            {
+                service
+                    .and_then(services::ended)
+                    .map_or(Value::Null, Value::string)
+            }
             Some(status) => ended(status, found)?,
             None => "its mark is damaged".into(),
         };
@@ -212,8 +239,24 @@ fn describe(
     }
     let spec = launch.as_ref().and_then(|launch| launch.container.as_ref());
     let in_container = spec.is_some();
+    let of_systemd = launch.as_ref().and_then(|launch| launch.service.as_ref());
+    if let Some(spec) = of_systemd {
+        let uid = name(directory);
+        for (name, value) in services::describe(
+            uid.as_str().unwrap_or_default(),
+            spec,
+            supervision.is_some(),
+            service,
+            recorded,
+        ) {
+            set(name, value);
+        }
+    }
     // Whoever asked for a process gets the answer in the same words.
-    if !in_container && let Some(runtime) = asked("runtime") {
+    if !in_container
+        && of_systemd.is_none()
+        && let Some(runtime) = asked("runtime")
+    {
         set("runtime", runtime.clone());
     }
     if let Some(spec) = spec {
@@ -248,7 +291,7 @@ fn describe(
         private: private.to_value(),
         unreadable: UNREADABLE
             .iter()
-            .filter(|name| !(in_container && **name == "user"))
+            .filter(|name| !((in_container || of_systemd.is_some()) && **name == "user"))
             .map(AttributePath::root)
             .collect(),
     }))
@@ -273,7 +316,11 @@ fn ended(status: &UnitStatus, directory: &UnitDirectory) -> Result<Value, UnitEr
     Ok(match status {
         UnitStatus::Running { .. } => Value::Null,
         UnitStatus::NeverStarted => "it was never started".into(),
-        UnitStatus::Rebooted { .. } => "the machine was restarted".into(),
+        UnitStatus::Rebooted { mark } => Value::string(format!(
+            "the machine was restarted: its boot_id was {} and is {}",
+            mark.process.boot_id,
+            boot_id()?
+        )),
         UnitStatus::Exited { .. } => match standing_of(status, directory)? {
             Standing::Exited { exit: Some(exit) } => Value::string(format!("it ended with {exit}")),
             Standing::Exited { exit: None } => "it ended; nobody saw how".into(),
@@ -406,10 +453,8 @@ pub(super) async fn achieved(
     recorded: &RecordedObject,
     planned: &Attributes,
 ) -> Result<ObjectState, ProviderError> {
-    let container = container::look(directory)
-        .await
-        .map_err(|error| error::container(&error))?;
-    let mut state = describe(directory, recorded, container.as_ref())
+    let seen = seen(directory).await.map_err(|error| error::unit(&error))?;
+    let mut state = describe(directory, recorded, &seen)
         .map_err(|error| error::unit(&error))?
         .ok_or_else(|| error::vanished(directory))?;
     for path in std::mem::take(&mut state.unreadable) {
@@ -436,8 +481,8 @@ pub(crate) fn import(config: &HostConfig, request: &ImportRequest) -> Result<Obj
         attributes: Attributes::new(),
         private: serde_json::Value::Null,
     };
-    let container = look_at(&directory).map_err(|error| error::unit(&error))?;
-    describe(&directory, &nothing, container.as_ref())
+    let seen = look_at(&directory).map_err(|error| error::unit(&error))?;
+    describe(&directory, &nothing, &seen)
         .map_err(|error| error::unit(&error))?
         .ok_or_else(|| error::vanished(&directory))
 }

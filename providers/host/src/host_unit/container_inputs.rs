@@ -11,6 +11,7 @@ use crate::ports::PortRequest;
 /// The runtimes that a unit can have.
 pub(super) const PROCESS: &str = "process";
 pub(super) const DOCKER: &str = "docker";
+pub(super) const SYSTEMD: &str = "systemd";
 
 /// The container that a unit should have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub(super) fn container(
     let asked = given(inputs, "container");
     match (runtime.as_deref(), asked) {
         (Some(NOT_HERE), _) => return None,
-        (None | Some(PROCESS), None) => return None,
+        (None | Some(PROCESS | SYSTEMD), None) => return None,
         (Some(DOCKER), Some(_)) => {}
         (Some(DOCKER), None) => {
             reader.problem(
@@ -42,7 +43,7 @@ pub(super) fn container(
             );
             return None;
         }
-        (None | Some(PROCESS), Some(_)) => reader.problem(
+        (None | Some(PROCESS | SYSTEMD), Some(_)) => reader.problem(
             &at,
             "Only the runtime `docker` has containers.",
             "Add `runtime: docker`, or remove `container`.",
@@ -50,7 +51,7 @@ pub(super) fn container(
         (Some(other), _) => reader.problem(
             &runtime_at,
             format!("There is no runtime `{other}`."),
-            "Use `process` or `docker`.",
+            "Use `process`, `docker` or `systemd`.",
         ),
     }
     if given(inputs, "package").is_some() {

@@ -17,11 +17,13 @@ use super::containers;
 use super::error;
 use super::inputs::{Inputs, ProbeTarget, unknown_package};
 use super::reader::Knowledge;
+use super::services;
 use crate::container::{self, ContainerSpec};
 use crate::package;
 use crate::ports::{PortOwner, PortRequest};
 use crate::probe::wait_ready;
 use crate::provider::HostConfig;
+use crate::systemd::ServiceSpec;
 use crate::transport::Endpoint;
 use crate::unit::{
     self, EnvValue, Fence, LogSettings, Standing, StartRequest, UnitDirectory, UnitError, UnitSpec,
@@ -84,7 +86,10 @@ pub(crate) async fn delete(
         .min(call.remaining().saturating_sub(MARGIN * 5));
     let fence = fence(call);
     let _waiting = call.waiting();
-    let stopping = unit::remove(&directory, &fence, Some(grace), &config.ports);
+    let stopping = async {
+        services::discard(config, &directory, &request.object, &fence, grace).await?;
+        unit::remove(&directory, &fence, Some(grace), &config.ports).await
+    };
     let outcome = tokio::select! {
         outcome = stopping => outcome,
         () = call.cancel.cancelled() => return Err(error::interrupted("the program was being stopped")),
@@ -171,6 +176,7 @@ async fn converge(
         }
     };
     let container = containers::choose(config, &directory, recorded, &inputs, call).await?;
+    let service = services::choose(config, &directory, &inputs)?;
     let image = container.as_ref().map(|container| container.image.clone());
     let ports = {
         let draft = Draft {
@@ -180,6 +186,7 @@ async fn converge(
             inputs: inputs.clone(),
             package_dir,
             container,
+            service,
             fence: fence(call),
         };
         tokio::task::spawn_blocking(move || draft.write())
@@ -235,6 +242,7 @@ struct Draft {
     inputs: Inputs,
     package_dir: Option<PathBuf>,
     container: Option<ContainerSpec>,
+    service: Option<ServiceSpec>,
     fence: Fence,
 }
 
@@ -310,6 +318,7 @@ impl Draft {
             stop_duration: inputs.stop_timeout,
             supervision: inputs.supervision.clone(),
             container: self.container.clone(),
+            service: self.service.clone(),
         };
         unit::write(&self.config.data_root, &spec, &self.fence).map(|_| ())
     }
@@ -332,9 +341,14 @@ async fn run(config: &HostConfig, directory: &UnitDirectory, call: &Call) -> Res
     if has_had_its_run(directory).map_err(partial)? {
         return Ok(());
     }
+    services::place(config, directory, &fence(call))
+        .await
+        .map_err(partial)?;
     match look(directory).await {
         Ok((UnitStatus::Running { mark }, wanted))
-            if mark.launched == wanted && keeps_its_container(directory).await.map_err(partial)? =>
+            if mark.launched == wanted
+                && keeps_its_container(directory).await.map_err(partial)?
+                && services::keeps_its_service(directory).await.map_err(partial)? =>
         {
             return Ok(());
         }
@@ -346,15 +360,29 @@ async fn run(config: &HostConfig, directory: &UnitDirectory, call: &Call) -> Res
                 .stop_duration()
                 .min(call.remaining().saturating_sub(MARGIN * 5));
             let _waiting = call.waiting();
+            services::stop(config, directory, &fence(call), grace)
+                .await
+                .map_err(partial)?;
             unit::stop(directory, &fence(call), Some(grace))
                 .await
                 .map_err(partial)?;
         }
         // Not running, or its mark is damaged: starting sorts that out.
-        Ok(_) | Err(UnitError::Damaged { .. }) => {}
+        Ok(_) | Err(UnitError::Damaged { .. }) => {
+            // Of a service something else may run.
+            services::stop(config, directory, &fence(call), MARGIN * 5)
+                .await
+                .map_err(partial)?;
+        }
         Err(error) => return Err(partial(error)),
     }
     call.phase("start");
+    if services::start(config, directory, &fence(call))
+        .await
+        .map_err(partial)?
+    {
+        return Ok(());
+    }
     unit::start(&StartRequest {
         directory: directory.clone(),
         shim: config.shim.clone(),

@@ -8,6 +8,7 @@ use crate::container::ContainerError;
 use crate::package::PackageError;
 use crate::ports::PortError;
 use crate::probe::NotReady;
+use crate::systemd::{Scope, SystemdError};
 use crate::unit::{ShimError, UnitDirectory, UnitError};
 
 pub(super) fn unit(error: &UnitError) -> ProviderError {
@@ -24,6 +25,7 @@ pub(super) fn unit(error: &UnitError) -> ProviderError {
         }
         UnitError::Io { .. } | UnitError::Launch(ShimError::System { .. }) => ErrorClass::Transient,
         UnitError::Container(error) => return container(error),
+        UnitError::Systemd(error) => return systemd(error),
     };
     let answer = ProviderError::new(class, sentence(&error.to_string()));
     match error {
@@ -59,6 +61,44 @@ pub(super) fn container(error: &ContainerError) -> ProviderError {
         ContainerError::Refused { .. } => answer.at(AttributePath::root("registry_auth")),
         ContainerError::Foreign { name } => {
             answer.with_hint(format!("Remove it if nobody needs it: `docker rm -f {name}`."))
+        }
+        _ => answer,
+    }
+}
+
+pub(super) fn systemd(error: &SystemdError) -> ProviderError {
+    let class = match error {
+        SystemdError::NotBooted
+        | SystemdError::NoUserManager { .. }
+        | SystemdError::NeedsRoot { .. }
+        | SystemdError::NotStarted { .. } => ErrorClass::Invalid,
+        SystemdError::SudoRefused { .. } => ErrorClass::Denied,
+        SystemdError::Foreign { .. } => ErrorClass::Conflict,
+        SystemdError::Failed { .. } | SystemdError::Io { .. } => ErrorClass::Transient,
+    };
+    let answer = ProviderError::new(class, sentence(&error.to_string()));
+    match error {
+        SystemdError::NotBooted => answer.with_hint("Remove `runtime: systemd`, or use another machine."),
+        SystemdError::NoUserManager { user, .. } => answer.with_hint(format!(
+            "Have that user's programs outlive a login, once, on the machine: `sudo loginctl enable-linger {user}`; or use the machine's own manager: `systemd: {{scope: system}}`."
+        )),
+        SystemdError::NeedsRoot { .. } => answer.with_hint(
+            "Say that `sudo` may be used (`sudo: true` in the backend's settings), or use the user's own manager: `systemd: {scope: user}`.",
+        ),
+        SystemdError::SudoRefused { with_password: true, .. } => answer.with_hint(
+            "Correct the secret that `sudo` in the backend's settings names, or let this user run `sudo` without a password.",
+        ),
+        SystemdError::SudoRefused { .. } => answer.with_hint(
+            "Give the password as a secret (`sudo: {password: \"${{ secrets.SUDO_PASSWORD }}\"}` in the backend's settings), or let this user run `sudo` without one.",
+        ),
+        SystemdError::Foreign { path } => {
+            answer.with_hint(format!("Remove it if nobody needs it: `rm {}`.", path.display()))
+        }
+        SystemdError::Failed { scope, .. } if *scope == Scope::User => {
+            answer.with_hint("See whether the user's manager runs: `systemctl --user status`.")
+        }
+        SystemdError::NotStarted { name, .. } => {
+            answer.with_hint(format!("See what systemd says: `systemctl status {name}`."))
         }
         _ => answer,
     }

@@ -11,6 +11,7 @@ use nix::unistd;
 
 use super::container_inputs::{self, ContainerInputs};
 use super::reader::{Knowledge, NOT_HERE, Reader, given};
+use super::service_inputs::{self, ServiceInputs};
 use super::{MAIN_PORT, READY_SECONDS, STOP_SECONDS};
 use crate::container::{self, Credentials};
 use crate::ports::{PortRequest, parse_range};
@@ -40,6 +41,8 @@ pub(super) struct Inputs {
     pub(super) supervision: Option<Supervision>,
     /// The container that it runs in; `None` when it is a process of the machine.
     pub(super) container: Option<ContainerInputs>,
+    /// The service of systemd that it is; `None` when it is none.
+    pub(super) service: Option<ServiceInputs>,
     /// What the image's registry asks for.
     pub(super) registry_auth: Option<Credentials>,
 }
@@ -64,7 +67,7 @@ pub(crate) fn validate(inputs: &Attributes, config: &HostConfig) -> Vec<Attribut
             hint: Some(format!("Machines: {}.", known.join(", "))),
         });
     }
-    let as_process = parsed.container.is_none();
+    let as_process = parsed.container.is_none() && parsed.service.is_none();
     if let Some(user) = parsed
         .user
         .as_deref()
@@ -136,6 +139,16 @@ impl Inputs {
             user.as_deref(),
             ports_are_known.then_some(&ports),
         );
+        let supervision = supervision(&mut reader, inputs);
+        let service = is_service(inputs)
+            .then(|| service_inputs::service(&mut reader, inputs, user.as_deref(), supervision.is_some()));
+        if service.is_none() && given(inputs, "systemd").is_some() {
+            reader.problem(
+                &AttributePath::root("systemd"),
+                "Only the runtime `systemd` has services.",
+                "Add `runtime: systemd`, or remove `systemd`.",
+            );
+        }
         let parsed = Self {
             machine: text(&mut reader, inputs, "machine", "a machine's name")
                 .unwrap_or_else(|| Machines::LOCAL.to_owned()),
@@ -150,8 +163,9 @@ impl Inputs {
             ready_timeout: seconds(&mut reader, inputs, "ready_timeout", READY_SECONDS),
             role: text(&mut reader, inputs, "role", "a role"),
             user,
-            supervision: supervision(&mut reader, inputs),
+            supervision,
             container,
+            service,
             registry_auth: container_inputs::registry_auth(&mut reader, inputs),
         };
         parsed.check_placeholders(&mut reader, ports_are_known);
@@ -208,6 +222,10 @@ impl Inputs {
             );
         }
     }
+}
+
+fn is_service(inputs: &Attributes) -> bool {
+    given(inputs, "runtime").and_then(Value::as_str) == Some(container_inputs::SYSTEMD)
 }
 
 fn text(reader: &mut Reader, inputs: &Attributes, name: &str, what: &str) -> Option<String> {

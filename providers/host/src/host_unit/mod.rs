@@ -8,6 +8,8 @@ mod error;
 mod inputs;
 mod plan;
 mod reader;
+mod service_inputs;
+mod services;
 
 pub(crate) use actual::{import, read};
 pub(crate) use converge::{create, delete, observe, update};

@@ -120,6 +120,13 @@ fn port_causes(desired: &Attributes, prior: &PriorObject) -> Vec<ReplaceCause> {
 fn computed(planned: &mut Attributes, desired: &Attributes, kept: Option<&PriorObject>) {
     planned.remove("ended");
     planned.remove("restarted");
+    planned.remove("service_changed");
+    let is_service = desired.get("runtime").and_then(Value::as_str) == Some(super::container_inputs::SYSTEMD);
+    if !is_service {
+        planned.remove("service");
+    } else if kept.is_none() {
+        planned.insert("service".into(), Value::unknown());
+    }
     let image = kept.and_then(|prior| Private::of(&prior.private).image);
     for name in ["image_id", "image_digest"] {
         planned.remove(name);

@@ -130,6 +130,11 @@ impl UnitDirectory {
         self.path.join("run.json")
     }
 
+    /// Why the shim did not become the program, where nobody reads its standard error.
+    pub(crate) fn refusal_file(&self) -> PathBuf {
+        self.path.join("refused.json")
+    }
+
     pub(crate) fn fence_file(&self) -> PathBuf {
         self.path.join("fence.json")
     }
@@ -180,6 +185,7 @@ impl UnitDirectory {
             files.insert(name, self.file(name)?.map(|content| digest(&content)));
         }
         let supervision = record.supervision.as_ref();
+        let user = record.service.as_ref().and_then(|service| service.user.as_ref());
         let read = (
             (&record.argv, &record.env, &record.secret_env, self.secret_env()?),
             (
@@ -197,6 +203,7 @@ impl UnitDirectory {
             .map(|container| (&container.image.id, &container.settings));
         // A unit without a supervisor or a container has the digest that it always had.
         match (supervision, container) {
+            _ if user.is_some() => Ok(digest(&to_bytes(&(read, supervision, user))?)),
             (None, None) => Ok(digest(&to_bytes(&read)?)),
             (Some(supervision), None) => Ok(digest(&to_bytes(&(read, supervision))?)),
             (supervision, Some(container)) => Ok(digest(&to_bytes(&(read, supervision, container))?)),

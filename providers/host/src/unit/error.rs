@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::placeholder::PlaceholderError;
 use super::shim::ShimError;
 use crate::container::ContainerError;
+use crate::systemd::SystemdError;
 
 /// Why something could not be done with a unit.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +55,9 @@ pub enum UnitError {
     /// The unit's container cannot be done with as it should.
     #[error(transparent)]
     Container(#[from] ContainerError),
+    /// The unit's service cannot be done with as it should.
+    #[error(transparent)]
+    Systemd(#[from] SystemdError),
     /// The operating system refused.
     #[error("{source}")]
     Io {

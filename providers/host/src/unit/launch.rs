@@ -17,6 +17,7 @@ use super::shim::ShimError;
 use super::status::{Exit, ExitFile, UnitStatus, inspect};
 use super::stop::{self, Reach};
 use crate::durable;
+use crate::systemd;
 
 /// How long the shim may take to become the program; it only writes a few small files.
 const SHIM_DEADLINE: Duration = Duration::from_secs(30);
@@ -71,6 +72,7 @@ pub async fn start(request: &StartRequest) -> Result<Launched, UnitError> {
         });
     }
     fence::admit(directory, &fence)?;
+    let is_service = directory.launch().is_ok_and(|launch| launch.service.is_some());
     match inspect(directory) {
         Ok(UnitStatus::Running { mark }) => {
             return Ok(Launched {
@@ -88,6 +90,17 @@ pub async fn start(request: &StartRequest) -> Result<Launched, UnitError> {
             stop::end(directory, directory.launch()?.stop_duration(), Reach::Unit).await?;
         }
         Err(error) => return Err(error),
+    }
+    if is_service {
+        systemd::start(directory, None, &fence).await?;
+        let mark = directory.mark()?.ok_or_else(|| UnitError::NotFound {
+            path: directory.mark_file(),
+        })?;
+        return Ok(Launched {
+            mark,
+            started: true,
+            exit: None,
+        });
     }
     launch(request, directory, &fence).await
 }

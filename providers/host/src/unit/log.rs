@@ -1,4 +1,4 @@
-//! A unit's log: reading its end, following it, rotating it.
+//! A unit's log: reading its end, following it, rotating it. That of a service is the journal, which rotates itself.
 //!
 //! The program holds the file open for appending, so a log is rotated under it by copying and cutting; at a start, when nobody writes, by renaming.
 
@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::directory::UnitDirectory;
 use super::spec::LogSettings;
 use crate::durable::at;
+use crate::systemd::{Journal, JournalFollower};
 
 /// How often a followed log is looked at.
 const LOOK: Duration = Duration::from_millis(150);
@@ -21,6 +22,9 @@ const LOOK: Duration = Duration::from_millis(150);
 ///
 /// A first line that does not fit is left out unless it is the only one, which is cut at its front.
 pub fn tail(directory: &UnitDirectory, lines: usize, max_bytes: u64) -> io::Result<String> {
+    if let Some(journal) = Journal::of(directory) {
+        return journal.tail(lines, max_bytes);
+    }
     let path = directory.current_log();
     let mut file = match File::open(&path) {
         Ok(file) => file,
@@ -65,6 +69,7 @@ pub fn follow(directory: &UnitDirectory, from: LogPosition) -> LogFollower {
         path: directory.current_log(),
         file: None,
         position,
+        journal: Journal::of(directory).map(|journal| journal.follow()),
     }
 }
 
@@ -83,6 +88,8 @@ pub struct LogFollower {
     path: PathBuf,
     file: Option<(u64, File)>,
     position: u64,
+    /// Where the unit is a service.
+    journal: Option<JournalFollower>,
 }
 
 impl LogFollower {
@@ -91,6 +98,9 @@ impl LogFollower {
     /// # Cancellation
     /// Safe: bytes are returned or still to come.
     pub async fn next(&mut self) -> io::Result<Bytes> {
+        if let Some(journal) = &mut self.journal {
+            return journal.next().await;
+        }
         loop {
             let bytes = self.read()?;
             if !bytes.is_empty() {
@@ -100,7 +110,7 @@ impl LogFollower {
         }
     }
 
-    /// Returns what is there now, possibly nothing.
+    /// Returns what is there now in the log's file, possibly nothing.
     pub fn read(&mut self) -> io::Result<Bytes> {
         let current = match fs::metadata(&self.path) {
             Ok(metadata) => Some(metadata.ino()),

@@ -25,6 +25,7 @@
 //!
 //! What that cannot do (see how a program ended when nobody waits for it, start it again, stop it after a time) takes a supervisor: then the shim stays, as the leader of the session that the mark names, and the program is its child.
 //! A program in a container has the container's keeper as its process, which [`container`](crate::container) describes.
+//! One that [`systemd`](crate::systemd) runs has the same shim, which systemd starts: under the newest operation and epoch that touched the unit, and with the journal for a log.
 //! A supervisor that is killed leaves the program running, in a session that is still found by the mark, and a `run.json` without an end, which is how its death is told.
 
 mod directory;
@@ -47,6 +48,7 @@ mod supervise;
 pub use directory::{UnitDirectory, UnitEntry, list, write};
 pub use error::UnitError;
 pub use fence::Fence;
+pub(crate) use fence::admit;
 pub use launch::{Launched, StartRequest, start};
 pub use log::{LogFollower, LogPosition, follow, rotate_if_larger, tail};
 pub(crate) use machine_fence::admit_on_machine;

@@ -11,6 +11,7 @@ use super::error::UnitError;
 use super::spec::{EnvValue, LogSettings, Supervision, UnitSpec};
 use crate::container::ContainerSpec;
 use crate::durable;
+use crate::systemd::ServiceSpec;
 
 /// `launch.json`: everything of a [`UnitSpec`] except secret values and the content of files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +56,9 @@ pub struct LaunchRecord {
     /// The container that the program runs in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<ContainerSpec>,
+    /// The service of systemd that it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceSpec>,
 }
 
 impl LaunchRecord {
@@ -96,6 +100,7 @@ impl LaunchRecord {
             stop_milliseconds: u64::try_from(spec.stop_duration.as_millis()).unwrap_or(u64::MAX),
             supervision: spec.supervision.clone(),
             container: spec.container.clone(),
+            service: spec.service.clone(),
         }
     }
 

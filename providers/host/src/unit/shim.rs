@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,6 +24,7 @@ use super::mark::Mark;
 use super::placeholder::Substitution;
 use super::record::{LaunchRecord, to_bytes};
 use super::supervise::Supervisor;
+use crate::container::user;
 use crate::durable;
 use crate::process::ProcessIdentity;
 
@@ -130,6 +131,9 @@ pub fn unit_exec(request: &ShimRequest) -> Result<(), ShimError> {
     // Closed by exec, or by the supervisor, which is how the parent learns that all went well.
     let mut report = io::stderr().as_fd().try_clone_to_owned().map(File::from).ok();
     let outcome = become_program(request, &mut report);
+    if let Err(error) = &outcome {
+        leave_word(&UnitDirectory::at(&request.directory), error);
+    }
     if let (Err(error), Some(mut report)) = (&outcome, report)
         && let Ok(line) = serde_json::to_string(error)
     {
@@ -137,6 +141,27 @@ pub fn unit_exec(request: &ShimRequest) -> Result<(), ShimError> {
         let _ = writeln!(report, "{line}");
     }
     outcome
+}
+
+/// Says why there is no program where systemd is the parent, which reads no report.
+fn leave_word(directory: &UnitDirectory, error: &ShimError) {
+    if directory.launch().is_ok_and(|launch| launch.service.is_some())
+        && let Ok(bytes) = to_bytes(error)
+    {
+        // What cannot be written is in the journal.
+        let path = directory.refusal_file();
+        let _ = durable::write_atomic(&path, &bytes, 0o600).and_then(|()| give_to_owner(directory, &path));
+    }
+}
+
+/// Has whoever owns the unit own a file of it that root has made.
+fn give_to_owner(directory: &UnitDirectory, path: &Path) -> io::Result<()> {
+    let owner = std::fs::metadata(directory.path())?;
+    if unistd::geteuid().is_root() && owner.uid() != 0 {
+        std::os::unix::fs::chown(path, Some(owner.uid()), Some(owner.gid()))
+            .map_err(|error| durable::at(path, error))?;
+    }
+    Ok(())
 }
 
 fn become_program(request: &ShimRequest, report: &mut Option<File>) -> Result<(), ShimError> {
@@ -148,17 +173,16 @@ fn become_program(request: &ShimRequest, report: &mut Option<File>) -> Result<()
     // The lock may be of a directory that has been removed since: the record tells.
     let record = directory.launch()?;
     refuse_second_run(&directory)?;
+    let request = &match &record.service {
+        // It starts on nobody's behalf.
+        Some(_) => as_recorded(&directory)?,
+        None => request.clone(),
+    };
     refuse_stale_epoch(&directory, request)?;
 
     let gabion = std::env::current_exe()?;
     let mut program = program(&directory, &record, &gabion)?;
-    log::rotate_at_start(&directory, record.log)?;
-    let log = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(directory.current_log())
-        .map_err(|error| durable::at(&directory.current_log(), error))?;
+    let log = output(&directory, &record)?;
     let null = File::open("/dev/null")?;
     // The program inherits the lock: the kernel frees it when the last process that holds it is gone.
     let inherit = || fcntl(&lock, FcntlArg::F_SETFD(FdFlag::empty()));
@@ -189,11 +213,92 @@ fn become_program(request: &ShimRequest, report: &mut Option<File>) -> Result<()
     unistd::dup2_stdin(&null)?;
     unistd::dup2_stdout(&log)?;
     unistd::dup2_stderr(&log)?;
+    if let Some(user) = record
+        .service
+        .as_ref()
+        .and_then(|service| service.user.as_deref())
+    {
+        program = as_user(&program, &record, user)?;
+    }
     let refusal = program.exec();
     let error = ShimError::of_exec(program.get_program(), &refusal);
     // Standard error is the unit's log by now, where people look first.
     let _ = writeln!(io::stderr(), "gabion: {error}");
     Err(error)
+}
+
+/// Returns the operation and the epoch that touched the unit last.
+fn as_recorded(directory: &UnitDirectory) -> Result<ShimRequest, ShimError> {
+    let newest = fence::newest(directory)?.ok_or_else(|| ShimError::NotFound {
+        path: directory.fence_file().display().to_string(),
+    })?;
+    Ok(ShimRequest {
+        directory: directory.path().to_owned(),
+        operation: newest.operation,
+        epoch: newest.epoch,
+    })
+}
+
+/// Returns what the program writes to: the unit's log, or the journal, which is there already.
+fn output(directory: &UnitDirectory, record: &LaunchRecord) -> Result<File, ShimError> {
+    if record.service.is_some() {
+        return Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?));
+    }
+    log::rotate_at_start(directory, record.log)?;
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(directory.current_log())
+        .map_err(|error| durable::at(&directory.current_log(), error).into())
+}
+
+/// Becomes the user that a program runs as, and returns the program as that user starts it.
+fn as_user(program: &Command, record: &LaunchRecord, wanted: &str) -> Result<Command, ShimError> {
+    let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let found = user::find(wanted, "the machine", &text("/etc/passwd"), &text("/etc/group"));
+    let identity = found.map_err(|detail| ShimError::Invalid { detail })?;
+    let (uid, gid) = (
+        unistd::Uid::from_raw(identity.uid),
+        unistd::Gid::from_raw(identity.gid),
+    );
+    // Another user may not find the way there.
+    if let Some(directory) = program.get_current_dir() {
+        std::env::set_current_dir(directory).map_err(|error| durable::at(directory, error))?;
+    }
+    if unistd::geteuid().is_root() {
+        let mut groups: Vec<unistd::Gid> = identity
+            .groups
+            .iter()
+            .copied()
+            .map(unistd::Gid::from_raw)
+            .collect();
+        groups.push(gid);
+        unistd::setgroups(&groups)?;
+        unistd::setgid(gid)?;
+        unistd::setuid(uid)?;
+    } else if unistd::geteuid() != uid {
+        return Err(ShimError::Invalid {
+            detail: format!("the program cannot become the user {wanted:?}: only root can"),
+        });
+    }
+    let mut own = Command::new(program.get_program());
+    own.args(program.get_args()).env_clear();
+    own.envs(
+        program
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    let own_env =
+        |name: &str| record.env.contains_key(name) || record.secret_env.iter().any(|own| own == name);
+    let name = wanted.split(':').next().unwrap_or_default();
+    let home = identity.home.as_deref().unwrap_or("/");
+    for (variable, value) in [("HOME", home), ("USER", name), ("LOGNAME", name)] {
+        if !own_env(variable) {
+            own.env(variable, value);
+        }
+    }
+    Ok(own)
 }
 
 fn take_lock(directory: &UnitDirectory) -> Result<File, ShimError> {
@@ -344,5 +449,6 @@ fn write_mark(
         process: ProcessIdentity::current()?,
     };
     durable::write_atomic(&directory.mark_file(), &to_bytes(&mark)?, 0o600)?;
+    give_to_owner(directory, &directory.mark_file())?;
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::container::ContainerSpec;
+use crate::systemd::ServiceSpec;
 
 /// Everything it takes to run a program as a unit.
 ///
@@ -46,6 +47,8 @@ pub struct UnitSpec {
     pub supervision: Option<Supervision>,
     /// The container that the program runs in; `None` means that it is a process of the machine.
     pub container: Option<ContainerSpec>,
+    /// The service of systemd that it is; `None` means that gabion starts it itself.
+    pub service: Option<ServiceSpec>,
 }
 
 /// What the process that stays beside a program does for it.

@@ -16,6 +16,7 @@ use crate::container;
 use crate::durable;
 use crate::ports::PortRegistry;
 use crate::process::{self, ProcessStat};
+use crate::systemd;
 
 /// How much longer a container's keeper may take to end than the program: it removes the container.
 const KEEPER: Duration = Duration::from_secs(15);
@@ -57,6 +58,8 @@ pub async fn stop(
     }
     fence::admit(&directory, fence)?;
     let grace = grace.unwrap_or_else(|| patience(&directory));
+    // Or systemd would start it again.
+    systemd::stop(&directory, None, grace).await?;
     end(&directory, grace, Reach::Unit).await
 }
 

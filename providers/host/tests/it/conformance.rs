@@ -10,7 +10,7 @@ use gabion_engine::value::{Attributes, Secret, Value};
 use gabion_host::package::PackageStore;
 use gabion_host::ports::PortRegistry;
 use gabion_host::transport::Machines;
-use gabion_host::{ContainerConfig, HOST_UNIT, HostConfig, HostProvider};
+use gabion_host::{ContainerConfig, HOST_UNIT, HostConfig, HostProvider, SystemdConfig};
 use gabion_testing::conformance::{Case, Subject, check};
 use serde_json::json;
 
@@ -87,6 +87,7 @@ async fn the_provider_keeps_its_contract() {
         shim: vec![SHIM.to_owned(), "exec".to_owned()],
         base_env: BTreeMap::from([("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())]),
         containers: ContainerConfig::default(),
+        systemd: SystemdConfig::default(),
         machines: Machines::local(),
         project: "shop".to_owned(),
     });

@@ -81,6 +81,7 @@ pub(crate) fn shell(uid: &str, script: &str) -> UnitSpec {
         stop_duration: Duration::from_secs(10),
         supervision: None,
         container: None,
+        service: None,
     }
 }
 

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use gabion_agent::{ServeOptions, serve};
-use gabion_host::ContainerConfig;
 use gabion_host::container;
 use gabion_host::unit::{ShimRequest, StartRequest, UnitDirectory, start, unit_exec};
+use gabion_host::{ContainerConfig, SystemdConfig};
 use gabion_machines::agent::{AgentSettings, converse};
 use gabion_machines::protocol::Directories;
 use tokio::signal::unix::{SignalKind, signal};
@@ -157,6 +157,7 @@ fn run_machine(root: &Path) -> Result<(), Failure> {
             ),
             agent: Some(std::env::current_exe()?),
         },
+        systemd: SystemdConfig::default(),
         python: text("GABION_PYTHON").unwrap_or_else(|| "python3".to_owned()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };

@@ -79,6 +79,7 @@ pub(crate) fn provider(hosts: &Hosts, directory: &Path) -> Spread {
         shim: Vec::new(),
         base_env: BTreeMap::new(),
         containers: gabion_host::ContainerConfig::default(),
+        systemd: gabion_host::SystemdConfig::default(),
         python: "python3".to_owned(),
         version: "test".to_owned(),
     };

@@ -1,5 +1,6 @@
 //! What the machine changed behind gabion's back, and how it is put right.
 
+use gabion_engine::value::Value;
 use gabion_host::unit::{StartRequest, start};
 use serde_json::json;
 
@@ -119,10 +120,8 @@ async fn a_reboot_is_reported_as_one() {
     kill(first);
     let boot = gabion_host::process::boot_id().unwrap();
     std::fs::write(&mark, text.replace(&boot, "before")).unwrap();
-    assert_eq!(
-        scene.prior(&unit).await.attributes["ended"],
-        "the machine was restarted".into()
-    );
+    let ended = format!("the machine was restarted: its boot_id was before and is {boot}");
+    assert_eq!(scene.prior(&unit).await.attributes["ended"], Value::string(ended));
     scene.repair(&mut unit).await;
     assert_ne!(unit.pid(), first);
 }

@@ -7,3 +7,6 @@ mod lifecycle;
 mod plan;
 mod registry;
 mod scene;
+mod service;
+mod service_drift;
+mod service_scene;

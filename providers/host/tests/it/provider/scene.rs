@@ -17,7 +17,7 @@ use gabion_host::package::PackageStore;
 use gabion_host::ports::PortRegistry;
 use gabion_host::transport::Machines;
 use gabion_host::unit::UnitDirectory;
-use gabion_host::{ContainerConfig, HostConfig, HostProvider};
+use gabion_host::{ContainerConfig, HostConfig, HostProvider, SystemdConfig};
 use serde_json::json;
 
 use crate::support::{Root, SHIM, pid};
@@ -85,7 +85,11 @@ impl Scene {
 
     /// A machine that containers come from there.
     pub(super) fn with(containers: ContainerConfig) -> Self {
-        let root = Root::new();
+        Self::of(Root::new(), containers, SystemdConfig::default())
+    }
+
+    /// A machine whose services are made so.
+    pub(super) fn of(root: Root, containers: ContainerConfig, systemd: SystemdConfig) -> Self {
         let provider = Arc::new(HostProvider::new(HostConfig {
             data_root: root.path().to_owned(),
             package_store: PackageStore {
@@ -98,6 +102,7 @@ impl Scene {
             shim: vec![SHIM.to_owned(), "exec".to_owned()],
             base_env: BTreeMap::from([("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())]),
             containers,
+            systemd,
             machines: Machines::local(),
             project: "shop".to_owned(),
         }));
