@@ -36,6 +36,81 @@ pub struct Booted {
     _child: Child,
 }
 
+/// Returns which user of such a machine the caller runs as, if it was told to be another than root.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "a test program's own environment")]
+pub fn user_inside() -> Option<String> {
+    std::env::var(INSIDE).ok().filter(|user| user != "1")
+}
+
+/// Runs a test of this program once more, inside, as another user of the machine.
+///
+/// # Errors
+/// When it cannot be run, or failed, with what it said.
+pub fn run_inside_as(user: &str, function: &str) -> io::Result<()> {
+    let program = std::env::current_exe()?;
+    let output = Command::new("setpriv")
+        .args([
+            "--reuid",
+            user,
+            "--regid",
+            user,
+            "--init-groups",
+            "--",
+            "env",
+            "-i",
+        ])
+        .args([
+            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
+            format!("HOME=/home/{user}"),
+            format!("{INSIDE}={user}"),
+        ])
+        .arg(program)
+        .args(["--exact", test_name(function), "--nocapture", "--test-threads=1"])
+        .stdin(Stdio::null())
+        .output()?;
+    passed(&output)
+}
+
+/// Makes a user of the machine that the caller is in, with a password for `sudo`.
+///
+/// # Errors
+/// When a step fails.
+pub fn add_user(user: &str, password: &str) -> io::Result<()> {
+    let script = "useradd --create-home --shell /bin/sh \"$1\" && printf '%s:%s\\n' \"$1\" \"$2\" | chpasswd && \
+        { [ ! -d /etc/sudoers.d ] || echo \"$1 ALL=(ALL) ALL\" > \"/etc/sudoers.d/$1\"; }";
+    let output = Command::new("sh")
+        .args(["-c", script, "sh", user, password])
+        .output()?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(io::Error::other(
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )),
+    }
+}
+
+/// Returns a test's name by that of a function in it: `it::module::test::{{closure}}::here`.
+fn test_name(function: &str) -> &str {
+    let path = function
+        .trim_end_matches("::here")
+        .trim_end_matches("::{{closure}}");
+    // The program's own name is no part of a test's.
+    path.split_once("::").map_or(path, |(_, name)| name)
+}
+
+fn passed(output: &Output) -> io::Result<()> {
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    if output.status.success() && said.contains("1 passed") {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("inside: {}\n{said}", output.status)))
+}
+
 /// Returns whether the caller runs inside such a machine.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "a test program's own environment")]
@@ -156,18 +231,7 @@ impl Booted {
             .arg(program)
             .args(["--exact", name, "--nocapture", "--test-threads=1"])
             .output()?;
-        let said = format!(
-            "{}{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
-        if output.status.success() && said.contains("1 passed") {
-            return Ok(());
-        }
-        Err(io::Error::other(format!(
-            "{name}, inside: {}\n{said}",
-            output.status
-        )))
+        passed(&output)
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Sshd {
     addresses: Vec<Ipv4Addr>,
     child: Option<Child>,
     environment: Vec<(String, String)>,
+    /// A file with the boot id that its sessions see, if it is not the kernel's own.
+    boot_id: Option<PathBuf>,
 }
 
 impl Sshd {
@@ -62,6 +64,7 @@ impl Sshd {
             addresses: addresses.to_vec(),
             child: None,
             environment,
+            boot_id: None,
         };
         server.make_key("host_key")?;
         server.make_key("user_key")?;
@@ -124,7 +127,19 @@ impl Sshd {
         );
         fs::write(self.file("sshd_config"), configuration)?;
         let log = fs::File::create(self.file("sshd.log"))?;
-        let child = Command::new(program)
+        let mut command = match &self.boot_id {
+            None => Command::new(program),
+            Some(boot_id) => {
+                let mut command = Command::new("unshare");
+                let script = "mount --bind \"$1\" /proc/sys/kernel/random/boot_id && shift && exec \"$@\"";
+                command
+                    .args(["--mount", "sh", "-c", script, "sh"])
+                    .arg(boot_id)
+                    .arg(program);
+                command
+            }
+        };
+        let child = command
             .arg("-D")
             .arg("-e")
             .arg("-f")
@@ -164,6 +179,19 @@ impl Sshd {
     /// As [`Sshd::start`].
     pub fn resume(&mut self) -> io::Result<()> {
         self.stop();
+        self.run()
+    }
+
+    /// Runs it again as if its machine had been restarted: its sessions see this boot id. That takes root. What ran on the
+    /// machine is the caller's to end.
+    ///
+    /// # Errors
+    /// As [`Sshd::start`].
+    pub fn resume_rebooted(&mut self, boot_id: &str) -> io::Result<()> {
+        self.stop();
+        let file = self.file("boot_id");
+        fs::write(&file, format!("{boot_id}\n"))?;
+        self.boot_id = Some(file);
         self.run()
     }
 

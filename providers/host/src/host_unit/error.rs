@@ -23,6 +23,8 @@ pub(super) fn unit(error: &UnitError) -> ProviderError {
         UnitError::Io { source } if source.kind() == std::io::ErrorKind::PermissionDenied => {
             ErrorClass::Denied
         }
+        // A full disk does not pass by itself.
+        UnitError::Io { source } if is_full(source) => ErrorClass::Invalid,
         UnitError::Io { .. } | UnitError::Launch(ShimError::System { .. }) => ErrorClass::Transient,
         UnitError::Container(error) => return container(error),
         UnitError::Systemd(error) => return systemd(error),
@@ -35,8 +37,18 @@ pub(super) fn unit(error: &UnitError) -> ProviderError {
         UnitError::Launch(ShimError::Busy { holder: Some(pid) }) => {
             answer.with_hint(format!("See what that process is: `ps -fp {pid}`."))
         }
+        UnitError::Io { source } if is_full(source) => {
+            answer.with_hint("Make room there (`df -h` says where it is full), then run the command again.")
+        }
         _ => answer,
     }
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+    )
 }
 
 pub(super) fn container(error: &ContainerError) -> ProviderError {
@@ -83,13 +95,13 @@ pub(super) fn systemd(error: &SystemdError) -> ProviderError {
             "Have that user's programs outlive a login, once, on the machine: `sudo loginctl enable-linger {user}`; or use the machine's own manager: `systemd: {{scope: system}}`."
         )),
         SystemdError::NeedsRoot { .. } => answer.with_hint(
-            "Say that `sudo` may be used (`sudo: true` in the backend's settings), or use the user's own manager: `systemd: {scope: user}`.",
+            "Say that `sudo` may be used (`backends: [{type: ssh, sudo: true}]`; gabion's own machine takes gabion as root), or use the user's own manager: `systemd: {scope: user}`.",
         ),
         SystemdError::SudoRefused { with_password: true, .. } => answer.with_hint(
-            "Correct the secret that `sudo` in the backend's settings names, or let this user run `sudo` without a password.",
+            "Correct the secret that `sudo_password` of the backend names, or let this user run `sudo` without a password.",
         ),
         SystemdError::SudoRefused { .. } => answer.with_hint(
-            "Give the password as a secret (`sudo: {password: \"${{ secrets.SUDO_PASSWORD }}\"}` in the backend's settings), or let this user run `sudo` without one.",
+            "Give the password as a secret (`backends: [{type: ssh, sudo_password: \"${{ secrets.NAME }}\"}]`), or let this user run `sudo` without one.",
         ),
         SystemdError::Foreign { path } => {
             answer.with_hint(format!("Remove it if nobody needs it: `rm {}`.", path.display()))

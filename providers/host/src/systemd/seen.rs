@@ -85,7 +85,7 @@ fn edited(
             .unwrap_or_default();
         return Ok(Some(format!("{} changes it: {names}", drop_in.display())));
     }
-    if shown.file_state != "enabled" {
+    if shown.file_state != "enabled" && !service.launch.completes() {
         return Ok(Some(format!(
             "it is {}, and would not start with the machine",
             if shown.file_state.is_empty() {

@@ -154,7 +154,7 @@ pub(crate) async fn place(
         manager.place(&service.path, &text, &staged).await?;
         changed = true;
     }
-    if shown.file_state != "enabled" {
+    if shown.file_state != "enabled" && !service.launch.completes() {
         manager.enable(&service.name, true).await?;
         changed = true;
     }
@@ -296,7 +296,7 @@ pub(crate) async fn discard(
         return Ok(());
     }
     manager.stop(&name, grace).await?;
-    if found.is_some() {
+    if found.is_some() && shown.file_state != "static" {
         manager.enable(&name, false).await?;
     }
     // They are of no use without it, and would be there for the next of that name.

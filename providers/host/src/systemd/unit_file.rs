@@ -52,6 +52,11 @@ pub(super) fn render(draft: &Draft<'_>) -> String {
         Scope::System => "multi-user.target",
         Scope::User => "default.target",
     };
+    // What is meant to end is not started again because the machine is.
+    let install = match launch.completes() {
+        true => String::new(),
+        false => format!("[Install]\nWantedBy={target}\n\n"),
+    };
     format!(
         "# Written by gabion, which puts back what is changed here.\n\
          [Unit]\n\
@@ -74,9 +79,7 @@ pub(super) fn render(draft: &Draft<'_>) -> String {
          StandardError=journal\n\
          SyslogIdentifier={identifier}\n\
          \n\
-         [Install]\n\
-         WantedBy={target}\n\
-         \n\
+         {install}\
          [X-Gabion]\n\
          Lineage={lineage}\n\
          Uid={uid}\n\

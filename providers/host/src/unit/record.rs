@@ -104,6 +104,14 @@ impl LaunchRecord {
         }
     }
 
+    /// Whether the program is meant to end.
+    #[must_use]
+    pub fn completes(&self) -> bool {
+        self.supervision
+            .as_ref()
+            .is_some_and(|supervision| supervision.completes)
+    }
+
     /// How long the program may take to end after SIGTERM.
     #[must_use]
     pub fn stop_duration(&self) -> Duration {

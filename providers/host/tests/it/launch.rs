@@ -127,6 +127,7 @@ async fn a_killed_program_is_exited_even_while_it_is_a_zombie_and_starts_again_f
     launch(&directory, 3).await.unwrap();
     let first = pid(&directory);
     let record = directory.launch().unwrap();
+    until("it has said something", || !log(&directory).is_empty()).await;
     kill(first);
     until("its end is known", || {
         matches!(

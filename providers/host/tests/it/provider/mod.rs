@@ -9,4 +9,5 @@ mod registry;
 mod scene;
 mod service;
 mod service_drift;
+mod service_rights;
 mod service_scene;

@@ -1,13 +1,14 @@
 //! Programs that a real systemd runs, through the engine's contract.
 
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use gabion_engine::provider::{CallAction, ErrorClass, ListRequest, Observation, Provider, ReadOutcome};
 use gabion_engine::value::Value;
 use gabion_host::unit::{LogPosition, follow};
-use gabion_host::{HOST_UNIT, HostProvider};
+use gabion_host::{HOST_UNIT, HostProvider, SystemdConfig};
 use gabion_testing::conformance::{Case, Subject, check};
 use gabion_testing::inside_booted;
 use serde_json::json;
@@ -16,7 +17,7 @@ use super::scene::{attributes, host_unit, new_uid, with_secret};
 use super::service_scene::{
     ServiceScene, changed, name_of, property, script, server, systemctl, unit_file, until_logged,
 };
-use crate::support::until;
+use crate::support::{Root, until};
 
 const SECRET: &str = "hunter2-in-a-service";
 
@@ -165,7 +166,7 @@ async fn a_creation_whose_answer_was_lost_is_found_and_not_made_twice() {
     let request = ListRequest {
         lineage: scene.scene.lineage,
     };
-    let listed = scene.scene.provider.list(request).await.unwrap();
+    let listed = scene.scene.provider.list(request).await.unwrap().objects;
     assert_eq!(listed.len(), 1);
     assert_eq!(
         (listed[0].uid, &listed[0].resource_type),
@@ -275,4 +276,139 @@ async fn a_file_of_somebody_else_with_the_services_name_is_left_alone() {
     assert_eq!(error.class, ErrorClass::Conflict, "{error:?}");
     assert!(std::fs::read_to_string(&file).unwrap().contains("/bin/true"));
     std::fs::remove_file(file).unwrap();
+}
+
+const HOSTILE: [&str; 14] = [
+    "it's",
+    "\"quoted\"",
+    "two\nlines\n",
+    "$(touch /tmp/gabion-hostile-1)",
+    "`touch /tmp/gabion-hostile-2`",
+    "; touch /tmp/gabion-hostile-3 #",
+    "-oProxyCommand=touch /tmp/gabion-hostile-4",
+    "--",
+    "ünïcödé 🦫 \u{202e}",
+    "\\n\\0 \\\\ \\x41",
+    "%n %i %h %% %",
+    "$HOME ${HOME} $$ $",
+    "tab\tand\rreturn",
+    "",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_words_and_paths_reach_the_program_byte_for_byte_and_execute_nothing() {
+    if !inside_booted!() {
+        return;
+    }
+    // The unit's own path is hostile too: it is what the unit file holds.
+    let above = tempfile::tempdir().unwrap();
+    let odd = "it's \"a\" 100% $HOME ${X} \\ \u{fc} $(touch gabion-hostile-5) -x";
+    let directory = above.path().join(odd);
+    std::fs::create_dir(&directory).unwrap();
+    let root = Root(tempfile::tempdir_in(&directory).unwrap());
+    let scene = ServiceScene::of(root, SystemdConfig::default());
+    let program = "import json,os,sys,time\n\
+        file = open('a b\\'\"$(x)%n\\n.txt', newline='').read()\n\
+        env = [os.environ['E%d' % i] for i in range(int(os.environ['COUNT']))]\n\
+        json.dump([sys.argv[1:], env, file, os.getcwd()], open('said.new', 'w'))\n\
+        os.rename('said.new', 'said')\n\
+        time.sleep(600)\n";
+    let argv: Vec<&str> = ["python3", "-c", program].into_iter().chain(HOSTILE).collect();
+    let mut env = serde_json::Map::new();
+    env.insert("COUNT".to_owned(), json!(HOSTILE.len().to_string()));
+    for (index, text) in HOSTILE.iter().enumerate() {
+        env.insert(format!("E{index}"), json!(text));
+    }
+    let content = HOSTILE.join("|");
+    let unit = scene
+        .create(json!({
+            "machine": "local",
+            "runtime": "systemd",
+            "argv": argv,
+            "env": env,
+            "files": {"a b'\"$(x)%n\n.txt": content},
+            "stop_timeout": 10,
+        }))
+        .await;
+    let said = unit.directory().files().join("said");
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !said.exists() {
+        assert!(std::time::Instant::now() < end, "it says nothing");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let said: (Vec<String>, Vec<String>, String, String) =
+        serde_json::from_slice(&std::fs::read(said).unwrap()).unwrap();
+    assert_eq!(said.0, HOSTILE);
+    assert_eq!(said.1, HOSTILE);
+    assert_eq!(said.2, content);
+    assert!(said.3.contains(odd), "{}", said.3);
+    for index in 1..=5 {
+        for place in ["/tmp", "/"] {
+            assert!(
+                !std::path::Path::new(place)
+                    .join(format!("gabion-hostile-{index}"))
+                    .exists()
+            );
+        }
+    }
+    assert!(scene.scene.drift(&unit).await.is_empty());
+    scene.delete(&unit).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_said_with_the_place_and_what_to_do() {
+    if !inside_booted!() {
+        return;
+    }
+    let root = Root::new();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"])
+        .arg(root.path())
+        .status()
+        .unwrap();
+    assert!(mounted.success());
+    let path = root.path().to_owned();
+    {
+        let scene = ServiceScene::of(root, SystemdConfig::default());
+        let mut inputs = script("exec sleep 600");
+        inputs["files"] = json!({"large": "x".repeat(1 << 20)});
+        let uid = new_uid();
+        let error = scene
+            .scene
+            .try_create(uid, &attributes(inputs))
+            .await
+            .unwrap_err();
+        assert_eq!(error.class, ErrorClass::Invalid, "{error:?}");
+        for part in ["large", "No space left"] {
+            assert!(error.message.contains(part), "{error:?}");
+        }
+        assert!(
+            error.hint.as_deref().unwrap_or_default().contains("df -h"),
+            "{error:?}"
+        );
+        assert!(!unit_file(&uid.to_string()).exists(), "nothing was begun");
+        let unmounted = Command::new("umount").arg("--lazy").arg(&path).status().unwrap();
+        assert!(unmounted.success());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_meant_to_end_is_done_once_and_does_not_start_with_the_machine() {
+    if !inside_booted!() {
+        return;
+    }
+    let scene = ServiceScene::new();
+    let mut inputs = script("echo done; exit 0");
+    inputs["completes"] = json!(true);
+    let unit = scene.create(inputs).await;
+    until("it has ended", || unit.pid_if_running().is_none()).await;
+    assert_eq!(property(&unit, "UnitFileState"), "static");
+    assert!(scene.scene.drift(&unit).await.is_empty());
+    let standing = gabion_host::unit::standing(&unit.directory()).unwrap();
+    assert!(
+        matches!(standing, gabion_host::unit::Standing::Done { .. }),
+        "{standing:?}"
+    );
+    scene.delete(&unit).await.unwrap();
+    assert_eq!(property(&unit, "LoadState"), "not-found");
 }
