@@ -29,7 +29,7 @@ enum Key<'a> {
     /// A document that makes several, by its place.
     Document(&'a str, u32, &'a DocumentRef),
     /// Documents of a single resource each that `for_each` made of one, by its place.
-    Copies(&'a str, u32),
+    Copies(&'a str, u32, &'a str),
     /// Other documents of a single resource each, by their file; and by type, where there are many.
     File(&'a str, Option<&'a ResourceType>),
     /// No document.
@@ -48,12 +48,14 @@ pub(crate) fn of(graph: &Graph<'_>) -> Vec<Group> {
     let is_single = |document: &DocumentRef| {
         matches!(&*document.document_type, "resource" | "data") && made.get(document) == Some(&1)
     };
-    let mut copies: BTreeMap<(&str, u32), usize> = BTreeMap::new();
+    let mut copies: BTreeMap<(&str, u32, &str), usize> = BTreeMap::new();
     let mut singles: BTreeMap<&Arc<str>, usize> = BTreeMap::new();
     for document in made.keys().filter(|document| is_single(document)) {
-        *copies
-            .entry((&document.place.file, document.place.line))
-            .or_default() += 1;
+        if let Some((stem, _)) = document.name.rsplit_once('/') {
+            *copies
+                .entry((&document.place.file, document.place.line, stem))
+                .or_default() += 1;
+        }
         *singles.entry(&document.place.file).or_default() += 1;
     }
     let mut groups: BTreeMap<Key<'_>, Vec<usize>> = BTreeMap::new();
@@ -62,8 +64,17 @@ pub(crate) fn of(graph: &Graph<'_>) -> Vec<Group> {
             None => Key::None,
             Some(document) if is_single(document) => {
                 let (file, line) = (&document.place.file, document.place.line);
-                if copies.get(&(&**file, line)).is_some_and(|number| *number > 1) {
-                    groups.entry(Key::Copies(file, line)).or_default().push(position);
+                // What is recorded of an object that goes may name a line where another document stands now.
+                let stem = document.name.rsplit_once('/').map(|(stem, _)| stem);
+                if let Some(stem) = stem
+                    && copies
+                        .get(&(&**file, line, stem))
+                        .is_some_and(|number| *number > 1)
+                {
+                    groups
+                        .entry(Key::Copies(file, line, stem))
+                        .or_default()
+                        .push(position);
                     continue;
                 }
                 let many = singles.get(file).is_some_and(|number| *number > SINGLES);
@@ -81,14 +92,10 @@ pub(crate) fn of(graph: &Graph<'_>) -> Vec<Group> {
                     plain(&format!("{} {}", document.document_type, document.name)),
                     Some(document.place.to_string()),
                 ),
-                Key::Copies(file, line) => {
-                    let first = nodes
-                        .first()
-                        .and_then(|first| graph.nodes[*first].document_name());
-                    let name = first.unwrap_or_default();
-                    let stem = name.rsplit_once('/').map_or(&*name, |(stem, _)| stem);
-                    (format!("{stem}/…"), Some(format!("{}:{line}", plain(file))))
-                }
+                Key::Copies(file, line, stem) => (
+                    plain(&format!("{stem}/…")),
+                    Some(format!("{}:{line}", plain(file))),
+                ),
                 Key::File(file, None) => (format!("resources of {}", plain(file)), None),
                 Key::File(file, Some(kind)) => (format!("{kind} of {}", plain(file)), None),
                 Key::None => ("in no document".to_owned(), None),

@@ -59,10 +59,7 @@ impl Browser {
             _turn: turn,
         };
         let data = started._profile.path().join("data");
-        let answer = started.ask(
-            "POST",
-            "/session",
-            &json!({ "capabilities": { "alwaysMatch": {
+        let wanted = json!({ "capabilities": { "alwaysMatch": {
                 "browserName": "chrome",
                 "timeouts": { "script": 120_000, "pageLoad": 120_000 },
                 "goog:loggingPrefs": { "performance": "ALL" },
@@ -71,8 +68,14 @@ impl Browser {
                     "--disable-background-networking", "--disable-component-update", "--disable-sync",
                     "--disable-dev-shm-usage", "--window-size=1280,900", format!("--user-data-dir={}", data.display()),
                 ] },
-            } } }),
-        );
+            } } });
+        // The driver gives a browser a minute to start, which a machine with much else to do may not have for it.
+        let answer = (0..4)
+            .find_map(|_| match request(port, "POST", "/session", &wanted) {
+                Ok(answer) if answer["value"]["error"].is_null() => Some(answer["value"].clone()),
+                _ => None,
+            })
+            .expect("the browser starts");
         started.session = answer["sessionId"].as_str().unwrap().to_owned();
         Some(started)
     }
