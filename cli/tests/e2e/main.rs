@@ -32,6 +32,8 @@ mod quickstart;
 mod rate_limits;
 mod roll;
 mod router_group;
+#[path = "../it/said.rs"]
+mod said;
 mod saved_plan;
 mod scale;
 mod scale_range;

@@ -1,6 +1,7 @@
 //! A new policy replaces the router beside the old one, and nobody notices.
 
 use crate::harness::{Load, Project};
+use crate::said::assert_said;
 
 #[test]
 fn changing_the_policy_replaces_the_router_and_fails_no_request() {
@@ -13,12 +14,22 @@ fn changing_the_policy_replaces_the_router_and_fails_no_request() {
 
     let load = Load::start(&endpoint);
     project.edit("gateway.dstack.yml", "policy: cache_aware", "policy: round_robin");
-    project.plan().changes_are(&[
+    let plan = project.plan();
+    plan.changes_are(&[
         ("gateway_route.qwen", "update"),
         ("host_unit.my-gateway/router/qwen", "create+delete"),
         ("router_worker.qwen/default/0", "create+delete"),
         ("router_worker.qwen/default/1", "create+delete"),
     ]);
+    for (format, ending) in [("text", "txt"), ("markdown", "md"), ("json", "json")] {
+        let said = project.run(&["plan", "--format", format]).succeeds().stdout;
+        // How many events there were is nothing that this is about.
+        let serial = &plan.0["gabion"]["serial"];
+        let said = said
+            .replace(&format!("state serial {serial}"), "state serial [serial]")
+            .replace(&format!("\"serial\": {serial}"), "\"serial\": [serial]");
+        assert_said(&format!("plans/policy-change.{ending}"), &said);
+    }
     // Longer than the change itself takes: the old router may only stop when this has ended.
     let mut long = endpoint
         .stream("a stream that runs when the router is replaced", 1500)

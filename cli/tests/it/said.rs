@@ -19,12 +19,12 @@ pub(crate) fn assert_said(name: &str, text: &str) {
         "[id]",
     );
     settings.add_filter(r"\b[0-9a-f]{64}\b", "[digest]");
-    settings.add_filter(r"/[^\s:`]*/\.tmp[A-Za-z0-9]{6}", "[dir]");
+    settings.add_filter(r"/[^\s:`]*/(\.tmp|gabion-e2e-)[A-Za-z0-9]{6}", "[dir]");
     settings.add_filter(r"\b\d+\.\ds\b", "[s]");
     settings.add_filter(r"lease taken on \S+", "lease taken on [host]");
     if directory == "plans" {
         settings.add_filter(r"127\.0\.0\.1:\d+", "127.0.0.1:[port]");
-        settings.add_filter(r#""(http|port)": \d{4,}"#, "\"$1\": [port]");
+        settings.add_filter(r#""(http|metrics|port)": \d{4,}"#, "\"$1\": [port]");
     }
     settings.bind(|| insta::assert_snapshot!(name, text));
 }
