@@ -11,7 +11,7 @@ use gabion_engine::plan::{Mode, Plan};
 use gabion_engine::provider::ProviderRegistry;
 use gabion_engine::state::fingerprint::FingerprintKey;
 use gabion_engine::state::{Journal, JournalError};
-use gabion_engine::value::Value;
+use gabion_engine::value::{Attributes, Value};
 use serde_json::json;
 
 use crate::args::{Execution, Format};
@@ -233,7 +233,7 @@ pub(crate) fn print_endpoints(context: &Context, plan: &Plan, report: Option<&Ap
     let mut text = String::new();
     match options.format {
         Format::Json => {
-            let of = |values: &BTreeMap<Arc<str>, Value>| -> BTreeMap<String, serde_json::Value> {
+            let of = |values: &Attributes| -> BTreeMap<String, serde_json::Value> {
                 values
                     .iter()
                     .map(|(name, value)| (name.to_string(), known(value)))

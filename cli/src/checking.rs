@@ -5,7 +5,7 @@ use gabion_engine::plan::options::{PlanInput, PlanOptions};
 use gabion_engine::plan::planner::plan;
 use gabion_engine::resource::{Configuration, Directives};
 use gabion_engine::state::State;
-use gabion_engine::value::Value;
+use gabion_engine::value::{Attributes, Value};
 use gabion_engine::world::World;
 
 use crate::failure::Failure;
@@ -48,8 +48,8 @@ pub(crate) fn problems_of_inputs(
 fn without_references(configuration: &Configuration) -> Configuration {
     let mut alone = configuration.clone();
     alone.directives = Directives::default();
-    alone.outputs.clear();
-    alone.endpoints.clear();
+    alone.outputs = Attributes::new();
+    alone.endpoints = Attributes::new();
     for resource in &mut alone.resources {
         resource.depends_on.clear();
         resource.conditions.clear();

@@ -1,6 +1,6 @@
 //! The project that a command works on: its files, its secrets, where its state is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use gabion_engine::config::{
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Severity, SourceFile};
 use gabion_engine::plan::Plan;
 use gabion_engine::resource::Configuration;
-use gabion_engine::value::{TemplateText, Value};
+use gabion_engine::value::{Attributes, TemplateText, Value};
 
 use crate::checking;
 use crate::failure::Failure;
@@ -282,7 +282,7 @@ impl LoadedProject {
     pub(crate) fn missing_secrets(&self, plan: &Plan) -> Diagnostics {
         let mut templates: Vec<TemplateText> = Vec::new();
         let inputs = plan.changes.iter().filter_map(|change| change.inputs.as_ref());
-        for value in inputs.flat_map(BTreeMap::values) {
+        for value in inputs.flat_map(Attributes::values) {
             value.map_leaves(&mut |leaf| {
                 templates.extend(match leaf {
                     Value::Secret(secret) => secret.template.clone(),

@@ -1,15 +1,12 @@
 //! What outputs and endpoints are now, by the records.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use gabion_engine::config::{Reference, Resolved, Target, Template};
 use gabion_engine::resource::Configuration;
 use gabion_engine::state::State;
-use gabion_engine::value::{Unknown, Value};
+use gabion_engine::value::{Attributes, Unknown, Value};
 
 /// Returns the endpoints whose values are recorded: what the configuration calls one, filled from the records.
-pub(crate) fn endpoints(configuration: &Configuration, state: &State) -> BTreeMap<Arc<str>, Value> {
+pub(crate) fn endpoints(configuration: &Configuration, state: &State) -> Attributes {
     configuration
         .endpoints
         .iter()

@@ -12,6 +12,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::intern::{intern, interned};
 use crate::words::is_unsafe;
 
 /// A text that is not an address, a type or a name.
@@ -27,11 +28,11 @@ pub struct ParseNameError {
 }
 
 macro_rules! text_newtype {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident($(#[$field:meta])*)) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[serde(transparent)]
-        pub struct $name(Arc<str>);
+        pub struct $name($(#[$field])* Arc<str>);
 
         impl $name {
             /// Returns the text.
@@ -59,19 +60,19 @@ macro_rules! text_newtype {
 
 text_newtype!(
     /// The type of a resource, such as `aws_instance` or `host_unit`: lower-case letters, digits and `_`.
-    ResourceType
+    ResourceType(#[serde(deserialize_with = "interned")])
 );
 text_newtype!(
     /// The name of a resource within its type; lowered resources have paths such as `qwen/default/0`.
-    ResourceName
+    ResourceName()
 );
 text_newtype!(
     /// The name under which a provider is registered, such as `host`.
-    ProviderName
+    ProviderName(#[serde(deserialize_with = "interned")])
 );
 text_newtype!(
     /// The provider's own identifier of an object; opaque to the engine.
-    ObjectId
+    ObjectId()
 );
 
 impl ResourceType {
@@ -98,7 +99,7 @@ impl ResourceType {
         {
             return Err(wrong("only lower-case letters, digits and `_` are allowed"));
         }
-        Ok(Self(text.into()))
+        Ok(Self(intern(text)))
     }
 }
 
@@ -131,7 +132,7 @@ impl ResourceName {
 impl ProviderName {
     /// Makes a provider name; wiring code calls this with its own constants.
     pub fn new(text: &str) -> Self {
-        Self(text.into())
+        Self(intern(text))
     }
 }
 

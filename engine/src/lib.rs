@@ -69,6 +69,7 @@ pub mod diff;
 pub mod drift;
 pub mod gather;
 pub mod graph;
+mod intern;
 mod panic;
 pub mod plan;
 pub mod provider;

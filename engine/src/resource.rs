@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::ResourceAddress;
 use crate::diagnostic::Diagnostic;
+use crate::intern::interned;
 use crate::schema::{ReplaceOrder, Timeouts};
 use crate::value::{AttributePath, Attributes, TemplateText};
 use crate::words::plain;
@@ -18,6 +19,7 @@ use crate::words::plain;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Place {
     /// The file, relative to the project directory.
+    #[serde(deserialize_with = "interned")]
     pub file: Arc<str>,
     /// The line, from 1.
     pub line: u32,
@@ -44,6 +46,7 @@ impl fmt::Debug for Place {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct DocumentRef {
     /// Its type: `service`, `gateway`, `resource`.
+    #[serde(deserialize_with = "interned")]
     pub document_type: Arc<str>,
     /// Its name.
     pub name: Arc<str>,
@@ -226,9 +229,9 @@ pub struct Configuration {
     /// What documents beyond resources ask for.
     pub directives: Directives,
     /// The project's outputs: values whose unknown and secret leaves carry templates.
-    pub outputs: BTreeMap<Arc<str>, crate::value::Value>,
+    pub outputs: Attributes,
     /// Addresses that people use once all is applied, such as a service's URL, by name.
-    pub endpoints: BTreeMap<Arc<str>, crate::value::Value>,
+    pub endpoints: Attributes,
     /// What people should know that is no problem, each with its place.
     pub notes: Vec<(Arc<str>, Option<Place>)>,
     /// Why nothing meets the need of a resource, by its address: such a resource cannot be planned. A plan that leaves it

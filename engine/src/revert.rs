@@ -70,7 +70,7 @@ pub fn configuration(request: RevertRequest<'_>) -> Configuration {
             ..Directives::default()
         },
         outputs: past.outputs.clone(),
-        endpoints: BTreeMap::new(),
+        endpoints: Attributes::new(),
         notes: vec![(
             format!(
                 "This plan goes back to serial {}. The files say something else: the next plan made from them leads forward \

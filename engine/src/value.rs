@@ -4,18 +4,20 @@
 //! apply can evaluate it. A [`Secret`] is never serialised nor printed: what leaves memory is its template and its
 //! keyed [`Fingerprint`].
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+mod attributes;
+mod path;
+mod secret;
+mod written;
+
 use std::fmt;
 use std::sync::Arc;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::Error as _;
-use serde::ser::SerializeMap;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-/// The attributes of a resource or object, by name.
-pub type Attributes = BTreeMap<Arc<str>, Value>;
+pub use attributes::{Attributes, Iter, IterMut};
+pub use path::{AttributePath, ParsePathError, PathSegment};
+pub use secret::{Fingerprint, Secret};
 
 /// One value.
 ///
@@ -80,79 +82,6 @@ pub struct Unknown {
     pub template: Option<TemplateText>,
 }
 
-/// A value that is never written nor printed.
-#[derive(Clone, Default)]
-pub struct Secret {
-    /// Where the value comes from, evaluated again at apply; `None` when a provider returned it.
-    pub template: Option<TemplateText>,
-    /// The keyed digest that tells whether it changed; `None` without a key.
-    pub fingerprint: Option<Fingerprint>,
-    /// The value itself, in memory only.
-    exposed: Option<Arc<Value>>,
-}
-
-impl Secret {
-    /// Makes a secret that holds its value.
-    pub fn new(template: Option<TemplateText>, value: Value) -> Self {
-        Self {
-            template,
-            fingerprint: None,
-            exposed: Some(Arc::new(value)),
-        }
-    }
-
-    /// Makes a secret as a plan or state has it: without the value.
-    pub fn sealed(template: Option<TemplateText>, fingerprint: Option<Fingerprint>) -> Self {
-        Self {
-            template,
-            fingerprint,
-            exposed: None,
-        }
-    }
-
-    /// Returns the value, if this process has it.
-    ///
-    /// Only a provider that hands it to its object may call this.
-    pub fn expose(&self) -> Option<&Value> {
-        self.exposed.as_deref()
-    }
-
-    /// Returns the same secret with another fingerprint.
-    pub fn with_fingerprint(mut self, fingerprint: Option<Fingerprint>) -> Self {
-        self.fingerprint = fingerprint;
-        self
-    }
-
-    /// Returns the secret without its value, as it may be written.
-    pub fn seal(&self) -> Self {
-        Self::sealed(self.template.clone(), self.fingerprint.clone())
-    }
-}
-
-impl PartialEq for Secret {
-    fn eq(&self, other: &Self) -> bool {
-        self.template == other.template && self.fingerprint == other.fingerprint
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.template {
-            Some(template) => write!(f, "Secret({template})"),
-            None => f.write_str("Secret"),
-        }
-    }
-}
-
-/// A keyed digest (HMAC-SHA-256) of a secret, with the id of the key that made it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-pub struct Fingerprint {
-    /// The id of the key.
-    pub key: Arc<str>,
-    /// The digest, in hexadecimal.
-    pub mac: Arc<str>,
-}
-
 /// What a comparison of two values can say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comparison {
@@ -200,7 +129,7 @@ impl Value {
         Value::Map(
             entries
                 .into_iter()
-                .map(|(k, v)| (Arc::from(k.as_ref()), v))
+                .map(|(k, v)| (crate::intern::intern(k.as_ref()), v))
                 .collect(),
         )
     }
@@ -351,6 +280,9 @@ impl Value {
 
     /// Returns the value with every secret's value dropped, as it may be written.
     pub fn seal(&self) -> Value {
+        if !self.has_secret() {
+            return self.clone();
+        }
         self.map_leaves(&mut |leaf| match leaf {
             Value::Secret(secret) => Value::Secret(secret.seal()),
             other => other.clone(),
@@ -409,6 +341,9 @@ impl Value {
 
 /// Returns attributes with every secret's value dropped, as they may be written.
 pub fn seal_attributes(attributes: &Attributes) -> Attributes {
+    if !attributes.values().any(Value::has_secret) {
+        return attributes.clone();
+    }
     attributes
         .iter()
         .map(|(name, value)| (name.clone(), value.seal()))
@@ -455,272 +390,6 @@ impl From<String> for Value {
     }
 }
 
-// The written form is plain JSON. Unknown and secret leaves are maps of one key that starts with `$`; a key of the
-// user's own that starts with `$` gets a second one.
-const UNKNOWN_KEY: &str = "$unknown";
-const SECRET_KEY: &str = "$secret";
-
-/// A secret: what it is made of, and what tells whether it changed.
-#[derive(Serialize, Deserialize, JsonSchema)]
-struct WrittenSecret {
-    /// Where the value comes from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    template: Option<TemplateText>,
-    /// The keyed digest of the value.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    fingerprint: Option<Fingerprint>,
-}
-
-impl JsonSchema for Value {
-    fn schema_name() -> Cow<'static, str> {
-        "Value".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let value = generator.subschema_for::<Self>();
-        let secret = generator.subschema_for::<WrittenSecret>();
-        json_schema!({
-            "description": "A value of an attribute. A map with the one key `$secret` is a secret, one with `$unknown` a value that only apply can know.",
-            "type": ["null", "boolean", "number", "string", "array", "object"],
-            "items": value,
-            "properties": {SECRET_KEY: secret, UNKNOWN_KEY: {"type": ["string", "null"], "description": "The expression that gives the value."}},
-            "additionalProperties": value,
-            "examples": [8000, {SECRET_KEY: {"template": "${{ secrets.TOKEN }}"}}],
-        })
-    }
-}
-
-impl JsonSchema for AttributePath {
-    fn schema_name() -> Cow<'static, str> {
-        "AttributePath".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "description": "The path of an attribute.",
-            "examples": ["env.HF_TOKEN", "ports[0]"],
-        })
-    }
-}
-
-impl Serialize for Value {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Value::Null => serializer.serialize_unit(),
-            Value::Bool(truth) => serializer.serialize_bool(*truth),
-            Value::Int(number) => serializer.serialize_i64(*number),
-            Value::Float(number) => serializer.serialize_f64(*number),
-            Value::String(text) => serializer.serialize_str(text),
-            Value::List(items) => items.serialize(serializer),
-            Value::Map(entries) => {
-                let mut map = serializer.serialize_map(Some(entries.len()))?;
-                for (name, value) in entries {
-                    if name.starts_with('$') {
-                        map.serialize_entry(&format!("${name}"), value)?;
-                    } else {
-                        map.serialize_entry(name, value)?;
-                    }
-                }
-                map.end()
-            }
-            Value::Unknown(unknown) => {
-                let mut map = serializer.serialize_map(Some(1))?;
-                map.serialize_entry(UNKNOWN_KEY, &unknown.template)?;
-                map.end()
-            }
-            Value::Secret(secret) => {
-                let written = WrittenSecret {
-                    template: secret.template.clone(),
-                    fingerprint: secret.fingerprint.clone(),
-                };
-                let mut map = serializer.serialize_map(Some(1))?;
-                map.serialize_entry(SECRET_KEY, &written)?;
-                map.end()
-            }
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        fn read<E: serde::de::Error>(json: serde_json::Value) -> Result<Value, E> {
-            Ok(match json {
-                serde_json::Value::Object(mut entries) => {
-                    if let Some(template) = entries.remove(UNKNOWN_KEY) {
-                        let template = serde_json::from_value(template).map_err(E::custom)?;
-                        return Ok(Value::Unknown(Unknown { template }));
-                    }
-                    if let Some(secret) = entries.remove(SECRET_KEY) {
-                        let WrittenSecret {
-                            template,
-                            fingerprint,
-                        } = serde_json::from_value(secret).map_err(E::custom)?;
-                        return Ok(Value::Secret(Secret::sealed(template, fingerprint)));
-                    }
-                    let mut map = Attributes::new();
-                    for (name, value) in entries {
-                        let name = match name.strip_prefix('$') {
-                            Some(own) => Arc::from(own),
-                            None => Arc::from(name),
-                        };
-                        map.insert(name, read(value)?);
-                    }
-                    Value::Map(map)
-                }
-                serde_json::Value::Array(items) => {
-                    Value::List(items.into_iter().map(read).collect::<Result<_, E>>()?)
-                }
-                leaf => Value::from_json(&leaf),
-            })
-        }
-        read(serde_json::Value::deserialize(deserializer).map_err(D::Error::custom)?)
-    }
-}
-
-/// One step into a value.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum PathSegment {
-    /// An entry of a map.
-    Key(Arc<str>),
-    /// An item of a list, from 0.
-    Index(usize),
-}
-
-/// The place of a value within attributes, printed as `a.b[0]["odd key"]`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct AttributePath(pub Vec<PathSegment>);
-
-impl AttributePath {
-    /// Returns the path of a top-level attribute.
-    pub fn root(name: impl AsRef<str>) -> Self {
-        Self(vec![PathSegment::Key(name.as_ref().into())])
-    }
-
-    /// Returns this path, one key deeper.
-    #[must_use]
-    pub fn key(&self, name: impl AsRef<str>) -> Self {
-        let mut segments = self.0.clone();
-        segments.push(PathSegment::Key(name.as_ref().into()));
-        Self(segments)
-    }
-
-    /// Returns this path, one index deeper.
-    #[must_use]
-    pub fn index(&self, index: usize) -> Self {
-        let mut segments = self.0.clone();
-        segments.push(PathSegment::Index(index));
-        Self(segments)
-    }
-
-    /// Returns the top-level attribute's name.
-    pub fn first_key(&self) -> Option<&str> {
-        match self.0.first() {
-            Some(PathSegment::Key(name)) => Some(name),
-            _ => None,
-        }
-    }
-
-    /// Returns whether `other` is this path or inside it.
-    pub fn contains(&self, other: &AttributePath) -> bool {
-        other.0.starts_with(&self.0)
-    }
-}
-
-impl fmt::Display for AttributePath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (position, segment) in self.0.iter().enumerate() {
-            match segment {
-                PathSegment::Index(index) => write!(f, "[{index}]")?,
-                PathSegment::Key(name) => {
-                    let plain = !name.is_empty()
-                        && name
-                            .chars()
-                            .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
-                    match (plain, position) {
-                        (true, 0) => f.write_str(name)?,
-                        (true, _) => write!(f, ".{name}")?,
-                        (false, _) => {
-                            write!(f, "[\"{}\"]", name.replace('\\', "\\\\").replace('"', "\\\""))?;
-                        }
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for AttributePath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// A text that is not an attribute path.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not an attribute path; write it as `name.key[0][\"odd key\"]`")]
-pub struct ParsePathError(pub String);
-
-impl std::str::FromStr for AttributePath {
-    type Err = ParsePathError;
-
-    fn from_str(text: &str) -> Result<Self, ParsePathError> {
-        let wrong = || ParsePathError(text.to_owned());
-        let mut segments = Vec::new();
-        let mut rest = text;
-        while !rest.is_empty() {
-            if let Some(quoted) = rest.strip_prefix("[\"") {
-                let mut name = String::new();
-                let mut chars = quoted.char_indices();
-                let end = loop {
-                    match chars.next().ok_or_else(wrong)? {
-                        (_, '\\') => name.push(chars.next().ok_or_else(wrong)?.1),
-                        (at, '"') => break at + 1,
-                        (_, other) => name.push(other),
-                    }
-                };
-                rest = quoted[end..].strip_prefix(']').ok_or_else(wrong)?;
-                segments.push(PathSegment::Key(name.into()));
-            } else if let Some(number) = rest.strip_prefix('[') {
-                let end = number.find(']').ok_or_else(wrong)?;
-                segments.push(PathSegment::Index(number[..end].parse().map_err(|_| wrong())?));
-                rest = &number[end + 1..];
-            } else {
-                let name = match (segments.is_empty(), rest.strip_prefix('.')) {
-                    (true, None) => rest,
-                    (false, Some(name)) => name,
-                    _ => return Err(wrong()),
-                };
-                let end = name.find(['.', '[']).unwrap_or(name.len());
-                if end == 0 {
-                    return Err(wrong());
-                }
-                segments.push(PathSegment::Key(name[..end].into()));
-                rest = &name[end..];
-            }
-        }
-        if segments.is_empty() {
-            Err(wrong())
-        } else {
-            Ok(Self(segments))
-        }
-    }
-}
-
-impl Serialize for AttributePath {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for AttributePath {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(D::Error::custom)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -750,16 +419,6 @@ mod tests {
         ]);
         let read: Value = serde_json::from_str(&serde_json::to_string(&value).unwrap()).unwrap();
         assert_eq!(read, value);
-    }
-
-    #[test]
-    fn paths_print_and_parse_the_same() {
-        for text in ["a", "a.b[0].c", "a[\"x.y\"][2]", "a[\"q\\\"q\"]"] {
-            assert_eq!(text.parse::<AttributePath>().unwrap().to_string(), text);
-        }
-        for text in ["", ".", "a..b", "a[", "a[x]", "a[\"x\""] {
-            assert!(text.parse::<AttributePath>().is_err(), "{text}");
-        }
     }
 
     #[test]

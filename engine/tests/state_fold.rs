@@ -76,7 +76,7 @@ fn an_update_takes_its_inputs_over_when_it_succeeds() {
     assert_eq!(record.open.as_ref().unwrap().before, Some(Status::Ready));
 
     let mut new = declaration();
-    new.claims = vec!["tcp/local/80".into()];
+    Arc::make_mut(&mut new).claims = vec!["tcp/local/80".into()];
     let state = after_ready([
         update(2, 1, "a", 7),
         EventBody::Succeeded {
@@ -267,7 +267,7 @@ fn moves_happen_at_once() {
 fn edges_follow_moved_objects() {
     let mut dependent = intent(CallAction::Create, 2, 2, "b", 1);
     let mut declared = declaration();
-    declared.dependencies = vec![Dependency {
+    Arc::make_mut(&mut declared).dependencies = vec![Dependency {
         address: address("a"),
         uid: Some(uid(1)),
     }];

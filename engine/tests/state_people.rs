@@ -161,7 +161,7 @@ async fn surgery_is_checked_and_worded_for_people() {
     let journal = journal(&store, 1, "ada").await;
     let mut dependent = intent(CallAction::Create, 2, 2, "b", 1);
     let mut declared = declaration();
-    declared.dependencies = vec![Dependency {
+    Arc::make_mut(&mut declared).dependencies = vec![Dependency {
         address: address("a"),
         uid: Some(uid(1)),
     }];

@@ -44,7 +44,7 @@ async fn logs() -> [Arc<dyn StateStore>; 2] {
     for (number, name) in [(1, "a"), (2, "b"), (3, "c")] {
         let mut body = create(number, number, name);
         if let (EventBody::Intent(intent), "b") = (&mut body, name) {
-            intent.declaration.as_mut().unwrap().dependencies = vec![Dependency {
+            Arc::make_mut(intent.declaration.as_mut().unwrap()).dependencies = vec![Dependency {
                 address: address("a"),
                 uid: Some(uid(1)),
             }];

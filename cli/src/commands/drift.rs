@@ -177,9 +177,9 @@ fn accepting(
                         for path in &found.unreadable {
                             if let Some((name, value)) = path
                                 .first_key()
-                                .and_then(|name| record.attributes.get_key_value(name))
+                                .and_then(|name| Some((name, record.attributes.get(name)?)))
                             {
-                                attributes.insert(name.clone(), value.clone());
+                                attributes.insert(name.into(), value.clone());
                             }
                         }
                         Ok(EventBody::Accepted {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use gabion_engine::diagnostic::did_you_mean;
-use gabion_engine::value::Value;
+use gabion_engine::value::{Attributes, Value};
 use serde_json::json;
 
 use super::Context;
@@ -49,7 +49,7 @@ pub(crate) async fn run(args: &Output, context: &Context) -> Outcome {
     let mut text = String::new();
     match options.format {
         Format::Json => {
-            let of = |values: &BTreeMap<Arc<str>, Value>| -> BTreeMap<String, serde_json::Value> {
+            let of = |values: &Attributes| -> BTreeMap<String, serde_json::Value> {
                 values
                     .iter()
                     .map(|(name, value)| (name.to_string(), known(value)))

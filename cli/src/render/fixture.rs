@@ -44,8 +44,8 @@ fn document(document_type: &str, name: &str) -> DocumentRef {
     }
 }
 
-fn declaration(document: DocumentRef) -> Declaration {
-    Declaration {
+fn declaration(document: DocumentRef) -> Arc<Declaration> {
+    Arc::new(Declaration {
         provider: ProviderName::new("host"),
         schema_version: 1,
         document: Some(document),
@@ -55,7 +55,7 @@ fn declaration(document: DocumentRef) -> Declaration {
         replace_order: ReplaceOrder::default(),
         claims: Vec::new(),
         pins: BTreeMap::new(),
-    }
+    })
 }
 
 fn change(at: &str, action: Action, document: Option<DocumentRef>) -> Change {
@@ -228,7 +228,7 @@ fn replica() -> Change {
         .unwrap()
         .insert("token".into(), sealed.clone());
     replica.inputs.as_mut().unwrap().insert("token".into(), sealed);
-    let declaration = replica.declaration.as_mut().unwrap();
+    let declaration = Arc::make_mut(replica.declaration.as_mut().unwrap());
     declaration.dependencies.push(Dependency {
         address: address("gabion_data.base"),
         uid: None,
@@ -444,7 +444,7 @@ pub(crate) fn everything() -> Plan {
         changes: changes(),
         steps: steps(),
         drift: drift(),
-        endpoints: BTreeMap::from([
+        endpoints: Attributes::from([
             ("model endpoint".into(), "http://127.0.0.1:8080/v1".into()),
             (
                 "qwen".into(),
@@ -509,7 +509,7 @@ pub(crate) fn nothing() -> Plan {
         steps: Vec::new(),
         drift: Vec::new(),
         outputs: BTreeMap::new(),
-        endpoints: BTreeMap::new(),
+        endpoints: Attributes::new(),
         notes: Vec::new(),
         policy: None,
         left_out: Vec::new(),

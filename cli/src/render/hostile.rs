@@ -1,6 +1,7 @@
 //! Values that try to be more than values stay values, in every format.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use gabion_engine::address::{ObjectId, ResourceAddress};
 use gabion_engine::plan::Plan;
@@ -127,7 +128,7 @@ fn plan_of(text: &str) -> Plan {
         change.address = name(&format!("{}{text}", change.address.name));
         change.notes.push(text.to_owned());
         if let Some(declaration) = &mut change.declaration {
-            declaration.document = Some(document.clone());
+            Arc::make_mut(declaration).document = Some(document.clone());
         }
         if change.importing.is_some() {
             change.importing = Some(ObjectId::new(text));

@@ -1,7 +1,6 @@
 //! What a run records before its first step and after its last.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::report::{ApplyError, ApplyOptions, ApplyRequest};
 use super::view::View;
@@ -11,7 +10,7 @@ use crate::provider::Observation;
 use crate::seal::mark_secrets;
 use crate::state::event::{EventBody, RunStarted};
 use crate::state::record::{Record, Status};
-use crate::value::{Attributes, Value};
+use crate::value::Attributes;
 
 /// Returns what a run records before its first step, all in one commit.
 ///
@@ -179,7 +178,7 @@ fn declarations(request: &ApplyRequest<'_>, view: &View<'_>) -> Vec<EventBody> {
 }
 
 /// Returns the project's outputs as they are now: evaluated where that is possible, else as they were.
-pub(super) fn outputs(request: &ApplyRequest<'_>, view: &View<'_>) -> BTreeMap<Arc<str>, Value> {
+pub(super) fn outputs(request: &ApplyRequest<'_>, view: &View<'_>) -> Attributes {
     let mut outputs = view.state.outputs.clone();
     for (name, output) in &request.plan.outputs {
         match &output.after {
@@ -201,7 +200,7 @@ pub(super) fn outputs(request: &ApplyRequest<'_>, view: &View<'_>) -> BTreeMap<A
 }
 
 /// Returns the addresses that people use, those that are known.
-pub(super) fn endpoints(request: &ApplyRequest<'_>, view: &View<'_>) -> BTreeMap<Arc<str>, Value> {
+pub(super) fn endpoints(request: &ApplyRequest<'_>, view: &View<'_>) -> Attributes {
     request
         .plan
         .endpoints

@@ -48,7 +48,7 @@ pub(super) struct PreparedCall {
     pub(super) inputs: Attributes,
     /// What the object should be afterwards.
     pub(super) planned: Attributes,
-    pub(super) declaration: Option<Declaration>,
+    pub(super) declaration: Option<Arc<Declaration>>,
     pub(super) deposes: Option<Uid>,
     pub(super) timeout: Duration,
 }
@@ -241,7 +241,8 @@ impl<'a> Preparer<'a> {
         let planned = if evaluated.was_unknown {
             self.validate(&provider, change, &evaluated.inputs)?;
             let response = self.plan_again(&provider, change, &evaluated.inputs, None)?;
-            declaration.claims = response.claims.iter().map(|claim| claim.key.clone()).collect();
+            Arc::make_mut(&mut declaration).claims =
+                response.claims.iter().map(|claim| claim.key.clone()).collect();
             response.planned
         } else {
             opened(change.after.as_ref(), &evaluated.inputs)

@@ -13,7 +13,7 @@ use crate::provider::ProviderRegistry;
 use crate::retry::RetryPolicy;
 use crate::state::fingerprint::FingerprintKey;
 use crate::state::journal::JournalError;
-use crate::value::Value;
+use crate::value::{Attributes, Value};
 
 /// Where the values of `env.NAME` and `secrets.NAME` come from; the engine looks nowhere by itself.
 pub trait SecretLookup: Send + Sync {
@@ -113,9 +113,9 @@ pub struct ApplyReport {
     /// Whether a person stopped it.
     pub interrupted: bool,
     /// The project's outputs as they are recorded now, sealed.
-    pub outputs: BTreeMap<Arc<str>, Value>,
+    pub outputs: Attributes,
     /// The addresses that people use, by name; those that did not become known are missing.
-    pub endpoints: BTreeMap<Arc<str>, Value>,
+    pub endpoints: Attributes,
 }
 
 impl ApplyReport {

@@ -318,7 +318,7 @@ fn with_unreadable(state: &ObjectState, inputs: &crate::value::Attributes) -> cr
     let mut attributes = state.attributes.clone();
     for name in state.unreadable.iter().filter_map(|path| path.first_key()) {
         if let Some(value) = inputs.get(name) {
-            attributes.entry(name.into()).or_insert_with(|| value.clone());
+            attributes.get_or_insert_with(&name.into(), || value.clone());
         }
     }
     attributes

@@ -92,14 +92,17 @@ impl<'a> View<'a> {
     }
 
     /// Returns a declaration whose dependencies name the objects that stand at their addresses now.
-    pub(super) fn with_dependencies(&self, declaration: &Declaration) -> Declaration {
+    pub(super) fn with_dependencies(&self, declaration: &Arc<Declaration>) -> Arc<Declaration> {
         let mut declaration = declaration.clone();
-        for dependency in &mut declaration.dependencies {
+        for at in 0..declaration.dependencies.len() {
+            let dependency = &declaration.dependencies[at];
             let now = match self.fresh.get(&dependency.address) {
                 Some(fresh) => Some(fresh.uid),
                 None => self.current(&dependency.address).map(|record| record.uid),
             };
-            dependency.uid = now.or(dependency.uid);
+            if now.is_some() && now != dependency.uid {
+                Arc::make_mut(&mut declaration).dependencies[at].uid = now;
+            }
         }
         declaration
     }

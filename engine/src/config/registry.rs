@@ -215,7 +215,7 @@ pub struct Lowered {
     /// Moves, removals and imports.
     pub directives: Directives,
     /// Addresses that people use once all is applied, by name.
-    pub endpoints: BTreeMap<Arc<str>, Value>,
+    pub endpoints: Attributes,
     /// What people should know that is no problem.
     pub notes: Vec<(Arc<str>, Option<Place>)>,
     /// Resources whose need nothing meets, with the error: there is no plan with them, and there is one that leaves them

@@ -337,7 +337,7 @@ fn describe(candidate: Candidate, state: Option<ObjectState>, unread: Option<Str
         inputs,
         attributes,
         private,
-        declaration: Declaration {
+        declaration: Arc::new(Declaration {
             provider: candidate.provider.schema().name.clone(),
             schema_version: schema.version,
             document: None,
@@ -347,7 +347,7 @@ fn describe(candidate: Candidate, state: Option<ObjectState>, unread: Option<Str
             replace_order: schema.replace_order,
             claims: Vec::new(),
             pins: BTreeMap::new(),
-        },
+        }),
         open: None,
         created_at: 0,
         made_at: None,
@@ -390,6 +390,6 @@ fn add_dependencies(found: &mut [FoundObject]) {
             address,
             uid: Some(uid),
         });
-        object.record.declaration.dependencies = edges.collect();
+        Arc::make_mut(&mut object.record.declaration).dependencies = edges.collect();
     }
 }

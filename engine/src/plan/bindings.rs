@@ -12,7 +12,7 @@ use crate::plan::known::Known;
 use crate::plan::{Bindings, Plan};
 use crate::state::State;
 use crate::state::record::Record;
-use crate::value::{Fingerprint, Value};
+use crate::value::{Attributes, Fingerprint, Value};
 
 /// Something that a plan relied on and that is no longer so.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +71,7 @@ pub(super) fn fill(
         if change.action == Action::NoOp {
             continue;
         }
-        for value in change.inputs.iter().flat_map(BTreeMap::values) {
+        for value in change.inputs.iter().flat_map(Attributes::values) {
             secrets(value, &mut bindings.secrets);
         }
     }

@@ -38,7 +38,7 @@ pub struct Change {
     pub importing: Option<ObjectId>,
     /// The object that is imported, as it was read, sealed: what apply writes its record from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub imported: Option<ObjectState>,
+    pub imported: Option<Box<ObjectState>>,
     /// What differs, sorted by path.
     pub attributes: Vec<AttributeChange>,
     /// The object as it is: read, or else recorded.
@@ -50,7 +50,7 @@ pub struct Change {
     pub inputs: Option<Attributes>,
     /// What the configuration says about it; `None` when the object goes, or is left as it is and the record says the
     /// same already. An object that is otherwise left as it is gets it recorded without a call.
-    pub declaration: Option<Declaration>,
+    pub declaration: Option<Arc<Declaration>>,
     /// What apply must check before and after.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,

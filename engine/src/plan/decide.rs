@@ -1,6 +1,7 @@
 //! Decides what happens to one resource that the configuration declares.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::address::{ResourceAddress, Uid};
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity, suggestion};
@@ -251,7 +252,7 @@ impl<'a> Decider<'a> {
                     .hint("this is a bug in the provider: report this to the provider's authors"),
             );
         }
-        response.planned.retain(|_, value| !value.is_null());
+        response.planned.keep(|_, value| !value.is_null());
         protect(schema, &mut response.planned, self.input.options.key.as_deref());
         breaches.is_empty().then_some(response)
     }
@@ -353,7 +354,7 @@ impl<'a> Decider<'a> {
         let record = existing.and_then(|existing| existing.record);
         let imported = existing.and_then(|existing| existing.imported);
         let mut inputs = desired;
-        inputs.retain(|_, value| !value.is_null());
+        inputs.keep(|_, value| !value.is_null());
         let declaration = self.declaration(position, provider, schema, record, &response.claims);
         Decision {
             position,
@@ -368,9 +369,11 @@ impl<'a> Decider<'a> {
                     .and_then(|record| self.known.previous_address(record.uid))
                     .cloned(),
                 importing: imported.map(|state| state.id.clone()),
-                imported: imported.map(|state| ObjectState {
-                    attributes: seal_attributes(&state.attributes),
-                    ..state.clone()
+                imported: imported.map(|state| {
+                    Box::new(ObjectState {
+                        attributes: seal_attributes(&state.attributes),
+                        ..state.clone()
+                    })
                 }),
                 attributes: Vec::new(),
                 before: existing.map(|existing| existing.attributes.clone()),
@@ -398,13 +401,13 @@ impl<'a> Decider<'a> {
         schema: &ResourceSchema,
         record: Option<&Record>,
         claims: &[Claim],
-    ) -> Declaration {
+    ) -> Arc<Declaration> {
         let resource = &self.input.configuration.resources[position];
         let dependencies = self.graph.dependencies(position).into_iter();
         let mut claims: Vec<_> = claims.iter().map(|claim| claim.key.clone()).collect();
         claims.sort();
         claims.dedup();
-        Declaration {
+        Arc::new(Declaration {
             provider: provider.schema().name.clone(),
             schema_version: schema.version,
             document: Some(resource.document.clone()),
@@ -423,7 +426,7 @@ impl<'a> Decider<'a> {
             pins: record
                 .map(|record| record.declaration.pins.clone())
                 .unwrap_or_default(),
-        }
+        })
     }
 
     /// Chooses between nothing and an update.

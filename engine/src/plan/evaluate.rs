@@ -219,6 +219,13 @@ fn inside(secret: &Secret, rest: &[PathSegment]) -> Value {
 
 /// Makes what a schema calls sensitive secret, and gives every secret at hand its fingerprint.
 pub(crate) fn protect(schema: &ResourceSchema, attributes: &mut Attributes, key: Option<&FingerprintKey>) {
+    let is_plain = |(name, value): (&Arc<str>, &Value)| {
+        !value.has_secret() && !schema.attributes.get(name).is_some_and(|a| a.sensitive)
+    };
+    // Nothing to do is the rule, and what is left alone stays shared.
+    if attributes.iter().all(is_plain) {
+        return;
+    }
     for (name, value) in attributes.iter_mut() {
         let sensitive = schema.attributes.get(name).is_some_and(|a| a.sensitive);
         if sensitive && (value.has_secret() || value.is_wholly_known()) {

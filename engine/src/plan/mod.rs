@@ -88,7 +88,7 @@ pub struct Plan {
     /// The project's outputs, where they change or exist.
     pub outputs: BTreeMap<Arc<str>, OutputChange>,
     /// Addresses that people use once the plan is applied (a service's URL), by name; unknown where apply fills them.
-    pub endpoints: BTreeMap<Arc<str>, Value>,
+    pub endpoints: Attributes,
     /// What people should know about the plan as a whole.
     pub notes: Vec<Note>,
     /// What the project's policy says about it; `None` when nobody asked.

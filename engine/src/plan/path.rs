@@ -25,16 +25,12 @@ pub(crate) fn set(attributes: &mut Attributes, path: &AttributePath, value: Valu
         attributes.insert(name.clone(), value);
         return;
     }
-    let mut at = attributes
-        .entry(name.clone())
-        .or_insert_with(|| Value::Map(Attributes::new()));
+    let mut at = attributes.get_or_insert_with(name, || Value::Map(Attributes::new()));
     for segment in rest {
         at = match (segment, at) {
             (PathSegment::Key(name), Value::Map(entries)) => {
-                entries.entry(name.clone()).or_insert_with(|| {
-                    // A map, so that deeper segments find one; overwritten when this is the last segment.
-                    Value::Map(Attributes::new())
-                })
+                // A map, so that deeper segments find one; overwritten when this is the last segment.
+                entries.get_or_insert_with(name, || Value::Map(Attributes::new()))
             }
             (PathSegment::Index(index), Value::List(items)) => match items.get_mut(*index) {
                 Some(item) => item,

@@ -7,10 +7,10 @@ use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::plan::planner::Planner;
 use crate::plan::{Mode, OutputChange};
 use crate::state::fingerprint::seal;
-use crate::value::Value;
+use crate::value::{Attributes, Value};
 
 type Outputs = BTreeMap<Arc<str>, OutputChange>;
-type Endpoints = BTreeMap<Arc<str>, Value>;
+type Endpoints = Attributes;
 
 /// Evaluates outputs and endpoints against what is planned.
 pub(super) fn evaluate(planner: &Planner<'_>, problems: &mut Diagnostics) -> (Outputs, Endpoints) {

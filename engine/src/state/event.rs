@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::{Lineage, ObjectId, OperationId, ResourceAddress, RunId, Uid};
 use crate::provider::{CallAction, ObjectState, Observation, ProviderError};
 use crate::state::record::{Declaration, Record};
-use crate::value::{Attributes, Value};
+use crate::value::Attributes;
 
 /// One event of the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -71,7 +71,7 @@ pub enum EventBody {
         /// The object as it is now, sealed; `None` after a deletion.
         state: Option<ObjectState>,
         /// What the configuration now says about it; `None` leaves it as it was.
-        declaration: Option<Declaration>,
+        declaration: Option<Arc<Declaration>>,
     },
     /// A call failed, or its answer was lost.
     Failed {
@@ -145,7 +145,7 @@ pub enum EventBody {
         /// The object.
         uid: Uid,
         /// What it says now.
-        declaration: Declaration,
+        declaration: Arc<Declaration>,
     },
     /// A difference between record and world was accepted: the record now says what the world says.
     Accepted {
@@ -167,7 +167,7 @@ pub enum EventBody {
     /// The project's outputs are now these, sealed.
     OutputsSet {
         /// By name.
-        outputs: BTreeMap<Arc<str>, Value>,
+        outputs: Attributes,
     },
     /// The log goes on in another store. Here nothing may follow: who still writes to this store is told where it went.
     LogMoved {
@@ -268,7 +268,7 @@ pub struct Intent {
     /// The inputs, wholly known, sealed; of a deletion, those it was made with.
     pub inputs: Attributes,
     /// What the configuration says about it; `None` for a deletion.
-    pub declaration: Option<Declaration>,
+    pub declaration: Option<Arc<Declaration>>,
     /// The object whose address this one takes, which becomes deposed in this very event.
     pub deposes: Option<Uid>,
     /// The digest of the plan that asked for it.

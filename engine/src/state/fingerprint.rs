@@ -110,6 +110,9 @@ pub fn seal(value: &Value, key: Option<&FingerprintKey>) -> Value {
 
 /// Returns attributes as they may be written; see [`seal`].
 pub fn seal_attributes(attributes: &Attributes, key: Option<&FingerprintKey>) -> Attributes {
+    if !attributes.values().any(Value::has_secret) {
+        return attributes.clone();
+    }
     attributes
         .iter()
         .map(|(name, value)| (name.clone(), seal(value, key)))
@@ -178,7 +181,10 @@ pub fn seal_event(body: EventBody, key: Option<&FingerprintKey>) -> EventBody {
             attributes: seal_attributes(&attributes, key),
         },
         EventBody::OutputsSet { outputs } => EventBody::OutputsSet {
-            outputs: seal_attributes(&outputs, key),
+            outputs: outputs
+                .iter()
+                .map(|(name, value)| (name.clone(), seal(value, key)))
+                .collect(),
         },
         other => other,
     }

@@ -35,7 +35,7 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub private: serde_json::Value,
     /// What the configuration says about it beyond its inputs.
-    pub declaration: Declaration,
+    pub declaration: Arc<Declaration>,
     /// The call whose result is not recorded, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open: Option<OpenCall>,

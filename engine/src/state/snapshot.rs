@@ -11,7 +11,7 @@ use crate::address::{Lineage, OperationId, ResourceAddress, RunId, Uid};
 use crate::state::event::{Destination, RunStarted};
 use crate::state::map::SharedMap;
 use crate::state::record::{OpenCall, Record};
-use crate::value::Value;
+use crate::value::Attributes;
 
 /// All recorded objects, and where the log stands.
 ///
@@ -41,7 +41,7 @@ pub struct State {
     /// carried out, and a swap must not be carried out twice.
     pub moved: BTreeMap<ResourceAddress, ResourceAddress>,
     /// The project's outputs, sealed.
-    pub outputs: BTreeMap<Arc<str>, Value>,
+    pub outputs: Attributes,
     /// The last run that started, for resuming the same plan.
     pub last_run: Option<LastRun>,
     /// Where the log goes on, when it is not in this store any more.
@@ -277,7 +277,7 @@ pub struct StateParts {
     pub moved: BTreeMap<ResourceAddress, ResourceAddress>,
     /// The project's outputs, sealed.
     #[serde(default)]
-    pub outputs: BTreeMap<Arc<str>, Value>,
+    pub outputs: Attributes,
     /// The last run that started.
     #[serde(default)]
     pub last_run: Option<LastRun>,

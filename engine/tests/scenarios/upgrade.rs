@@ -31,7 +31,7 @@ async fn recorded(version: u32) -> Scenario {
         attributes: rename(&record.attributes),
         ..record.clone()
     };
-    old.declaration.schema_version = version;
+    std::sync::Arc::make_mut(&mut old.declaration).schema_version = version;
     let journal = scenario.open().await;
     journal
         .commit(vec![

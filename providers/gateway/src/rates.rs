@@ -1,11 +1,10 @@
 //! `rate_limits` of a route: as inputs have them, and as the agent has them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gabion_agent::protocol::{RateKey, RateLimit};
 use gabion_engine::provider::ProviderError;
-use gabion_engine::value::Value;
+use gabion_engine::value::{Attributes, Value};
 
 use crate::values::{Reader, invalid};
 
@@ -76,7 +75,7 @@ pub(crate) fn describe(limits: &[RateLimit], inputs: Reader<'_>) -> Value {
 }
 
 fn plain(limit: &RateLimit) -> Value {
-    let mut entries: BTreeMap<Arc<str>, Value> = BTreeMap::from([
+    let mut entries: Attributes = Attributes::from([
         (Arc::from("prefix"), Value::string(&limit.prefix)),
         (Arc::from("rps"), Value::Float(1e9 / limit.interval_nanos as f64)),
         (Arc::from("burst"), Value::Int(i64::from(limit.burst))),
@@ -89,12 +88,10 @@ fn plain(limit: &RateLimit) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use gabion_engine::value::Attributes;
-
     use super::*;
 
     fn inputs(limits: Value) -> Attributes {
-        BTreeMap::from([(Arc::from(NAME), limits)])
+        Attributes::from([(Arc::from(NAME), limits)])
     }
 
     #[test]

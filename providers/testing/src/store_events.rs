@@ -43,8 +43,8 @@ pub fn input(value: i64) -> Attributes {
 }
 
 /// Returns a declaration that says as little as possible.
-pub fn declaration() -> Declaration {
-    Declaration {
+pub fn declaration() -> Arc<Declaration> {
+    Arc::new(Declaration {
         provider: ProviderName::new("data"),
         schema_version: 1,
         document: None,
@@ -54,7 +54,7 @@ pub fn declaration() -> Declaration {
         replace_order: ReplaceOrder::CreateThenDelete,
         claims: Vec::new(),
         pins: BTreeMap::new(),
-    }
+    })
 }
 
 /// Returns what a provider says about an object: its id, and `input`.

@@ -1,5 +1,7 @@
 //! Random events, most of which fit the state that they are made for: the same seed makes the same ones.
 
+use std::sync::Arc;
+
 use gabion_engine::address::Uid;
 use gabion_engine::provider::{CallAction, Effect, Observation};
 use gabion_engine::state::State;
@@ -142,7 +144,7 @@ impl RandomEvents {
             },
             8 => {
                 let mut declaration = declaration();
-                declaration.dependencies = state
+                Arc::make_mut(&mut declaration).dependencies = state
                     .current_records()
                     .filter(|other| other.uid < uid)
                     .map(|other| Dependency {

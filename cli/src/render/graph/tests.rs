@@ -1,5 +1,7 @@
 //! A graph of everything that can happen, and of very much.
 
+use std::sync::Arc;
+
 use gabion_engine::graph::ResourceGraph;
 use gabion_engine::plan::Plan;
 use gabion_engine::plan::change::Action;
@@ -66,7 +68,8 @@ fn thousand() -> (Plan, Vec<Edge>) {
             let mut change = plan.changes[0].clone();
             change.address = fixture::address(&format!("gabion_data.part-{group:02}/{item}"));
             change.action = Action::Create;
-            let document = change.declaration.as_mut().unwrap().document.as_mut().unwrap();
+            let declaration = Arc::make_mut(change.declaration.as_mut().unwrap());
+            let document = declaration.document.as_mut().unwrap();
             document.document_type = "service".into();
             document.name = format!("part-{group:02}").into();
             document.place.line = group + 1;
@@ -122,7 +125,8 @@ fn a_thousand_that_need_nothing_stand_in_a_few_columns() {
     let (plan, _) = thousand();
     let mut one = plan.clone();
     for change in &mut one.changes {
-        let document = change.declaration.as_mut().unwrap().document.as_mut().unwrap();
+        let declaration = Arc::make_mut(change.declaration.as_mut().unwrap());
+        let document = declaration.document.as_mut().unwrap();
         document.name = "all".into();
         document.place.line = 1;
     }

@@ -228,7 +228,7 @@ impl Folding {
                         ),
                     ));
                 }
-                record.declaration.schema_version = upgrade.to;
+                Arc::make_mut(&mut record.declaration).schema_version = upgrade.to;
                 record.inputs = upgrade.inputs.clone();
                 record.attributes = upgrade.attributes.clone();
                 record.private = upgrade.private.clone();
@@ -744,7 +744,11 @@ impl Folding {
 }
 
 fn rename_edges(record: &mut Record, renamed: &BTreeMap<ResourceAddress, ResourceAddress>) {
-    for dependency in &mut record.declaration.dependencies {
+    let edges = &record.declaration.dependencies;
+    if !edges.iter().any(|edge| renamed.contains_key(&edge.address)) {
+        return;
+    }
+    for dependency in &mut Arc::make_mut(&mut record.declaration).dependencies {
         if let Some(to) = renamed.get(&dependency.address) {
             dependency.address = to.clone();
         }

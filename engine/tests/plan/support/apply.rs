@@ -109,7 +109,7 @@ impl Scenario {
             self.fold(EventBody::Imported {
                 record: record.into(),
             });
-            self.cloud.insert(uid, found.clone());
+            self.cloud.insert(uid, (**found).clone());
             self.world.imports.remove(&change.address);
             return;
         }
@@ -214,7 +214,7 @@ impl Scenario {
         attributes.retain(|_, value| !value.is_null());
         let id = format!("id-{}", uid.as_uuid().as_u64_pair().1);
         let mut computed = |name: &str, value: Value| {
-            attributes.entry(Arc::from(name)).or_insert(value);
+            attributes.get_or_insert_with(&Arc::from(name), || value);
         };
         computed("size", Value::Int(1));
         computed("id", id.as_str().into());
@@ -269,8 +269,8 @@ impl Scenario {
         }
     }
 
-    fn with_uids(&self, mut declaration: Declaration) -> Declaration {
-        for dependency in &mut declaration.dependencies {
+    fn with_uids(&self, mut declaration: Arc<Declaration>) -> Arc<Declaration> {
+        for dependency in &mut Arc::make_mut(&mut declaration).dependencies {
             dependency.uid = self.state.current(&dependency.address).map(|record| record.uid);
         }
         declaration

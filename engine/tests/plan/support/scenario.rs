@@ -178,10 +178,12 @@ impl Scenario {
         let Some((PathSegment::Key(root), rest)) = path.0.split_first() else {
             panic!("no name")
         };
-        let mut target = object.attributes.entry(root.clone()).or_default();
+        let mut target = object.attributes.get_or_insert_with(root, Value::default);
         for segment in rest {
             target = match (segment, target) {
-                (PathSegment::Key(key), Value::Map(entries)) => entries.entry(key.clone()).or_default(),
+                (PathSegment::Key(key), Value::Map(entries)) => {
+                    entries.get_or_insert_with(key, Value::default)
+                }
                 (PathSegment::Index(index), Value::List(items)) => &mut items[*index],
                 _ => panic!("nothing at {path}"),
             };

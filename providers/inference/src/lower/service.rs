@@ -175,7 +175,7 @@ fn replica(
     context: &Context,
 ) -> Resource {
     let (service, document) = (&placed.document, &placed.reference);
-    let mut env: Attributes = BTreeMap::from([
+    let mut env = Attributes::from([
         (Arc::from("PORT"), Value::from("{ports.http}")),
         (
             Arc::from("DSTACK_RUN_NAME"),

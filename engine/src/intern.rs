@@ -1,0 +1,83 @@
+//! Names that occur many times, kept in memory once.
+//!
+//! A project of many thousands of resources has few names of attributes, types, providers and files. What is interned
+//! here is equal to what is not: nothing depends on it but how much memory it takes.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer};
+
+/// How many names a thread keeps. What has more names is a map of the user's own, such as of environment variables.
+const MOST: usize = 1024;
+/// How long a name may be.
+const LONGEST: usize = 64;
+
+thread_local! {
+    static NAMES: RefCell<HashSet<Arc<str>>> = RefCell::new(HashSet::new());
+}
+
+/// Returns a text that is shared with the earlier ones that equal it.
+pub(crate) fn intern(text: &str) -> Arc<str> {
+    if text.len() > LONGEST {
+        return Arc::from(text);
+    }
+    NAMES.with_borrow_mut(|names| {
+        if let Some(known) = names.get(text) {
+            return known.clone();
+        }
+        let new: Arc<str> = Arc::from(text);
+        if names.len() < MOST {
+            names.insert(new.clone());
+        }
+        new
+    })
+}
+
+/// A text that is interned when it is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Interned(pub(crate) Arc<str>);
+
+impl<'de> Deserialize<'de> for Interned {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+
+        impl Visitor<'_> for Text {
+            type Value = Interned;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Interned, E> {
+                Ok(Interned(intern(text)))
+            }
+        }
+
+        deserializer.deserialize_str(Text)
+    }
+}
+
+/// Reads a text interned: for fields (`#[serde(deserialize_with)]`).
+pub(crate) fn interned<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
+    Interned::deserialize(deserializer).map(|Interned(text)| text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_names_are_one_text() {
+        let (a, b): (Interned, Interned) =
+            serde_json::from_str(r#"["interned twice", "interned\u0020twice"]"#)
+                .map(|[a, b]: [Interned; 2]| (a, b))
+                .unwrap();
+        assert!(Arc::ptr_eq(&a.0, &b.0));
+        let long = "x".repeat(LONGEST + 1);
+        assert!(!Arc::ptr_eq(&intern(&long), &intern(&long)));
+    }
+}
