@@ -235,7 +235,7 @@ impl Options {
             trust: Trust::default(),
             extra,
             machines: Hosts::default(),
-            aws: Aws::default(),
+            aws: Default::default(),
         })
     }
 
