@@ -20,7 +20,7 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupts;
 use crate::output::Printer;
-use crate::render::events::EventFile;
+use crate::render::events::Events;
 use crate::render::markdown::{cell_code, prose};
 use crate::render::plan_json::known;
 use crate::render::progress::Progress;
@@ -62,18 +62,6 @@ impl ApplyObserver for Everybody {
     }
 }
 
-/// The event file as one of several observers, kept to be ended.
-struct Events(Arc<std::sync::Mutex<Option<EventFile>>>);
-
-impl ApplyObserver for Events {
-    fn observe(&mut self, event: &ApplyEvent) {
-        let mut file = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(file) = file.as_mut() {
-            file.observe(event);
-        }
-    }
-}
-
 /// Carries out a plan and shows how it goes.
 pub(crate) async fn carry_out(
     context: &Context,
@@ -82,20 +70,14 @@ pub(crate) async fn carry_out(
     run: Run<'_>,
 ) -> Outcome {
     let Context { options, printer } = context;
-    let events = match &run.execution.events {
-        None => None,
-        Some(path) => Some(EventFile::create(path).map_err(|error| {
-            Failure::new("events cannot be written").detail(format!("{}: {error}.", path.display()))
-        })?),
-    };
-    let events = Arc::new(std::sync::Mutex::new(events));
+    let events = Events::open(run.execution.events.as_deref())?;
     let verb = match run.plan.mode {
         Mode::Apply => "Apply",
         Mode::Destroy => "Destroy",
     };
     let silent = run.plan.steps.is_empty() && !run.plan.has_changes();
     let progress = Progress::new(printer, run.plan, verb);
-    let mut everybody = Everybody(vec![progress.observer(), Box::new(Events(events.clone()))]);
+    let mut everybody = Everybody(vec![progress.observer(), Box::new(events.clone())]);
     let request = ApplyRequest {
         plan: run.plan,
         digest: run.digest,
@@ -124,15 +106,7 @@ pub(crate) async fn carry_out(
         }
     };
     drop(everybody);
-    let file = events
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-        .take();
-    if let Some(file) = file
-        && let Some(problem) = tokio::task::block_in_place(|| file.finish())
-    {
-        printer.error(&format!("warning: {problem}"));
-    }
+    events.finish(printer);
     let exit = match result {
         Ok(report) => {
             if silent {

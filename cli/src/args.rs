@@ -330,6 +330,10 @@ pub(crate) struct Plan {
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
 
+    /// Also write what is read and planned to this file, a line of JSON each
+    #[arg(long, value_name = "FILE")]
+    pub(crate) events: Option<PathBuf>,
+
     /// Exit with 2 when there are changes, or calls of an earlier run that are not settled
     #[arg(long)]
     pub(crate) detailed_exitcode: bool,

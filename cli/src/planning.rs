@@ -27,7 +27,9 @@ use crate::options::{Options, Trust};
 use crate::output::Printer;
 use crate::policy;
 use crate::project::{About, LoadedProject, commit, print_warnings};
+use crate::render::events::Events;
 use crate::render::gather::GatherDisplay;
+use crate::render::plan_events::Told;
 use crate::review;
 use crate::scaling::Wanted;
 use crate::secrets::ProjectSecrets;
@@ -50,6 +52,8 @@ pub(crate) struct PlanRequest<'a> {
     pub(crate) in_flight: Option<Holder>,
     /// The key that makes secrets comparable.
     pub(crate) key: Option<Arc<FingerprintKey>>,
+    /// Where the course of it is written, line by line, beside what people see.
+    pub(crate) events: Option<&'a Events>,
     /// A number of replicas that a person chose, in place of the recorded one.
     pub(crate) scale: Option<&'a Wanted>,
 }
@@ -189,9 +193,12 @@ async fn read_world(
         fingerprints: request.key.as_deref(),
         now: SystemClock.now(),
     };
-    let mut display = GatherDisplay::new(printer);
-    let world = gather(gather_request, &GatherLimits::default(), &mut display).await;
-    display.end();
+    let mut told = Told {
+        display: GatherDisplay::new(printer),
+        events: request.events,
+    };
+    let world = gather(gather_request, &GatherLimits::default(), &mut told).await;
+    told.display.end();
     world.map_err(|error| gather_failure(&error))
 }
 

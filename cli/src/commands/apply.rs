@@ -117,6 +117,7 @@ async fn under_lease(
         unmanaged: false,
         import: None,
         in_flight: None,
+        events: None,
         key: key.clone(),
         scale: what.scale,
     };

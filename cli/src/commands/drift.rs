@@ -142,6 +142,7 @@ async fn look(
         import: None,
         in_flight,
         scale: None,
+        events: None,
         key: existing_key(&context.options)?,
     };
     planning::make(context, project, state, request).await

@@ -66,6 +66,7 @@ async fn planned(args: &GraphArgs, context: &Context) -> Outcome {
                 import: None,
                 in_flight: access.live_holder().await?,
                 scale: None,
+                events: None,
                 key: existing_key(options)?,
             };
             let planned = planning::make(context, &project, &state, request).await?;

@@ -44,6 +44,7 @@ pub(crate) async fn run(args: &Import, context: &Context) -> Outcome {
             import: Some((&args.address, &args.id)),
             in_flight: None,
             scale: None,
+            events: None,
             key: None,
         };
         planning::make(context, &project, &state, request).await

@@ -13,9 +13,11 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupts;
 use crate::options::{Options, Trust, shell_word};
-use crate::planning::{self, PlanRequest};
+use crate::planning::{self, PlanRequest, Planned};
 use crate::policy;
 use crate::project::LoadedProject;
+use crate::render::events::Events;
+use crate::render::plan_events;
 use crate::render::words::plain;
 use crate::show::print_plan;
 use crate::state_access::{StateAccess, existing_key, sentence, store_failure};
@@ -30,34 +32,14 @@ pub(crate) async fn run(args: &PlanArgs, context: &Context) -> Outcome {
     let Context { options, printer } = &context;
     let interrupts = Interrupts::listen(printer)?;
     let reviewed = args.same_as.as_deref().map(read_plan).transpose()?;
-    let project = LoadedProject::read(options);
-    let access = StateAccess::of(&project, options)?;
-    let mode = if args.destroy { Mode::Destroy } else { Mode::Apply };
-    let planned = interrupts
-        .unless(async {
-            let state = access.load().await?;
-            access.remind_to_pin(&state, printer);
-            let request = PlanRequest {
-                mode,
-                selection: &args.selection,
-                refresh: planning::refresh(args.refresh),
-                unmanaged: false,
-                import: None,
-                in_flight: access.live_holder().await?,
-                scale: None,
-                // A secret that nobody reads has no fingerprint.
-                key: match args.untrusted {
-                    true => None,
-                    false => existing_key(options)?,
-                },
-            };
-            let past = match &args.revert {
-                Some(run) => Some(before(run, &*access.store, options).await?),
-                None => None,
-            };
-            planning::make_to(&context, &project, &state, past.as_ref(), request).await
-        })
-        .await??;
+    let events = Events::open(args.events.as_deref())?;
+    let made = make(args, &context, &interrupts, &events).await;
+    match &made {
+        Ok(planned) => plan_events::finished(&events, &planned.plan),
+        Err(failure) => plan_events::failed(&events, failure),
+    }
+    events.finish(printer);
+    let planned = made?;
     let plan = &planned.plan;
     if let Some(reviewed) = &reviewed {
         check_same(reviewed, plan)?;
@@ -87,6 +69,46 @@ pub(crate) async fn run(args: &PlanArgs, context: &Context) -> Outcome {
     }
     let changes = args.detailed_exitcode && plan.is_open();
     Ok(if changes { Exit::Changes } else { Exit::Done })
+}
+
+/// Plans, and writes how it goes.
+async fn make(
+    args: &PlanArgs,
+    context: &Context,
+    interrupts: &Interrupts,
+    events: &Events,
+) -> Result<Planned, Failure> {
+    let Context { options, printer } = context;
+    let project = LoadedProject::read(options);
+    let mode = if args.destroy { Mode::Destroy } else { Mode::Apply };
+    plan_events::started(events, &project.project.settings.project.value, mode);
+    let access = StateAccess::of(&project, options)?;
+    interrupts
+        .unless(async {
+            let state = access.load().await?;
+            access.remind_to_pin(&state, printer);
+            let request = PlanRequest {
+                mode,
+                selection: &args.selection,
+                refresh: planning::refresh(args.refresh),
+                unmanaged: false,
+                import: None,
+                in_flight: access.live_holder().await?,
+                scale: None,
+                events: Some(events),
+                // A secret that nobody reads has no fingerprint.
+                key: match args.untrusted {
+                    true => None,
+                    false => existing_key(options)?,
+                },
+            };
+            let past = match &args.revert {
+                Some(run) => Some(before(run, &*access.store, options).await?),
+                None => None,
+            };
+            planning::make_to(context, &project, &state, past.as_ref(), request).await
+        })
+        .await?
 }
 
 /// Refuses a plan that does not do what a reviewed one does.

@@ -1,10 +1,13 @@
-//! The wire types of the event stream: a line of JSON for each event of an apply.
+//! The wire types of the event stream: a line of JSON for each event of planning and of an apply.
 
 use gabion_engine::apply::event::{ApplyEvent, StepOutcome};
+use gabion_engine::gather::GatherEvent;
 use gabion_engine::plan::step::StepOperation;
 use gabion_engine::provider::{Effect, ErrorClass, ProviderError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::plan_json_types::SummaryJson;
 
 /// One line of the event stream that `--events FILE` writes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -20,10 +23,111 @@ pub struct EventLineJson {
     pub event: EventJson,
 }
 
-/// What happened during an apply.
+/// What happened while something was planned or applied.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum EventJson {
+    /// Planning began.
+    PlanningStarted {
+        /// The project's name.
+        project: String,
+        /// What the plan is for: `apply` or `destroy`.
+        mode: String,
+    },
+    /// The world is being read.
+    ReadingStarted {
+        /// How many recorded objects are read.
+        objects: usize,
+        /// How many calls without a result are looked into.
+        observations: usize,
+    },
+    /// Some objects were read.
+    ObjectsRead {
+        /// How many so far.
+        done: usize,
+        /// Of how many.
+        of: usize,
+    },
+    /// Objects that were not found are looked for again, because they may only not be visible yet.
+    LookingAgain {
+        /// Which.
+        addresses: Vec<String>,
+        /// For how many milliseconds at most.
+        within_ms: u64,
+    },
+    /// A call of an earlier run, whose result was lost, is looked into.
+    CallObserved {
+        /// The object's address.
+        address: String,
+    },
+    /// A read failed in a way that may pass, and is made again.
+    ReadRetried {
+        /// What was asked.
+        what: String,
+        /// Why.
+        error: ErrorJson,
+        /// How many milliseconds until the next try.
+        delay_ms: u64,
+    },
+    /// An object is not as it was recorded.
+    DriftFound {
+        /// The object's address.
+        address: String,
+        /// `vanished`, `changed` or `cannot_tell`.
+        kind: String,
+    },
+    /// Something is to happen to an object. Values are in the plan, not here.
+    ChangePlanned {
+        /// The object's address.
+        address: String,
+        /// The address that it had before a move.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        previous_address: Option<String>,
+        /// Whether another object has taken its address.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        deposed: bool,
+        /// What is done, in the words of `resource_changes` of the JSON plan.
+        actions: Vec<String>,
+        /// The attributes that differ.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        attributes: Vec<String>,
+        /// Why, from the reason down to the place in the configuration.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        because: Vec<String>,
+    },
+    /// A rule of the project's policy objects to the plan.
+    RuleObjected {
+        /// `deny` or `warn`.
+        effect: String,
+        /// The rule's name.
+        rule: String,
+        /// The resource, unless it is about the plan as a whole.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        address: Option<String>,
+        /// What is wrong.
+        message: String,
+    },
+    /// There is a plan.
+    PlanFinished {
+        /// How many objects each kind of change concerns.
+        summary: SummaryJson,
+        /// How many calls of earlier runs nobody knows the outcome of.
+        unsettled: usize,
+        /// Objects whose protection forbids the plan.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        blocked: Vec<String>,
+        /// Whether the policy forbids the plan.
+        denied: bool,
+        /// The state's serial.
+        serial: u64,
+        /// The plan's digest.
+        digest: String,
+    },
+    /// There is no plan.
+    PlanningFailed {
+        /// Why.
+        message: String,
+    },
     /// The run began.
     RunStarted {
         /// How many steps it has.
@@ -189,6 +293,36 @@ impl From<StepOperation> for OperationJson {
             StepOperation::Delete { .. } => Self::Delete,
             StepOperation::DeleteWith { .. } => Self::DeleteWith,
             StepOperation::Check => Self::Check,
+        }
+    }
+}
+
+impl From<&GatherEvent> for EventJson {
+    fn from(event: &GatherEvent) -> Self {
+        match event {
+            GatherEvent::Started {
+                objects,
+                observations,
+            } => Self::ReadingStarted {
+                objects: *objects,
+                observations: *observations,
+            },
+            GatherEvent::Read { done, of } => Self::ObjectsRead {
+                done: *done,
+                of: *of,
+            },
+            GatherEvent::LookingAgain { addresses, within } => Self::LookingAgain {
+                addresses: addresses.iter().map(ToString::to_string).collect(),
+                within_ms: milliseconds(*within),
+            },
+            GatherEvent::Observing { address } => Self::CallObserved {
+                address: address.to_string(),
+            },
+            GatherEvent::Retried { what, error, delay } => Self::ReadRetried {
+                what: what.clone(),
+                error: error.into(),
+                delay_ms: milliseconds(*delay),
+            },
         }
     }
 }

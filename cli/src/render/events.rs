@@ -1,17 +1,20 @@
-//! The event stream: each event of an apply as a line of JSON, written by a thread of its own.
+//! The event stream: each event of planning or of an apply as a line of JSON, written by a thread of its own.
 //!
-//! A slow disk or a pipe that nobody reads never holds up an apply: what does not fit into the buffer is dropped, and the
+//! A slow disk or a pipe that nobody reads never holds up a run: what does not fit into the buffer is dropped, and the
 //! gap shows in the sequence numbers.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use gabion_engine::apply::event::{ApplyEvent, ApplyObserver};
 
-use super::event_json_types::EventLineJson;
+use super::event_json_types::{EventJson, EventLineJson};
+use crate::failure::Failure;
+use crate::output::Printer;
 
 /// How many lines wait for the file at most.
 const BUFFER: usize = 4096;
@@ -19,7 +22,7 @@ const BUFFER: usize = 4096;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Writes the event stream.
-pub(crate) struct EventFile {
+struct EventFile {
     path: PathBuf,
     lines: SyncSender<String>,
     done: Receiver<std::io::Result<()>>,
@@ -32,7 +35,7 @@ impl EventFile {
     /// Starts to write to a file, which is emptied first.
     ///
     /// The file is opened by the thread that writes it, because opening a pipe waits for its reader.
-    pub(crate) fn create(path: &Path) -> std::io::Result<Self> {
+    fn create(path: &Path) -> std::io::Result<Self> {
         let is_pipe = std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
         let file = if is_pipe {
             None
@@ -58,7 +61,7 @@ impl EventFile {
     }
 
     /// Waits a moment for the last lines; returns what people should know if not all were written.
-    pub(crate) fn finish(self) -> Option<String> {
+    fn finish(self) -> Option<String> {
         drop(self.lines);
         let path = self.path.display();
         match self.done.recv_timeout(PATIENCE) {
@@ -90,14 +93,61 @@ fn write_lines(path: &Path, file: Option<std::fs::File>, lines: &Receiver<String
     file.flush()
 }
 
-impl ApplyObserver for EventFile {
+/// The event stream of a command. Every copy writes to the same file, or to none where nobody asked for it.
+#[derive(Clone, Default)]
+pub(crate) struct Events(Arc<Mutex<Option<EventFile>>>);
+
+impl Events {
+    /// Starts the stream.
+    ///
+    /// # Errors
+    /// When the file cannot be made.
+    pub(crate) fn open(path: Option<&Path>) -> Result<Self, Failure> {
+        let file = match path {
+            None => None,
+            Some(path) => Some(EventFile::create(path).map_err(|error| {
+                Failure::new("events cannot be written").detail(format!("{}: {error}.", path.display()))
+            })?),
+        };
+        Ok(Self(Arc::new(Mutex::new(file))))
+    }
+
+    /// Writes an event.
+    pub(crate) fn write(&self, event: EventJson) {
+        if let Some(file) = self.file().as_mut() {
+            file.write(event);
+        }
+    }
+
+    /// Ends the stream, and tells people if not all of it was written.
+    pub(crate) fn finish(&self, printer: &Printer) {
+        let file = self.file().take();
+        if let Some(file) = file
+            && let Some(problem) = tokio::task::block_in_place(|| file.finish())
+        {
+            printer.error(&format!("warning: {problem}"));
+        }
+    }
+
+    fn file(&self) -> MutexGuard<'_, Option<EventFile>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ApplyObserver for Events {
     fn observe(&mut self, event: &ApplyEvent) {
+        self.write(event.into());
+    }
+}
+
+impl EventFile {
+    fn write(&mut self, event: EventJson) {
         self.sequence += 1;
         let line = EventLineJson {
             format_version: "1.0".into(),
             sequence: self.sequence,
             at: jiff::Timestamp::now().to_string(),
-            event: event.into(),
+            event,
         };
         let Ok(mut text) = serde_json::to_string(&line) else {
             self.dropped += 1;
@@ -130,8 +180,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("events.ndjson");
         let mut file = EventFile::create(&path).unwrap();
-        file.observe(&ApplyEvent::RunStarted { steps: 1, resumed: 0 });
-        file.observe(&event(7));
+        file.write((&ApplyEvent::RunStarted { steps: 1, resumed: 0 }).into());
+        file.write((&event(7)).into());
         assert_eq!(file.finish(), None);
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<EventLineJson> = text
@@ -149,7 +199,7 @@ mod tests {
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let mut file = EventFile::create(&path).unwrap();
         for serial in 0..(BUFFER as u64 + 10) {
-            file.observe(&event(serial));
+            file.write((&event(serial)).into());
         }
         assert!(file.finish().unwrap().contains("does not take events"));
     }

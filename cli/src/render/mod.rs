@@ -13,6 +13,7 @@ pub(crate) mod gather;
 pub(crate) mod graph;
 pub(crate) mod markdown;
 pub(crate) mod mermaid;
+pub(crate) mod plan_events;
 pub(crate) mod plan_json;
 pub(crate) mod plan_json_types;
 pub(crate) mod plan_markdown;

@@ -368,7 +368,6 @@ fn collect_references(value: &Value, references: &mut Vec<String>) {
 
 fn gabion(plan: &Plan, context: PlanContext<'_>) -> GabionJson {
     let basis = &plan.basis;
-    let summary = plan.summary();
     let text = |address: &ResourceAddress| address.to_string();
     GabionJson {
         format_version: 1,
@@ -389,15 +388,7 @@ fn gabion(plan: &Plan, context: PlanContext<'_>) -> GabionJson {
         untrusted: basis.untrusted,
         commit: basis.commit.as_ref().map(ToString::to_string),
         configuration_digest: basis.configuration.to_string(),
-        summary: SummaryJson {
-            create: summary.create,
-            update: summary.update,
-            replace: summary.replace,
-            destroy: summary.destroy,
-            forget: summary.forget,
-            moved: summary.moved,
-            import: summary.import,
-        },
+        summary: summary_json(plan),
         changes: plan
             .changes
             .iter()
@@ -434,6 +425,20 @@ fn gabion(plan: &Plan, context: PlanContext<'_>) -> GabionJson {
             })
             .collect(),
         left_out: plan.left_out.iter().map(text).collect(),
+    }
+}
+
+/// Returns how many objects each kind of change concerns.
+pub(super) fn summary_json(plan: &Plan) -> SummaryJson {
+    let summary = plan.summary();
+    SummaryJson {
+        create: summary.create,
+        update: summary.update,
+        replace: summary.replace,
+        destroy: summary.destroy,
+        forget: summary.forget,
+        moved: summary.moved,
+        import: summary.import,
     }
 }
 

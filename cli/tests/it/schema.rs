@@ -32,9 +32,11 @@ fn printed() -> BTreeMap<&'static str, Vec<Value>> {
         "diagnostics",
         project.exits(0, &["validate", "--format", "json"]).json(),
     );
-    add("plan", project.exits(0, &["plan", "--format", "json"]).json());
+    let planned = project.exits(0, &["plan", "--format", "json", "--events", "planned.json"]);
+    add("plan", planned.json());
     project.exits(0, &["apply", "-y", "--events", "events.json"]);
-    let events = std::fs::read_to_string(project.directory().join("events.json")).unwrap();
+    let read = |name: &str| std::fs::read_to_string(project.directory().join(name)).unwrap();
+    let events = read("planned.json") + &read("events.json");
     events
         .lines()
         .for_each(|line| add("events", serde_json::from_str(line).unwrap()));
