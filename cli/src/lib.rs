@@ -15,12 +15,17 @@ mod failure;
 mod interrupt;
 #[cfg(test)]
 #[expect(dead_code, reason = "no command is run here")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test command says where the validator is"
+)]
 #[path = "../tests/json_schema/mod.rs"]
 mod json_schema;
 mod options;
 mod output;
 mod planning;
 mod policy;
+mod pricing;
 mod project;
 mod recorded;
 mod render;

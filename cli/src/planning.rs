@@ -19,6 +19,7 @@ use gabion_engine::state::fingerprint::FingerprintKey;
 use gabion_engine::state::{Clock, State, SystemClock};
 use gabion_engine::value::{Fingerprint, Secret, TemplateText, Value};
 use gabion_engine::world::{Refresh, World};
+use gabion_inference::offers::PriceBook;
 
 use crate::args::{RefreshArg, Selection};
 use crate::commands::Context;
@@ -26,6 +27,7 @@ use crate::failure::Failure;
 use crate::options::{Options, Trust};
 use crate::output::Printer;
 use crate::policy;
+use crate::pricing;
 use crate::project::{About, LoadedProject, commit, print_warnings};
 use crate::render::events::Events;
 use crate::render::gather::GatherDisplay;
@@ -94,6 +96,7 @@ pub(crate) async fn make_to(
     let directory = project.directory()?.to_owned();
     let selected = project.select(&request.selection.files)?;
     let about = selected.as_ref().map_or(About::Everything, About::Files);
+    let mut book = PriceBook::default();
     let mut configuration = match request.mode {
         Mode::Apply => {
             let upgrades = globs("--upgrade", &request.selection.upgrade)?;
@@ -101,6 +104,7 @@ pub(crate) async fn make_to(
                 Trust::Full => wiring::survey(options, project, state, upgrades.clone()).await?,
                 Trust::Untrusted { .. } => wiring::not_surveyed(options, project, state, upgrades.clone())?,
             };
+            book = PriceBook::new(known.region_facts());
             let configuration = match request.scale {
                 Some(wanted) => {
                     let configuration = project.lower(options, printer, about, &wanted.over(&known))?;
@@ -156,6 +160,7 @@ pub(crate) async fn make_to(
     if options.trust != Trust::Full {
         review::note_unresolved(&mut plan);
     }
+    plan.prices = pricing::of(&plan, state, &book);
     plan.policy = policy::evaluate(&project.project.settings.policy, &plan)?;
     if past.is_some() {
         let lost = revert::lost_secrets(&plan);

@@ -36,6 +36,7 @@
 //! | [`world`], [`gather`] | what the real world is like, and reading it |
 //! | [`retry`], [`seal`], [`upgrade`] | when a call is made again; what may be written; records of older schema versions |
 //! | [`graph`], [`diff`], [`drift`] | dependencies; differences; differences that nobody planned |
+//! | [`price`] | dollars an hour |
 //! | [`plan`] | the planner, the plan, its file and what it is bound to |
 //! | [`revert`] | a state of the past as a configuration to plan |
 //! | [`apply`] | the executor, its events and its report |
@@ -72,6 +73,7 @@ pub mod graph;
 mod intern;
 mod panic;
 pub mod plan;
+pub mod price;
 pub mod provider;
 pub mod redact;
 pub mod resource;

@@ -8,6 +8,7 @@ use gabion_engine::plan::policy::Ruling;
 use gabion_engine::plan::{Mode, Plan};
 use gabion_engine::value::{Attributes, Value};
 
+use super::price;
 use crate::render::words::count;
 
 /// Returns what the built-in rules object to.
@@ -88,6 +89,7 @@ pub(super) fn evaluate(policy: &Policy, plan: &Plan) -> Vec<Ruling> {
             }
         }
     }
+    rulings.extend(price::evaluate(policy, plan));
     rulings
 }
 

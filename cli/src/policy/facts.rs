@@ -11,7 +11,11 @@ use crate::render::words;
 /// What a rule calls `plan`.
 pub(super) fn plan(plan: &Plan) -> Json {
     let summary = plan.summary();
+    let prices = plan.prices.as_ref();
     json!({
+        "price": prices.map_or(0.0, |prices| prices.after().per_hour()),
+        "price_increase": prices.map_or(0.0, |prices| prices.increase() as f64 / 1e6),
+        "unpriced": prices.map_or(0, |prices| prices.unknown().count()),
         "project": &*plan.project,
         "stack": plan.basis.stack.as_deref().unwrap_or_default(),
         "mode": match plan.mode { Mode::Apply => "apply", Mode::Destroy => "destroy" },

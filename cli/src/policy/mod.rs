@@ -6,6 +6,7 @@
 
 mod builtin;
 mod facts;
+mod price;
 mod rule;
 
 use gabion_engine::config::Policy;

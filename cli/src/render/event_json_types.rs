@@ -307,10 +307,7 @@ impl From<&GatherEvent> for EventJson {
                 objects: *objects,
                 observations: *observations,
             },
-            GatherEvent::Read { done, of } => Self::ObjectsRead {
-                done: *done,
-                of: *of,
-            },
+            GatherEvent::Read { done, of } => Self::ObjectsRead { done: *done, of: *of },
             GatherEvent::LookingAgain { addresses, within } => Self::LookingAgain {
                 addresses: addresses.iter().map(ToString::to_string).collect(),
                 within_ms: milliseconds(*within),

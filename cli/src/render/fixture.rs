@@ -455,6 +455,7 @@ pub(crate) fn everything() -> Plan {
             message: "`region` is not used by this backend".into(),
             place: Some(place("gateway.dstack.yml", 5, 1)),
         }],
+        prices: None,
         policy: Some(PolicyReport {
             rules: 3,
             rulings: vec![
@@ -511,6 +512,7 @@ pub(crate) fn nothing() -> Plan {
         outputs: BTreeMap::new(),
         endpoints: Attributes::new(),
         notes: Vec::new(),
+        prices: None,
         policy: None,
         left_out: Vec::new(),
         bindings: Bindings::default(),

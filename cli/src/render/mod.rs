@@ -18,6 +18,7 @@ pub(crate) mod plan_json;
 pub(crate) mod plan_json_types;
 pub(crate) mod plan_markdown;
 pub(crate) mod plan_text;
+pub(crate) mod price;
 pub(crate) mod progress;
 pub(crate) mod reference;
 pub(crate) mod repository;
@@ -29,7 +30,7 @@ pub(crate) mod view;
 pub(crate) mod words;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod github;
 #[cfg(test)]

@@ -7,6 +7,7 @@ use gabion_engine::address::ResourceAddress;
 use gabion_engine::config::Effect;
 use gabion_engine::plan::change::{Action, Change, Drift, DriftKind, Reason};
 use gabion_engine::plan::policy::PolicyReport;
+use gabion_engine::plan::price::{HOURS_A_MONTH, PlanPrices, Rate, Sum};
 use gabion_engine::plan::step::StepOperation;
 use gabion_engine::plan::{Mode, Plan};
 use gabion_engine::provider::Observation;
@@ -395,6 +396,7 @@ fn gabion(plan: &Plan, context: PlanContext<'_>) -> GabionJson {
             .map(|change| detail(plan, change, context.catalogue))
             .collect(),
         drift: plan.drift.iter().map(drift_json).collect(),
+        price: plan.prices.as_ref().map(price),
         policy: plan.policy.as_ref().map(policy),
         recovery: recovery(plan),
         steps: plan
@@ -533,6 +535,37 @@ pub(crate) fn drift_json(drift: &Drift) -> DriftJson {
         recorded_at: drift.recorded_at.map(|at| at.to_string()),
         reason,
         attributes,
+    }
+}
+
+fn price(prices: &PlanPrices) -> PriceJson {
+    let sum = |sum: Sum| SumJson {
+        per_hour: sum.per_hour(),
+        per_month: sum.per_month(),
+        unknown: sum.unknown,
+    };
+    let rate = |rate: Rate| RateJson {
+        per_hour: match rate {
+            Rate::Known(price) => Some(price.dollars()),
+            Rate::Unknown => None,
+        },
+    };
+    let increase = prices.increase() as f64 / 1e6;
+    PriceJson {
+        date: prices.date.to_string(),
+        before: sum(prices.before()),
+        after: sum(prices.after()),
+        increase_per_hour: increase,
+        increase_per_month: increase * HOURS_A_MONTH as f64,
+        objects: prices
+            .objects
+            .iter()
+            .map(|object| ObjectPriceJson {
+                address: object.address.to_string(),
+                before: object.before.map(rate),
+                after: object.after.map(rate),
+            })
+            .collect(),
     }
 }
 

@@ -270,6 +270,9 @@ pub struct GabionJson {
     pub changes: Vec<ChangeDetailJson>,
     /// What is said about each drift, in the order of `resource_drift`, and about what could not be read.
     pub drift: Vec<DriftJson>,
+    /// What the plan's objects cost; absent when nothing in it has a price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<PriceJson>,
     /// What the project's policy says about the plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyJson>,
@@ -386,6 +389,58 @@ pub struct AttributeDriftJson {
     pub verdict: String,
     /// Whether it is secret.
     pub sensitive: bool,
+}
+
+/// What a plan's objects cost, in US dollars.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PriceJson {
+    /// Of which day the prices are.
+    pub date: String,
+    /// What everything costs now.
+    pub before: SumJson,
+    /// What everything costs once the plan is applied.
+    pub after: SumJson,
+    /// What the plan adds an hour; less than nothing where it saves.
+    pub increase_per_hour: f64,
+    /// The same a month of 730 hours.
+    pub increase_per_month: f64,
+    /// Each object that costs something.
+    pub objects: Vec<ObjectPriceJson>,
+}
+
+/// A sum of prices.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SumJson {
+    /// US dollars an hour.
+    pub per_hour: f64,
+    /// US dollars a month of 730 hours.
+    pub per_month: f64,
+    /// How many objects' prices are not known and missing in it.
+    pub unknown: usize,
+}
+
+/// What one object costs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ObjectPriceJson {
+    /// The address.
+    pub address: String,
+    /// What it costs now; absent when it is not there yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<RateJson>,
+    /// What it costs once the plan is applied; absent when it goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<RateJson>,
+}
+
+/// What something costs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RateJson {
+    /// US dollars an hour; null when nobody knows.
+    pub per_hour: Option<f64>,
 }
 
 /// What the project's policy says about a plan.

@@ -15,6 +15,7 @@ use gabion_engine::value::Value;
 use super::drift_markdown;
 use super::markdown::{cell_code, code, comment, fenced, html_code, prose};
 use super::mermaid;
+use super::price;
 use super::value::{Line, Sign, attribute_lines, inline, split};
 use super::view::{self, Fold, PlanContext};
 use super::words::{self, count};
@@ -201,7 +202,11 @@ fn write_verdict(out: &mut dyn Write, plan: &Plan, context: PlanContext<'_>) -> 
         "### {mark}{what} {}{stack}: {}{drift}",
         code(&plan.project),
         view::verdict(plan)
-    )
+    )?;
+    match &plan.prices {
+        Some(prices) if plan.has_changes() => writeln!(out, "\n**Cost:** {}.", prose(&price::line(prices))),
+        _ => Ok(()),
+    }
 }
 
 /// The mark by which a bot finds the comment that it wrote about this project and stack.

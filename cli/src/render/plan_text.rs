@@ -8,6 +8,7 @@ use gabion_engine::plan::change::{Action, Change};
 use gabion_engine::plan::{Mode, Plan};
 
 use super::drift_text;
+use super::price;
 use super::theme::Theme;
 use super::value::{Line, Sign, attribute_lines, inline, split};
 use super::view::{self, PlanContext};
@@ -47,6 +48,9 @@ pub(crate) fn write_plan(
     if plan.has_changes() {
         let line = words::summary_line(&plan.summary(), plan.mode);
         writeln!(out, "\n{0}Plan:{0:#} {line}.", theme.strong)?;
+        if let Some(prices) = &plan.prices {
+            writeln!(out, "{0}Cost:{0:#} {1}.", theme.strong, price::line(prices))?;
+        }
     }
     write_left_out(out, plan, theme)?;
     write_endpoints(out, plan, theme)?;

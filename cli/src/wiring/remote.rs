@@ -14,6 +14,7 @@ use gabion_engine::value::{Attributes, Value};
 use gabion_host::container::{Daemon, check_agent};
 use gabion_host::transport::Machines;
 use gabion_inference::AWS_REGION;
+use gabion_inference::offers::RegionFacts;
 pub(crate) use gabion_machines::Hosts;
 use gabion_machines::SSH_HOST;
 use gabion_machines::program::{BUILD_HINT, ProgramSource};
@@ -91,6 +92,19 @@ pub(crate) struct Surveyed<'a> {
     state: &'a State,
     found: BTreeMap<ResourceAddress, SurveyResult>,
     upgrades: Vec<AddressGlob>,
+}
+
+impl Surveyed<'_> {
+    /// Returns what is known of regions.
+    pub(crate) fn region_facts(&self) -> Vec<RegionFacts> {
+        let regions = self
+            .found
+            .iter()
+            .filter(|(address, _)| address.resource_type.as_str() == AWS_REGION);
+        regions
+            .filter_map(|(_, found)| Some(RegionFacts::of(found.as_ref().ok()?)))
+            .collect()
+    }
 }
 
 impl RecordedView for Surveyed<'_> {

@@ -160,3 +160,76 @@ fn a_plan_shows_what_each_replica_does_where_prefill_and_decode_are_separate() {
     let said = project.exits(0, &["plan"]);
     assert_said("cli/plan-prefill-decode.txt", &said.out);
 }
+
+#[test]
+fn texts_of_yaml_and_json_are_compared_by_what_they_say() {
+    let project = Project::new();
+    let write = |yaml: &str, json: &str| {
+        let indented = yaml.replace('\n', "\n      ");
+        project.write(
+            "main.gabion.yml",
+            format!(
+                "type: resource\nkind: gabion_data\nname: config\nproperties:\n  input:\n    json: '{json}'\n    yaml: |\n      {indented}\n"
+            ),
+        );
+    };
+    let yaml = "server:\n  port: 80\n  hosts: [a, b, c]\nlogs: true\nlevels: {debug: false, trace: false}";
+    write(yaml, r#"{"port": 80, "hosts": ["a", "b"]}"#);
+    project.apply();
+    // Another order and layout is told in a line.
+    write(
+        "levels:\n  trace: false\n  debug: false\nlogs: true\nserver: {hosts: [a, b, c], port: 80}",
+        r#"{"hosts":["a","b"],"port":80}"#,
+    );
+    let said = project.exits(0, &["plan"]).out;
+    assert!(
+        said.contains("(the same YAML, written differently)")
+            && said.contains("(the same JSON, written differently)"),
+        "{said}"
+    );
+    write(
+        "logs: true\nlevels:\n  debug: true\n  trace: false\nserver: {port: 80, hosts: [a, c, d]}",
+        r#"{"hosts":["a","b"],"port":81}"#,
+    );
+    assert_said("cli/plan-structured.txt", &project.exits(0, &["plan"]).out);
+    let said = project.exits(0, &["plan", "--format", "markdown"]).out;
+    assert_said("cli/plan-structured.md", &said);
+}
+
+#[test]
+fn the_course_of_planning_is_a_stream_of_events() {
+    let project = Project::with(THREE_LEVELS);
+    let events = |name: &str| -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(project.directory().join(name)).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    };
+    let types = |name: &str| -> Vec<String> {
+        let all = events(name).into_iter();
+        all.map(|event| event["type"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    project.exits(0, &["plan", "--events", "first.ndjson"]);
+    let first = types("first.ndjson");
+    assert_eq!(first.first().unwrap(), "planning_started");
+    assert_eq!(first.last().unwrap(), "plan_finished");
+    assert_eq!(first.iter().filter(|name| *name == "change_planned").count(), 3);
+    let end = events("first.ndjson").pop().unwrap();
+    assert_eq!(
+        (&end["summary"]["create"], &end["denied"]),
+        (&3.into(), &false.into())
+    );
+    assert_eq!(end["sequence"], first.len());
+    project.apply();
+    project.exits(0, &["plan", "--events", "second.ndjson"]);
+    let second = types("second.ndjson");
+    assert!(second.iter().any(|name| name == "objects_read"), "{second:?}");
+    assert!(!second.iter().any(|name| name == "change_planned"), "{second:?}");
+    project.write("main.gabion.yml", "type: nonsense\n");
+    project.exits(1, &["plan", "--events", "third.ndjson"]);
+    assert_eq!(types("third.ndjson"), ["planning_started", "planning_failed"]);
+    project.write("main.gabion.yml", THREE_LEVELS);
+    let said = project.exits(1, &["plan", "--events", "no/such/directory"]);
+    assert!(said.err.contains("events cannot be written"), "{}", said.all());
+}

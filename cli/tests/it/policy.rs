@@ -170,3 +170,96 @@ fn what_cannot_be_decided_is_not_allowed() {
         said.all()
     );
 }
+
+#[cfg(feature = "aws")]
+fn machine(name: &str, instance_type: &str) -> String {
+    format!(
+        "type: resource\nkind: aws_instance\nname: {name}\nproperties: {{region: eu-west-1, ami: ami-0123456789abcdef0, instance_type: {instance_type}}}\n---\n"
+    )
+}
+
+#[cfg(feature = "aws")]
+#[test]
+fn what_a_plan_costs_is_told_and_has_ceilings() {
+    let project = Project::with(&format!(
+        "{}{}",
+        machine("a", "g4dn.xlarge"),
+        machine("b", "g4dn.xlarge")
+    ));
+    project.write(
+        "gabion.yml",
+        settings("  max_price: {per_hour: 1, per_month: 1000}\n  max_price_increase: {per_month: 800}\n"),
+    );
+    let said = project.exits(5, &["plan", "--out", "plan.gabion"]);
+    assert_said("cli/plan-price.txt", &said.all());
+    assert_said(
+        "cli/plan-price.md",
+        &project.exits(5, &["plan", "--format", "markdown"]).out,
+    );
+    let json: PlanJson = serde_json::from_str(&project.exits(5, &["plan", "--format", "json"]).out).unwrap();
+    let price = json.gabion.price.unwrap();
+    assert_eq!((price.before.per_hour, price.after.per_hour), (0.0, 1.174));
+    assert_eq!((price.increase_per_hour, price.after.unknown), (1.174, 0));
+    let rules: Vec<_> = json.gabion.policy.unwrap().rulings;
+    let named = |name: &str| rules.iter().filter(|ruling| ruling.rule == name).count();
+    assert_eq!((named("max_price"), named("max_price_increase")), (1, 1));
+    // The saved plan is judged by the prices that it was made with.
+    project.exits(5, &["apply", "plan.gabion"]);
+
+    project.write(
+        "gabion.yml",
+        settings("  max_price: {per_hour: 1.174, per_month: 1000}\n"),
+    );
+    let said = project.exits(0, &["plan"]);
+    assert!(
+        said.out
+            .contains("Cost: $1.174/h, $857.02 a month (+$1.174/h, +$857.02 a month); machines alone"),
+        "{}",
+        said.all()
+    );
+    // Rules of one's own know it too.
+    project.write(
+        "gabion.yml",
+        settings("  rules:\n    - {name: dear, deny: plan.price_increase > 1.0, message: Ask first.}\n"),
+    );
+    assert!(project.exits(5, &["plan"]).out.contains("dear: Ask first."));
+}
+
+#[cfg(feature = "aws")]
+#[test]
+fn what_nobody_knows_the_price_of_gets_past_no_ceiling() {
+    let project = Project::with(&format!(
+        "{}{}",
+        machine("a", "g4dn.xlarge"),
+        machine("b", "p5.48xlarge")
+    ));
+    project.write("gabion.yml", settings("  max_price: {per_hour: 100}\n"));
+    let said = project.exits(5, &["plan"]);
+    assert!(
+        said.out
+            .contains("max_price: aws_instance.b: Its price is not known, so this cannot be decided.")
+            && said.out.contains("1 machine of unknown price not counted"),
+        "{}",
+        said.all()
+    );
+    project.write(
+        "gabion.yml",
+        settings("  max_price: {per_hour: 100, unknown: warn}\n"),
+    );
+    let said = project.exits(0, &["plan"]);
+    assert!(
+        said.out
+            .contains("warn  max_price: aws_instance.b: Its price is not known and not counted."),
+        "{}",
+        said.all()
+    );
+    for (limit, why) in [
+        ("{}", "neither `per_hour` nor `per_month`"),
+        ("{per_hour: -1}", "0 or more"),
+        ("{per_hour: 1, unknown: allow}", "gabion.yml:3:"),
+    ] {
+        project.write("gabion.yml", settings(&format!("  max_price: {limit}\n")));
+        let said = project.exits(1, &["validate"]);
+        assert!(said.err.contains(why), "{}", said.all());
+    }
+}

@@ -122,6 +122,20 @@ pub fn for_each_json_schema() -> Value {
     })
 }
 
+fn price_limit(description: &str) -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "anyOf": [{"required": ["per_hour"]}, {"required": ["per_month"]}],
+        "description": description,
+        "properties": {
+            "per_hour": {"type": "number", "minimum": 0, "description": "US dollars an hour."},
+            "per_month": {"type": "number", "minimum": 0, "description": "US dollars a month of 730 hours."},
+            "unknown": {"enum": ["deny", "warn"], "default": "deny", "description": "What follows where a plan makes or changes something whose price is not known."},
+        },
+    })
+}
+
 /// Returns the JSON Schema of `gabion.yml`.
 pub fn settings_json_schema() -> Value {
     let plugin = json!({"anyOf": [
@@ -192,6 +206,8 @@ pub fn settings_json_schema() -> Value {
                     "protected": {"type": "array", "items": text("A resource type, or an address in which `*` stands for anything."), "description": "What may be neither destroyed nor replaced."},
                     "regions": {"type": "array", "items": text("A region."), "description": "The regions in which something may be made or changed."},
                     "open_ports": {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 65535}, "description": "The ports that may be open to the whole internet."},
+                    "max_price": price_limit("What everything may cost once a plan is applied, in US dollars; a plan that lowers it is never forbidden."),
+                    "max_price_increase": price_limit("By how much one plan may raise what everything costs, in US dollars."),
                     "rules": {
                         "type": "array",
                         "description": "Rules of the project's own.",

@@ -44,7 +44,7 @@ pub use generic::stuck_roll;
 pub use generic_schema::{for_each_json_schema, settings_json_schema};
 pub use map_reader::MapReader;
 pub use node::{Key, Node, NodeKind};
-pub use policy::{Effect, Policy, Rule};
+pub use policy::{Effect, Policy, PriceCeiling, Rule};
 pub use project::{LowerInputs, Project, load};
 pub use registry::{
     DocumentFamily, DocumentRegistry, DocumentType, LowerContext, Lowered, Naming, NothingRecorded, Purpose,

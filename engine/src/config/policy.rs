@@ -4,10 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::decode::{FromNode, Spanned};
+use super::decode::{FromNode, Keyword, Spanned};
 use super::map_reader::MapReader;
 use super::node::Node;
-use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 
 /// What plans of the project may do.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,8 +22,66 @@ pub struct Policy {
     pub regions: Option<Spanned<Vec<String>>>,
     /// The ports that may be open to the whole internet.
     pub open_ports: Option<Spanned<Vec<u16>>>,
+    /// What everything may cost once a plan is applied.
+    pub max_price: Option<PriceCeiling>,
+    /// By how much one plan may raise what everything costs.
+    pub max_price_increase: Option<PriceCeiling>,
     /// The project's own rules, in the order written.
     pub rules: Vec<Rule>,
+}
+
+/// A limit in US dollars.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PriceCeiling {
+    /// Where it is written.
+    pub span: Span,
+    /// How much an hour.
+    pub per_hour: Option<Spanned<f64>>,
+    /// How much a month of 730 hours.
+    pub per_month: Option<Spanned<f64>>,
+    /// What follows where a plan makes or changes something whose price nobody knows.
+    pub unknown: Effect,
+}
+
+impl Keyword for Effect {
+    const WHAT: &'static str = "what follows";
+    const WORDS: &'static [(&'static str, Self)] = &[("deny", Self::Deny), ("warn", Self::Warn)];
+}
+
+impl FromNode for PriceCeiling {
+    fn expected() -> String {
+        "a limit such as `{per_hour: 5, per_month: 3000}`".to_owned()
+    }
+
+    fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
+        let mut map = MapReader::open(node, "price limit", problems)?;
+        let per_hour: Option<Spanned<f64>> = map.optional("per_hour").flatten();
+        let per_month: Option<Spanned<f64>> = map.optional("per_month").flatten();
+        let unknown = map.optional("unknown").flatten().unwrap_or(Effect::Deny);
+        for limit in [&per_hour, &per_month].into_iter().flatten() {
+            if limit.value.is_nan() || limit.value < 0.0 {
+                map.problems().push(
+                    Diagnostic::error("bad-limit", "limit below nothing")
+                        .detail("A limit is a number of US dollars, 0 or more.")
+                        .at(limit.span.clone()),
+                );
+            }
+        }
+        if per_hour.is_none() && per_month.is_none() {
+            let problem = node
+                .error("no-limit", "price limit without a limit")
+                .detail("It has neither `per_hour` nor `per_month`.")
+                .hint("write a number of US dollars under one of them, such as `per_hour: 5`");
+            map.problems().push(problem);
+        }
+        map.finish();
+        Some(Self {
+            span: node.span.clone(),
+            per_hour,
+            per_month,
+            unknown,
+        })
+    }
 }
 
 /// What follows when a rule objects.
@@ -57,6 +115,8 @@ impl Policy {
             + usize::from(!self.protected.is_empty())
             + usize::from(self.regions.is_some())
             + usize::from(self.open_ports.is_some())
+            + usize::from(self.max_price.is_some())
+            + usize::from(self.max_price_increase.is_some())
             + self.rules.len()
     }
 
@@ -75,6 +135,8 @@ impl FromNode for Policy {
         let mut map = MapReader::open(node, "policy", problems)?;
         let max_destroy = map.optional("max_destroy").flatten();
         let max_replace = map.optional("max_replace").flatten();
+        let max_price = map.optional("max_price").flatten();
+        let max_price_increase = map.optional("max_price_increase").flatten();
         let protected = map.each("protected");
         let span = |map: &MapReader<'_>, key: &str| map.node().get(key).map(|node| node.span.clone());
         let regions = span(&map, "regions").map(|at| Spanned::new(map.each::<String>("regions"), at));
@@ -101,6 +163,8 @@ impl FromNode for Policy {
             protected,
             regions,
             open_ports,
+            max_price,
+            max_price_increase,
             rules,
         })
     }

@@ -19,6 +19,7 @@ mod order;
 pub(crate) mod path;
 pub mod planner;
 pub mod policy;
+pub mod price;
 pub mod problem;
 mod removal;
 mod replacement;
@@ -46,6 +47,7 @@ use crate::world::Refresh;
 
 use change::{Change, Drift, Note};
 use policy::PolicyReport;
+use price::PlanPrices;
 use step::Step;
 
 /// The version of a plan's written form.
@@ -91,6 +93,9 @@ pub struct Plan {
     pub endpoints: Attributes,
     /// What people should know about the plan as a whole.
     pub notes: Vec<Note>,
+    /// What its objects cost; `None` when nothing in it has a price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prices: Option<PlanPrices>,
     /// What the project's policy says about it; `None` when nobody asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyReport>,

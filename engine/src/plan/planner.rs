@@ -332,6 +332,7 @@ impl<'a> Planner<'a> {
             outputs,
             endpoints,
             notes,
+            prices: None,
             policy: None,
             left_out: left_out.into_iter().collect(),
             bindings,

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use super::price::Price;
+use super::Price;
 use crate::grammar::gpu::ComputeCapability;
 use crate::term::Line;
 

@@ -1,9 +1,9 @@
 //! Which instance types meet a need.
 
+use super::Price;
 use super::catalogue::{self, Family, family};
 use super::facts::{InstanceType, RegionFacts};
 use super::need::{Market, OfferNeed};
-use super::price::Price;
 use crate::grammar::cpu::Architecture;
 use crate::grammar::gpu::{GpuSpec, Vendor};
 use crate::grammar::memory::Memory;
@@ -72,7 +72,13 @@ pub fn find<'a>(region: &'a RegionFacts, need: &OfferNeed<'_>) -> Offers<'a> {
             misses.push(Miss {
                 instance_type,
                 lacks,
-                price: price(region, instance_type, Market::OnDemand).map(|(price, _)| price),
+                price: price(
+                    Some(region),
+                    &region.region,
+                    &instance_type.name,
+                    Market::OnDemand,
+                )
+                .map(|(price, _)| price),
             });
         }
     }
@@ -110,7 +116,7 @@ fn offer<'a>(
     if market == Market::Spot && !instance_type.spot {
         return Err("it is no spot instance, and `spot_policy` asks for one".to_owned());
     }
-    let price = price(region, instance_type, market);
+    let price = price(Some(region), &region.region, &instance_type.name, market);
     if let Some(most) = need.max_price {
         match price {
             Some((price, None)) if price.dollars() <= most => {}
@@ -135,19 +141,20 @@ fn offer<'a>(
 }
 
 /// Returns what a type costs, and the region that it costs that in when it is another one.
-fn price(
-    region: &RegionFacts,
-    instance_type: &InstanceType,
+pub(super) fn price(
+    facts: Option<&RegionFacts>,
+    region: &str,
+    instance_type: &str,
     market: Market,
 ) -> Option<(Price, Option<&'static str>)> {
-    let own = region.prices.get(&instance_type.name);
+    let own = facts.and_then(|facts| facts.prices.get(instance_type));
     let own = own.and_then(|prices| match market {
         Market::OnDemand => prices.on_demand,
         Market::Spot => prices.spot,
     });
     match own.and_then(Price::of_dollars) {
         Some(price) => Some((price, None)),
-        None => catalogue::price(&region.region, &instance_type.name, market == Market::Spot),
+        None => catalogue::price(region, instance_type, market == Market::Spot),
     }
 }
 

@@ -1,9 +1,12 @@
-//! Prices: dollars an hour, to the millionth, so that they can be compared.
+//! Prices: dollars an hour, to the millionth, so that they can be added and compared.
 
 use std::fmt;
 
-/// US dollars an hour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+use serde::{Deserialize, Serialize};
+
+/// US dollars an hour; more than nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Price {
     millionths: u64,
 }
@@ -22,6 +25,12 @@ impl Price {
     #[must_use]
     pub fn dollars(self) -> f64 {
         self.millionths as f64 / 1e6
+    }
+
+    /// Returns the millionths of a dollar an hour.
+    #[must_use]
+    pub fn millionths(self) -> u64 {
+        self.millionths
     }
 }
 
