@@ -5,6 +5,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
+use gabion_testing::aws::Aws;
+use tokio::runtime::{Builder, Runtime};
+
 use crate::harness::{Project, assert_said};
 
 fn examples() -> PathBuf {
@@ -141,8 +144,34 @@ fn texts(xml: &str, element: &str) -> Vec<String> {
         .collect()
 }
 
+/// What is between gabion and the server: consoles show the host keys of machines there.
+struct Proxy {
+    aws: Aws,
+    _runtime: Runtime,
+}
+
+impl Proxy {
+    fn start(server: &str) -> Self {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let aws = runtime.block_on(Aws::start(server));
+        aws.console(&format!(
+            "-----BEGIN SSH HOST KEY KEYS-----\n{HOST_KEY} root@ip\n-----END SSH HOST KEY KEYS-----\n"
+        ));
+        Self {
+            aws,
+            _runtime: runtime,
+        }
+    }
+}
+
+const HOST_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
+
 /// Makes a project of which the server has the network and the zone.
-fn on_server(name: &str, domain: &str) -> (Project, PathBuf) {
+fn on_server(name: &str, domain: &str) -> (Project, PathBuf, Proxy) {
     let subnets = describe("DescribeSubnets");
     let zone = format!(
         "<CreateHostedZoneRequest xmlns=\"https://route53.amazonaws.com/doc/2013-04-01/\"><Name>{domain}</Name>\
@@ -170,21 +199,22 @@ fn on_server(name: &str, domain: &str) -> (Project, PathBuf) {
     let path = project.home().join("facts.json");
     fs::create_dir_all(project.home()).unwrap();
     fs::write(&path, facts.to_string()).unwrap();
+    let proxy = Proxy::start(&std::env::var("GABION_TEST_S3").unwrap());
     for (name, value) in [
         ("GABION_AWS_FACTS", path.to_string_lossy().as_ref()),
-        ("AWS_ENDPOINT_URL", &std::env::var("GABION_TEST_S3").unwrap()),
+        ("AWS_ENDPOINT_URL", proxy.aws.endpoint().as_str()),
         ("AWS_ACCESS_KEY_ID", "test"),
         ("AWS_SECRET_ACCESS_KEY", "test"),
         ("AWS_EC2_METADATA_DISABLED", "true"),
     ] {
         project = project.set(name, value);
     }
-    (project, path)
+    (project, path, proxy)
 }
 
 #[test]
 fn what_is_planned_is_made_found_again_kept_and_destroyed() {
-    let (project, facts) = on_server("nvidia", "pins.example");
+    let (project, facts, _proxy) = on_server("nvidia", "pins.example");
     let gateway = fs::read_to_string(project.directory().join("gateway.dstack.yml")).unwrap();
     project.write(
         "gateway.dstack.yml",
@@ -201,6 +231,9 @@ fn what_is_planned_is_made_found_again_kept_and_destroyed() {
     let plan = ["plan", "--exclude", "ssh_host.*"];
     let said = project.exits(0, &plan);
     assert!(said.out.contains("Nothing to do."), "{}", said.all());
+    let machine = ["state", "show", "aws_instance.my-gateway", "--format", "json"];
+    let machine = project.exits(0, &machine).json();
+    assert_eq!(machine["outputs"]["host_key"], HOST_KEY, "{machine}");
 
     // A newer image appears, and another type becomes cheaper than the one that was chosen.
     let text = fs::read_to_string(&facts).unwrap();

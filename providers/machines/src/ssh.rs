@@ -75,6 +75,8 @@ pub struct Jump {
     pub user: Option<String>,
     /// The file of the private key.
     pub identity_file: Option<String>,
+    /// The public key that it is known by; the user's own `known_hosts` decides without one.
+    pub host_key: Option<String>,
 }
 
 /// How a machine is known to be the one that is meant.
@@ -88,6 +90,16 @@ pub enum Trust {
     Key(String),
     /// By whatever key it shows at first; that one is recorded, and no other is taken later.
     FirstUse,
+}
+
+impl Trust {
+    /// Returns the key that it is known by, if gabion knows it.
+    fn key(&self) -> Option<&String> {
+        match self {
+            Self::Key(key) => Some(key),
+            Self::KnownHosts | Self::FirstUse => None,
+        }
+    }
 }
 
 /// Why a machine cannot be reached.
@@ -184,8 +196,18 @@ pub(crate) async fn connect(
     let config = directory.path().join("config");
     let known_hosts = directory.path().join("known_hosts");
     std::fs::write(&config, configuration(address, base, &known_hosts)?)?;
-    if let Trust::Key(key) = &address.trust {
-        std::fs::write(&known_hosts, format!("{KEY_ALIAS} {}\n", plain_key(key)?))?;
+    let jump_key = address
+        .proxy_jump
+        .as_ref()
+        .and_then(|jump| jump.host_key.as_ref());
+    let mut known = String::new();
+    for (alias, key) in [(KEY_ALIAS, address.trust.key()), (JUMP, jump_key)] {
+        if let Some(key) = key {
+            let _ = writeln!(known, "{alias} {}", plain_key(key)?);
+        }
+    }
+    if !known.is_empty() {
+        std::fs::write(&known_hosts, known)?;
     }
     let command = format!(
         "exec sh -c '{BOOTSTRAP}' sh {} {}",
@@ -474,14 +496,21 @@ fn configuration(address: &SshAddress, base: &Path, known_hosts: &Path) -> Resul
             let _ = writeln!(text, "  IdentityFile {}", identity(file, base)?);
             let _ = writeln!(text, "  IdentitiesOnly yes");
         }
-        // Its key is looked up under its own name, in the user's own file.
-        let _ = writeln!(
-            text,
-            "  HostKeyAlias {}",
-            name("proxy_jump.hostname", &jump.hostname)?
-        );
-        let strict = match address.trust {
-            Trust::FirstUse => "accept-new",
+        let alias = match jump.host_key {
+            Some(_) => {
+                let file = quoted("path", &known_hosts.to_string_lossy())?;
+                let _ = writeln!(
+                    text,
+                    "  UserKnownHostsFile {file}\n  GlobalKnownHostsFile /dev/null\n  CheckHostIP no\n  UpdateHostKeys no"
+                );
+                JUMP
+            }
+            // Its key is looked up under its own name, in the user's own file.
+            None => name("proxy_jump.hostname", &jump.hostname)?,
+        };
+        let _ = writeln!(text, "  HostKeyAlias {alias}");
+        let strict = match (&address.trust, &jump.host_key) {
+            (Trust::FirstUse, None) => "accept-new",
             _ => "yes",
         };
         let _ = writeln!(

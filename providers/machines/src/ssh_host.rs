@@ -101,6 +101,7 @@ pub fn address(attributes: &Attributes) -> SshAddress {
                 port: port(jump),
                 user: text(jump, "user"),
                 identity_file: text(jump, "identity_file"),
+                host_key: text(jump, "host_key"),
             }),
         trust: match text(attributes, "host_key") {
             Some(key) => Trust::Key(key),
@@ -219,7 +220,13 @@ pub fn provider_schema() -> ProviderSchema {
     .attribute(
         "proxy_jump",
         AttributeSchema::optional(
-            object(&[("hostname", String), ("port", Int), ("user", String), ("identity_file", String)]),
+            object(&[
+                ("hostname", String),
+                ("port", Int),
+                ("user", String),
+                ("identity_file", String),
+                ("host_key", String),
+            ]),
             "The machine that it is reached through.",
         ),
     )

@@ -12,6 +12,7 @@
 //! | `ReleaseAddress` of an associated address is `InvalidIPAddress.InUse`. | EC2 API, ReleaseAddress |
 //! | The type of an instance is changed only while it is stopped, else `IncorrectInstanceState`. | EC2 API, ModifyInstanceAttribute |
 //! | Placement groups exist; a name is used once, else `InvalidPlacementGroup.Duplicate`. | EC2 API, CreatePlacementGroup |
+//! | The console of a machine shows nothing before the machine runs; then it shows what a test says. | EC2 API, GetConsoleOutput |
 //! | An address that is no elastic one is owned by `amazon`. | EC2 API, InstanceNetworkInterfaceAssociation |
 //! | A change of records is `PENDING` at first. One batch is made whole or not at all: a `CREATE` of what is there, or a `DELETE` that does not match it, is `InvalidChangeBatch`. | Route 53 API, GetChange and ChangeResourceRecordSets |
 //! | Descriptions may lag behind changes, for as long as a test says. | EC2 Developer Guide, "Eventual consistency" |
@@ -76,6 +77,8 @@ pub(crate) struct State {
     pub(crate) calls: Vec<String>,
     pub(crate) faults: Vec<(String, Fault)>,
     pub(crate) boot: Duration,
+    /// What the consoles of machines show once they run.
+    pub(crate) console: String,
     pub(crate) lag: Duration,
     /// What a token was used for: the other parameters and the answer.
     pub(crate) tokens: BTreeMap<(String, String), (String, Vec<u8>)>,
@@ -158,6 +161,11 @@ impl Aws {
     /// Makes descriptions not show what was made until so long after.
     pub fn lag(&self, lag: Duration) {
         self.world.state().lag = lag;
+    }
+
+    /// Has the consoles of machines show a text once they run.
+    pub fn console(&self, text: &str) {
+        text.clone_into(&mut self.world.state().console);
     }
 
     /// Returns the operations called since the last time, in order, and forgets them.

@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_ec2::types::{
-    AttributeBooleanValue, AttributeValue, HttpTokensState, Instance, InstanceMetadataEndpointState,
-    InstanceMetadataTagsState, InstanceStateName,
-};
+use aws_sdk_ec2::types::{AttributeValue, Instance, InstanceStateName};
 use gabion_engine::address::{Lineage, ObjectId};
 use gabion_engine::provider::{
     AttributeProblem, Call, CreateRequest, Effect, ErrorClass, ListedObject, ObjectState, ObserveRequest,
@@ -18,11 +15,13 @@ use gabion_engine::schema::{
 };
 use gabion_engine::value::{AttributePath, Attributes, Value};
 
+use super::host_key;
 use super::images::ImagePattern;
+use super::instance_change::{in_place, set_source_dest_check};
 use super::instance_launch::{UserData, launch};
 use super::instance_view::{Volumes, state};
 use super::security_group::recorded_id;
-use crate::attributes::{block, int, is_set, opened, problem, text, texts, truth};
+use crate::attributes::{block, int, is_set, opened, problem, text, truth};
 use crate::clients::Clients;
 use crate::error::Api;
 use crate::facts::ImageFacts;
@@ -114,7 +113,9 @@ impl Kind for Instances {
         let mut found = Found::new();
         for sought in sought {
             if let Some(instance) = instances.get(sought.id.as_str()) {
-                found.insert(sought.id.clone(), state(clients, instance, &volumes, sought));
+                let mut state = state(clients, instance, &volumes, sought);
+                host_key::fill(clients, &mut state, &sought.inputs, &sought.attributes).await?;
+                found.insert(sought.id.clone(), state);
             }
         }
         Ok(found)
@@ -135,7 +136,9 @@ impl Kind for Instances {
         if truth(&request.inputs, "source_dest_check") == Some(false) {
             set_source_dest_check(clients, &id, false).await?;
         }
-        kind::read_made(self, clients, &id, &request.inputs, call).await
+        let mut state = kind::read_made(self, clients, &id, &request.inputs, call).await?;
+        host_key::wait_for(clients, &mut state, &request.inputs, &Attributes::new(), call).await?;
+        Ok(state)
     }
 
     async fn update(
@@ -170,7 +173,16 @@ impl Kind for Instances {
         }
         call.phase("boot");
         start(clients, &id, call).await?;
-        kind::read_made(self, clients, &id, &request.inputs, call).await
+        let mut state = kind::read_made(self, clients, &id, &request.inputs, call).await?;
+        host_key::wait_for(
+            clients,
+            &mut state,
+            &request.inputs,
+            &request.object.attributes,
+            call,
+        )
+        .await?;
+        Ok(state)
     }
 
     async fn delete(
@@ -215,7 +227,9 @@ impl Kind for Instances {
         let volumes = Volumes::of(clients, [&instance]).await?;
         let id = ObjectId::new(instance.instance_id().unwrap_or_default());
         let sought = Sought::new(id, &request.inputs);
-        Ok(Some(state(clients, &instance, &volumes, &sought)))
+        let mut state = state(clients, &instance, &volumes, &sought);
+        host_key::fill(clients, &mut state, &sought.inputs, &sought.attributes).await?;
+        Ok(Some(state))
     }
 
     async fn list(&self, clients: &Clients, lineage: Lineage) -> Result<Vec<ListedObject>, ProviderError> {
@@ -372,7 +386,19 @@ fn attributes(schema: ResourceSchema) -> ResourceSchema {
                  containers need `http_put_response_hop_limit: 2`.",
             ),
         )
+        .attribute(
+            host_key::WANTED,
+            optional(
+                truth,
+                "Whether its start is waited for until the machine's console shows its SSH host key, as cloud-init prints it.",
+            )
+            .default_value(false),
+        )
         .attribute("tags", kind::tags())
+        .attribute(
+            host_key::KEY,
+            computed(text.clone(), "Its SSH host key, with `wait_for_host_key`: `ssh-ed25519 AAAA…`."),
+        )
         .attribute("arn", computed(text.clone(), "Its Amazon Resource Name."))
         .attribute(
             "instance_state",
@@ -462,6 +488,14 @@ fn plan_state(request: &PlanRequest, response: &mut PlanResponse) {
     response
         .planned
         .insert("instance_state".into(), Value::string("running"));
+    let recorded = request.prior.as_ref();
+    let recorded = recorded.and_then(|prior| text(&prior.attributes, host_key::KEY));
+    let key = match (host_key::is_wanted(&request.desired), recorded) {
+        (false, _) => Value::Null,
+        (true, Some(key)) => Value::string(key),
+        (true, None) => Value::unknown(),
+    };
+    response.planned.insert(host_key::KEY.into(), key);
     let Some(prior) = &request.prior else {
         return;
     };
@@ -662,131 +696,6 @@ async fn start(clients: &Clients, id: &ObjectId, call: &Call) -> Result<(), Prov
             .await?;
     }
     reach(clients, id, InstanceStateName::Running, call).await
-}
-
-async fn set_source_dest_check(clients: &Clients, id: &ObjectId, wanted: bool) -> Result<(), ProviderError> {
-    let request = clients
-        .ec2
-        .modify_instance_attribute()
-        .instance_id(id.as_str())
-        .source_dest_check(AttributeBooleanValue::builder().value(wanted).build())
-        .send();
-    clients
-        .call(Api::ec2("ModifyInstanceAttribute").changing(), request)
-        .await?;
-    Ok(())
-}
-
-/// Changes what can be changed while the machine runs.
-async fn in_place(
-    clients: &Clients,
-    id: &ObjectId,
-    there: &Instance,
-    request: &UpdateRequest,
-) -> Result<(), ProviderError> {
-    let inputs = &request.inputs;
-    tags::converge(clients, id.as_str(), &tags::by_name(there.tags()), inputs).await?;
-    if is_set(inputs, "vpc_security_group_ids") {
-        let mut wanted = texts(inputs, "vpc_security_group_ids");
-        let mut groups: Vec<String> = there
-            .security_groups()
-            .iter()
-            .filter_map(|group| group.group_id().map(str::to_owned))
-            .collect();
-        wanted.sort();
-        groups.sort();
-        if wanted != groups {
-            let modify = clients
-                .ec2
-                .modify_instance_attribute()
-                .instance_id(id.as_str())
-                .set_groups(Some(wanted))
-                .send();
-            clients
-                .call(Api::ec2("ModifyInstanceAttribute").changing(), modify)
-                .await?;
-        }
-    }
-    let check = truth(inputs, "source_dest_check").unwrap_or(true);
-    if there.source_dest_check().unwrap_or(true) != check {
-        set_source_dest_check(clients, id, check).await?;
-    }
-    monitoring(
-        clients,
-        id,
-        there,
-        truth(inputs, "monitoring").unwrap_or_default(),
-    )
-    .await?;
-    metadata(clients, id, there, inputs).await?;
-    super::instance_view::change_root_volume(clients, there, inputs).await
-}
-
-async fn monitoring(
-    clients: &Clients,
-    id: &ObjectId,
-    there: &Instance,
-    wanted: bool,
-) -> Result<(), ProviderError> {
-    let state = there.monitoring().and_then(|monitoring| monitoring.state());
-    let is = state.is_some_and(|state| matches!(state.as_str(), "enabled" | "pending"));
-    if is == wanted {
-        return Ok(());
-    }
-    if wanted {
-        let request = clients.ec2.monitor_instances().instance_ids(id.as_str()).send();
-        clients
-            .call(Api::ec2("MonitorInstances").changing(), request)
-            .await?;
-    } else {
-        let request = clients.ec2.unmonitor_instances().instance_ids(id.as_str()).send();
-        clients
-            .call(Api::ec2("UnmonitorInstances").changing(), request)
-            .await?;
-    }
-    Ok(())
-}
-
-async fn metadata(
-    clients: &Clients,
-    id: &ObjectId,
-    there: &Instance,
-    inputs: &Attributes,
-) -> Result<(), ProviderError> {
-    let none = Attributes::new();
-    let wanted = block(inputs, "metadata_options").unwrap_or(&none);
-    let is = super::instance_view::metadata(there);
-    let differs = |name: &str, default: Option<&str>| {
-        let wanted = wanted.get(name).cloned().filter(|value| !value.is_null());
-        let wanted = wanted.or_else(|| default.map(Value::string));
-        wanted.is_some_and(|wanted| is.get(name) != Some(&wanted))
-    };
-    let any = differs("http_tokens", Some("required"))
-        || differs("http_endpoint", Some("enabled"))
-        || differs("http_put_response_hop_limit", None)
-        || differs("instance_metadata_tags", None);
-    if !any {
-        return Ok(());
-    }
-    let request = clients
-        .ec2
-        .modify_instance_metadata_options()
-        .instance_id(id.as_str())
-        .http_tokens(HttpTokensState::from(
-            text(wanted, "http_tokens").unwrap_or("required"),
-        ))
-        .http_endpoint(InstanceMetadataEndpointState::from(
-            text(wanted, "http_endpoint").unwrap_or("enabled"),
-        ))
-        .set_http_put_response_hop_limit(int(wanted, "http_put_response_hop_limit"))
-        .set_instance_metadata_tags(
-            text(wanted, "instance_metadata_tags").map(InstanceMetadataTagsState::from),
-        )
-        .send();
-    clients
-        .call(Api::ec2("ModifyInstanceMetadataOptions").changing(), request)
-        .await?;
-    Ok(())
 }
 
 /// Returns an image's facts as the value of a fact.

@@ -6,6 +6,7 @@ use aws_sdk_ec2::types::{Instance, Volume, VolumeType};
 use gabion_engine::provider::{ObjectState, ProviderError};
 use gabion_engine::value::{AttributePath, Attributes, Value};
 
+use super::host_key;
 use crate::attributes::{Written, block, int, is_set, only_named, text};
 use crate::clients::Clients;
 use crate::error::Api;
@@ -141,6 +142,7 @@ pub(super) fn state(
             interface.and_then(|interface| interface.network_interface_id()),
         )
         .text("root_volume_id", root_volume_id(instance))
+        .truth(host_key::WANTED, Some(host_key::is_wanted(inputs)))
         .value("tags", tags::attribute(&tags::by_name(instance.tags()), inputs));
     let mut unreadable = Vec::new();
     if inputs.is_empty() {

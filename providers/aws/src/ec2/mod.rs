@@ -2,8 +2,10 @@
 
 pub(crate) mod ebs_volume;
 pub(crate) mod eip;
+mod host_key;
 pub(crate) mod images;
 pub(crate) mod instance;
+mod instance_change;
 mod instance_launch;
 mod instance_view;
 pub(crate) mod key_pair;

@@ -138,3 +138,47 @@ async fn a_found_image_is_kept_when_a_newer_one_appears() {
     assert_eq!(response.planned["ami"], made.state.attributes["ami"]);
     assert!(response.notes[0].contains("ami-newer"), "{:?}", response.notes);
 }
+
+/// What cloud-init prints at the first start, with the key of a machine in it.
+fn console(key: &str) -> String {
+    format!(
+        "[   21.3] cloud-init[812]: Generating public/private ed25519 key pair.\r\n\
+         -----BEGIN SSH HOST KEY KEYS-----\r\nssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABgQC7 root@ip\r\n{key} root@ip\r\n\
+         -----END SSH HOST KEY KEYS-----\r\n\r\nip-172-31-0-7 login: "
+    )
+}
+
+#[tokio::test]
+async fn a_machine_is_known_by_the_key_that_its_console_shows() {
+    const HOST_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
+    let world = World::open().await;
+    let plain = machine(&world).await;
+    let wanted = with(&plain, "wait_for_host_key", Value::Bool(true));
+    let made = world.create("aws_instance.plain", &plain).await;
+    assert!(!world.aws.take_calls().contains(&"GetConsoleOutput".to_owned()));
+    assert_eq!(
+        made.state.attributes.get("host_key").and_then(Value::as_str),
+        None
+    );
+
+    world.aws.console(&console(HOST_KEY));
+    let known = world.create("aws_instance.known", &wanted).await;
+    assert_eq!(known.text("host_key"), HOST_KEY);
+
+    // What is recorded is not asked for again, whatever the console shows by now.
+    world.aws.console("");
+    world.aws.take_calls();
+    let ReadOutcome::Present(read) = world.read(&known).await else {
+        panic!("the machine is there");
+    };
+    assert_eq!(read.attributes["host_key"], Value::from(HOST_KEY));
+    assert!(!world.aws.take_calls().contains(&"GetConsoleOutput".to_owned()));
+
+    // One that was made without it learns it in place.
+    world.aws.console(&console(HOST_KEY));
+    let response = world.plan(&made.address, &wanted, Some(&made));
+    assert!(response.replace.is_empty(), "{response:?}");
+    assert!(!response.planned["host_key"].is_wholly_known());
+    let updated = world.try_update(&made, &wanted).await.unwrap();
+    assert_eq!(updated.attributes["host_key"], Value::from(HOST_KEY));
+}

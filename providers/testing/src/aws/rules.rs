@@ -2,12 +2,18 @@
 
 use std::time::Instant;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::http::{Answer, Asked, forward, to_form};
 use super::{World, all_between, between, placement_groups, record_sets};
 
 /// Answers a request as AWS would.
 pub(super) async fn apply(world: &World, asked: &Asked) -> Answer {
     if let Some(answer) = placement_groups::answer(world, asked) {
+        return answer;
+    }
+    if let Some(answer) = console(world, asked) {
         return answer;
     }
     if let Some(answer) = seen_before(world, asked) {
@@ -111,6 +117,28 @@ fn seen_before(world: &World, asked: &Asked) -> Option<Answer> {
         "IdempotentParameterMismatch",
         "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).",
     ))
+}
+
+/// Shows the console of a machine, in the form of the API.
+fn console(world: &World, asked: &Asked) -> Option<Answer> {
+    if asked.operation != "GetConsoleOutput" {
+        return None;
+    }
+    let id = asked.parameter("InstanceId")?;
+    let state = world.state();
+    let boots = state
+        .passing
+        .get(id)
+        .is_some_and(|(shown, until)| *shown == "pending" && *until > Instant::now());
+    let output = match state.console.as_str() {
+        "" => String::new(),
+        _ if boots => String::new(),
+        text => format!("<output>{}</output>", STANDARD.encode(text)),
+    };
+    Some(Answer::ok(format!(
+        "<GetConsoleOutputResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><requestId>test-request</requestId>\
+         <instanceId>{id}</instanceId><timestamp>2026-01-01T00:00:00.000Z</timestamp>{output}</GetConsoleOutputResponse>"
+    )))
 }
 
 /// Refuses what moto would do although something is in use.

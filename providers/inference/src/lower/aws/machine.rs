@@ -201,6 +201,8 @@ fn instance(machine: &CloudMachine, settings: &AwsSettings) -> Resource {
                 ("encrypted", true.into()),
             ]),
         )
+        // Nobody on the way to the machine can put another key in the place of the one on its console.
+        .input("wait_for_host_key", true)
         .input("tags", tags(machine, &machine.machine.name, settings))
         // It is read at the first start only, and another one would mean another machine.
         .ignore_changes(AttributePath::root("user_data"))
@@ -256,6 +258,7 @@ fn host(machine: &CloudMachine, settings: &AwsSettings) -> Resource {
         .input("machine", name.as_str())
         .input("hostname", Value::template(&machine.machine.hostname))
         .input("user", machine.choice.image.user.as_str())
+        .input("host_key", Value::template(attribute_of(name, "host_key")))
         .input("internal_ip", Value::template(attribute_of(name, "private_ip")))
         .replaced_with(&machine.instance(), "id");
     if let Some(file) = &settings.identity_file {
@@ -270,6 +273,7 @@ fn host(machine: &CloudMachine, settings: &AwsSettings) -> Resource {
         let mut jump = vec![
             ("hostname", Value::template(gateway_host)),
             ("user", machine.choice.gateway_user.into()),
+            ("host_key", Value::template(attribute_of(gateway, "host_key"))),
         ];
         jump.extend(
             settings
