@@ -64,7 +64,8 @@ impl Sum {
     /// Returns the dollars a month.
     #[must_use]
     pub fn per_month(self) -> f64 {
-        self.per_hour() * HOURS_A_MONTH as f64
+        // Multiplied first: whole numbers are exact.
+        self.millionths as f64 * HOURS_A_MONTH as f64 / 1e6
     }
 }
 
