@@ -179,8 +179,14 @@ struct Desk {
 type Answers = Arc<Mutex<BTreeMap<u64, oneshot::Sender<Option<ProviderError>>>>>;
 
 impl Desk {
-    fn new(settings: AgentSettings, hello: &Hello, protocol: u32, outgoing: mpsc::Sender<FromAgent>) -> Self {
+    fn new(
+        mut settings: AgentSettings,
+        hello: &Hello,
+        protocol: u32,
+        outgoing: mpsc::Sender<FromAgent>,
+    ) -> Self {
         let machines = Machines::here(&hello.machine);
+        settings.systemd.sudo.clone_from(&hello.sudo);
         Self {
             providers: providers(&settings, &hello.project, machines),
             settings: Arc::new(settings),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use gabion_engine::value::{Attributes, Value};
 use gabion_host::container::Daemon;
@@ -36,6 +36,11 @@ pub struct Facts {
     pub runtimes: Vec<String>,
     /// Its addresses, loopback and those of containers left out.
     pub addresses: Vec<String>,
+    /// Its own time when it answered, in milliseconds since 1970.
+    pub now_milliseconds: Option<i64>,
+    /// How far its clock is from that of whoever asked, in words; `None` when that is less than a minute.
+    #[serde(skip)]
+    pub clock: Option<String>,
 }
 
 /// An accelerator.
@@ -63,7 +68,11 @@ impl Facts {
                 ("memory_mib", whole(gpu.memory_mib)),
             ])
         });
-        Attributes::from([
+        let clock = self
+            .clock
+            .as_ref()
+            .map(|clock| ("clock".into(), Value::string(clock)));
+        let attributes = Attributes::from([
             ("machine_id".into(), Value::string(&self.machine_id)),
             ("os".into(), Value::string(&self.os)),
             ("arch".into(), Value::string(&self.arch)),
@@ -73,7 +82,8 @@ impl Facts {
             ("gpus".into(), Value::List(gpus.collect())),
             ("runtimes".into(), texts(&self.runtimes)),
             ("addresses".into(), texts(&self.addresses)),
-        ])
+        ]);
+        attributes.into_iter().chain(clock).collect()
     }
 
     /// Reads the facts of this machine; what cannot be read is empty.
@@ -104,8 +114,40 @@ impl Facts {
             gpus: gpus(search_path).await,
             runtimes: runtimes(search_path, docker).await,
             addresses: addresses(),
+            now_milliseconds: Some(now_milliseconds()),
+            clock: None,
         }
     }
+
+    /// Compares its clock with that of whoever asked `asked` and was answered now, by times of its own.
+    pub(crate) fn compare_clocks(&mut self, asked: i64) {
+        let answered = now_milliseconds();
+        self.clock = self
+            .now_milliseconds
+            .and_then(|theirs| clock(theirs, asked, answered));
+    }
+}
+
+/// Returns this machine's time in milliseconds since 1970.
+pub(crate) fn now_milliseconds() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since
+        .ok()
+        .and_then(|since| i64::try_from(since.as_millis()).ok())
+        .unwrap_or_default()
+}
+
+/// Says how far a clock is off that showed `theirs` at some time between two times.
+fn clock(theirs: i64, asked: i64, answered: i64) -> Option<String> {
+    let off = match theirs {
+        theirs if theirs < asked => theirs - asked,
+        theirs if theirs > answered => theirs - answered,
+        _ => 0,
+    };
+    // To the minute: it is not drift when a clock that is off runs a little faster.
+    let minutes = (off.abs() + 30_000) / 60_000;
+    let direction = if off < 0 { "behind" } else { "ahead of" };
+    (off.abs() >= 60_000).then(|| format!("{minutes} min {direction} gabion's own"))
 }
 
 fn os_name(release: &str) -> String {
@@ -271,6 +313,26 @@ mod tests {
         assert_eq!((amd[0].name.as_str(), amd[0].memory_mib), ("MI300X", 196_592));
         assert_eq!(os_name("ID=x\nPRETTY_NAME=\"Debian 12\"\n"), "Debian 12");
         assert_eq!(memory_mib("MemTotal:       24689420 kB\n"), 24110);
+    }
+
+    #[test]
+    fn a_clock_is_off_by_what_no_delay_explains() {
+        let hour = 3_600_000;
+        assert_eq!(clock(1000, 900, 1100), None);
+        // Between question and answer much time may pass on a slow line.
+        assert_eq!(clock(40_000, 0, 90_000), None);
+        assert_eq!(
+            clock(30_000, 100_000, 100_100).as_deref(),
+            Some("1 min behind gabion's own")
+        );
+        assert_eq!(
+            clock(hour, 0, 100).as_deref(),
+            Some("60 min ahead of gabion's own")
+        );
+        assert_eq!(
+            clock(0, hour, hour + 5).as_deref(),
+            Some("60 min behind gabion's own")
+        );
     }
 
     #[tokio::test]

@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use gabion_engine::provider::{ErrorClass, ProviderError};
+use gabion_host::systemd::Sudo;
 use tokio::process::Child;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use crate::facts::Facts;
+use crate::facts::{Facts, now_milliseconds};
 use crate::program::{AgentProgram, BUILD_HINT, ProgramSource};
 use crate::protocol::{Answer, Hello, PROTOCOL, Request, UnitView};
 use crate::reach::{Reach, Rests};
@@ -67,7 +68,12 @@ struct Settings {
     /// What relative key files are relative to.
     base: PathBuf,
     program: ProgramSource,
+    /// How root is become on machines; `None` means never.
+    sudo: Option<SudoSource>,
 }
+
+/// Finds out how root is become, or says why that is not known.
+pub type SudoSource = Arc<dyn Fn() -> Result<Sudo, String> + Send + Sync>;
 
 /// One machine.
 struct Host {
@@ -168,11 +174,17 @@ impl Hosts {
 
     /// Says whose machines they are, and where the agent's program is. Nothing is connected.
     pub fn configure(&self, project: &str, base: PathBuf, program: ProgramSource) {
-        *lock(&self.inner.settings) = Settings {
-            project: project.to_owned(),
-            base,
-            program,
-        };
+        let mut settings = lock(&self.inner.settings);
+        settings.project = project.to_owned();
+        settings.base = base;
+        settings.program = program;
+    }
+
+    /// Says how root is become on the machines, for connections that are made from now on; `None` means never.
+    ///
+    /// It is asked for when a connection is made, and not before.
+    pub fn allow_sudo(&self, sudo: Option<SudoSource>) {
+        lock(&self.inner.settings).sudo = sudo;
     }
 
     /// Makes a machine known by its name, or known by another address; its connection is kept if the address is the same.
@@ -239,8 +251,12 @@ impl Hosts {
     /// When the machine cannot be reached.
     pub async fn facts(&self, name: &str) -> Result<(Facts, Option<String>), ProviderError> {
         let live = self.connection(name).await?;
+        let asked = now_milliseconds();
         match live.session.ask(Request::Facts).await {
-            Ok(Answer::Facts(facts)) => Ok((facts, live.host_key.clone())),
+            Ok(Answer::Facts(mut facts)) => {
+                facts.compare_clocks(asked);
+                Ok((facts, live.host_key.clone()))
+            }
             Ok(_) => Err(unexpected(name)),
             Err(error) => Err(on(name, error)),
         }
@@ -418,10 +434,25 @@ impl Hosts {
         let connected = ssh::connect(address, &program, &settings.base)
             .await
             .map_err(|error| unreachable(name, address, &error))?;
+        let sudo = match settings.sudo {
+            None => None,
+            // A secret may be what a command says.
+            Some(source) => match tokio::task::spawn_blocking(move || source()).await {
+                Ok(Ok(sudo)) => Some(sudo),
+                Ok(Err(why)) => return Err(on(name, ProviderError::new(ErrorClass::Denied, why))),
+                Err(error) => {
+                    return Err(on(
+                        name,
+                        ProviderError::new(ErrorClass::Transient, error.to_string()),
+                    ));
+                }
+            },
+        };
         let hello = Hello {
             protocol: PROTOCOL,
             project: settings.project,
             machine: name.to_owned(),
+            sudo,
         };
         let session = Session::open(connected.reader, connected.writer, hello)
             .await

@@ -10,6 +10,7 @@ use gabion_engine::provider::{
     CreateRequest, DeleteRequest, ListRequest, Listed, ListedObject, ObjectState, Observation,
     ObserveRequest, ProviderError, ReadOutcome, ReadRequest, UpdateRequest,
 };
+use gabion_host::systemd::Sudo;
 use gabion_host::unit::Exit;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,9 @@ pub(crate) struct Hello {
     pub(crate) project: String,
     /// What the project calls the machine.
     pub(crate) machine: String,
+    /// How root is become there; `None` means never. An agent that does not know of it never does.
+    #[serde(default)]
+    pub(crate) sudo: Option<Sudo>,
 }
 
 /// Who answers.

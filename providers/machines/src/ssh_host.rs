@@ -263,7 +263,14 @@ pub fn provider_schema() -> ProviderSchema {
         "runtimes",
         AttributeSchema::computed(list(String), "What it has to run programs with, besides plain processes."),
     )
-    .attribute("addresses", AttributeSchema::computed(list(String), "Its own addresses."));
+    .attribute("addresses", AttributeSchema::computed(list(String), "Its own addresses."))
+    .attribute(
+        "clock",
+        AttributeSchema::computed(
+            String,
+            "How far its clock is from that of the machine that runs gabion; absent when that is less than a minute.",
+        ),
+    );
     let mut schema = schema;
     schema.idempotency = Idempotency::NaturalUpsert;
     ProviderSchema {

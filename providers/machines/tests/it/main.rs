@@ -6,5 +6,7 @@ mod failures;
 mod hostile;
 mod reach;
 mod scene;
+mod services;
+mod trouble;
 mod trust;
 mod units;

@@ -207,3 +207,24 @@ pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Opt
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
+
+/// Returns machines of which one is connected. Under load a connection may take longer than the product waits for it.
+pub(crate) async fn connected(prepare: impl Fn() -> Hosts) -> Hosts {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let machines = prepare();
+        match machines.facts(HOST).await {
+            Err(error) if attempts < 4 && is_late(&error) => {}
+            outcome => {
+                outcome.unwrap();
+                return machines;
+            }
+        }
+    }
+}
+
+/// Whether a connection only took too long.
+pub(crate) fn is_late(error: &ProviderError) -> bool {
+    error.message.contains("no answer within")
+}
