@@ -43,7 +43,7 @@ impl Agents {
         let transport = self.machines.get(machine).ok_or_else(|| {
             ProviderError::new(ErrorClass::Invalid, format!("There is no machine `{machine}`."))
         })?;
-        Ok(AgentClient::new(transport, socket_path(&self.data_root, agent)))
+        Ok(AgentClient::new(transport, socket_path(&self.data_root, agent)).on(machine))
     }
 
     /// Returns whether an agent's unit is gone for good: then whatever it held is gone too.
@@ -130,8 +130,13 @@ fn wait_within(remaining: Duration) -> u64 {
 pub fn provider_error(error: &ClientError) -> ProviderError {
     let message = sentence(&error.to_string());
     match error {
-        ClientError::Unreachable { .. } => ProviderError::new(ErrorClass::Transient, message)
-            .with_hint("look at its log: gabion logs agent/local"),
+        ClientError::Unreachable { machine, .. } => {
+            let error = ProviderError::new(ErrorClass::Transient, message);
+            match machine {
+                Some(machine) => error.with_hint(format!("look at its log: gabion logs agent/{machine}")),
+                None => error,
+            }
+        }
         ClientError::Uncertain { .. } => ProviderError::new(ErrorClass::Uncertain, message),
         ClientError::Mismatch => ProviderError::new(ErrorClass::Uncertain, message),
         ClientError::Refused(refused) => {
@@ -164,6 +169,22 @@ pub fn provider_error(error: &ClientError) -> ProviderError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_agent_that_does_not_answer_is_looked_at_on_its_own_machine() {
+        let hint = |machine: Option<&str>| {
+            let error = ClientError::Unreachable {
+                reason: "connection refused".to_owned(),
+                machine: machine.map(str::to_owned),
+            };
+            provider_error(&error).hint
+        };
+        assert_eq!(
+            hint(Some("edge/10.0.0.7")).as_deref(),
+            Some("look at its log: gabion logs agent/edge/10.0.0.7")
+        );
+        assert_eq!(hint(None), None);
+    }
 
     #[test]
     fn a_short_time_still_leaves_a_wait() {

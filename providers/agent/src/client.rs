@@ -37,6 +37,8 @@ pub enum ClientError {
     Unreachable {
         /// What happened.
         reason: String,
+        /// The machine that it is on, where that is known.
+        machine: Option<String>,
     },
     /// The request was sent and no answer came: it may have been done.
     #[error("the agent broke off: {reason}")]
@@ -57,6 +59,7 @@ pub enum ClientError {
 pub struct AgentClient {
     transport: Arc<dyn Transport>,
     socket: PathBuf,
+    machine: Option<String>,
 }
 
 impl std::fmt::Debug for AgentClient {
@@ -74,7 +77,15 @@ impl AgentClient {
         Self {
             transport,
             socket: socket.into(),
+            machine: None,
         }
+    }
+
+    /// Says what the machine is called, for the way out of errors.
+    #[must_use]
+    pub fn on(mut self, machine: &str) -> Self {
+        self.machine = Some(machine.to_owned());
+        self
     }
 
     /// Sends a request. `within` is the longest the operation itself may take.
@@ -105,7 +116,10 @@ impl AgentClient {
             if mutating && error.may_have_acted() {
                 ClientError::Uncertain { reason }
             } else {
-                ClientError::Unreachable { reason }
+                ClientError::Unreachable {
+                    reason,
+                    machine: self.machine.clone(),
+                }
             }
         };
         let endpoint = Endpoint::Unix(self.socket.clone());
