@@ -141,23 +141,42 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// The documents of a file: `---` at the start of a line separates them wherever it stands.
+    /// The documents of a file: `---` and `...` at the start of a line separate them wherever they stand. Directives
+    /// (`%YAML 1.1`) are part of the document after them.
     fn documents(file: &'a Arc<SourceFile>) -> Vec<Self> {
         let mut parts: Vec<Self> = Vec::new();
         let (mut start, mut first, mut at) = (0, 0, 0);
+        // Whether nothing but directives, comments and empty lines stand in the part so far.
+        let mut is_prologue = true;
         for (number, line) in file.text().split_inclusive('\n').enumerate() {
-            let is_marker = line
-                .strip_prefix("---")
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']));
-            if is_marker && at > 0 {
-                let (range, lines) = (start..at, first);
+            let is_marker = |marker: &str| {
+                let rest = line.strip_prefix(marker);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+            };
+            let end = at + line.len();
+            if is_marker("---") {
+                if !is_prologue {
+                    let (range, lines) = (start..at, first);
+                    parts.push(Self { file, range, lines });
+                    (start, first) = (at, number);
+                }
+                is_prologue = false;
+            } else if is_marker("...") {
+                let (range, lines) = (start..end, first);
                 parts.push(Self { file, range, lines });
-                (start, first) = (at, number);
+                (start, first) = (end, number + 1);
+                is_prologue = true;
+            } else {
+                let words = line.trim_start();
+                is_prologue &= words.is_empty() || words.starts_with('#') || line.starts_with('%');
             }
-            at += line.len();
+            at = end;
         }
         let (range, lines) = (start..at, first);
-        parts.push(Self { file, range, lines });
+        let is_empty = is_prologue && !file.text()[range.clone()].contains('%');
+        if !is_empty || parts.is_empty() {
+            parts.push(Self { file, range, lines });
+        }
         parts
     }
 

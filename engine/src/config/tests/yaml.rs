@@ -284,6 +284,38 @@ fn broken_syntax_says_where_and_what_to_do() {
 }
 
 #[test]
+fn a_broken_document_is_one_problem_whatever_separates_it() {
+    let check = |text: &str, expected: &[&str], line: usize| {
+        let (documents, problems) = parse_yaml(&SourceFile::new("a", text));
+        let names = documents.iter().filter_map(|document| document.get("a")?.text());
+        assert_eq!(names.collect::<Vec<_>>(), expected, "{text}");
+        let lines: Vec<usize> = problems
+            .iter()
+            .map(|problem| problem.primary.as_ref().unwrap().position().line)
+            .collect();
+        assert_eq!(lines, [line], "{text}");
+    };
+    let broken = "a: @x\n";
+    check(&format!("a: 1\n---\n{broken}---\na: 3\n"), &["1", "3"], 3);
+    check(&format!("%YAML 1.2\n---\na: 1\n---\n{broken}"), &["1"], 5);
+    check(
+        &format!("# one\n%YAML 1.2\n\n---\n{broken}---\na: 2\n"),
+        &["2"],
+        5,
+    );
+    check(
+        &format!("a: 1\n...\n%YAML 1.2\n---\n{broken}...\n# end\n"),
+        &["1"],
+        5,
+    );
+    check(
+        &format!("--- # one\na: 1\n...\n---\n{broken}---\n%a: 3\n").replace("%a", "a"),
+        &["1", "3"],
+        5,
+    );
+}
+
+#[test]
 fn alias_bombs_deep_nests_and_huge_scalars_are_refused_quickly() {
     let mut bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n".to_owned();
     for (name, of) in "bcdefghijkl".chars().zip("abcdefghijk".chars()) {
