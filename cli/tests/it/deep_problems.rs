@@ -83,6 +83,20 @@ fn a_duplicate_key() {
 }
 
 #[test]
+fn what_only_a_merge_makes_a_problem() {
+    check("merged", |name| {
+        let service = service(
+            name,
+            "        <<: *loose\n        name: H100\n        count: 1\n",
+            "  []\n",
+        );
+        // Tags may be called anything, and hold any text.
+        let tags = "tags: &loose\n  memroy: 80GB\n  memory: 80GB..40GB\n  compute_capability: nine\nport:";
+        service.replacen("port:", tags, 1)
+    });
+}
+
+#[test]
 fn a_broken_reference() {
     check("broken-reference", |name| {
         resources(name, "rate: 'about ${{ gabion_data.nowhere.output }} a second'")

@@ -214,7 +214,7 @@ impl<'a> MapReader<'a> {
 
     /// Reports every key that nobody asked for, and the required ones that are missing.
     pub fn finish(mut self) {
-        for (key, _) in self.entries {
+        for (key, node) in self.entries {
             if self.known.contains(key.name.as_str()) {
                 continue;
             }
@@ -227,16 +227,18 @@ impl<'a> MapReader<'a> {
                 }
             };
             self.missing.retain(|(missing, _)| Some(*missing) != near);
-            self.problems.push(
-                Diagnostic::error("unknown-key", "unknown key")
-                    .detail(format!(
-                        "{} has no key `{}`.",
-                        capital(&with_article(&self.what)),
-                        excerpt(&key.name)
-                    ))
-                    .at(key.span.clone())
-                    .hint(hint),
-            );
+            let problem = Diagnostic::error("unknown-key", "unknown key")
+                .detail(format!(
+                    "{} has no key `{}`.",
+                    capital(&with_article(&self.what)),
+                    excerpt(&key.name)
+                ))
+                .at(key.span.clone())
+                .hint(hint);
+            self.problems.push(match brought_by(key, node) {
+                Some(alias) => problem.related(alias.clone(), "used here"),
+                None => problem,
+            });
         }
     }
 
@@ -277,6 +279,14 @@ impl Drop for MapReader<'_> {
             });
         }
     }
+}
+
+/// Returns the alias through which a key came here; that of its value alone brought no key.
+fn brought_by<'a>(key: &Key, node: &'a Node) -> Option<&'a Span> {
+    let alias = node.alias.as_ref()?;
+    let between = key.span.file.text().get(key.span.end..alias.start);
+    let is_of_value = between.is_some_and(|between| between.trim_matches(['"', '\'', ' ', '\t']) == ":");
+    (!is_of_value).then_some(alias)
 }
 
 fn with_article(what: &str) -> String {
