@@ -2,6 +2,7 @@
 
 mod decode;
 mod expression;
+mod grammars;
 mod modules;
 mod project;
 mod sources;
