@@ -1,13 +1,13 @@
-//! The validator that tests check the JSON Schemas with: pinned, and not ours.
+//! The validator that tests check JSON Schemas with, and the official schema of SARIF: pinned, and not ours.
 
 use std::path::{Path, PathBuf};
 
 use crate::{Failure, packages};
 
 /// What is installed, each file by its hash.
-const LOCK: &str = include_str!("packages/jsonschema-rs-0.61.2.txt");
+const LOCK: &str = include_str!("packages/json-schema-1.txt");
 
-const NAME: &str = "jsonschema-rs-0.61.2";
+const NAME: &str = "json-schema-1";
 
 /// Where tests find the Python that has it.
 pub(crate) const PYTHON: &str = "GABION_TEST_JSON_SCHEMA";

@@ -67,6 +67,7 @@ fn drifted() -> Project {
 fn drift_stands_where_its_object_is_declared_and_says_how_old_its_record_is() {
     let project = drifted();
     let log = project.exits(2, &["drift", "--format", "sarif"]).json();
+    crate::sarif::assert_official(&log);
     let result = &log["runs"][0]["results"][0];
     assert_eq!(result["ruleId"], "drift-changed");
     let place = &result["locations"][0]["physicalLocation"];

@@ -36,6 +36,7 @@ mod reflex;
 mod revert;
 mod review;
 mod run_fields;
+mod sarif;
 mod saved_plan;
 mod schema;
 mod secrets;

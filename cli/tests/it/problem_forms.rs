@@ -5,6 +5,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::harness::Project;
+use crate::sarif::assert_official;
 
 const BAD: &str = "type: resource\nkind: gabion_data\nname: a\nproperties: {input: 1}\nname: b\n---\ntype: gateway\n\
                    name: front\nbackend: local\ndomain: example.org\nnaem: x\n";
@@ -16,8 +17,9 @@ fn checkout(documents: &str) -> Project {
     project.set("GITHUB_WORKSPACE", &top.to_string_lossy())
 }
 
-/// Asserts what the specification of SARIF, and what reads it, demands of a log.
+/// Asserts what the schema of SARIF, and what reads it, demands of a log.
 fn assert_is_sarif(log: &Value) {
+    assert_official(log);
     assert_eq!(log["version"], "2.1.0");
     assert!(log["$schema"].as_str().unwrap().contains("sarif-2.1.0"));
     let runs = log["runs"].as_array().unwrap();
