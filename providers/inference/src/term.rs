@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::time::Duration;
 
 use gabion_engine::config::{FromNode, MapReader, Node, NodeKind, OneOrMany, Spanned, Template};
@@ -157,6 +158,12 @@ pub trait Line: Sized + fmt::Display {
     /// # Errors
     /// A sentence that says what is wrong.
     fn parse(text: &str) -> Result<Self, String>;
+
+    /// Returns the part of a bad text that is wrong, if it is not all of it.
+    fn culprit(text: &str) -> Option<Range<usize>> {
+        let _ = text;
+        None
+    }
 }
 
 /// Reads the one-line form of a value from a scalar.
@@ -172,7 +179,11 @@ pub fn read_line<T: Line>(node: &Node, problems: &mut Diagnostics) -> Option<T> 
             None
         }
         Err(why) => {
-            problems.push(node.error(T::CODE, T::SUMMARY).detail(why).hint(T::HINT));
+            let problem = node.error(T::CODE, T::SUMMARY).detail(why).hint(T::HINT);
+            problems.push(match T::culprit(text) {
+                Some(part) => problem.at(node.part(part.start, part.end)),
+                None => problem,
+            });
             None
         }
     }

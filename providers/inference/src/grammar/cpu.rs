@@ -8,6 +8,7 @@ use serde_json::{Value as Json, json};
 use serde_yaml::Value as Yaml;
 
 use super::range::Range;
+use super::tokens::{Refusal, Token, tokens};
 use crate::term::{Line, Term, excerpt, keyword, map_schema, map_type, read_line, read_map, write_map};
 
 keyword! {
@@ -55,21 +56,37 @@ impl Line for CpuSpec {
     const HINT: &'static str = "write `8`, `2..4`, `8..`, `x86` or `arm:8..`";
 
     fn parse(text: &str) -> Result<Self, String> {
-        let compact: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+        Self::read(text).map_err(|refusal| refusal.why)
+    }
+
+    fn culprit(text: &str) -> Option<std::ops::Range<usize>> {
+        Self::read(text).err()?.range
+    }
+}
+
+impl CpuSpec {
+    /// Reads the one-line form; of a bad one, the part that is wrong is known.
+    fn read(text: &str) -> Result<Self, Refusal> {
         let (mut arch, mut count) = (None, None);
-        for token in compact.split(':') {
+        for Token { text: token, range } in tokens(text) {
+            let token = token.as_str();
+            let refused = |why: String| Refusal {
+                why,
+                range: Some(range.clone()),
+            };
             if token.is_empty() {
-                return Err(format!(
+                return Err(refused(format!(
                     "`{}` has an empty part between or beside its colons.",
                     excerpt(text)
-                ));
+                )));
             }
             if token.contains("..") || token.bytes().all(|byte| byte.is_ascii_digit()) {
-                if count.replace(Range::<u32>::parse(token)?).is_some() {
-                    return Err(format!(
+                let found = Range::<u32>::parse(token).map_err(refused)?;
+                if count.replace(found).is_some() {
+                    return Err(refused(format!(
                         "`{}` has two counts; `{token}` is the second.",
                         excerpt(text)
-                    ));
+                    )));
                 }
                 continue;
             }
@@ -77,10 +94,13 @@ impl Line for CpuSpec {
                 .iter()
                 .find(|(word, _)| word.eq_ignore_ascii_case(token));
             let Some((_, found)) = known else {
-                return Err(format!("`{}` is no processor architecture.", excerpt(token)));
+                return Err(refused(format!(
+                    "`{}` is no processor architecture.",
+                    excerpt(token)
+                )));
             };
             if arch.replace(*found).is_some() {
-                return Err(format!("`{}` has two architectures.", excerpt(text)));
+                return Err(refused(format!("`{}` has two architectures.", excerpt(text))));
             }
         }
         Ok(Self {

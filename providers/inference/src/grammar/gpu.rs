@@ -10,6 +10,7 @@ use serde_yaml::Value as Yaml;
 use super::gpu_names::vendor_of;
 use super::memory::Memory;
 use super::range::Range;
+use super::tokens::{Refusal, Token, tokens};
 use crate::term::{Line, Term, excerpt, keyword, map_schema, map_type, read_line, read_map, write_map};
 
 keyword! {
@@ -272,20 +273,35 @@ impl Line for GpuSpec {
     const HINT: &'static str = "write parts with colons between, in any order: `nvidia:A100:40GB..80GB:2`";
 
     fn parse(text: &str) -> Result<Self, String> {
-        let compact: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+        Self::read(text).map_err(|refusal| refusal.why)
+    }
+
+    fn culprit(text: &str) -> Option<std::ops::Range<usize>> {
+        Self::read(text).err()?.range
+    }
+}
+
+impl GpuSpec {
+    /// Reads the one-line form; of a bad one, the part that is wrong is known.
+    fn read(text: &str) -> Result<Self, Refusal> {
         let (mut vendor, mut names, mut memory, mut count) = (None, None, None, None);
-        for token in compact.split(':') {
-            let shown = excerpt(text);
+        let shown = excerpt(text);
+        for Token { text: token, range } in tokens(text) {
+            let token = token.as_str();
+            let refused = |why: String| Refusal {
+                why,
+                range: Some(range.clone()),
+            };
             let twice = |what: &str| {
-                Err(format!(
+                Err(refused(format!(
                     "`{shown}` has two {what}; `{}` is the second.",
                     excerpt(token)
-                ))
+                )))
             };
             if token.is_empty() {
-                return Err(format!(
+                return Err(refused(format!(
                     "`{shown}` has an empty part between or beside its colons."
-                ));
+                )));
             }
             if let Some(found) = Vendor::parse(token) {
                 if vendor.replace(VendorWord(found)).is_some() {
@@ -294,19 +310,25 @@ impl Line for GpuSpec {
             } else if token.starts_with(char::is_alphabetic) {
                 let list: Vec<String> = token.split(',').map(str::to_owned).collect();
                 if list.iter().any(String::is_empty) {
-                    return Err(format!(
+                    return Err(refused(format!(
                         "`{}` has an empty name between its commas.",
                         excerpt(token)
-                    ));
+                    )));
                 }
                 if names.replace(list).is_some() {
                     return twice("names");
                 }
             } else if token.contains(char::is_alphabetic) {
-                if memory.replace(Range::<Memory>::parse(token)?).is_some() {
+                if memory
+                    .replace(Range::<Memory>::parse(token).map_err(refused)?)
+                    .is_some()
+                {
                     return twice("amounts of memory");
                 }
-            } else if count.replace(Range::<u32>::parse(token)?).is_some() {
+            } else if count
+                .replace(Range::<u32>::parse(token).map_err(refused)?)
+                .is_some()
+            {
                 return twice("counts");
             }
         }
@@ -425,6 +447,26 @@ mod tests {
         ] {
             assert!(GpuSpec::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn the_part_that_is_wrong_is_known() {
+        let cases = [
+            ("nvidia:40GB:A100:H100:1", "H100"),
+            ("A100 : 1 : 2", "2"),
+            ("A100:40GiB:1", "40GiB"),
+            ("A100,,H100:8", "A100,,H100"),
+            ("A100::2", ":"),
+            ("8..2:A100", "8..2"),
+        ];
+        for (text, wrong) in cases {
+            assert_eq!(
+                GpuSpec::culprit(text).map(|part| &text[part]),
+                Some(wrong),
+                "{text}"
+            );
+        }
+        assert_eq!(GpuSpec::culprit("A100:1"), None);
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub mod user;
 
 mod path;
 mod shorthand;
+mod tokens;
 
 #[cfg(test)]
 mod properties;
