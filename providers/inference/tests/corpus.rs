@@ -8,6 +8,7 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use support::{errors, resolve, validate};
@@ -55,7 +56,7 @@ enum Expected {
     Read,
     /// It is read, and told to be of the older dialect.
     ReadAsOlder,
-    /// It is refused: the error's code, and the key that it names.
+    /// It is refused where the document begins, for a key is missing: the error's code, and the key.
     Refused(&'static str, &'static str),
 }
 
@@ -80,12 +81,27 @@ fn expected(verdict: &str) -> &'static Expected {
         .1
 }
 
+/// Returns the number of the line that a file's document begins at.
+fn first_line(text: &str) -> usize {
+    let says_nothing = |line: &str| line.trim().is_empty() || line.starts_with(['#', '-']);
+    text.lines().take_while(|line| says_nothing(line)).count() + 1
+}
+
+/// Every file with what dstack says of it and what gabion does; shown with `--nocapture`.
 #[test]
 fn files_are_read_and_refused_as_dstack_does() {
     let mut wrong = Vec::new();
+    let mut verdicts: BTreeMap<&str, usize> = BTreeMap::new();
     for case in cases() {
         let problems = validate(&case.file, &case.text);
         let said = errors(&problems);
+        let verdict = match expected(&case.verdict) {
+            Expected::Read => "read",
+            Expected::ReadAsOlder => "read as the older form",
+            Expected::Refused(code, _) => code,
+        };
+        *verdicts.entry(verdict).or_default() += 1;
+        eprintln!("{}\t{}\t{}", case.file, case.verdict, said.join("; "));
         let good = match expected(&case.verdict) {
             Expected::Read => said.is_empty(),
             Expected::ReadAsOlder => {
@@ -96,10 +112,12 @@ fn files_are_read_and_refused_as_dstack_does() {
                         .all(|(_, notes)| notes.iter().any(|note| note.contains("older form")))
             }
             Expected::Refused(code, key) => {
+                let begins = Some((first_line(&case.text), 1));
                 let is_it = |problem: &&gabion_engine::diagnostic::Diagnostic| {
+                    let place = problem.primary.as_ref().map(|place| place.position());
                     problem.code == *code
                         && problem.detail.contains(&format!("`{key}`"))
-                        && problem.primary.is_some()
+                        && place.map(|place| (place.line, place.column)) == begins
                 };
                 problems
                     .iter()
@@ -118,6 +136,9 @@ fn files_are_read_and_refused_as_dstack_does() {
         }
     }
     assert!(wrong.is_empty(), "{} files:\n{}", wrong.len(), wrong.join("\n"));
+    // Where there is a corpus, it has files of every verdict.
+    assert!(verdicts.is_empty() || verdicts.len() == 3, "{verdicts:?}");
+    eprintln!("{verdicts:?}");
 }
 
 #[test]

@@ -86,6 +86,15 @@ impl Service {
             (None, None) => {
                 let one = Replicas::Count(ReplicaCount { min: 1, max: 1 });
                 self.replicas = Some(Spanned::new(one, here));
+                // dstack takes no notice of it.
+                if let Some(scaling) = self.scaling.take() {
+                    map.problems().push(
+                        Diagnostic::warning("scaling-without-range", "scaling without a range")
+                            .detail("Without `replicas` there is always one, so `scaling` means nothing.")
+                            .at(scaling.span)
+                            .hint("add a range such as `replicas: 1..4`, or remove `scaling`"),
+                    );
+                }
             }
             // Today's form of the same.
             (Some(written), None) if self.router.is_none() => {

@@ -106,7 +106,7 @@ impl Volume {
             }
             if let Some(span) = map.key_span(key) {
                 map.problems().push(
-                    Diagnostic::error("unknown-key", "unknown key")
+                    Diagnostic::error("misplaced-key", "misplaced key")
                         .detail(format!("A volume on `{backend}` has no key `{key}`."))
                         .at(span)
                         .related(self.backend.span.clone(), "its backend")

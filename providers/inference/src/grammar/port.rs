@@ -9,6 +9,10 @@ use serde_yaml::Value as Yaml;
 
 use crate::term::{Line, Term, excerpt, map_schema, map_type, read_line, read_map};
 
+/// A port as a pattern of JSON Schemas.
+const NUMBER: &str =
+    "0*([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])";
+
 /// A port number, 1 to 65535.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Port(pub u16);
@@ -53,7 +57,7 @@ impl Term for Port {
     }
 
     fn schema() -> Json {
-        json!({"type": ["integer", "string"], "minimum": 1, "maximum": 65535, "pattern": "^[0-9]+$", "examples": [8000]})
+        json!({"type": ["integer", "string"], "minimum": 1, "maximum": 65535, "pattern": format!("^{NUMBER}$"), "examples": [8000]})
     }
 }
 
@@ -135,7 +139,7 @@ impl Term for PortMapping {
         json!({
             "anyOf": [
                 {"type": "integer", "minimum": 1, "maximum": 65535},
-                {"type": "string", "pattern": "^(([0-9]+|\\*):)?[0-9]+$"},
+                {"type": "string", "pattern": format!("^(({NUMBER}|\\*):)?{NUMBER}$")},
                 map_schema::<PortMap>(),
             ],
             "title": "port",
@@ -174,7 +178,7 @@ impl Term for ServicePort {
 
     fn schema() -> Json {
         let mut schema = PortMapping::schema();
-        schema["anyOf"][1]["pattern"] = "^([0-9]+:)?[0-9]+$".into();
+        schema["anyOf"][1]["pattern"] = format!("^({NUMBER}:)?{NUMBER}$").into();
         schema["examples"] = json!([8000, "80:8000", {"container_port": 8000}]);
         schema
     }
