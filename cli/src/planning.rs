@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::config::{Reference, Resolved, Scope, Target, Template};
 use gabion_engine::diagnostic::Diagnostics;
-use gabion_engine::gather::{GatherError, GatherLimits, GatherRequest, gather};
+use gabion_engine::gather::{GatherError, GatherRequest, gather};
 use gabion_engine::plan::glob::AddressGlob;
 use gabion_engine::plan::options::{PlanInput, PlanOptions};
 use gabion_engine::plan::planner::{PREVENT_DESTROY, plan};
@@ -25,7 +25,6 @@ use crate::args::{RefreshArg, Selection};
 use crate::commands::Context;
 use crate::failure::Failure;
 use crate::options::{Options, Trust};
-use crate::output::Printer;
 use crate::policy;
 use crate::pricing;
 use crate::project::{About, LoadedProject, commit, print_warnings};
@@ -144,7 +143,7 @@ pub(crate) async fn make_to(
     }
     let world = match options.trust {
         Trust::Untrusted { .. } => World::recorded(state, request.in_flight, SystemClock.now()),
-        Trust::Full => read_world(&request, state, &configuration, &providers, printer).await?,
+        Trust::Full => read_world(&request, state, &configuration, &providers, context).await?,
     };
     let input = PlanInput {
         configuration: &configuration,
@@ -186,7 +185,7 @@ async fn read_world(
     state: &State,
     configuration: &Configuration,
     providers: &ProviderRegistry,
-    printer: &Printer,
+    context: &Context,
 ) -> Result<World, Failure> {
     let gather_request = GatherRequest {
         state,
@@ -199,10 +198,11 @@ async fn read_world(
         now: SystemClock.now(),
     };
     let mut told = Told {
-        display: GatherDisplay::new(printer),
+        display: GatherDisplay::new(&context.printer),
         events: request.events,
     };
-    let world = gather(gather_request, &GatherLimits::default(), &mut told).await;
+    let limits = wiring::gather_limits(&context.options);
+    let world = gather(gather_request, &limits, &mut told).await;
     told.display.end();
     world.map_err(|error| gather_failure(&error))
 }

@@ -22,7 +22,7 @@ pub(crate) use agent::{keep_container, serve_agent, start_unit, unit_exec};
 pub(crate) use aws::Aws;
 pub(crate) use machines::{LogPart, UnitReport, follow_log, is_unit, log_tail, unit_reports, units_root};
 pub(crate) use remote::{
-    Hosts, configure, container_version, declare, look_at_regions, not_surveyed, survey,
+    Hosts, configure, container_version, declare, gather_limits, look_at_regions, not_surveyed, survey,
 };
 pub(crate) use stores::{
     StorePlace, check_store, is_encrypted, is_remote, open_store, set_sqlite_aside, store_json_schema,

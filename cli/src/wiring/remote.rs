@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::config::{RecordedView, Survey, SurveyFailure, SurveyResult};
+use gabion_engine::gather::GatherLimits;
 use gabion_engine::plan::glob::AddressGlob;
 use gabion_engine::resource::Configuration;
 use gabion_engine::state::State;
@@ -28,6 +30,9 @@ use crate::project::LoadedProject;
 
 /// How many machines are looked at at a time.
 const AT_A_TIME: usize = 16;
+
+/// How much longer a call may take for each machine.
+const PER_MACHINE: Duration = Duration::from_secs(1);
 
 /// Says whose machines they are and where the agent's program is. Nothing is connected.
 pub(crate) fn configure(options: &Options, project: &LoadedProject) {
@@ -53,6 +58,17 @@ pub(crate) fn configure(options: &Options, project: &LoadedProject) {
     options
         .machines
         .configure(settings.project.value.as_str(), directory, program);
+}
+
+/// Returns the limits within which the world is read. A call that is about many machines connects to each of them first,
+/// a few at a time, and a busy machine takes its time for that.
+pub(crate) fn gather_limits(options: &Options) -> GatherLimits {
+    let machines = u32::try_from(options.machines.names().len()).unwrap_or(u32::MAX);
+    let limits = GatherLimits::default();
+    GatherLimits {
+        call_timeout: limits.call_timeout + PER_MACHINE * machines,
+        ..limits
+    }
 }
 
 /// Makes the machines that a configuration declares known, by the addresses that it has for them.

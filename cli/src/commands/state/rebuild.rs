@@ -4,7 +4,6 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use gabion_engine::address::{IdSource, Lineage, RandomIds, RunId};
-use gabion_engine::gather::GatherLimits;
 use gabion_engine::gather::marks::{FindRequest, find};
 use gabion_engine::state::copy::LogCopy;
 use gabion_engine::state::head::HeadError;
@@ -75,7 +74,7 @@ pub(crate) async fn run(yes: bool, locking: Locking, context: &Context) -> Outco
         ids: &RandomIds,
     };
     let mut display = GatherDisplay::new(printer);
-    let limits = GatherLimits::default();
+    let limits = wiring::gather_limits(options);
     let looking = find(request, &limits, &mut display);
     let found = interrupts.unless(looking).await;
     display.end();
