@@ -17,7 +17,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn build() -> Result<PathBuf, Failure> {
+/// Builds the program and returns where it is.
+pub(crate) fn build() -> Result<PathBuf, Failure> {
     let directory = crate::target().join("agent");
     // Flags of its own would build everything else anew, so its parts are kept apart.
     let parts = directory.join("build");

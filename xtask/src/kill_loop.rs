@@ -1,16 +1,17 @@
-//! `cargo xtask kill-loop`: real processes of gabion, killed and set against each other; see `xtask/kill-loop`.
+//! `cargo xtask kill-loop`, `cut-loop` and `bench-hosts`: real processes of gabion, killed, cut off from hosts and set
+//! against each other; see `xtask/kill-loop`.
 
 use std::process::Command;
 
 use crate::moto::Moto;
 use crate::postgres::Postgres;
-use crate::{Failure, process, test};
+use crate::{Failure, agent, process, sshd, test};
 
 /// Builds an unoptimised driver: a build that is there sooner, for a few rounds.
 const DEV: &str = "--dev";
 
-/// Builds the programs and runs the driver with the arguments.
-pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
+/// Builds the driver and what it drives, and returns the driver.
+fn build(arguments: &[String]) -> Result<Command, Failure> {
     let dev = arguments.iter().any(|argument| argument == DEV);
     let mut build = process::cargo();
     build.args(["build", "--quiet", "--package", "gabion-kill-loop", "--bins"]);
@@ -21,6 +22,24 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     let profile = if dev { "debug" } else { "release" };
     let mut driver = Command::new(crate::target().join(profile).join("gabion-kill-loop"));
     driver.args(arguments.iter().filter(|argument| *argument != DEV));
+    Ok(driver)
+}
+
+/// Runs what needs hosts behind SSH, and the agent's program for them.
+pub(crate) fn on_hosts(what: &str, arguments: &[String]) -> Result<(), Failure> {
+    sshd::ensure();
+    let mut words = vec![what.to_owned()];
+    words.extend_from_slice(arguments);
+    if !arguments.iter().any(|argument| argument == "--agent") {
+        let agent = agent::build()?;
+        words.extend(["--agent".to_owned(), agent.display().to_string()]);
+    }
+    process::run(&mut build(&words)?)
+}
+
+/// Builds the programs and runs the driver with the arguments.
+pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
+    let mut driver = build(arguments)?;
     let wants = |store: &str| {
         arguments
             .iter()

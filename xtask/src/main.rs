@@ -49,6 +49,10 @@ Usage: cargo xtask TASK [ARGUMENT…]
   ci [STEP…]               what CI runs: all steps, or only those named
   kill-loop [ARGUMENT…]    kill gabion again and again over a cloud that survives it; the last lines are figures in JSON
                            [--rounds N] [--contention N] [--store sqlite|s3|postgres|all] [--seed N] [--dev]
+  cut-loop [ARGUMENT…]     cut hosts behind SSH off while gabion changes them, and kill it; the last line is figures in JSON
+                           [--rounds N] [--from N] [--seed N] [--hosts N] [--units N] [--dev]
+  bench-hosts [ARGUMENT…]  measure what a project on many hosts behind SSH costs; the last line is figures in JSON
+                           [--hosts N] [--dev]
   simulate [ARGUMENT…]     lead simulated lives with crashes at every boundary; the last line is figures in JSON
                            [--crash-points N] [--seed N] [--store memory|sqlite|object] [--mutations]
   bench [ARGUMENT…]        measure the release binary on projects of several shapes and sizes, beside Terraform's if it is in PATH
@@ -70,6 +74,8 @@ fn main() -> ExitCode {
         "test" => test::run(&arguments),
         "ci" => ci::run(&arguments),
         "kill-loop" => kill_loop::run(&arguments),
+        "cut-loop" => kill_loop::on_hosts("cuts", &arguments),
+        "bench-hosts" => kill_loop::on_hosts("hosts", &arguments),
         "simulate" => simulate::run(&arguments),
         "bench" => bench::run(&arguments),
         "fuzz" => fuzz::run(&arguments),

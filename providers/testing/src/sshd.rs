@@ -16,6 +16,9 @@ use tempfile::TempDir;
 /// How long a server may take to listen.
 const START: Duration = Duration::from_secs(10);
 
+/// How many addresses one server can listen on.
+pub const MOST_ADDRESSES: usize = 16;
+
 /// An SSH server. Dropping it ends it, and the connections to it.
 #[derive(Debug)]
 pub struct Sshd {
@@ -47,7 +50,7 @@ impl Sshd {
         Self::start_at(&[Ipv4Addr::LOCALHOST], environment)
     }
 
-    /// Starts a server that is as many hosts as it has addresses, all behind one port.
+    /// Starts a server that is as many hosts as it has addresses, at most [`MOST_ADDRESSES`], all behind one port.
     ///
     /// # Errors
     /// As [`Sshd::start`].

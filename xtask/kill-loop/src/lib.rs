@@ -1,5 +1,7 @@
 //! Real gabion processes over a cloud that survives them: killed, stopped, interrupted and set against each other.
 //!
+//! With real hosts behind SSH it also cuts those off, and measures what many of them cost.
+//!
 //! Two programs: `gabion-over-fake-cloud` is the command line of gabion with the fake cloud's provider in it, and
 //! `gabion-kill-loop` drives it. The fake cloud is a process of its own.
 //!
@@ -14,15 +16,21 @@
 //! | [`check`] | what the cloud has and what runs, against what the log says |
 //! | [`kill`] | when a run is killed, and how far it had come |
 //! | [`rounds`] | the kill loop |
+//! | [`fleet`] | hosts behind SSH, each behind a network of its own |
+//! | [`cuts`] | the cut loop |
+//! | [`many`] | what many hosts cost |
 //! | [`contention`] | several runs at once on one project |
 //! | [`figures`] | what is counted |
 
 pub mod check;
 pub mod cloud;
 pub mod contention;
+pub mod cuts;
 pub mod figures;
+pub mod fleet;
 pub mod gate;
 pub mod kill;
+pub mod many;
 pub mod project;
 pub mod rounds;
 pub mod run;

@@ -38,10 +38,11 @@ pub struct Project {
     store: Store,
     /// Its cloud.
     pub cloud: Cloud,
+    variables: Vec<(String, String)>,
     runs: std::cell::Cell<u32>,
 }
 
-/// A unit on this machine.
+/// A unit.
 #[derive(Debug, Clone)]
 pub struct Unit {
     /// Its uid.
@@ -100,6 +101,7 @@ impl Project {
             programs: programs.clone(),
             store,
             cloud,
+            variables: Vec::new(),
             runs: std::cell::Cell::new(0),
             root: Some(root),
         };
@@ -120,6 +122,17 @@ impl Project {
     /// Returns its store.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Returns a name that no other project has.
+    pub fn name(&self) -> String {
+        let name = self.root().file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
+    /// Has its commands run with one more variable.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.variables.push((name.to_owned(), value.to_owned()));
     }
 
     /// Writes a file of the project.
@@ -152,7 +165,7 @@ impl Project {
         ] {
             command.env(name, self.home.join(directory));
         }
-        let variables = self.store.variables().iter();
+        let variables = self.store.variables().iter().chain(&self.variables);
         command.envs(variables.map(|(name, value)| (name, value)));
         command
     }
@@ -309,14 +322,14 @@ impl Drop for Project {
 }
 
 /// Returns the processes that run; one that ended and was not reaped does not.
-fn processes() -> impl Iterator<Item = ProcessStat> {
+pub(crate) fn processes() -> impl Iterator<Item = ProcessStat> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries
         .filter_map(|entry| ProcessStat::read(entry.file_name().to_str()?.parse().ok()?))
         .filter(|stat| stat.state != 'Z')
 }
 
-fn units_below(directory: &Path) -> Vec<Unit> {
+pub(crate) fn units_below(directory: &Path) -> Vec<Unit> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
