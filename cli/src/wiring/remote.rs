@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use gabion_engine::address::ResourceAddress;
+use gabion_engine::apply::SecretLookup;
 use gabion_engine::config::{RecordedView, Survey, SurveyFailure, SurveyResult};
 use gabion_engine::gather::GatherLimits;
 use gabion_engine::plan::glob::AddressGlob;
@@ -14,11 +16,13 @@ use gabion_engine::state::State;
 use gabion_engine::state::record::Status;
 use gabion_engine::value::{Attributes, Value};
 use gabion_host::container::{Daemon, check_agent};
+use gabion_host::systemd::Sudo;
 use gabion_host::transport::Machines;
 use gabion_inference::AWS_REGION;
 use gabion_inference::offers::RegionFacts;
 pub(crate) use gabion_machines::Hosts;
 use gabion_machines::SSH_HOST;
+use gabion_machines::hosts::SudoSource;
 use gabion_machines::program::{BUILD_HINT, ProgramSource};
 use gabion_machines::ssh_host;
 
@@ -58,6 +62,24 @@ pub(crate) fn configure(options: &Options, project: &LoadedProject) {
     options
         .machines
         .configure(settings.project.value.as_str(), directory, program);
+    let sudo = gabion_inference::sudo(settings).map(|sudo| {
+        let secrets = project.secrets();
+        let source: SudoSource = Arc::new(move || {
+            let Some(name) = &sudo.secret else {
+                return Ok(Sudo::default());
+            };
+            match secrets.secret(name) {
+                Some(Value::String(password)) => Ok(Sudo {
+                    password: Some(password.to_string()),
+                }),
+                _ => Err(format!(
+                    "The secret `{name}` cannot be read, which is `sudo_password` in the settings of the backend `ssh`."
+                )),
+            }
+        });
+        source
+    });
+    options.machines.allow_sudo(sudo);
 }
 
 /// Returns the limits within which the world is read. A call that is about many machines connects to each of them first,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::decode::{FromNode, Spanned};
 use super::expand::{self, Scopes};
-use super::expression::Target;
+use super::expression::{Target, Template};
 use super::map_reader::MapReader;
 use super::node::{Key, Node, NodeKind};
 use super::policy::Policy;
@@ -298,6 +298,16 @@ fn exposed(document: &Node) -> Vec<Span> {
     );
     for key in ["url", "endpoint"] {
         spans.extend(state.and_then(|state| password(state.get(key)?)));
+    }
+    let backends = document
+        .get("backends")
+        .and_then(Node::as_list)
+        .unwrap_or_default();
+    for (key, value) in backends.iter().filter_map(Node::as_map).flatten() {
+        let is_written = |text: &str| !Template::is_in(text);
+        if key.name.ends_with("password") && value.text().is_some_and(is_written) {
+            spans.push(value.span.clone());
+        }
     }
     spans
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::config::{
     self, Document, DocumentFamily, DocumentType, FromNode, LowerContext, Lowered, MapReader, Naming, Node,
-    Purpose, ResolvedDocument, Settings, Survey,
+    Purpose, ResolvedDocument, Settings, Spanned, SpannedTemplate, Survey, Target,
 };
-use gabion_engine::diagnostic::Diagnostics;
+use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Span};
 use gabion_engine::state::record::Status;
 
 use crate::document::dev_environment::DevEnvironment;
@@ -19,8 +19,9 @@ use crate::document::service::Service;
 use crate::document::task::Task;
 use crate::document::volume::Volume;
 use crate::explain;
-use crate::lower::{self, AwsSettings, Context, Placed, RecordedSlot, Serving, unsupported};
+use crate::lower::{self, AwsSettings, Context, Placed, RecordedSlot, Services, Serving, unsupported};
 use crate::profiles::Profiles;
+use crate::term::excerpt;
 use crate::traps;
 
 /// How long a replica on the local backend may take to become ready unless `ready_timeout` says otherwise.
@@ -90,6 +91,12 @@ impl DocumentFamily for Inference {
             unsupported::check(&read, &mut problems);
         }
         let recorded = context.recorded;
+        let local = BackendSettings::of(lower::LOCAL, context.settings, &mut problems);
+        let machines = BackendSettings::of(lower::SSH, context.settings, &mut problems);
+        let services = Services {
+            local: local.systemd,
+            ssh: machines.systemd,
+        };
         let context = Context {
             purpose: context.purpose,
             project_directory: context.directory.display().to_string(),
@@ -100,9 +107,8 @@ impl DocumentFamily for Inference {
                 .iter()
                 .map(|backend| backend.plugin_type.value.clone())
                 .collect(),
-            ready_timeout: BackendSettings::of(lower::LOCAL, context.settings, &mut problems).ready_timeout,
-            machine_ready_timeout: BackendSettings::of(lower::SSH, context.settings, &mut problems)
-                .ready_timeout,
+            ready_timeout: local.ready_timeout,
+            machine_ready_timeout: machines.ready_timeout,
             aws: AwsSettings::of(context.settings, &mut problems),
             tokens: context
                 .settings
@@ -121,6 +127,16 @@ impl DocumentFamily for Inference {
         };
         let mut lowered = lower::lower(documents, &context, recorded, &mut problems);
         lower::lower_tasks(&read.tasks, &read.services, &context, &mut lowered, &mut problems);
+        let fleet = lower::surveys(&read.fleets, recorded);
+        let fleet = fleet.into_iter().map(|survey| survey.address).collect();
+        lower::choose_runtimes(
+            &mut lowered,
+            &services,
+            &fleet,
+            context.purpose,
+            recorded,
+            &mut problems,
+        );
         (lowered, problems)
     }
 
@@ -267,6 +283,16 @@ fn check_name(document: &Document, problems: &mut Diagnostics) -> bool {
 struct BackendSettings {
     ready_timeout: Duration,
     agent_path: Option<String>,
+    sudo: Option<SudoSettings>,
+    /// Where it is said that programs are services of systemd.
+    systemd: Option<Span>,
+}
+
+/// How root is become on machines behind SSH.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SudoSettings {
+    /// The secret that `sudo` asks for; `None` where it asks for nothing.
+    pub secret: Option<String>,
 }
 
 impl BackendSettings {
@@ -274,6 +300,8 @@ impl BackendSettings {
         let mut found = Self {
             ready_timeout: READY_TIMEOUT,
             agent_path: None,
+            sudo: None,
+            systemd: None,
         };
         let backend = settings
             .backends
@@ -291,12 +319,54 @@ impl BackendSettings {
         map.known(&["type"]);
         if name == lower::SSH {
             found.agent_path = map.optional("agent_path").flatten();
+            let allowed = map.or("sudo", false).unwrap_or(false);
+            let password = map.optional::<SpannedTemplate>("sudo_password").flatten();
+            let secret = password.and_then(|password| whole_secret(&password, map.problems()));
+            found.sudo = (allowed || secret.is_some()).then_some(SudoSettings { secret });
         }
+        let runtime = map.optional::<Spanned<String>>("runtime").flatten();
+        found.systemd = runtime.and_then(|runtime| systemd(&runtime, map.problems()));
         let timeout = map.or("ready_timeout", READY_TIMEOUT);
         map.finish();
         found.ready_timeout = timeout.unwrap_or(READY_TIMEOUT);
         found
     }
+}
+
+/// Returns where it is said that programs are services of systemd.
+fn systemd(runtime: &Spanned<String>, problems: &mut Diagnostics) -> Option<Span> {
+    match runtime.value.as_str() {
+        "systemd" => return Some(runtime.span.clone()),
+        "process" => {}
+        other => problems.push(
+            Diagnostic::error("unknown-runtime", "unknown runtime")
+                .detail(format!("A backend runs programs by no `{}`.", excerpt(other)))
+                .at(runtime.span.clone())
+                .hint("use `process` or `systemd`; documents with an `image` run in containers anyway"),
+        ),
+    }
+    None
+}
+
+/// Returns the name of the secret that a template is; a problem when it is anything else.
+fn whole_secret(password: &SpannedTemplate, problems: &mut Diagnostics) -> Option<String> {
+    match password.template.single().map(|reference| &reference.target) {
+        Some(Target::Secret(name)) => Some(name.to_string()),
+        _ => {
+            problems.push(
+                Diagnostic::error("bad-password", "password that is no secret")
+                    .detail("`sudo_password` must be exactly one secret.")
+                    .at(password.span.clone())
+                    .hint("declare it under `secrets` and write `${{ secrets.NAME }}`"),
+            );
+            None
+        }
+    }
+}
+
+/// Returns how root is become on machines behind SSH, where the settings say that it may be.
+pub fn sudo(settings: &Settings) -> Option<SudoSettings> {
+    BackendSettings::of(lower::SSH, settings, &mut Diagnostics::new()).sudo
 }
 
 /// Returns the file of the agent's program for machines behind SSH, as the settings name it.

@@ -15,5 +15,5 @@ pub mod offers;
 pub mod profiles;
 pub mod term;
 
-pub use family::{Inference, agent_path};
+pub use family::{Inference, SudoSettings, agent_path, sudo};
 pub use lower::AWS_REGION;

@@ -321,3 +321,53 @@ fn every_machine_of_a_fleet_is_surveyed() {
         .expect("a test fails by panicking");
     assert_eq!(jump["hostname"], "203.0.113.10".into());
 }
+
+fn runtimes(configuration: &Configuration) -> BTreeMap<String, Option<&str>> {
+    let units = configuration
+        .resources
+        .iter()
+        .filter(|resource| resource.address.resource_type.as_str() == "host_unit");
+    units
+        .map(|unit| {
+            let runtime = unit.inputs.get("runtime").and_then(Value::as_str);
+            (unit.address.to_string(), runtime)
+        })
+        .collect()
+}
+
+#[test]
+fn programs_are_services_of_systemd_where_the_backend_says_so_and_the_machines_have_it() {
+    let said = ["type: ssh", "type: ssh\n    runtime: systemd"];
+    let mut known = known();
+    for found in known.surveyed.values_mut().flatten() {
+        let runtimes = Value::List(vec!["python3".into(), "systemd".into()]);
+        found.insert("runtimes".into(), runtimes);
+    }
+    let (configuration, problems) = changed("gabion.yml", said[0], said[1], &known);
+    assert_eq!(codes(&problems), Vec::<&str>::new(), "{problems:?}");
+    let runtimes = runtimes(&configuration);
+    assert!(runtimes.len() > 3, "{runtimes:?}");
+    assert!(
+        runtimes.values().all(|runtime| *runtime == Some("systemd")),
+        "{runtimes:?}"
+    );
+
+    for found in known.surveyed.values_mut().flatten() {
+        found.insert("runtimes".into(), Value::List(vec!["python3".into()]));
+    }
+    let (_, problems) = changed("gabion.yml", said[0], said[1], &known);
+    assert_eq!(codes(&problems), ["no-systemd"; 3], "{problems:?}");
+
+    let (_, problems) = changed("gabion.yml", said[0], "type: ssh\n    runtime: initd", &known);
+    assert_eq!(codes(&problems), ["unknown-runtime"], "{problems:?}");
+}
+
+#[test]
+fn the_password_of_sudo_is_a_secret_or_refused() {
+    let with = |password: &str| format!("type: ssh\n    sudo_password: {password}");
+    let (_, problems) = changed("gabion.yml", "type: ssh", &with("hunter2"), &known());
+    assert_eq!(codes(&problems), ["bad-password"], "{problems:?}");
+    let secret = with("${{ secrets.SUDO }}") + "\nsecrets: {SUDO: {env: SUDO}}";
+    let (_, problems) = changed("gabion.yml", "type: ssh", &secret, &known());
+    assert_eq!(codes(&problems), Vec::<&str>::new(), "{problems:?}");
+}

@@ -22,6 +22,7 @@ mod project;
 mod role;
 mod routing;
 mod run_keys;
+mod runtime;
 mod separation;
 mod service;
 mod slots;
@@ -39,4 +40,5 @@ pub(crate) use aws::{AWS, AwsSettings, survey as aws_survey, surveys as aws_surv
 pub(crate) use backend::{LOCAL, SSH};
 pub(crate) use container::{local_runtime, surveys as container_surveys};
 pub(crate) use machines::surveys;
+pub(crate) use runtime::{Services, choose as choose_runtimes};
 pub(crate) use task::lower as lower_tasks;
