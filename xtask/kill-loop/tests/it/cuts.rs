@@ -7,6 +7,7 @@ use gabion_kill_loop::cuts;
 use crate::harness::programs;
 
 /// Returns the agent's program, if it was built.
+#[expect(clippy::disallowed_methods, reason = "tests are told where programs are")]
 fn agent() -> Option<PathBuf> {
     let given = std::env::var_os("GABION_TEST_AGENT").map(PathBuf::from);
     let beside = Path::new(env!("CARGO_BIN_EXE_gabion-kill-loop")).with_file_name("gabion-agent");
