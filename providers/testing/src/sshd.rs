@@ -208,6 +208,12 @@ impl Sshd {
         self.run()
     }
 
+    /// The address that it listens on; of several the first.
+    #[must_use]
+    pub fn address(&self) -> Ipv4Addr {
+        self.addresses.first().copied().unwrap_or(Ipv4Addr::LOCALHOST)
+    }
+
     /// The port that it listens on.
     #[must_use]
     pub fn port(&self) -> u16 {

@@ -1,5 +1,6 @@
 //! Machines behind real SSH servers on this machine's loopback address, for projects with fleets.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use gabion_testing::sshd::Sshd;
@@ -18,6 +19,16 @@ impl Machine {
 
     /// The same, with more variables in the environment of whoever logs in.
     pub(crate) fn start_with(count: usize, variables: &[(&str, &str)]) -> Option<Vec<Self>> {
+        Self::start_at(&vec![Ipv4Addr::LOCALHOST; count], variables)
+    }
+
+    /// The same, each with an address of its own.
+    pub(crate) fn start_apart(addresses: &[[u8; 4]]) -> Option<Vec<Self>> {
+        let addresses: Vec<Ipv4Addr> = addresses.iter().copied().map(Ipv4Addr::from).collect();
+        Self::start_at(&addresses, &[])
+    }
+
+    fn start_at(addresses: &[Ipv4Addr], variables: &[(&str, &str)]) -> Option<Vec<Self>> {
         if Sshd::program().is_none() {
             eprintln!("skipped: there is no sshd on this machine");
             return None;
@@ -31,13 +42,13 @@ impl Machine {
             .into_iter()
             .chain(variables.iter().copied())
             .collect();
-        let one = |_| Self(Sshd::start(&all).unwrap());
-        Some((0..count).map(one).collect())
+        let one = |address: &Ipv4Addr| Self(Sshd::start_at(&[*address], &all).unwrap());
+        Some(addresses.iter().map(one).collect())
     }
 
     /// What a project with the fleet calls it.
     pub(crate) fn name(&self, fleet: &str) -> String {
-        format!("{fleet}/127.0.0.1-{}", self.0.port())
+        format!("{fleet}/{}-{}", self.0.address(), self.0.port())
     }
 
     /// Its units.
@@ -89,9 +100,10 @@ pub(crate) fn fleet(name: &str, blocks: &str, machines: &[&Machine]) -> String {
     );
     for machine in machines {
         text.push_str(&format!(
-            "    - {{hostname: 127.0.0.1, port: {}, identity_file: {}, internal_ip: 127.0.0.1}}\n",
+            "    - {{hostname: {address}, port: {}, identity_file: {}, internal_ip: {address}}}\n",
             machine.0.port(),
-            machine.0.identity_file().display()
+            machine.0.identity_file().display(),
+            address = machine.0.address(),
         ));
     }
     text
