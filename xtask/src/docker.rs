@@ -55,7 +55,8 @@ impl Docker {
         std::fs::create_dir_all(&directory).map_err(|error| at(&directory, &error))?;
         agent(&directory)?;
         engine(&directory)?;
-        let bridge = format!("gbt{}", std::process::id());
+        // A name by which facts of a machine know bridges of containers: it comes and goes beside tests that read them.
+        let bridge = format!("br-gbt{}", std::process::id());
         if !make_bridge(&bridge) {
             drop_bridge(&bridge);
             return skipped("no bridge can be made for a Docker daemon");
