@@ -247,7 +247,7 @@ macro_rules! inside_booted {
     }};
 }
 
-/// What [`inside_booted`](crate::inside_booted) does with the name of a function in a test.
+/// What [`inside_booted`] does with the name of a function in a test.
 #[must_use]
 #[expect(clippy::print_stderr, reason = "what a skipped test leaves for its reader")]
 pub fn run_inside(function: &str) -> bool {
