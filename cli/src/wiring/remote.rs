@@ -22,6 +22,7 @@ use gabion_inference::AWS_REGION;
 use gabion_inference::offers::RegionFacts;
 pub(crate) use gabion_machines::Hosts;
 use gabion_machines::SSH_HOST;
+use gabion_machines::facts::Facts;
 use gabion_machines::hosts::SudoSource;
 use gabion_machines::program::{BUILD_HINT, ProgramSource};
 use gabion_machines::ssh_host;
@@ -264,23 +265,45 @@ pub(crate) async fn container_version(options: &Options) -> Result<String, Strin
     version.map_err(|error| format!("{error}."))
 }
 
-/// Says whether containers can run on this machine, and which of the images that are asked for are not there.
-async fn container_runtime(options: &Options, asked: &Attributes) -> SurveyResult {
-    let failure = |message: String| SurveyFailure { message, hint: None };
-    let daemon = container_daemon(options).await.map_err(failure)?;
+/// Says of this machine what is asked: what it is made of, and whether it can run containers.
+async fn this_machine(options: &Options, asked: &Attributes) -> Attributes {
+    let is_asked = |name: &str| asked.get(name) == Some(&Value::Bool(true));
+    let mut found = Attributes::new();
+    if is_asked("resources") {
+        let mut facts = Facts::size(&options.dirs.data);
+        if is_asked("accelerators") {
+            facts.gpus = Facts::accelerators(options.environment.get("PATH").unwrap_or_default()).await;
+        }
+        found.extend(facts.to_attributes());
+    }
+    if asked.contains_key("images") {
+        match absent_images(options, asked).await {
+            Ok(absent) => found.insert("absent".into(), Value::List(absent)),
+            Err(why) => found.insert("no_containers".into(), why.into()),
+        };
+    }
+    found
+}
+
+/// Returns which of the images that are asked for are not on this machine.
+///
+/// # Errors
+/// A sentence that says why it runs no containers.
+async fn absent_images(options: &Options, asked: &Attributes) -> Result<Vec<Value>, String> {
+    let daemon = container_daemon(options).await?;
     let mut absent = Vec::new();
     let images = asked.get("images").and_then(Value::as_list).unwrap_or_default();
     for image in images.iter().filter_map(Value::as_str) {
         let found = daemon.image(image).await;
-        let found = found.map_err(|error| failure(format!("{error}.")))?;
+        let found = found.map_err(|error| format!("{error}."))?;
         absent.extend(found.is_none().then(|| Value::from(image)));
     }
-    Ok(Attributes::from([("absent".into(), Value::List(absent))]))
+    Ok(absent)
 }
 
 async fn look(options: &Options, survey: Survey) -> (ResourceAddress, SurveyResult) {
     if is_here(&survey) {
-        return (survey.address, container_runtime(options, &survey.inputs).await);
+        return (survey.address, Ok(this_machine(options, &survey.inputs).await));
     }
     let machines = &options.machines;
     let name = survey

@@ -195,7 +195,7 @@ fn groups(need: &str) -> String {
     format!(
         "type: service\nname: qwen\nport: 8000\nauth: false\ngateway: false\ngroups:\n  - &prefill\n    name: prefill\n    \
          replicas: 1\n    commands: [serve $PORT]\n    resources: &need\n      gpu:\n        name: H100\n        {need}\n  - \
-         <<: *prefill\n    name: decode\n    resources:\n      <<: *need\n      memory: 64GB\n"
+         <<: *prefill\n    name: decode\n    resources:\n      <<: *need\n      memory: 1GB\n"
     )
 }
 

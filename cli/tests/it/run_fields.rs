@@ -81,11 +81,32 @@ fn volumes_repositories_and_users_are_what_is_there_anyway() {
     }
 
     let project = task("user: nobody-at-all\ncommands: [true]\n");
+    project.exits(0, &["validate"]);
     let said = project.exits(1, &["plan"]).err;
     assert!(
         said.contains("job.dstack.yml:3:7") && said.contains("the user that gabion runs as"),
         "{said}"
     );
+}
+
+#[test]
+fn what_the_machine_has_not_is_an_error_where_it_is_asked_for() {
+    let project =
+        task("commands: [true]\nresources:\n  cpu: 1000000..\n  memory: 900000TB\n  disk: 900000TB..\n");
+    let said = project.exits(1, &["plan"]).err;
+    for (place, why) in [
+        ("job.dstack.yml:5:8", "`cpu: 1000000..` is asked for"),
+        ("job.dstack.yml:6:11", "`memory: 900000TB` is asked for"),
+        ("job.dstack.yml:7:9", "`disk: 900000TB..` is asked for"),
+    ] {
+        assert!(
+            said.contains(place) && said.contains(why),
+            "{place} {why}\n{said}"
+        );
+    }
+    assert!(said.contains("3 errors"), "{said}");
+    project.exits(0, &["validate"]);
+    task("commands: [true]\nresources: {cpu: 1.., memory: 1MB.., disk: 1MB..}\n").exits(0, &["plan"]);
 }
 
 #[test]

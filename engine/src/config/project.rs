@@ -267,6 +267,7 @@ impl Project {
             profiles: self.profiles.as_ref(),
             profile: self.profile.as_ref(),
             recorded: inputs.recorded,
+            incomplete: self.incomplete,
             environment: inputs.environment,
         }
     }
@@ -306,7 +307,11 @@ impl Project {
 
     fn lower_families(&self, inputs: LowerInputs<'_>, problems: &mut Diagnostics) -> Vec<Lowered> {
         let by_family = self.by_family(inputs, problems);
-        let context = self.context(inputs);
+        let understood: usize = by_family.values().map(Vec::len).sum();
+        let context = LowerContext {
+            incomplete: self.incomplete || understood < self.documents.len(),
+            ..self.context(inputs)
+        };
         let lower = |(index, family): (usize, &dyn super::registry::DocumentFamily)| {
             let documents = by_family.get(&index).map_or(&[][..], Vec::as_slice);
             let (lowered, found) = family.lower(documents, &context);

@@ -115,6 +115,8 @@ pub struct LowerContext<'a> {
     pub profile: Option<&'a Spanned<String>>,
     /// What is recorded.
     pub recorded: &'a dyn RecordedView,
+    /// Whether documents are missing because they could not be read: what another one names may be among them.
+    pub incomplete: bool,
     /// The environment of whoever runs gabion: a variable's value, if it is set. Values are secrets.
     pub environment: &'a (dyn Fn(&str) -> Option<String> + Sync),
 }

@@ -19,7 +19,9 @@ use crate::document::service::Service;
 use crate::document::task::Task;
 use crate::document::volume::Volume;
 use crate::explain;
-use crate::lower::{self, AwsSettings, Context, Placed, RecordedSlot, Services, Serving, unsupported};
+use crate::lower::{
+    self, AwsSettings, Context, Placed, RecordedSlot, RunningTasks, Services, Serving, Unread, unsupported,
+};
 use crate::profiles::Profiles;
 use crate::term::excerpt;
 use crate::traps;
@@ -119,6 +121,8 @@ impl DocumentFamily for Inference {
             slots: recorded_slots(context),
             counts: recorded_counts(context),
             local_runtime: lower::local_runtime(recorded),
+            local_facts: lower::local_facts(recorded),
+            unread: read.unread.clone().and_unknown(context.incomplete),
         };
         let documents = Serving {
             gateways: &read.gateways,
@@ -126,7 +130,12 @@ impl DocumentFamily for Inference {
             fleets: &read.fleets,
         };
         let mut lowered = lower::lower(documents, &context, recorded, &mut problems);
-        lower::lower_tasks(&read.tasks, &read.services, &context, &mut lowered, &mut problems);
+        let tasks = RunningTasks {
+            tasks: &read.tasks,
+            services: &read.services,
+            recorded,
+        };
+        lower::lower_tasks(tasks, &context, &mut lowered, &mut problems);
         let fleet = lower::surveys(&read.fleets, recorded);
         let fleet = fleet.into_iter().map(|survey| survey.address).collect();
         lower::choose_runtimes(
@@ -160,7 +169,7 @@ impl DocumentFamily for Inference {
             .iter()
             .map(|backend| backend.plugin_type.value.as_str())
             .collect();
-        surveys.extend(lower::container_surveys(nodes, &backends));
+        surveys.extend(lower::local_survey(nodes, &backends));
         surveys
     }
 
@@ -212,6 +221,8 @@ pub(crate) struct Documents {
     pub(crate) services: Vec<Placed<Service>>,
     pub(crate) tasks: Vec<Placed<Task>>,
     pub(crate) volumes: Vec<Placed<Volume>>,
+    /// Those that could not be read.
+    pub(crate) unread: Unread,
 }
 
 impl Documents {
@@ -221,9 +232,9 @@ impl Documents {
             node: Node,
             into: &mut Vec<Placed<T>>,
             problems: &mut Diagnostics,
-        ) {
+        ) -> bool {
             let Some(value) = T::from_node(&node, problems) else {
-                return;
+                return false;
             };
             into.push(Placed {
                 document: value,
@@ -231,6 +242,7 @@ impl Documents {
                 reference: document.reference(),
                 type_span: document.document_type.span.clone(),
             });
+            true
         }
         let document_type = document.document_type.value.as_str();
         let is_named = check_name(document, problems);
@@ -238,7 +250,7 @@ impl Documents {
         let node = profiles.merged(&document.node, document_type, document.span());
         let mut found = Diagnostics::new();
         traps::check(&node, &mut found);
-        match document_type {
+        let is_read = match document_type {
             "dev-environment" => read(document, node, &mut self.dev_environments, &mut found),
             "fleet" => read(document, node, &mut self.fleets, &mut found),
             "gateway" => read(document, node, &mut self.gateways, &mut found),
@@ -246,7 +258,10 @@ impl Documents {
             "service" => read(document, node, &mut self.services, &mut found),
             "task" => read(document, node, &mut self.tasks, &mut found),
             "volume" => read(document, node, &mut self.volumes, &mut found),
-            _ => {}
+            _ => true,
+        };
+        if !(is_read && is_named) {
+            self.unread.add(document_type, document.name());
         }
         // Nothing can be made of a document whose name cannot be part of an address.
         if !is_named {

@@ -88,6 +88,17 @@ impl Facts {
 
     /// Reads the facts of this machine; what cannot be read is empty.
     pub async fn read(data: &Path, search_path: &str, docker: &[PathBuf]) -> Self {
+        Self {
+            gpus: Self::accelerators(search_path).await,
+            runtimes: runtimes(search_path, docker).await,
+            addresses: addresses(),
+            ..Self::size(data)
+        }
+    }
+
+    /// Reads what this machine is called and how large it is: no tool is asked.
+    #[must_use]
+    pub fn size(data: &Path) -> Self {
         let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let uname = nix::sys::utsname::uname().ok();
         let of_uname = |field: fn(&nix::sys::utsname::UtsName) -> &std::ffi::OsStr| {
@@ -111,12 +122,14 @@ impl Facts {
                 .unwrap_or(1),
             memory_mib: memory_mib(&text("/proc/meminfo")),
             disk_gib: disk_gib(data),
-            gpus: gpus(search_path).await,
-            runtimes: runtimes(search_path, docker).await,
-            addresses: addresses(),
             now_milliseconds: Some(now_milliseconds()),
-            clock: None,
+            ..Self::default()
         }
+    }
+
+    /// Returns the accelerators of this machine, as the vendors' own tools have them.
+    pub async fn accelerators(search_path: &str) -> Vec<Gpu> {
+        gpus(search_path).await
     }
 
     /// Compares its clock with that of whoever asked `asked` and was answered now, by times of its own.

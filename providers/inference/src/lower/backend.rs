@@ -56,13 +56,15 @@ pub(crate) fn usable(
     name: &str,
     span: &Span,
     machines: &[Machine],
-    purpose: Purpose,
+    context: &Context,
     problems: &mut Diagnostics,
 ) -> Option<Usable> {
+    let purpose = context.purpose;
     match Backend::find(name) {
         Some(backend) => match Usable::of(backend) {
             Some(Usable::Ssh) if machines.is_empty() => {
-                if purpose == Purpose::Plan {
+                // A fleet with an error may have some.
+                if purpose == Purpose::Plan && !context.unread.may_have("fleet") {
                     problems.push(
                         Diagnostic::error("no-machines", "backend without machines")
                             .detail("No fleet of the project has machines that are reached over SSH.")
@@ -112,9 +114,9 @@ pub(crate) fn of_service(
     if !profile.fleets.is_empty() {
         let known = |name: &str| machines.iter().any(|machine| machine.fleet == name);
         for fleet in &profile.fleets {
-            if (fleet.value.project.is_some() || !known(&fleet.value.name))
-                && context.purpose == Purpose::Plan
-            {
+            let is_here = fleet.value.project.is_none();
+            let may_be = known(&fleet.value.name) || context.unread.may_be("fleet", &fleet.value.name);
+            if !(is_here && may_be) && context.purpose == Purpose::Plan {
                 let mut names: Vec<&str> = machines.iter().map(|machine| machine.fleet.as_str()).collect();
                 names.dedup();
                 problems.push(
@@ -141,7 +143,7 @@ pub(crate) fn of_service(
     let mut cannot = Diagnostics::new();
     let found = named
         .iter()
-        .find_map(|(name, span)| usable(name, span, machines, context.purpose, &mut cannot));
+        .find_map(|(name, span)| usable(name, span, machines, context, &mut cannot));
     if found.is_none() {
         problems.extend(cannot);
     }
@@ -177,7 +179,7 @@ pub(crate) fn of_task(
         return true;
     };
     if *first != SSH && *first != AWS {
-        usable(first, span, &[], context.purpose, problems);
+        usable(first, span, &[], context, problems);
     } else if context.purpose == Purpose::Plan {
         let not = if *first == SSH {
             "machines of fleets"

@@ -128,10 +128,6 @@ pub(crate) fn service_on(
         if let Some(image) = member.image.filter(|_| backend == Usable::Local) {
             container::check_local(image, context.local_runtime.as_ref(), problems);
         }
-        // Machines of fleets are asked one by one.
-        if backend == Usable::Local {
-            run_keys::check_accelerators(member.resources, "service", problems);
-        }
     }
     if let Some(model) = service
         .model
@@ -284,18 +280,18 @@ fn check_keys(placed: &Placed<Service>, backend: Usable, problems: &mut Diagnost
     run_keys::check::<Service>(&placed.node, &written, backend, in_container, problems);
 }
 
+/// Returns what is written of a service's replica groups, in either form; nothing for a service without them.
+pub(super) fn group_nodes(placed: &Placed<Service>) -> &[Node] {
+    let has_groups =
+        placed.document.groups.is_some() && placed.node.get("groups").is_some_and(|node| !node.is_null());
+    let key = if has_groups { "groups" } else { "replicas" };
+    placed.node.get(key).and_then(Node::as_list).unwrap_or_default()
+}
+
 /// Keys of replica groups that a backend cannot carry out.
 fn check_groups(placed: &Placed<Service>, backend: Usable, problems: &mut Diagnostics) {
     let backend = backend.name();
-    let key = if placed.document.groups.is_some()
-        && placed.node.get("groups").is_some_and(|node| !node.is_null())
-    {
-        "groups"
-    } else {
-        "replicas"
-    };
-    let nodes = placed.node.get(key).and_then(Node::as_list).unwrap_or_default();
-    for node in nodes {
+    for node in group_nodes(placed) {
         let written = |key: &str| node.entry(key).filter(|(_, value)| !value.is_null());
         let in_container = placed.document.run.image.is_some() || written("image").is_some();
         for key in CONTAINER_KEYS {

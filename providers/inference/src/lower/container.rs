@@ -3,16 +3,14 @@
 //! A document with an `image` runs in a container of its machine's own Docker daemon, every other one as a process. The
 //! container has a network of its own, so that a program's fixed port is no other program's.
 
-use std::collections::BTreeSet;
-
-use gabion_engine::address::ResourceAddress;
-use gabion_engine::config::{Lowered, Node, RecordedView, Spanned, Survey, Template};
+use gabion_engine::config::{Lowered, Node, Spanned};
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics};
-use gabion_engine::value::{AttributePath, Attributes, Value};
+use gabion_engine::value::{AttributePath, Value};
 
 use super::backend::LOCAL;
-use super::builder::{ResourceBuilder, address};
+use super::builder::ResourceBuilder;
 use super::files::{self, Files};
+use super::local::LocalRuntime;
 use super::program::{shell_argv, text};
 use super::project::Context;
 use super::role::{self, Part, uses_variable};
@@ -222,78 +220,6 @@ pub(super) fn check_local(
             .at(image.span.clone())
             .hint("install and start Docker there, or remove `image` and write `commands` that run on the machine"),
     );
-}
-
-/// Returns what the machine that runs gabion is called when it is looked at.
-fn local_machine() -> ResourceAddress {
-    address("local_machine", LOCAL)
-}
-
-/// Returns what must be known of the machine that runs gabion, for documents that run in containers there; `backends` are
-/// the project's.
-pub(crate) fn surveys<'a>(nodes: impl IntoIterator<Item = &'a Node>, backends: &[&str]) -> Option<Survey> {
-    let nodes = nodes.into_iter().filter(|node| may_be_local(node, backends));
-    let images: Vec<&Node> = nodes.flat_map(images_of).collect();
-    let names: BTreeSet<&str> = images
-        .iter()
-        .filter_map(|image| image.as_str())
-        .filter(|name| !Template::is_in(name))
-        .collect();
-    (!images.is_empty()).then(|| Survey {
-        address: local_machine(),
-        inputs: Attributes::from([
-            ("machine".into(), LOCAL.into()),
-            (
-                "images".into(),
-                Value::List(names.into_iter().map(Value::from).collect()),
-            ),
-        ]),
-    })
-}
-
-fn may_be_local(node: &Node, backends: &[&str]) -> bool {
-    let written = |key: &str| node.get(key).filter(|value| !value.is_null());
-    if written("fleets").is_some() {
-        return false;
-    }
-    match written("backends") {
-        Some(own) => {
-            let is_local = |node: &Node| node.as_str() == Some(LOCAL);
-            is_local(own) || own.as_list().is_some_and(|own| own.iter().any(is_local))
-        }
-        None => backends.is_empty() || backends.contains(&LOCAL),
-    }
-}
-
-fn images_of(node: &Node) -> Vec<&Node> {
-    let groups = ["groups", "replicas"]
-        .into_iter()
-        .filter_map(|key| node.get(key)?.as_list());
-    std::iter::once(node)
-        .chain(groups.flatten())
-        .filter_map(|node| node.get("image").filter(|image| !image.is_null()))
-        .collect()
-}
-
-/// What was found of the container runtime of the machine that runs gabion.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LocalRuntime {
-    /// The images of documents that are not there yet.
-    pub absent: BTreeSet<String>,
-}
-
-/// Returns what was found of the container runtime of the machine that runs gabion, or why there is none.
-pub(crate) fn local_runtime(recorded: &dyn RecordedView) -> Option<Result<LocalRuntime, String>> {
-    Some(match recorded.surveyed(&local_machine())? {
-        Ok(found) => {
-            let absent = found.get("absent").and_then(Value::as_list).unwrap_or_default();
-            let absent = absent.iter().filter_map(Value::as_str).map(str::to_owned);
-            Ok(LocalRuntime {
-                absent: absent.collect(),
-            })
-        }
-        Err(failure) => Err(failure.message.clone()),
-    })
 }
 
 /// Says that an image is not on the machine that runs gabion yet.

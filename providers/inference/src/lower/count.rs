@@ -95,6 +95,8 @@ mod tests {
                 .into_iter()
                 .collect(),
             local_runtime: None,
+            local_facts: None,
+            unread: crate::lower::Unread::default(),
         };
         let (min, max) = range;
         assert_eq!(of("qwen/default", ReplicaCount { min, max }, &context), expected);

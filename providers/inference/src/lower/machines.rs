@@ -119,7 +119,7 @@ impl Machine {
 }
 
 impl MachineFacts {
-    fn of(attributes: &Attributes) -> Option<Self> {
+    pub(super) fn of(attributes: &Attributes) -> Option<Self> {
         let whole = |attributes: &Attributes, name: &str| {
             let number = attributes.get(name).and_then(Value::as_int)?;
             u64::try_from(number).ok()

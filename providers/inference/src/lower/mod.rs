@@ -13,6 +13,7 @@ mod container;
 mod count;
 mod files;
 mod gateway;
+mod local;
 mod machines;
 mod names;
 mod placement;
@@ -27,10 +28,11 @@ mod separation;
 mod service;
 mod slots;
 mod task;
+mod unread;
 pub(crate) mod unsupported;
 
 pub use aws::AWS_REGION;
-pub use container::LocalRuntime;
+pub use local::LocalRuntime;
 pub use project::{Context, Placed, RecordedSlot, Serving, lower};
 
 pub(crate) use names::gateway_among;
@@ -38,7 +40,8 @@ pub(crate) use names::gateway_among;
 pub(crate) use aws::{AWS, AwsSettings, survey as aws_survey, surveys as aws_surveys};
 
 pub(crate) use backend::{LOCAL, SSH};
-pub(crate) use container::{local_runtime, surveys as container_surveys};
+pub(crate) use local::{facts as local_facts, runtime as local_runtime, survey as local_survey};
 pub(crate) use machines::surveys;
 pub(crate) use runtime::{Services, choose as choose_runtimes};
-pub(crate) use task::lower as lower_tasks;
+pub(crate) use task::{RunningTasks, lower as lower_tasks};
+pub(crate) use unread::Unread;

@@ -6,7 +6,7 @@ use gabion_engine::config::{Purpose, bad_name, check_name};
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Severity, Span, did_you_mean};
 
 use super::gateway::GatewayTarget;
-use super::project::{LOOPBACK, Placed};
+use super::project::{Context, LOOPBACK, Placed};
 use crate::document::gateway::Gateway;
 use crate::document::service::{GatewayChoice, Service};
 
@@ -57,14 +57,15 @@ pub(crate) fn check(
 }
 
 /// Returns the gateway that a service means: the named one, else the default, else the only one, else this machine's
-/// loopback; `None` after a problem.
+/// loopback; `None` after a problem, which may be one of a gateway's own document.
 pub(crate) fn gateway_of<'a>(
     service: &Service,
     targets: &'a [GatewayTarget<'a>],
     loopback: &'a GatewayTarget<'a>,
-    purpose: Purpose,
+    context: &Context,
     problems: &mut Diagnostics,
 ) -> Option<&'a GatewayTarget<'a>> {
+    let unread = &context.unread;
     let names = || targets.iter().map(|target| target.name);
     let list = || {
         names()
@@ -80,6 +81,9 @@ pub(crate) fn gateway_of<'a>(
             let here = wanted.project.is_none();
             if let Some(target) = targets.iter().find(|target| here && target.name == wanted.name) {
                 return Some(target);
+            }
+            if here && unread.may_be("gateway", &wanted.name) {
+                return None;
             }
             let detail = match &wanted.project {
                 None => format!("No document declares the gateway `{wanted}`."),
@@ -100,16 +104,24 @@ pub(crate) fn gateway_of<'a>(
             if let Some(target) = default() {
                 return Some(target);
             }
+            if unread.may_have("gateway") {
+                return None;
+            }
             Diagnostic::error("no-default-gateway", "no default gateway")
                 .detail("The service asks for the default gateway, and no gateway says `default: true`.")
                 .at(span.clone())
                 .hint("add `default: true` to a gateway, or name one here")
         }
+        // It may be the one that is meant.
+        (GatewayChoice::Any, [] | [_]) if unread.may_have("gateway") => return default(),
         (GatewayChoice::Any, []) => return Some(loopback),
         (GatewayChoice::Any, [only]) => return Some(only),
         (GatewayChoice::Any, _) => {
             if let Some(target) = default() {
                 return Some(target);
+            }
+            if unread.may_have("gateway") {
+                return None;
             }
             Diagnostic::error("ambiguous-gateway", "more than one gateway")
                 .detail(format!(
@@ -122,7 +134,7 @@ pub(crate) fn gateway_of<'a>(
         }
     };
     // The gateway may be made elsewhere, as dstack's are; a plan needs it here.
-    let severity = match (purpose, problem.code) {
+    let severity = match (context.purpose, problem.code) {
         (Purpose::Validate, "unknown-gateway" | "no-default-gateway") => Severity::Warning,
         _ => problem.severity,
     };

@@ -14,6 +14,8 @@ use crate::document::profile::InstanceSelector;
 use crate::document::resources::Resources;
 use crate::grammar::cpu::Architecture;
 use crate::grammar::gpu::GpuSpec;
+use crate::grammar::memory::Memory;
+use crate::grammar::range::Range;
 use crate::grammar::reference::EntityReference;
 
 /// How much less memory a machine or an accelerator may report than what it is sold with: firmware and drivers keep some
@@ -224,26 +226,46 @@ fn share(facts: &MachineFacts, blocks: u32, all: u32) -> MachineFacts {
     }
 }
 
+/// Returns whether an amount that a machine reports is at least what a range asks for.
+pub(super) fn is_enough(range: &Range<Memory>, megabytes: u64) -> bool {
+    let generous = megabytes + megabytes * MEMORY_TOLERANCE_PERCENT / 100;
+    range.min.is_none_or(|min| min.as_megabytes() <= generous)
+}
+
+/// Words an amount of memory.
+pub(super) fn gigabytes(megabytes: u64) -> String {
+    format!("{:.0}GB", megabytes as f64 / 1024.0)
+}
+
+/// Returns the architecture of a machine's processors.
+pub(super) fn architecture(has: &MachineFacts) -> Architecture {
+    match has.arch.as_str() {
+        "aarch64" => Architecture::Arm,
+        _ => Architecture::X86,
+    }
+}
+
+/// Words the accelerators of a machine.
+pub(super) fn accelerators(has: &[GpuFacts]) -> String {
+    match has.first() {
+        None => "no GPUs".to_owned(),
+        Some(first) => format!("{} GPUs ({})", has.len(), first.name),
+    }
+}
+
 /// Returns what a machine lacks, each as a part of a sentence.
 fn missing(has: &MachineFacts, need: &Resources) -> Vec<String> {
     let mut missing = Vec::new();
     let cpu = &need.cpu.value;
-    let arch = match has.arch.as_str() {
-        "aarch64" => Architecture::Arm,
-        _ => Architecture::X86,
-    };
-    if cpu.arch.is_some_and(|wanted| wanted != arch) {
+    if cpu.arch.is_some_and(|wanted| wanted != architecture(has)) {
         missing.push(format!("its processors are {}", has.arch));
     }
     if !cpu.count.contains(has.cpus) {
         missing.push(format!("{} CPUs, and {} are asked for", has.cpus, cpu.count));
     }
-    let within = |range: &crate::grammar::range::Range<crate::grammar::memory::Memory>, megabytes: u64| {
-        let generous = megabytes + megabytes * MEMORY_TOLERANCE_PERCENT / 100;
-        range.min.is_none_or(|min| min.as_megabytes() <= generous)
-            && range.max.is_none_or(|max| megabytes <= max.as_megabytes())
+    let within = |range: &Range<Memory>, megabytes: u64| {
+        is_enough(range, megabytes) && range.max.is_none_or(|max| megabytes <= max.as_megabytes())
     };
-    let gigabytes = |megabytes: u64| format!("{:.0}GB", megabytes as f64 / 1024.0);
     if !within(&need.memory, has.memory_mib) {
         missing.push(format!(
             "{} of memory, and {} is asked for",
@@ -267,7 +289,7 @@ fn missing(has: &MachineFacts, need: &Resources) -> Vec<String> {
 fn missing_gpus(
     has: &[GpuFacts],
     need: &GpuSpec,
-    within: impl Fn(&crate::grammar::range::Range<crate::grammar::memory::Memory>, u64) -> bool,
+    within: impl Fn(&Range<Memory>, u64) -> bool,
 ) -> Option<String> {
     let words = |text: &str| text.to_ascii_lowercase().replace([' ', '-', '_'], "");
     let good: Vec<&GpuFacts> = has
@@ -299,11 +321,7 @@ fn missing_gpus(
     if enough {
         return None;
     }
-    let there = match has.first() {
-        None => "no GPUs".to_owned(),
-        Some(first) => format!("{} GPUs ({})", has.len(), first.name),
-    };
-    Some(format!("{there}, and `gpu: {need}` is asked for"))
+    Some(format!("{}, and `gpu: {need}` is asked for", accelerators(has)))
 }
 
 #[cfg(test)]

@@ -59,16 +59,20 @@ pub(crate) fn gateway<'a>(
     choice: Choice<'_>,
     board: &Board<'a>,
     recorded: &dyn RecordedView,
-    purpose: Purpose,
+    context: &Context,
     problems: &mut Diagnostics,
 ) -> Option<&'a Machine> {
     let gateway = &placed.document;
     let kept = recorded_machine(recorded, "gateway_listener", &gateway.name.value);
     let machine = board.gateway(choice, kept.as_deref());
-    if purpose == Purpose::Validate {
+    if context.purpose == Purpose::Validate {
         return machine;
     }
     let Some(machine) = machine else {
+        // A fleet with an error may have it.
+        if context.unread.may_have("fleet") {
+            return None;
+        }
         let span = choice
             .fleets
             .first()
@@ -136,7 +140,8 @@ pub(crate) fn replicas<'a>(
                         }
                         Err(refusals) => {
                             lost += 1;
-                            if lost > 1 || context.purpose == Purpose::Validate {
+                            let may_fit = context.unread.may_have("fleet");
+                            if lost > 1 || may_fit || context.purpose == Purpose::Validate {
                                 continue;
                             }
                             let reasons: Vec<String> = refusals

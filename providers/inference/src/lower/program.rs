@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gabion_engine::config::{Node, Spanned, Template};
+use gabion_engine::config::{Node, Purpose, Spanned, Template};
 use gabion_engine::value::Value;
 
 use super::builder::ResourceBuilder;
@@ -104,7 +104,8 @@ pub(super) fn place(
             builder = builder.at("files", &key.span);
         }
     }
-    if let Some(user) = &run.user {
+    // Whether this machine has the user is asked when planning: another one may be meant.
+    if let Some(user) = run.user.as_ref().filter(|_| context.purpose == Purpose::Plan) {
         builder = builder.input("user", user.to_string());
         if let Some((_, value)) = node.entry("user") {
             builder = builder.at("user", &value.span);

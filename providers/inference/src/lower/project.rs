@@ -11,10 +11,12 @@ use gabion_engine::value::Value;
 use super::aws::{self, AwsSettings, CloudMachine};
 use super::backend::{self, Usable};
 use super::builder::ResourceBuilder;
-use super::container::LocalRuntime;
 use super::gateway::{GatewayTarget, listener};
+use super::local::LocalRuntime;
+use super::machines::MachineFacts;
 use super::placement::{Board, Choice};
-use super::{check, machines, names, placing, separation, service};
+use super::unread::Unread;
+use super::{check, local, machines, names, placing, separation, service};
 use crate::document::dialect::DEFAULT_GROUP;
 use crate::document::fleet::Fleet;
 use crate::document::gateway::Gateway;
@@ -48,6 +50,10 @@ pub struct Context {
     pub counts: BTreeMap<String, u32>,
     /// The container runtime of the machine that runs gabion, or why it has none; `None` when nobody has looked.
     pub local_runtime: Option<Result<LocalRuntime, String>>,
+    /// What the machine that runs gabion is; `None` when nobody has looked.
+    pub(crate) local_facts: Option<MachineFacts>,
+    /// The documents that have errors of their own.
+    pub(crate) unread: Unread,
 }
 
 /// A slot of a replica group that has an object.
@@ -103,13 +109,7 @@ pub fn lower(
         .iter()
         .map(|gateway| {
             let backend = &gateway.document.backend;
-            let usable = backend::usable(
-                backend.value.name(),
-                &backend.span,
-                &machines,
-                context.purpose,
-                problems,
-            );
+            let usable = backend::usable(backend.value.name(), &backend.span, &machines, context, problems);
             if let Some(usable) = usable {
                 check::gateway(gateway, usable, problems);
             }
@@ -120,7 +120,7 @@ pub fn lower(
                         fleets: &gateway.document.fleets,
                         instances: None,
                     };
-                    placing::gateway(gateway, choice, &board, recorded, context.purpose, problems)
+                    placing::gateway(gateway, choice, &board, recorded, context, problems)
                 }
                 Some(Usable::Aws) => cloud_gateways
                     .iter()
@@ -136,12 +136,15 @@ pub fn lower(
 
     let mut chosen: Vec<(&Placed<Service>, &GatewayTarget<'_>, Option<Usable>)> = Vec::new();
     for service in services {
-        let gateway = names::gateway_of(&service.document, &targets, &loopback, context.purpose, problems);
+        let gateway = names::gateway_of(&service.document, &targets, &loopback, context, problems);
         let mut usable = backend::of_service(service, &machines, context, problems);
         check::service(&service.document, gateway, problems);
         let mut cannot = Diagnostics::new();
         if let Some(backend) = usable {
             check::service_on(service, backend, context, &mut cannot);
+            if backend == Usable::Local {
+                local::check_service(service, context, recorded, &mut cannot);
+            }
             check::reach(service, backend, gateway, &mut cannot);
             if let Some(gateway) = gateway {
                 separation::check(&service.document, gateway, &mut cannot);

@@ -12,7 +12,6 @@ use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Span};
 use serde_json::Value as Json;
 
 use super::backend::{LOCAL, SSH, Usable};
-use crate::document::resources::Resources;
 use crate::document::run::RunFields;
 use crate::grammar::mount::Mount;
 use crate::grammar::repo::Repo;
@@ -213,24 +212,6 @@ pub(super) fn says_more<T: MapTerm>(written: &serde_yaml::Value) -> impl Fn(&str
         let (defaults, written) = &*both;
         let value = &written[key];
         !value.is_null() && Some(value) != defaults["properties"][key].get("default")
-    }
-}
-
-/// Reports accelerators: the local backend offers none.
-pub(super) fn check_accelerators(resources: &Resources, what: &str, problems: &mut Diagnostics) {
-    let gpu = &resources.gpu;
-    if gpu.value.is_needed() {
-        problems.push(
-            Diagnostic::error("unmet-need", "resources not available")
-                .detail(format!(
-                    "`gpu: {}` cannot be met: backend `{LOCAL}` offers no accelerators.",
-                    gpu.value
-                ))
-                .at(gpu.span.clone())
-                .hint(format!(
-                    "remove `gpu`, or run the {what} on a backend that has some"
-                )),
-        );
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gabion_engine::address::ResourceAddress;
-use gabion_engine::config::{Lowered, Purpose, Spanned};
+use gabion_engine::config::{Lowered, Purpose, RecordedView, Spanned};
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics};
 use gabion_engine::value::{AttributePath, Attributes, Value};
 
@@ -13,6 +13,7 @@ use super::builder::{ResourceBuilder, address};
 use super::check;
 use super::container::{self, Wish};
 use super::files::{self, Files};
+use super::local::{self, Need};
 use super::program::{self, LOOPBACK, seconds, text};
 use super::project::{Context, Placed};
 use super::run_keys::{self, unsupported};
@@ -33,14 +34,29 @@ const MOST_NODES: u32 = 256;
 /// The file of a unit that names a run's nodes for MPI.
 const MPI_HOSTFILE: &str = "mpi_hostfile";
 
+/// The tasks of a project, and what they are beside.
+#[derive(Clone, Copy)]
+pub(crate) struct RunningTasks<'a> {
+    /// The tasks.
+    pub(crate) tasks: &'a [Placed<Task>],
+    /// The services.
+    pub(crate) services: &'a [Placed<Service>],
+    /// What is recorded.
+    pub(crate) recorded: &'a dyn RecordedView,
+}
+
 /// Adds the units of a project's tasks.
 pub(crate) fn lower(
-    tasks: &[Placed<Task>],
-    services: &[Placed<Service>],
+    running: RunningTasks<'_>,
     context: &Context,
     lowered: &mut Lowered,
     problems: &mut Diagnostics,
 ) {
+    let RunningTasks {
+        tasks,
+        services,
+        recorded,
+    } = running;
     for placed in tasks {
         let task = &placed.document;
         let mut good = name_is_free(task, services, problems);
@@ -49,7 +65,7 @@ pub(crate) fn lower(
         }
         good &= backend::of_task(&task.profile, &placed.type_span, context, problems);
         let mut cannot = Diagnostics::new();
-        check_on_local(placed, context, &mut cannot);
+        check_on_local(placed, context, recorded, &mut cannot);
         let directory = &context.project_directory;
         match task.run.image {
             Some(_) => container::check_run(&task.run, &placed.node, directory, &mut cannot),
@@ -57,7 +73,7 @@ pub(crate) fn lower(
         }
         let files = files::read(&task.run, &placed.node, context, &mut cannot);
         // A task for another backend is well formed, and this one makes nothing of it.
-        good &= cannot.is_empty();
+        good &= !cannot.has_errors();
         if context.purpose == Purpose::Plan {
             problems.extend(cannot);
         }
@@ -133,7 +149,12 @@ fn node_count(task: &Task) -> u64 {
 }
 
 /// Reports what the local backend cannot do for a task.
-fn check_on_local(placed: &Placed<Task>, context: &Context, problems: &mut Diagnostics) {
+fn check_on_local(
+    placed: &Placed<Task>,
+    context: &Context,
+    recorded: &dyn RecordedView,
+    problems: &mut Diagnostics,
+) {
     let task = &placed.document;
     let image = task.run.image.as_ref();
     run_keys::check::<Task>(
@@ -146,10 +167,20 @@ fn check_on_local(placed: &Placed<Task>, context: &Context, problems: &mut Diagn
     if let Some(image) = image {
         container::check_local(image, context.local_runtime.as_ref(), problems);
     }
-    for nodes in nodes(task) {
-        run_keys::check_accelerators(nodes.resources, "task", problems);
-    }
     let groups = placed.node.get("groups").and_then(|node| node.as_list());
+    let written = match &task.groups {
+        Some(_) => groups.unwrap_or_default(),
+        None => std::slice::from_ref(&placed.node),
+    };
+    for (nodes, node) in nodes(task).iter().zip(written) {
+        let need = Need {
+            node,
+            resources: nodes.resources,
+            what: "task",
+            units: &format!("{}/{}/", task.name.value, nodes.group),
+        };
+        local::check(need, context, recorded, problems);
+    }
     let of_ports = std::iter::once(&placed.node).chain(groups.unwrap_or_default());
     let written: Vec<_> = of_ports.filter_map(|node| node.entry("ports")).collect();
     let mapped = nodes(task)
