@@ -15,7 +15,7 @@ use gabion_engine::value::{Attributes, Value};
 use serde_json::json;
 
 use crate::args::{Execution, Format};
-use crate::commands::Context;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupts;

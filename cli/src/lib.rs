@@ -10,6 +10,7 @@ mod asking;
 mod checking;
 mod ci;
 mod commands;
+mod context;
 mod exit;
 mod failure;
 mod interrupt;
@@ -43,7 +44,7 @@ use clap::Parser;
 use gabion_engine::provider::ProviderRegistry;
 
 use crate::args::{Agent, Cli, Command, FormatArg};
-use crate::commands::Context;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::options::{Environment, ExtraProviders, Options};

@@ -22,7 +22,7 @@ use gabion_engine::world::{Refresh, World};
 use gabion_inference::offers::PriceBook;
 
 use crate::args::{RefreshArg, Selection};
-use crate::commands::Context;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::options::{Options, Trust};
 use crate::policy;

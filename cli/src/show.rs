@@ -4,7 +4,7 @@ use gabion_engine::plan::Plan;
 use gabion_engine::provider::ProviderRegistry;
 
 use crate::args::{Format, Size};
-use crate::commands::Context;
+use crate::context::Context;
 use crate::render::catalogue::Catalogue;
 use crate::render::view::PlanContext;
 use crate::render::{plan_json, plan_markdown, plan_text};

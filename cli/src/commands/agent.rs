@@ -1,7 +1,7 @@
 //! `gabion agent`: what runs on machines, started by gabion itself.
 
-use super::Context;
 use crate::args::Agent;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::wiring;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use gabion_engine::plan::{Mode, bindings};
 use gabion_engine::state::Journal;
 
-use super::Context;
 use super::show::read_plan;
 use crate::applying::{Run, carry_out, close, print_endpoints};
 use crate::args::{Apply, Destroy, Execution, Format, Selection, Size};
 use crate::asking::{approve, nobody_to_ask};
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupts;

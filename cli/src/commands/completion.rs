@@ -2,8 +2,8 @@
 
 use clap::CommandFactory;
 
-use super::Context;
 use crate::args::{Cli, Completion};
+use crate::context::Context;
 use crate::exit::Exit;
 
 /// Prints the completion script of a shell.

@@ -12,8 +12,8 @@ use gabion_engine::state::verify::verify;
 use nix::unistd::{AccessFlags, access};
 use serde_json::json;
 
-use super::Context;
 use crate::args::Format;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::project::LoadedProject;

@@ -13,8 +13,8 @@ use gabion_engine::world::{Refresh, World};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Context;
 use crate::args::{Drift as DriftArgs, Format, Selection};
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupts;

@@ -4,8 +4,8 @@ use gabion_engine::graph::ResourceGraph;
 use gabion_engine::plan::Mode;
 use gabion_engine::plan::problem::Places;
 
-use super::Context;
 use crate::args::{FormatArg, Graph as GraphArgs, Selection};
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupts;

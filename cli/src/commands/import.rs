@@ -6,9 +6,9 @@ use gabion_engine::plan::change::{Action, Change, Reason};
 use gabion_engine::plan::{Bindings, Mode, Plan};
 use gabion_engine::world::Refresh;
 
-use super::Context;
 use crate::applying::{Run, carry_out, close};
 use crate::args::{Execution, Format, Import, Selection};
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupts;

@@ -7,7 +7,7 @@ use gabion_engine::state::event::Created;
 use gabion_engine::state::store::{CreateRequest, StoreError};
 use gabion_engine::state::{Clock, FORMAT_VERSION, State, SystemClock};
 
-use super::Context;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::project::LoadedProject;
 use crate::render::words::plain;

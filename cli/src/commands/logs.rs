@@ -3,8 +3,8 @@
 use gabion_engine::state::State;
 use gabion_engine::state::record::Record;
 
-use super::Context;
 use crate::args::Logs;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::project::LoadedProject;

@@ -23,21 +23,11 @@ mod state;
 mod validate;
 
 use crate::args::Command;
+use crate::context::Context;
 use crate::failure::Outcome;
-use crate::options::Options;
-use crate::output::Printer;
 
 pub(crate) use agent::serve as serve_agent;
 pub use drift::{DriftReportJson, NotAskedJson, UnmanagedJson};
-
-/// What every command gets.
-#[derive(Clone)]
-pub(crate) struct Context {
-    /// What the command line and the environment mean.
-    pub(crate) options: Options,
-    /// Where everything is printed.
-    pub(crate) printer: Printer,
-}
 
 /// Runs a command.
 pub(crate) async fn run(command: Command, context: &Context) -> Outcome {

@@ -6,8 +6,8 @@ use gabion_engine::config::SurveyFailure;
 use gabion_inference::offers::{self, Offer, OfferRequest, Offers, RegionFacts, Words};
 use serde_json::{Value, json};
 
-use super::Context;
 use crate::args::{Format, Offer as OfferArgs};
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::project::LoadedProject;

@@ -8,8 +8,8 @@ use gabion_engine::diagnostic::did_you_mean;
 use gabion_engine::value::{Attributes, Value};
 use serde_json::json;
 
-use super::Context;
 use crate::args::{Format, Output};
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::project::{About, LoadedProject};

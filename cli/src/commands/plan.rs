@@ -6,9 +6,9 @@ use std::path::Path;
 use gabion_engine::plan::{Mode, Plan, same};
 use gabion_engine::state::{State, StateStore, history};
 
-use super::Context;
 use super::show::read_plan;
 use crate::args::Plan as PlanArgs;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupts;

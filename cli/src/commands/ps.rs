@@ -7,8 +7,8 @@ use gabion_engine::resource::DocumentRef;
 use gabion_engine::state::record::Record;
 use serde_json::json;
 
-use super::Context;
 use crate::args::{Format, Ps};
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::project::LoadedProject;

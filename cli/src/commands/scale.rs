@@ -5,9 +5,9 @@
 
 use gabion_engine::world::Refresh;
 
-use super::Context;
 use super::apply::{Doing, fresh};
 use crate::args::{Scale, Selection};
+use crate::context::Context;
 use crate::failure::Outcome;
 use crate::scaling::Wanted;
 

@@ -10,9 +10,9 @@ use gabion_engine::schema::ResourceSchema;
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 
-use super::Context;
 use super::drift::DriftReportJson;
 use crate::args::{Cli, Schema};
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::render::reference::{

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use gabion_engine::plan::Plan;
 
-use super::Context;
 use crate::args::{Format, Show};
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::options::shell_word;

@@ -2,9 +2,9 @@
 
 use gabion_engine::config::{NothingRecorded, Purpose, no_secrets};
 
-use super::Context;
 use crate::args::{Format, Validate};
 use crate::checking;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::project::{LoadedProject, print_warnings};

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::target::{Target, number};
 use crate::args::CiComment;
 use crate::ci::{Request, Thread, post};
-use crate::commands::Context;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupts;

@@ -3,7 +3,7 @@
 use super::target::{hand_on, show, tell};
 use crate::args::CiDrift;
 use crate::ci::{Thread, message, run_self};
-use crate::commands::Context;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::interrupt::Interrupts;

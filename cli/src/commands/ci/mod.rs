@@ -7,8 +7,8 @@ mod plan;
 mod run;
 mod target;
 
-use super::Context;
 use crate::args::Ci;
+use crate::context::Context;
 use crate::failure::Outcome;
 
 /// Runs one of them.

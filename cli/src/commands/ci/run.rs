@@ -3,7 +3,7 @@
 use super::target::{Target, is_commit};
 use crate::args::CiRun;
 use crate::ci::find_run;
-use crate::commands::Context;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupts;

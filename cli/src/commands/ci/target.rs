@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use crate::args::{CiService, ForgeArg};
 use crate::ci::{Api, Forge, Request, Thread, post};
-use crate::commands::Context;
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::options::Options;
 

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::list::status_words;
 use super::show::state_at;
 use crate::args::Format;
-use crate::commands::Context;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::project::LoadedProject;

@@ -7,7 +7,7 @@ use gabion_engine::state::record::{Record, Status};
 use serde_json::json;
 
 use crate::args::Format;
-use crate::commands::Context;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::project::LoadedProject;

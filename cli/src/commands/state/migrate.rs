@@ -6,8 +6,8 @@ use gabion_engine::state::migrate::{MigrateError, Migrated, Migration, migrate};
 use gabion_engine::state::store::StoreError;
 
 use crate::args::Locking;
-use crate::commands::Context;
 use crate::commands::init_store::plugin_of;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::options::{Options, shell_word};

@@ -17,8 +17,8 @@ mod verify;
 
 pub(crate) use show::find;
 
-use super::Context;
 use crate::args::State;
+use crate::context::Context;
 use crate::failure::Outcome;
 
 /// Runs a command below `gabion state`.

@@ -6,7 +6,7 @@ use std::path::Path;
 use gabion_engine::state::copy::LogCopy;
 use gabion_engine::state::log_file;
 
-use crate::commands::Context;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::project::LoadedProject;

@@ -9,7 +9,7 @@ use gabion_engine::state::{Head, Journal, JournalOptions, State};
 
 use super::pull::write;
 use crate::args::Locking;
-use crate::commands::Context;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::options::shell_word;

@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::args::{Format, Locking};
 use crate::asking::{approve, nobody_to_ask};
-use crate::commands::Context;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupts;

@@ -1,7 +1,7 @@
 //! `gabion state rekey`: the state is encrypted with the key of the settings.
 
 use crate::args::Locking;
-use crate::commands::Context;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::project::LoadedProject;

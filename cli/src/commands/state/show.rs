@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::list::{self, status_words};
 use crate::args::Format;
-use crate::commands::Context;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::project::LoadedProject;

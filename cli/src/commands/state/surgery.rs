@@ -5,7 +5,7 @@ use gabion_engine::state::State;
 use gabion_engine::state::surgery::{self, Surgery, SurgeryError};
 
 use crate::args::Locking;
-use crate::commands::Context;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::project::LoadedProject;

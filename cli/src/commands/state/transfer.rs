@@ -8,7 +8,7 @@ use gabion_engine::state::transfer::{self, Transfer, TransferError, transfer};
 
 use super::surgery::refusal;
 use crate::args::Locking;
-use crate::commands::Context;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::options::{Options, check_stack};

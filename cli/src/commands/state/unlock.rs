@@ -5,7 +5,7 @@ use gabion_engine::state::lease::unlock;
 use gabion_engine::state::store::{LeaseView, StoreError, describe_holder};
 
 use crate::asking::{approve, nobody_to_ask};
-use crate::commands::Context;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupts;

@@ -6,7 +6,7 @@ use gabion_engine::state::verify::verify;
 use serde_json::json;
 
 use crate::args::Format;
-use crate::commands::Context;
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::project::LoadedProject;
