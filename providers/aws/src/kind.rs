@@ -17,8 +17,36 @@ use crate::clients::Clients;
 /// How many values a filter takes.
 pub(crate) const FILTER_VALUES: usize = 200;
 
-/// The objects that a look found, by id.
-pub(crate) type Found = BTreeMap<ObjectId, ObjectState>;
+/// What a look found, by id. What is not in it is not there.
+#[derive(Debug, Default)]
+pub(crate) struct Found(BTreeMap<ObjectId, Result<ObjectState, ProviderError>>);
+
+impl Found {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Notes an object that is there.
+    pub(crate) fn insert(&mut self, id: ObjectId, state: ObjectState) {
+        self.0.insert(id, Ok(state));
+    }
+
+    /// Notes an object that is there and could not be read to the end: of the others that says nothing.
+    pub(crate) fn untold(&mut self, id: ObjectId, why: ProviderError) {
+        self.0.insert(id, Err(why));
+    }
+
+    /// Takes out what was found of an object.
+    pub(crate) fn take(&mut self, id: &ObjectId) -> Option<Result<ObjectState, ProviderError>> {
+        self.0.remove(id)
+    }
+}
+
+impl FromIterator<(ObjectId, ObjectState)> for Found {
+    fn from_iter<T: IntoIterator<Item = (ObjectId, ObjectState)>>(states: T) -> Self {
+        Self(states.into_iter().map(|(id, state)| (id, Ok(state))).collect())
+    }
+}
 
 /// A recorded object as far as reading needs it.
 #[derive(Clone, Debug)]
@@ -109,7 +137,7 @@ pub(crate) async fn read_one(
     inputs: &Attributes,
 ) -> Result<Option<ObjectState>, ProviderError> {
     let sought = Sought::new(id.clone(), inputs);
-    Ok(kind.read(clients, &[sought]).await?.remove(id))
+    kind.read(clients, &[sought]).await?.take(id).transpose()
 }
 
 /// Reads an object that was just made or changed, for which "not found" is not believed yet.

@@ -122,6 +122,12 @@ fn place_of(object: &RecordedObject) -> Place {
     }
 }
 
+fn cannot_tell(error: &ProviderError) -> ReadOutcome {
+    ReadOutcome::CannotTell {
+        reason: error.message.clone(),
+    }
+}
+
 /// Tells from the id `ID@REGION` which object it is, and where.
 fn located(id: &str) -> (&str, Place) {
     let (id, region) = match id.rsplit_once('@') {
@@ -197,9 +203,11 @@ impl Provider for AwsProvider {
             match read.await {
                 Ok(mut found) => {
                     for index in indices {
-                        let state = request.objects[index].id.as_ref().and_then(|id| found.remove(id));
-                        if let Some(state) = state {
-                            outcomes[index] = ReadOutcome::Present(state);
+                        let id = request.objects[index].id.as_ref();
+                        match id.and_then(|id| found.take(id)) {
+                            Some(Ok(state)) => outcomes[index] = ReadOutcome::Present(state),
+                            Some(Err(error)) => outcomes[index] = cannot_tell(&error),
+                            None => {}
                         }
                     }
                 }
@@ -207,9 +215,7 @@ impl Provider for AwsProvider {
                 Err(error) if one_place => return Err(error),
                 Err(error) => {
                     for index in indices {
-                        outcomes[index] = ReadOutcome::CannotTell {
-                            reason: error.message.clone(),
-                        };
+                        outcomes[index] = cannot_tell(&error);
                     }
                 }
             }

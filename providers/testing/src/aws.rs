@@ -11,6 +11,8 @@
 //! | `DeleteSecurityGroup` of a group that an instance has is `DependencyViolation`. | EC2 API, DeleteSecurityGroup |
 //! | `ReleaseAddress` of an associated address is `InvalidIPAddress.InUse`. | EC2 API, ReleaseAddress |
 //! | The type of an instance is changed only while it is stopped, else `IncorrectInstanceState`. | EC2 API, ModifyInstanceAttribute |
+//! | User data is changed only while the instance is stopped, and each start sets the launch time anew. | EC2 API, ModifyInstanceAttribute and Instance |
+//! | A description tells whether an instance is a spot one, and which capacity reservations it may run in. | EC2 API, Instance |
 //! | Placement groups exist; a name is used once, else `InvalidPlacementGroup.Duplicate`. | EC2 API, CreatePlacementGroup |
 //! | The console of a machine shows nothing before the machine runs; then it shows what a test says. | EC2 API, GetConsoleOutput |
 //! | An address that is no elastic one is owned by `amazon`. | EC2 API, InstanceNetworkInterfaceAssociation |
@@ -87,6 +89,10 @@ pub(crate) struct State {
     /// When what was made is to be seen.
     pub(crate) hidden: BTreeMap<String, Instant>,
     pub(crate) elastic: BTreeSet<String>,
+    /// What a description tells of instances that moto does not: the market, the reservations.
+    pub(crate) bought: BTreeMap<String, String>,
+    /// When instances were started again.
+    pub(crate) launched: BTreeMap<String, String>,
     pub(crate) groups: BTreeMap<String, PlacementGroup>,
     /// How often a change of records was asked for.
     pub(crate) changes: BTreeMap<String, u32>,

@@ -18,9 +18,10 @@ use gabion_engine::value::{AttributePath, Attributes, Value};
 use super::host_key;
 use super::images::ImagePattern;
 use super::instance_change::{in_place, set_source_dest_check};
-use super::instance_launch::{UserData, launch};
+use super::instance_launch::launch;
 use super::instance_view::{Volumes, state};
 use super::security_group::recorded_id;
+use super::user_data::{self, UserData};
 use crate::attributes::{block, int, is_set, opened, problem, text, truth};
 use crate::clients::Clients;
 use crate::error::Api;
@@ -114,8 +115,15 @@ impl Kind for Instances {
         for sought in sought {
             if let Some(instance) = instances.get(sought.id.as_str()) {
                 let mut state = state(clients, instance, &volumes, sought);
-                host_key::fill(clients, &mut state, &sought.inputs, &sought.attributes).await?;
-                found.insert(sought.id.clone(), state);
+                user_data::fill(clients, instance, &mut state, sought).await?;
+                match host_key::fill(clients, &mut state, &sought.inputs, &sought.attributes).await {
+                    Ok(()) => found.insert(sought.id.clone(), state),
+                    // It would go wrong for the others as well, and may work in a moment.
+                    Err(error) if matches!(error.class, ErrorClass::Throttled | ErrorClass::Transient) => {
+                        return Err(error);
+                    }
+                    Err(error) => found.untold(sought.id.clone(), error),
+                }
             }
         }
         Ok(found)
@@ -154,9 +162,18 @@ impl Kind for Instances {
         in_place(clients, &id, &there, request).await?;
         let resize =
             there.instance_type().map(|kind| kind.as_str()) != text(&request.inputs, "instance_type");
-        if resize {
+        let rewrite = request
+            .changed
+            .iter()
+            .any(|path| path.first_key() == Some(user_data::NAME));
+        if resize || rewrite {
             call.phase("stop");
             stop(clients, &id, call).await?;
+        }
+        if rewrite {
+            user_data::set(clients, &id, &request.inputs).await?;
+        }
+        if resize {
             let modify = clients
                 .ec2
                 .modify_instance_attribute()
@@ -228,6 +245,7 @@ impl Kind for Instances {
         let id = ObjectId::new(instance.instance_id().unwrap_or_default());
         let sought = Sought::new(id, &request.inputs);
         let mut state = state(clients, &instance, &volumes, &sought);
+        user_data::fill(clients, &instance, &mut state, &sought).await?;
         host_key::fill(clients, &mut state, &sought.inputs, &sought.attributes).await?;
         Ok(Some(state))
     }
@@ -507,17 +525,21 @@ fn plan_state(request: &PlanRequest, response: &mut PlanResponse) {
         (Some(before), Some(after)) => before != after,
         _ => false,
     };
-    if !runs || resized {
+    let rewritten = user_data::plan(request, response);
+    if !runs || resized || rewritten {
         for name in ["public_ip", "public_dns"] {
             if is_set(&prior.attributes, name) || !runs {
                 response.planned.insert(name.into(), Value::unknown());
             }
         }
     }
-    if resized && runs {
-        response
-            .notes
-            .push("Changing `instance_type` stops the machine and starts it again.".to_owned());
+    for (name, _) in [("instance_type", resized), ("user_data", rewritten)]
+        .into_iter()
+        .filter(|(_, changed)| *changed && runs)
+    {
+        response.notes.push(format!(
+            "Changing `{name}` stops the machine and starts it again."
+        ));
     }
     plan_root_volume(prior, request, response);
 }

@@ -20,24 +20,6 @@ use crate::error::Api;
 use crate::kind::token;
 use crate::tags;
 
-/// What EC2 takes as user data.
-pub(super) struct UserData;
-
-impl UserData {
-    /// The most bytes that EC2 takes, before their encoding.
-    const MOST: usize = 16 * 1024;
-
-    pub(super) fn check(bytes: &[u8]) -> Result<(), String> {
-        if bytes.len() > Self::MOST {
-            return Err(format!(
-                "EC2 takes user data of at most 16 KiB; this has {} bytes.",
-                bytes.len()
-            ));
-        }
-        Ok(())
-    }
-}
-
 /// Makes one instance. The operation is the token: the same call again gives the same instance.
 pub(super) async fn launch(
     clients: &Clients,

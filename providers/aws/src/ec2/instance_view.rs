@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_ec2::types::{Instance, Volume, VolumeType};
+use aws_sdk_ec2::types::{Instance, InstanceLifecycleType, Volume, VolumeType};
 use gabion_engine::provider::{ObjectState, ProviderError};
 use gabion_engine::value::{AttributePath, Attributes, Value};
 
-use super::host_key;
+use super::{host_key, user_data};
 use crate::attributes::{Written, block, int, is_set, only_named, text};
 use crate::clients::Clients;
 use crate::error::Api;
@@ -151,13 +151,12 @@ pub(super) fn state(
     }
     public_address(instance, sought, &mut attributes, &mut unreadable);
     written_blocks(instance, volumes, inputs, &mut attributes);
-    // Told of nobody without a call for each instance, and it cannot change while the machine runs.
-    for name in [
-        "user_data",
-        "associate_public_ip_address",
-        "capacity_reservation_specification",
-        "instance_market_options",
-    ] {
+    market(instance, inputs, &mut attributes);
+    let mut untold = vec!["associate_public_ip_address", user_data::NAME];
+    if !reservation(instance, inputs, &mut attributes) {
+        untold.push(RESERVATION);
+    }
+    for name in untold {
         unreadable.push(AttributePath::root(name));
         if let Some(value) = inputs.get(name).filter(|value| !value.is_null()) {
             attributes.value(name, Some(value.clone()));
@@ -169,6 +168,77 @@ pub(super) fn state(
         private: sought.private.clone(),
         unreadable,
     }
+}
+
+const MARKET: &str = "instance_market_options";
+const RESERVATION: &str = "capacity_reservation_specification";
+
+/// Puts how the instance was bought. What was bid for a spot instance, EC2 tells of the request only; it is as written.
+fn market(instance: &Instance, inputs: &Attributes, attributes: &mut Written) {
+    let is_spot = instance.instance_lifecycle() == Some(&InstanceLifecycleType::Spot);
+    let written = block(inputs, MARKET);
+    let wants_spot = written.is_some_and(|written| text(written, "market_type").unwrap_or("spot") == "spot");
+    match (is_spot, wants_spot) {
+        (true, true) => {
+            attributes.value(MARKET, inputs.get(MARKET).cloned());
+        }
+        (true, false) => {
+            let spot = Value::map([("market_type", Value::from("spot"))]);
+            attributes.value(MARKET, Some(Value::List(vec![spot])));
+        }
+        (false, true) => {}
+        (false, false) => {
+            attributes.value(
+                MARKET,
+                inputs.get(MARKET).cloned().filter(|value| !value.is_null()),
+            );
+        }
+    }
+}
+
+/// Puts the reservation that the instance may run in, as far as the inputs speak of it. Returns whether EC2 tells.
+fn reservation(instance: &Instance, inputs: &Attributes, attributes: &mut Written) -> bool {
+    let Some(told) = instance.capacity_reservation_specification() else {
+        return false;
+    };
+    let mut there = Written::default();
+    there.text(
+        "capacity_reservation_preference",
+        told.capacity_reservation_preference()
+            .map(|preference| preference.as_str()),
+    );
+    let written = block(inputs, RESERVATION);
+    if let Some(target) = told.capacity_reservation_target() {
+        let mut named = Written::default();
+        named
+            .text("capacity_reservation_id", target.capacity_reservation_id())
+            .text(
+                "capacity_reservation_resource_group_arn",
+                target.capacity_reservation_resource_group_arn(),
+            );
+        let named = named.done();
+        let target = match written.and_then(|written| block(written, "capacity_reservation_target")) {
+            Some(written) => only_named(written, &named),
+            None => Value::Map(named),
+        };
+        there.value("capacity_reservation_target", Some(Value::List(vec![target])));
+    }
+    let there = there.done();
+    // Any open reservation that fits is what EC2 does by itself.
+    let is_usual = !there.contains_key("capacity_reservation_target")
+        && there
+            .get("capacity_reservation_preference")
+            .is_none_or(|preference| preference.as_str() == Some("open"));
+    match written {
+        Some(written) => {
+            attributes.value(RESERVATION, Some(Value::List(vec![only_named(written, &there)])));
+        }
+        None if !is_usual => {
+            attributes.value(RESERVATION, Some(Value::List(vec![Value::Map(there)])));
+        }
+        None => {}
+    }
+    true
 }
 
 fn profile(instance: &Instance) -> Option<String> {

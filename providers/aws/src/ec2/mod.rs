@@ -13,6 +13,7 @@ pub(crate) mod permission;
 pub(crate) mod placement_group;
 pub(crate) mod security_group;
 pub(crate) mod security_group_rule;
+mod user_data;
 pub(crate) mod volume_attachment;
 
 use std::time::Duration;

@@ -1,8 +1,10 @@
 //! Instances and what they hold on to.
 
-use gabion_engine::provider::{ErrorClass, ReadOutcome};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use gabion_engine::provider::{ErrorClass, Provider, ReadOutcome, ReadRequest};
 use gabion_engine::value::{Attributes, Value};
-use gabion_testing::aws::between;
+use gabion_testing::aws::{Fault, between};
 
 use crate::support::{REGION, World, block, inputs, texts, with};
 
@@ -132,7 +134,6 @@ async fn a_found_image_is_kept_when_a_newer_one_appears() {
         )]
         .into(),
     };
-    use gabion_engine::provider::Provider;
     let response = world.provider.plan(&request("ami-newer")).unwrap();
     assert!(response.replace.is_empty());
     assert_eq!(response.planned["ami"], made.state.attributes["ami"]);
@@ -181,4 +182,144 @@ async fn a_machine_is_known_by_the_key_that_its_console_shows() {
     assert!(!response.planned["host_key"].is_wholly_known());
     let updated = world.try_update(&made, &wanted).await.unwrap();
     assert_eq!(updated.attributes["host_key"], Value::from(HOST_KEY));
+}
+
+#[tokio::test]
+async fn a_console_that_may_not_be_read_is_of_one_machine_only() {
+    let world = World::open().await;
+    let plain = machine(&world).await;
+    let known = world.create("aws_instance.known", &plain).await;
+    let mut keyless = world.create("aws_instance.keyless", &plain).await;
+    keyless.inputs = with(&plain, "wait_for_host_key", Value::Bool(true));
+    let request = ReadRequest {
+        resource_type: known.address.resource_type.clone(),
+        objects: vec![keyless.recorded(), known.recorded()],
+    };
+    world.aws.fault(
+        "GetConsoleOutput",
+        Fault::Refused(403, "UnauthorizedOperation".to_owned()),
+    );
+    let outcomes = world.provider.read(request.clone()).await.unwrap();
+    let [ReadOutcome::CannotTell { reason }, ReadOutcome::Present(_)] = &outcomes[..] else {
+        panic!("{outcomes:?}");
+    };
+    assert!(reason.contains("EC2 GetConsoleOutput"), "{reason}");
+    assert!(reason.contains("UnauthorizedOperation"), "{reason}");
+
+    // What may work in a moment is for the engine to try again.
+    world.aws.fault(
+        "GetConsoleOutput",
+        Fault::Refused(503, "RequestLimitExceeded".to_owned()),
+    );
+    let error = world.provider.read(request).await.unwrap_err();
+    assert_eq!(error.class, ErrorClass::Throttled, "{error}");
+}
+
+#[tokio::test]
+async fn how_a_machine_was_bought_is_read_back() {
+    let world = World::open().await;
+    let plain = machine(&world).await;
+    let spot = block([
+        ("market_type", "spot".into()),
+        ("spot_options", block([("max_price", "0.5".into())])),
+    ]);
+    let reserved = block([(
+        "capacity_reservation_target",
+        block([("capacity_reservation_id", "cr-0123456789abcdef0".into())]),
+    )]);
+    let wanted = with(&plain, "instance_market_options", spot.clone());
+    let wanted = with(&wanted, "capacity_reservation_specification", reserved.clone());
+    let mut bought = world.create("aws_instance.spot", &wanted).await;
+    assert_eq!(bought.state.attributes["instance_market_options"], spot);
+    assert_eq!(
+        bought.state.attributes["capacity_reservation_specification"],
+        reserved
+    );
+    assert_eq!(world.plan(&bought.address, &wanted, Some(&bought)).replace, []);
+
+    // Told without the words of inputs, as when it is imported.
+    bought.inputs = Attributes::new();
+    let ReadOutcome::Present(read) = world.read(&bought).await else {
+        panic!("the machine is there");
+    };
+    assert_eq!(
+        read.attributes["instance_market_options"],
+        block([("market_type", "spot".into())])
+    );
+    assert_eq!(read.attributes["capacity_reservation_specification"], reserved);
+}
+
+#[tokio::test]
+async fn user_data_that_somebody_changed_is_seen_and_set_back_in_place() {
+    let world = World::open().await;
+    let wanted = with(&machine(&world).await, "user_data", "#!/bin/sh\ntrue\n".into());
+    let mut made = world.create("aws_instance.web", &wanted).await;
+    world.aws.take_calls();
+    let ReadOutcome::Present(_) = world.read(&made).await else {
+        panic!("the machine is there");
+    };
+    assert!(
+        !world
+            .aws
+            .take_calls()
+            .contains(&"DescribeInstanceAttribute".to_owned())
+    );
+
+    let id = made.state.id.to_string();
+    let which = [("InstanceId.1", id.as_str())];
+    world.aws.ec2(REGION, "StopInstances", &which).await;
+    world.stopped(&id).await;
+    // Moto decodes it twice.
+    let other = STANDARD.encode(STANDARD.encode("#!/bin/sh\nfalse\n"));
+    let change = [("InstanceId", id.as_str()), ("UserData.Value", other.as_str())];
+    world.aws.ec2(REGION, "ModifyInstanceAttribute", &change).await;
+    let ReadOutcome::Present(read) = world.read(&made).await else {
+        panic!("the machine is there");
+    };
+    assert_eq!(read.attributes["user_data"], Value::from("#!/bin/sh\nfalse\n"));
+    assert!(
+        !read
+            .unreadable
+            .contains(&gabion_engine::value::AttributePath::root("user_data"))
+    );
+    made.state = read;
+    let response = world.plan(&made.address, &wanted, Some(&made));
+    assert_eq!(response.replace, []);
+    made.state = world.try_update(&made, &wanted).await.unwrap();
+    assert_eq!(made.state.id.as_str(), id);
+    world.aws.take_calls();
+    let ReadOutcome::Present(read) = world.read(&made).await else {
+        panic!("the machine is there");
+    };
+    assert_eq!(read.attributes["user_data"], wanted["user_data"]);
+    assert!(
+        !world
+            .aws
+            .take_calls()
+            .contains(&"DescribeInstanceAttribute".to_owned())
+    );
+    // Started again by somebody else, and it runs: it may be other than it was.
+    let known = std::mem::replace(
+        &mut made.state.private,
+        serde_json::json!({ "launch": "another" }),
+    );
+    let ReadOutcome::Present(read) = world.read(&made).await else {
+        panic!("the machine is there");
+    };
+    assert!(
+        world
+            .aws
+            .take_calls()
+            .contains(&"DescribeInstanceAttribute".to_owned())
+    );
+    assert_eq!(read.private, known);
+    let ask = [("InstanceId", id.as_str()), ("Attribute", "userData")];
+    let told = world.aws.ec2(REGION, "DescribeInstanceAttribute", &ask).await;
+    let set = STANDARD.encode("#!/bin/sh\ntrue\n");
+    assert!(told.contains(&set), "{told}");
+
+    // Other words in the configuration are another machine: what it did at its first start is done.
+    let changed = with(&wanted, "user_data", "#!/bin/sh\nuname\n".into());
+    let response = world.plan(&made.address, &changed, Some(&made));
+    assert_eq!(response.replace.len(), 1, "{response:?}");
 }

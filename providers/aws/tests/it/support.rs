@@ -196,6 +196,21 @@ impl World {
         self.provider.observe(request).await.unwrap()
     }
 
+    /// Waits until an instance is stopped.
+    pub(crate) async fn stopped(&self, id: &str) {
+        for _ in 0..600 {
+            let text = self
+                .aws
+                .ec2(REGION, "DescribeInstances", &[("InstanceId.1", id)])
+                .await;
+            if text.contains("<name>stopped</name>") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{id} does not stop");
+    }
+
     /// Returns the newest image of Amazon's own Linux.
     pub(crate) async fn image(&self) -> String {
         let filters = [

@@ -63,6 +63,14 @@ fn completed(asked: &Asked) -> Asked {
             completed.body = body.into();
             return completed;
         }
+        // Moto decodes it and takes what comes out for encoded still.
+        "ModifyInstanceAttribute" => {
+            for (name, value) in &mut completed.parameters {
+                if name == "UserData.Value" {
+                    *value = STANDARD.encode(&*value);
+                }
+            }
+        }
         "DescribeInstanceTypeOfferings" => {
             completed
                 .parameters
@@ -174,7 +182,10 @@ async fn not_now(world: &World, asked: &Asked) -> Option<Answer> {
             }
             None
         }
-        "ModifyInstanceAttribute" if asked.parameter("InstanceType.Value").is_some() => {
+        "ModifyInstanceAttribute"
+            if asked.parameter("InstanceType.Value").is_some()
+                || asked.parameter("UserData.Value").is_some() =>
+        {
             let id = asked.parameter("InstanceId")?;
             let text = ask(world, asked, "DescribeInstances", &[("InstanceId.1", id)]).await;
             if !text.contains("<name>stopped</name>") {
@@ -221,7 +232,22 @@ fn remember(world: &World, asked: &Asked, answer: &Answer) {
         }
     };
     match asked.operation.as_str() {
-        "RunInstances" | "StartInstances" => pass("pending"),
+        "RunInstances" => {
+            pass("pending");
+            let bought = bought(asked);
+            for id in all_between(&text, "<instanceId>", "</instanceId>") {
+                state.bought.insert(id.to_owned(), bought.clone());
+            }
+        }
+        "StartInstances" => {
+            pass("pending");
+            let now = jiff::Timestamp::now()
+                .strftime("%Y-%m-%dT%H:%M:%S%.3fZ")
+                .to_string();
+            for id in all_between(&text, "<instanceId>", "</instanceId>") {
+                state.launched.insert(id.to_owned(), now.clone());
+            }
+        }
         "StopInstances" => pass("stopping"),
         "TerminateInstances" => pass("shutting-down"),
         "AllocateAddress" => {
@@ -312,6 +338,15 @@ fn passing(world: &World, text: &str) -> String {
             let other = format!("<code>{code}</code><name>{name}</name>");
             item = item.replacen(is, &other, 1);
         }
+        let named = format!("<instanceId>{id}</instanceId>");
+        if let Some(bought) = state.bought.get(id) {
+            item = item.replacen(&named, &format!("{named}{bought}"), 1);
+        }
+        if let Some(launched) = state.launched.get(id)
+            && let Some(before) = between(&item, "<launchTime>", "</launchTime>")
+        {
+            item = item.replacen(before, launched, 1);
+        }
         if let Some(ip) = between(&item, "<publicIp>", "</publicIp>")
             && !state.elastic.contains(ip)
             && let Some(owner) = between(&item, "<ipOwnerId>", "</ipOwnerId>")
@@ -321,6 +356,33 @@ fn passing(world: &World, text: &str) -> String {
         shown.push_str(&item);
     }
     shown
+}
+
+/// Says how an instance was bought, as descriptions tell it.
+fn bought(asked: &Asked) -> String {
+    let mut told = String::new();
+    if asked.parameter("InstanceMarketOptions.MarketType") == Some("spot") {
+        told.push_str("<instanceLifecycle>spot</instanceLifecycle>");
+    }
+    let said = |name: &str, tag: &str| {
+        asked
+            .parameter(&format!("CapacityReservationSpecification.{name}"))
+            .map(|value| format!("<{tag}>{value}</{tag}>"))
+    };
+    let target = said(
+        "CapacityReservationTarget.CapacityReservationId",
+        "capacityReservationId",
+    );
+    let preference = said("CapacityReservationPreference", "capacityReservationPreference");
+    let within = match (target, preference) {
+        (Some(id), _) => format!("<capacityReservationTarget>{id}</capacityReservationTarget>"),
+        (None, Some(preference)) => preference,
+        (None, None) => "<capacityReservationPreference>open</capacityReservationPreference>".to_owned(),
+    };
+    told.push_str(&format!(
+        "<capacityReservationSpecification>{within}</capacityReservationSpecification>"
+    ));
+    told
 }
 
 /// Changes of records take a moment, and a deletion that does not match has a code of its own.
