@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::{Failure, process};
+use crate::system::{is_root, quietly, which};
+use crate::{Failure, process, system};
 
 /// What tests of containers need of the system.
 const PROGRAMS: [&str; 4] = [
@@ -38,7 +39,9 @@ pub(crate) struct Docker {
 impl Docker {
     /// Starts a daemon and builds what containers hold; `None`, said aloud, where that cannot be.
     pub(crate) fn start() -> Result<Option<Self>, Failure> {
-        install();
+        if PROGRAMS.iter().any(|program| which(program).is_none()) {
+            system::install(&PACKAGES, "the tests of containers");
+        }
         let skipped = |why: &str| {
             eprintln!("{why}: tests of containers are skipped");
             Ok(None)
@@ -180,43 +183,6 @@ fn engine(directory: &Path) -> Result<(), Failure> {
     )
 }
 
-/// Installs the daemon where there is none, as root on a Debian system.
-fn install() {
-    if PROGRAMS.iter().all(|program| which(program).is_some()) || !is_root() {
-        return;
-    }
-    if !Path::new("/usr/bin/apt-get").is_file() {
-        return;
-    }
-    eprintln!("installing {} for the tests of containers", PACKAGES.join(", "));
-    let install = ["install", "-y", "--no-install-recommends"]
-        .iter()
-        .chain(&PACKAGES);
-    for arguments in [vec!["update"], install.copied().collect()] {
-        // Without the network there is none; what needs it says so.
-        quietly(
-            Command::new("apt-get")
-                .args(arguments)
-                .env("DEBIAN_FRONTEND", "noninteractive"),
-        );
-    }
-}
-
-/// Finds a program where it usually is, or on the search path.
-fn which(usual: &str) -> Option<PathBuf> {
-    let usual = Path::new(usual);
-    let name = usual.file_name()?;
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::iter::once(usual.to_owned())
-        .chain(std::env::split_paths(&path).map(|directory| directory.join(name)))
-        .find(|program| program.is_file())
-}
-
-fn is_root() -> bool {
-    let id = Command::new("id").arg("-u").output();
-    id.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
-}
-
 /// Makes a bridge of the daemon's own: the one that it makes by itself is the machine's.
 fn make_bridge(name: &str) -> bool {
     let network = format!("10.213.{}.1/24", std::process::id() % 250);
@@ -231,16 +197,6 @@ fn make_bridge(name: &str) -> bool {
 
 fn drop_bridge(name: &str) {
     quietly(Command::new("ip").args(["link", "del", name]));
-}
-
-/// Runs a command without a word, and returns whether it succeeded.
-fn quietly(command: &mut Command) -> bool {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
 }
 
 fn at(path: &Path, error: &std::io::Error) -> Failure {

@@ -33,6 +33,7 @@ mod python;
 mod quickstart;
 mod simulate;
 mod sshd;
+mod system;
 mod systemd;
 mod test;
 mod tools;
