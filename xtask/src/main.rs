@@ -26,6 +26,7 @@ mod json_schema;
 mod kill_loop;
 mod moto;
 mod packages;
+mod pebble;
 mod plan_readers;
 mod postgres;
 mod process;

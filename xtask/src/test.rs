@@ -8,7 +8,7 @@ use crate::docker::Docker;
 use crate::failures::{self, Failures};
 use crate::moto::Moto;
 use crate::postgres::Postgres;
-use crate::{Failure, browser, json_schema, plan_readers, process, python, simulate, sshd, systemd};
+use crate::{Failure, browser, json_schema, pebble, plan_readers, process, python, simulate, sshd, systemd};
 
 /// Longer than the slowest machine should need, builds included.
 const LIMIT: Duration = Duration::from_secs(60 * 60);
@@ -33,6 +33,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     sshd::ensure();
     browser::ensure();
     systemd::ensure();
+    pebble::ensure();
     let docker = Docker::start()?;
     // Tests of the command line put it on machines; cargo builds a package's programs for its own tests only.
     process::run(process::cargo().args(["build", "-p", "gabion-machines", "--bin", "gabion-agent"]))?;

@@ -12,6 +12,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::certificates::files::Files;
+use crate::certificates::renewal::Certificates;
 use crate::gateway::listener::RunningListener;
 use crate::gateway::plane::{Plane, TableSource};
 use crate::keeper::{self, RouterHealth};
@@ -24,6 +26,7 @@ use crate::store::{Contents, Store};
 pub(crate) struct Agent {
     pub(crate) options: ServeOptions,
     pub(crate) plane: Arc<Plane>,
+    pub(crate) certificates: Certificates,
     pub(crate) keeper_wake: Arc<Notify>,
     pub(crate) stopping: CancellationToken,
     pub(crate) tasks: TaskTracker,
@@ -60,9 +63,11 @@ impl Agent {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
         }
         let plane = Arc::new(Plane::new(options.limits));
+        let certificates = Certificates::new(Files::new(&options.directory), options.clock.clone());
         let agent = Self {
             options,
             plane,
+            certificates,
             keeper_wake: Arc::new(Notify::new()),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -120,6 +125,9 @@ impl Agent {
             }
             routers.push((router.clone(), Arc::clone(health), contents.members_of(uid)));
         }
+        let hosts = contents.certificates.iter();
+        let hosts = hosts.map(|(host, record)| (host.clone(), record.stored.object.gateway.clone()));
+        self.plane.served.set_hosts(hosts.collect());
         self.plane.swap(TableSource {
             domains: contents
                 .listeners
@@ -266,14 +274,13 @@ impl Agent {
         listeners: &mut Listening<'_>,
         listener: &Listener,
     ) -> Result<(), AgentError> {
-        let address = SocketAddr::new(listener.address, listener.port);
         if listeners
             .get(&listener.name)
-            .is_some_and(|running| running.address == address)
+            .is_some_and(|running| running.is_at(listener))
         {
             return Ok(());
         }
-        let started = RunningListener::start(Arc::clone(&self.plane), listener.name.clone(), address).await;
+        let started = RunningListener::start(Arc::clone(&self.plane), listener).await;
         let mut failures = self.failures();
         match started {
             Ok(running) => {
@@ -285,14 +292,15 @@ impl Agent {
                 Ok(())
             }
             Err(error) => {
-                let reason = error.to_string();
+                let reason = error.source.to_string();
                 if !listeners.contains_key(&listener.name) {
+                    let address = SocketAddr::new(listener.address, error.port);
                     failures.insert(listener.name.clone(), format!("{address}: {reason}"));
                 }
                 Err(AgentError::Bind {
                     name: listener.name.clone(),
                     address: listener.address,
-                    port: listener.port,
+                    port: error.port,
                     reason,
                 })
             }

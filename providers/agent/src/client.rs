@@ -10,8 +10,8 @@ use http::Method;
 
 use crate::admin::ADMIN_PATH;
 use crate::protocol::{
-    AdminReply, AdminRequest, AdminResponse, AgentError, Deregistration, Drain, Fence, Listener, Member,
-    Operation, PROTOCOL_VERSION, Route, Router, Status, Stored, Worker,
+    AdminReply, AdminRequest, AdminResponse, AgentError, CertificateReport, Deregistration, Drain, Fence,
+    Listener, Member, Operation, PROTOCOL_VERSION, Route, Router, Status, Stored, Worker,
 };
 
 /// Name of the admin socket in the directory of the agent's unit.
@@ -199,6 +199,14 @@ impl AgentClient {
             .await?
         {
             AdminResponse::Workers(workers) => Ok(workers),
+            _ => Err(ClientError::Mismatch),
+        }
+    }
+
+    /// Returns all certificates and how they are.
+    pub async fn certificates(&self) -> Result<Vec<CertificateReport>, ClientError> {
+        match self.ask(Operation::ListCertificates).await? {
+            AdminResponse::Certificates(certificates) => Ok(certificates),
             _ => Err(ClientError::Mismatch),
         }
     }

@@ -4,6 +4,7 @@
 //!   can be taken from an agent that does not run.
 //! * [`serve()`]: the agent itself. Its data plane routes requests to replicas and routers; its keeper gives a router that
 //!   was restarted its workers back; its store makes both survive a restart of the agent.
+//!   Certificates of the gateway's host names are got and renewed here too; their keys never leave.
 //! * [`metrics`]: what the data plane counts.
 //!
 //! Every call to the worker API of a router is made here, on the router's machine: apply and keeper share one way of doing
@@ -12,6 +13,7 @@
 pub mod access;
 mod admin;
 mod agent;
+mod certificates;
 pub mod client;
 mod error;
 mod gateway;
@@ -28,6 +30,7 @@ mod store;
 mod worker_load;
 mod worker_role;
 
+pub use certificates::Clock;
 pub use gateway::Limits;
 pub use router_api::normal_url;
 pub use serve::{ServeOptions, serve};

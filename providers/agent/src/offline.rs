@@ -6,6 +6,7 @@
 use std::io;
 use std::path::Path;
 
+use crate::certificates::files::Files;
 use crate::protocol::{AgentError, Fence};
 use crate::serve::lock;
 use crate::store::{Contents, Store};
@@ -17,6 +18,11 @@ pub enum Deletion {
     Listener {
         /// Its name.
         name: String,
+    },
+    /// A certificate with its keys.
+    Certificate {
+        /// Its host name.
+        host: String,
     },
     /// A route.
     Route {
@@ -64,6 +70,9 @@ pub fn delete(directory: &Path, fence: &Fence, deletion: &Deletion) -> Result<()
                 contents.listeners.remove(name);
                 contents.routes.remove(name);
             }
+            Deletion::Certificate { host } => {
+                contents.certificates.remove(host);
+            }
             Deletion::Route { gateway, service } => {
                 contents.remove_route(gateway, service);
             }
@@ -73,6 +82,13 @@ pub fn delete(directory: &Path, fence: &Fence, deletion: &Deletion) -> Result<()
         }
         Ok(())
     })?;
+    if let Deletion::Certificate { host } = deletion {
+        let files = Files::new(directory);
+        files.remove(host)?;
+        if store.contents().certificates.is_empty() {
+            files.remove_accounts()?;
+        }
+    }
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::agent::Agent;
+use crate::certificates::operations::{delete_certificate, list_certificates, put_certificate};
 use crate::gateway::plane::parse_digest;
 use crate::gateway::rate;
 use crate::keeper::router_process;
@@ -16,7 +17,7 @@ use crate::protocol::{
     PROTOCOL_VERSION, Route, Router, RouterDeparture, Upstream, Worker, WorkerType, pool_id,
 };
 use crate::router_api::{RouterApi, split_url};
-use crate::store::{RouterRecord, stored};
+use crate::store::{CertificateRecord, RouterRecord, stored};
 
 /// Does what a request asks for.
 pub(crate) async fn execute(agent: &Arc<Agent>, request: AdminRequest) -> Result<AdminResponse, AgentError> {
@@ -79,6 +80,7 @@ async fn read(agent: &Arc<Agent>, operation: Operation) -> Result<AdminResponse,
                 .flat_map(|(_, members)| members.values().cloned())
                 .collect()
         })),
+        Operation::ListCertificates => list_certificates(agent).await?,
         Operation::ListWorkers { router } => AdminResponse::Workers(list_workers(agent, &router).await?),
         Operation::Snapshot => AdminResponse::Snapshot(agent.plane.metrics.snapshot()),
         _ => AdminResponse::Status(agent.status()),
@@ -123,6 +125,8 @@ async fn mutate(agent: &Arc<Agent>, operation: Operation, fence: Fence) -> Resul
                 .await
                 .map(AdminResponse::Deregistered)
         }
+        Operation::PutCertificate(certificate) => put_certificate(agent, certificate, fence).await,
+        Operation::DeleteCertificate { host } => delete_certificate(agent, host, fence).await,
         Operation::DeleteMember { router, name } => {
             agent
                 .change_as(&fence, move |contents| {
@@ -177,13 +181,24 @@ async fn put_listener(
     if listener.name.is_empty() || listener.port == 0 {
         return Err(invalid("a listener needs a name and a port"));
     }
-    let address = |listener: &Listener| (listener.address, listener.port);
+    if listener.http_port == Some(0) || listener.http_port == Some(listener.port) {
+        return Err(invalid("a listener's second port is another one"));
+    }
+    let ports = |listener: &Listener| [Some(listener.port), listener.http_port];
+    let clash = |one: &Listener, other: &Listener| {
+        let taken = ports(other);
+        one.address == other.address
+            && ports(one)
+                .into_iter()
+                .flatten()
+                .any(|port| taken.contains(&Some(port)))
+    };
     // Held until it is durable: whoever keeps the listeners binds what is durable.
     let mut listening = agent.listening().await;
     let taken = agent.read(|contents| {
         let mut others = contents.listeners.values().map(|stored| &stored.object);
         others
-            .find(|other| other.name != listener.name && address(other) == address(&listener))
+            .find(|other| other.name != listener.name && clash(&listener, other))
             .cloned()
     });
     if let Some(other) = taken {
@@ -227,7 +242,13 @@ async fn delete_listener(
                 .routes
                 .get(&name)
                 .map(|routes| routes.keys().cloned().collect::<Vec<_>>());
-            if let Some(by) = routes.filter(|routes| !routes.is_empty()) {
+            let of_it = |record: &&CertificateRecord| record.stored.object.gateway == name;
+            let certificates = contents.certificates.values().filter(of_it);
+            let by = routes.into_iter().flatten();
+            let by: Vec<String> = by
+                .chain(certificates.map(|record| format!("the certificate of {}", record.stored.object.host)))
+                .collect();
+            if !by.is_empty() {
                 return Err(AgentError::InUse {
                     what: format!("gateway `{name}`"),
                     by,

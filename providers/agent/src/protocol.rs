@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::certificates::types::{Certificate, CertificateFacts, CertificateReport, Progress};
 pub use crate::error::AgentError;
 
 /// The version of the protocol that this build speaks.
@@ -32,6 +33,10 @@ pub struct Listener {
     /// With a domain the model endpoint answers at `gateway.<domain>` only; without one, for every host name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
+    /// With this the listener speaks HTTPS on `port`, with the [certificates](Certificate) of its host names. On this port
+    /// it speaks plain HTTP: it answers what authorities ask, and sends everybody else to HTTPS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_port: Option<u16>,
 }
 
 /// How requests of one service are recognised, who may send them, and where they go.
@@ -408,6 +413,15 @@ pub enum Operation {
         /// The router's uid.
         router: String,
     },
+    /// Has a host name get a certificate and keep it, or looks after it again. Returns before there is one.
+    PutCertificate(Certificate),
+    /// Reads all certificates and how they are.
+    ListCertificates,
+    /// Removes a certificate with its keys. Done when it was not there.
+    DeleteCertificate {
+        /// Its host name.
+        host: String,
+    },
     /// Reads the counters of the data plane.
     Snapshot,
 }
@@ -428,7 +442,9 @@ impl Operation {
             | Self::PutMember(_)
             | Self::PutReplica { .. }
             | Self::DeleteReplica { .. }
-            | Self::DeleteMember { .. } => true,
+            | Self::DeleteMember { .. }
+            | Self::PutCertificate(_)
+            | Self::DeleteCertificate { .. } => true,
             Self::Status
             | Self::GetListener { .. }
             | Self::ListListeners
@@ -439,6 +455,7 @@ impl Operation {
             | Self::GetMember { .. }
             | Self::ListMembers { .. }
             | Self::ListWorkers { .. }
+            | Self::ListCertificates
             | Self::Snapshot => false,
         }
     }
@@ -486,6 +503,8 @@ pub enum AdminResponse {
     Deregistered(Deregistration),
     /// To [`Operation::ListWorkers`].
     Workers(Vec<Worker>),
+    /// To [`Operation::ListCertificates`].
+    Certificates(Vec<CertificateReport>),
     /// To [`Operation::Snapshot`].
     Snapshot(crate::metrics::Snapshot),
 }

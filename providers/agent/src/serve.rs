@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::admin;
 use crate::agent::Agent;
+use crate::certificates::{Clock, renewal};
 use crate::client::SOCKET_NAME;
 use crate::gateway::Limits;
 use crate::keeper;
@@ -29,6 +30,8 @@ pub struct ServeOptions {
     pub limits: Limits,
     /// How long running requests may finish when the agent stops.
     pub grace: Duration,
+    /// The clock by which certificates are judged.
+    pub clock: Clock,
 }
 
 impl ServeOptions {
@@ -45,6 +48,7 @@ impl ServeOptions {
             lineage: None,
             limits: Limits::default(),
             grace: Duration::from_secs(50),
+            clock: Clock::default(),
         }
     }
 }
@@ -72,6 +76,7 @@ pub async fn serve(mut options: ServeOptions, shutdown: impl Future<Output = ()>
     background.spawn(admin::serve(Arc::clone(&agent), socket));
     background.spawn(keeper::keep(Arc::clone(&agent)));
     background.spawn(Arc::clone(&agent).keep_listening());
+    background.spawn(renewal::keep(Arc::clone(&agent)));
     if let Some(data_root) = data_root {
         background.spawn(keeper::rotate_logs(data_root));
     }
@@ -79,6 +84,7 @@ pub async fn serve(mut options: ServeOptions, shutdown: impl Future<Output = ()>
     shutdown.await;
     agent.stopping.cancel();
     background.shutdown().await;
+    renewal::stop(&agent).await;
     drop(std::fs::remove_file(&socket_path));
     let deadline = Instant::now() + grace;
     agent.stop_all(deadline).await;

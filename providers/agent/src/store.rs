@@ -10,7 +10,7 @@ use gabion_host::durable;
 use gabion_host::process::ProcessIdentity;
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::{AgentError, Fence, Listener, Member, Route, Router, Stored, Upstream};
+use crate::protocol::{AgentError, Certificate, Fence, Listener, Member, Route, Router, Stored, Upstream};
 use crate::router_api::normal_url;
 
 /// The format this build writes, and the newest it reads.
@@ -34,6 +34,42 @@ pub(crate) struct Contents {
     pub(crate) routers: BTreeMap<String, RouterRecord>,
     /// By router and name.
     pub(crate) members: BTreeMap<String, BTreeMap<String, Stored<Member>>>,
+    /// By host name. What is got for them is in files of their own.
+    #[serde(default)]
+    pub(crate) certificates: BTreeMap<String, CertificateRecord>,
+}
+
+/// A host name that is to have a certificate, with what must be remembered about that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CertificateRecord {
+    pub(crate) stored: Stored<Certificate>,
+    /// The certificate that was got last.
+    #[serde(default)]
+    pub(crate) issued: Option<Issued>,
+    /// The last attempt, if it failed.
+    #[serde(default)]
+    pub(crate) failed: Option<FailedAttempt>,
+}
+
+/// A certificate that was got.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Issued {
+    /// Its SHA-256.
+    pub(crate) fingerprint: String,
+    /// The directory of the authority that made it.
+    pub(crate) directory: String,
+}
+
+/// An attempt to get a certificate that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FailedAttempt {
+    pub(crate) reason: String,
+    /// How many failed in a row.
+    pub(crate) failures: u32,
+    /// When the next is made, in seconds since 1970.
+    pub(crate) next_attempt: u64,
+    /// Whether the authority takes no more for now: then asking for it does not shorten the wait.
+    pub(crate) is_limited: bool,
 }
 
 /// A router with what the keeper must remember about it.
@@ -55,6 +91,7 @@ impl Contents {
             routes: BTreeMap::new(),
             routers: BTreeMap::new(),
             members: BTreeMap::new(),
+            certificates: BTreeMap::new(),
         }
     }
 

@@ -286,6 +286,7 @@ async fn put(
             address,
             port,
             domain: domain.clone(),
+            http_port: None,
         };
         let put = client
             .change(&fence(call), Operation::PutListener(listener.clone()))

@@ -1,6 +1,7 @@
 //! What tests need and no user sees: a strict fake cloud, in process and as a process of its own, and the conformance
 //! suite that every provider runs.
 
+pub mod acme;
 pub mod aws;
 pub mod booted;
 pub mod conformance;

@@ -60,6 +60,8 @@ pub(crate) struct Origin {
     pub(crate) host: Option<HeaderValue>,
     /// The prefix that was cut off.
     pub(crate) prefix: Option<String>,
+    /// Whether the client spoke HTTPS.
+    pub(crate) is_secure: bool,
 }
 
 /// Turns the headers a client sent into those the upstream gets; framing is left to the connection.
@@ -81,7 +83,8 @@ pub(crate) fn rewrite_request_headers(headers: &mut HeaderMap, origin: &Origin) 
     if let Ok(value) = HeaderValue::from_str(&origin.peer.to_string()) {
         headers.insert("x-forwarded-for", value);
     }
-    headers.insert("x-forwarded-proto", HeaderValue::from_static("http"));
+    let scheme = if origin.is_secure { "https" } else { "http" };
+    headers.insert("x-forwarded-proto", HeaderValue::from_static(scheme));
     if let Some(host) = &origin.host {
         headers.insert("x-forwarded-host", host.clone());
         headers.insert(header::HOST, host.clone());
@@ -145,6 +148,7 @@ mod tests {
             peer: IpAddr::from([127, 0, 0, 1]),
             host: Some(HeaderValue::from_static("qwen.example.com")),
             prefix: Some("/services/qwen".to_owned()),
+            is_secure: false,
         };
         rewrite_request_headers(&mut headers, &origin);
         let names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();

@@ -12,9 +12,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nix::sys::socket::{setsockopt, sockopt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -22,7 +24,9 @@ use super::error::Refusal;
 use super::forward::Tunnels;
 use super::framing::Watched;
 use super::plane::Plane;
+use super::redirect::Redirect;
 use super::request::Connection;
+use crate::protocol::Listener;
 
 /// How long the accept loop rests when the system has no room for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -30,7 +34,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A listener at work. Dropping it ends everything at once; [`RunningListener::stop`] lets requests finish.
 #[derive(Debug)]
 pub(crate) struct RunningListener {
-    pub(crate) address: SocketAddr,
+    address: SocketAddr,
+    http_port: Option<u16>,
     /// Ends accepting and lets connections finish what they do.
     wind_down: CancellationToken,
     /// Ends everything.
@@ -39,12 +44,31 @@ pub(crate) struct RunningListener {
 }
 
 impl RunningListener {
-    /// Binds a port and starts to serve a gateway's routes on it.
-    pub(crate) async fn start(plane: Arc<Plane>, gateway: String, address: SocketAddr) -> io::Result<Self> {
-        let socket = TcpListener::bind(address).await?;
-        let address = socket.local_addr()?;
+    /// Binds the ports of a listener and starts to serve a gateway's routes there.
+    pub(crate) async fn start(plane: Arc<Plane>, listener: &Listener) -> Result<Self, BindError> {
+        let bind = async |port| {
+            let bound = TcpListener::bind(SocketAddr::new(listener.address, port)).await;
+            bound.map_err(|source| BindError { port, source })
+        };
+        let socket = bind(listener.port).await?;
+        let plain = match listener.http_port {
+            Some(port) => Some(bind(port).await?),
+            None => None,
+        };
+        let gateway = listener.name.clone();
+        let speaks = match &plain {
+            None => Speaks::Http,
+            Some(_) => {
+                let tls = plane.served.tls(&gateway).map_err(|error| BindError {
+                    port: listener.port,
+                    source: io::Error::other(error),
+                })?;
+                Speaks::Https(TlsAcceptor::from(tls))
+            }
+        };
         let running = Self {
-            address,
+            address: SocketAddr::new(listener.address, listener.port),
+            http_port: listener.http_port,
             wind_down: CancellationToken::new(),
             stop: CancellationToken::new(),
             tracker: TaskTracker::new(),
@@ -53,17 +77,36 @@ impl RunningListener {
             room: Arc::new(Semaphore::new(plane.limits.connections)),
             plane,
             gateway,
+            speaks,
             wind_down: running.wind_down.clone(),
             tunnels: Tunnels {
                 tracker: running.tracker.clone(),
                 stop: running.stop.clone(),
                 hang_up: running.stop.clone(),
             },
-            loopback_only: address.ip().is_loopback(),
+            loopback_only: listener.address.is_loopback(),
             peers: Arc::default(),
         };
+        if let Some(plain) = plain {
+            let redirect = Redirect {
+                plane: Arc::clone(&accept.plane),
+                gateway: accept.gateway.clone(),
+                https_port: listener.port,
+            };
+            let beside = Accept {
+                speaks: Speaks::Redirects(redirect),
+                ..accept.clone()
+            };
+            running.tracker.spawn(beside.run(plain));
+        }
         running.tracker.spawn(accept.run(socket));
         Ok(running)
+    }
+
+    /// Returns whether this is what a listener is to be.
+    pub(crate) fn is_at(&self, listener: &Listener) -> bool {
+        self.address == SocketAddr::new(listener.address, listener.port)
+            && self.http_port == listener.http_port
     }
 
     /// Stops accepting at once, lets requests finish until the deadline, then ends what is left.
@@ -87,10 +130,30 @@ impl Drop for RunningListener {
     }
 }
 
+/// A port that cannot be listened on.
+#[derive(Debug)]
+pub(crate) struct BindError {
+    pub(crate) port: u16,
+    pub(crate) source: io::Error,
+}
+
+/// What a port is for.
+#[derive(Clone)]
+enum Speaks {
+    /// Routes.
+    Http,
+    /// Routes, over TLS.
+    Https(TlsAcceptor),
+    /// The way to HTTPS.
+    Redirects(Redirect),
+}
+
+#[derive(Clone)]
 struct Accept {
     room: Arc<Semaphore>,
     plane: Arc<Plane>,
     gateway: String,
+    speaks: Speaks,
     wind_down: CancellationToken,
     tunnels: Tunnels,
     loopback_only: bool,
@@ -130,48 +193,103 @@ impl Accept {
 
     fn serve(&self, stream: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> + use<> {
         prepare(&stream);
-        let limits = self.plane.limits;
-        let (stream, lines) = Watched::new(stream, limits.write_idle);
-        let hang_up = self.tunnels.stop.child_token();
-        let connection = Arc::new(Connection {
-            plane: Arc::clone(&self.plane),
-            gateway: self.gateway.clone(),
-            peer: peer.ip(),
-            lines,
-            lines_accounted: AtomicU64::new(0),
-            tunnels: Tunnels {
-                hang_up: hang_up.clone(),
-                ..self.tunnels.clone()
-            },
-            loopback_only: self.loopback_only,
-        });
-        let wind_down = self.wind_down.clone();
+        let serving = Serving {
+            hang_up: self.tunnels.stop.child_token(),
+            accept: self.clone(),
+            peer,
+        };
         async move {
-            let service = service_fn(move |request| {
-                let connection = Arc::clone(&connection);
-                async move { Ok::<_, Infallible>(connection.answer(request).await) }
-            });
-            let served = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(limits.header_timeout)
-                .max_buf_size(limits.header_bytes)
-                .max_headers(limits.headers)
-                .half_close(false)
-                .serve_connection(TokioIo::new(stream), service)
-                .with_upgrades();
-            tokio::pin!(served);
-            tokio::select! {
-                // A connection ends in an error when its client misbehaves or leaves; it was answered as far as possible.
-                _ = served.as_mut() => return,
-                () = hang_up.cancelled() => return,
-                () = wind_down.cancelled() => served.as_mut().graceful_shutdown(),
-            }
-            tokio::select! {
-                _ = served => {}
-                () = hang_up.cancelled() => {}
+            match serving.accept.speaks.clone() {
+                Speaks::Http => serving.routes(stream, false).await,
+                Speaks::Redirects(redirect) => serving.redirects(stream, redirect).await,
+                Speaks::Https(acceptor) => {
+                    let patience = serving.accept.plane.limits.header_timeout;
+                    let shaken = tokio::select! {
+                        shaken = tokio::time::timeout(patience, acceptor.accept(stream)) => shaken,
+                        () = serving.hang_up.cancelled() => return,
+                    };
+                    // One that asks for no name of ours, or speaks something else, was told so by the handshake.
+                    if let Ok(Ok(stream)) = shaken {
+                        serving.routes(stream, true).await;
+                    }
+                }
             }
         }
     }
+}
+
+/// One connection that is served.
+struct Serving {
+    accept: Accept,
+    peer: SocketAddr,
+    hang_up: CancellationToken,
+}
+
+impl Serving {
+    /// Serves the routes of the gateway.
+    async fn routes<S>(self, stream: S, is_secure: bool)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let accept = &self.accept;
+        let limits = accept.plane.limits;
+        let (stream, lines) = Watched::new(stream, limits.write_idle);
+        let connection = Arc::new(Connection {
+            plane: Arc::clone(&accept.plane),
+            gateway: accept.gateway.clone(),
+            peer: self.peer.ip(),
+            lines,
+            lines_accounted: AtomicU64::new(0),
+            tunnels: Tunnels {
+                hang_up: self.hang_up.clone(),
+                ..accept.tunnels.clone()
+            },
+            loopback_only: accept.loopback_only,
+            is_secure,
+        });
+        let service = service_fn(move |request| {
+            let connection = Arc::clone(&connection);
+            async move { Ok::<_, Infallible>(connection.answer(request).await) }
+        });
+        let served = http(&accept.plane)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        tokio::pin!(served);
+        tokio::select! {
+            // A connection ends in an error when its client misbehaves or leaves; it was answered as far as possible.
+            _ = served.as_mut() => return,
+            () = self.hang_up.cancelled() => return,
+            () = accept.wind_down.cancelled() => served.as_mut().graceful_shutdown(),
+        }
+        tokio::select! {
+            _ = served => {}
+            () = self.hang_up.cancelled() => {}
+        }
+    }
+
+    /// Answers authorities, and sends everybody else to HTTPS. Nothing here takes long: it ends with the listener.
+    async fn redirects(self, stream: TcpStream, redirect: Redirect) {
+        let (stream, _) = Watched::new(stream, self.accept.plane.limits.write_idle);
+        let service = service_fn(move |request| std::future::ready(redirect.answer(request)));
+        let served = http(&self.accept.plane).serve_connection(TokioIo::new(stream), service);
+        tokio::select! {
+            _ = served => {}
+            () = self.accept.wind_down.cancelled() => {}
+            () = self.hang_up.cancelled() => {}
+        }
+    }
+}
+
+/// Returns how HTTP is spoken to clients.
+fn http(plane: &Plane) -> http1::Builder {
+    let limits = &plane.limits;
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(limits.header_bytes)
+        .max_headers(limits.headers)
+        .half_close(false);
+    http
 }
 
 /// How many connections each client has open.

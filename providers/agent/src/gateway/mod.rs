@@ -14,6 +14,7 @@ mod meter;
 mod path;
 pub(crate) mod plane;
 pub(crate) mod rate;
+mod redirect;
 mod request;
 
 pub use limits::Limits;

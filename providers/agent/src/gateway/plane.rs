@@ -12,6 +12,7 @@ use super::flight::{Flight, FlightDeck, FlightKey};
 use super::limits::Limits;
 use super::path::below_prefix;
 use super::rate::RateLimits;
+use crate::certificates::served::Served;
 use crate::keeper::RouterHealth;
 use crate::metrics::{Metrics, ServiceStats};
 use crate::protocol::{Member, Route, Router, Upstream, WorkerType, pool_id};
@@ -163,6 +164,8 @@ pub(crate) struct Plane {
     pub(crate) deck: Arc<FlightDeck>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) limits: Limits,
+    /// Certificates of host names.
+    pub(crate) served: Arc<Served>,
     /// Bytes of bodies that may still be read whole.
     pub(crate) buffers: Arc<Semaphore>,
 }
@@ -175,6 +178,7 @@ impl Plane {
             deck: Arc::new(FlightDeck::default()),
             metrics: Arc::new(Metrics::default()),
             limits,
+            served: Arc::default(),
             buffers: Arc::new(Semaphore::new(limits.buffered_bodies)),
         }
     }

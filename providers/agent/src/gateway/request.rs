@@ -36,6 +36,8 @@ pub(crate) struct Connection {
     pub(crate) tunnels: Tunnels,
     /// Whether the listener can be reached from this machine only.
     pub(crate) loopback_only: bool,
+    /// Whether the client speaks HTTPS.
+    pub(crate) is_secure: bool,
 }
 
 impl Connection {
@@ -80,6 +82,7 @@ impl Connection {
             peer: self.peer,
             host: host_header,
             prefix: None,
+            is_secure: self.is_secure,
         };
         let inbound = Inbound {
             method: parts.method,
@@ -339,7 +342,7 @@ fn check_declared_length(headers: &HeaderMap, limit: u64) -> Result<(), Refusal>
 }
 
 /// Returns the host a request is for, lower case without port, and as it was written.
-fn requested_host(parts: &http::request::Parts) -> Result<(String, Option<HeaderValue>), Refusal> {
+pub(super) fn requested_host(parts: &http::request::Parts) -> Result<(String, Option<HeaderValue>), Refusal> {
     const BAD: Refusal = Refusal::BadRequest("the request needs exactly one valid Host header");
     let mut values = parts.headers.get_all(HOST).iter();
     let header = values.next();

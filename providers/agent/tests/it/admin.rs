@@ -77,6 +77,7 @@ async fn a_port_that_is_taken_is_named_and_nothing_changes() {
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         port,
         domain: None,
+        http_port: None,
     };
     for name in ["g", "other"] {
         let error = refusal(

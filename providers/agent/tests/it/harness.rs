@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use gabion_agent::client::{AgentClient, SOCKET_NAME};
 use gabion_agent::protocol::{Auth, Fence, Listener, Operation, Paths, Replica, Route, Upstream};
-use gabion_agent::{Limits, ServeOptions, serve};
+use gabion_agent::{Clock, Limits, ServeOptions, serve};
 use gabion_host::transport::LocalTransport;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -69,6 +69,15 @@ impl TestAgent {
     }
 
     pub(crate) async fn with(limits: Limits, domain: Option<&str>) -> Self {
+        Self::listening(limits, domain, None).await
+    }
+
+    /// Starts an agent whose listener speaks HTTPS, and plain HTTP on a port of its own.
+    pub(crate) async fn secure(domain: &str, http_port: u16) -> Self {
+        Self::listening(Limits::default(), Some(domain), Some(http_port)).await
+    }
+
+    async fn listening(limits: Limits, domain: Option<&str>, http_port: Option<u16>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut options = ServeOptions::new(directory.path());
         options.limits = limits;
@@ -88,6 +97,7 @@ impl TestAgent {
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: agent.port,
             domain: domain.map(str::to_owned),
+            http_port,
         };
         agent
             .client
@@ -115,6 +125,11 @@ impl TestAgent {
     pub(crate) fn begin_stop(&mut self) -> JoinHandle<std::io::Result<()>> {
         self.stop.take().unwrap().send(()).unwrap();
         self.task.take().unwrap()
+    }
+
+    /// Sets the clock of the next start.
+    pub(crate) fn set_clock(&mut self, clock: Clock) {
+        self.options.clock = clock;
     }
 
     pub(crate) async fn restart(&mut self) {

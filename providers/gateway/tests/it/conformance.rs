@@ -91,6 +91,7 @@ impl Subject for Gateway {
                 address: address.ip(),
                 port: address.port(),
                 domain: None,
+                http_port: None,
             };
             client
                 .change(&fence, Operation::PutListener(listener))
