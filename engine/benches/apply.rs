@@ -1,4 +1,4 @@
-//! What an apply costs on SQLite: prints one line of JSON.
+//! What an apply and its log cost on SQLite: prints one line of JSON.
 //!
 //! `cargo bench -p gabion-engine --bench apply`, with `GABION_BENCH_OBJECTS=1000,10000` by default.
 
@@ -7,6 +7,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,6 +31,7 @@ use gabion_engine::retry::{NoJitter, RetryPolicy};
 use gabion_engine::state::chain::ChainedEvent;
 use gabion_engine::state::clock::StoppedClock;
 use gabion_engine::state::event::Holder;
+use gabion_engine::state::folded::Folded;
 use gabion_engine::state::head::HeadMark;
 use gabion_engine::state::lease::HeartbeatMode;
 use gabion_engine::state::process::Processes;
@@ -40,6 +43,7 @@ use gabion_engine::state::{
     Journal, JournalOptions, SqliteStore, State, StateStore, StoreError, load_for_reading,
 };
 use gabion_engine::world::Refresh;
+use gabion_testing::store_events::{create, creation, events, holder, lease_taken, succeeded};
 use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 use serde_json::json;
@@ -61,6 +65,10 @@ impl StateStore for Counting {
     async fn append(&self, request: AppendRequest) -> Result<Head, StoreError> {
         self.commits.fetch_add(1, Ordering::Relaxed);
         self.inner.append(request).await
+    }
+    async fn append_folded(&self, epoch: u64, folded: Arc<Folded>) -> Result<Head, StoreError> {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.inner.append_folded(epoch, folded).await
     }
     async fn events(&self, after: u64, limit: usize) -> Result<Vec<ChainedEvent>, StoreError> {
         self.inner.events(after, limit).await
@@ -298,14 +306,77 @@ fn chain(count: usize) -> String {
     text
 }
 
+/// Returns how long it takes to put a page on stable storage beside the store: the median of many times.
+fn synced(directory: &Path) -> Duration {
+    let path = directory.join("page");
+    let mut file = File::create(&path).unwrap();
+    let mut times: Vec<Duration> = (0..201)
+        .map(|_| {
+            file.write_all(&[7; 4096]).unwrap();
+            let began = Instant::now();
+            file.sync_data().unwrap();
+            began.elapsed()
+        })
+        .collect();
+    std::fs::remove_file(path).unwrap();
+    times.sort();
+    times[times.len() / 2]
+}
+
+/// Returns what it costs to fold, chain and write `count` creations, an intent and a result each, in appends of 128.
+async fn append(count: u64) -> serde_json::Value {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SqliteStore::at(directory.path().join("state.db"));
+    store.create(creation()).await.unwrap();
+    let request = LeaseRequest {
+        holder: holder("ada"),
+        length: Duration::from_secs(30),
+        at: creation().at,
+        replaces: None,
+    };
+    let epoch = store.take_lease(request).await.unwrap().epoch;
+    let mut state = store.load().await.unwrap().state;
+    let bodies = (0..count).flat_map(|n| {
+        [
+            create(n, n, &format!("r{n}")),
+            succeeded(n, &format!("id-{n}"), 1),
+        ]
+    });
+    let mut bodies = std::iter::once(lease_taken()).chain(bodies).peekable();
+    let (mut folding, mut writing) = (Duration::ZERO, Duration::ZERO);
+    while bodies.peek().is_some() {
+        let part: Vec<_> = bodies.by_ref().take(128).collect();
+        let before = computed();
+        let mut folded = Folded::new(state);
+        for event in events(folded.before().serial + 1, epoch, part) {
+            folded.push(event).unwrap();
+        }
+        state = folded.after().clone();
+        let between = computed();
+        store.append_folded(epoch, Arc::new(folded)).await.unwrap();
+        folding += between.saturating_sub(before);
+        writing += computed().saturating_sub(between);
+    }
+    let count = u32::try_from(state.serial).unwrap();
+    let each = |spent: Duration| (spent / count).as_secs_f64() * 1e6;
+    json!({
+        "events": state.serial,
+        "fold_microseconds_each": each(folding),
+        "write_microseconds_each": each(writing),
+    })
+}
+
 async fn measure(text: &str) -> serde_json::Value {
     let bench = Bench::new();
     let planning = Spent::begin();
     let plan = bench.plan(text, Mode::Apply).await;
     let planning = planning.seconds();
+    let before = synced(bench.directory.path());
     let applying = Spent::begin();
     let commits = bench.apply(&plan).await;
+    let wall = applying.began.elapsed();
     let applying = applying.seconds();
+    let sync = (before + synced(bench.directory.path())) / 2;
     let log_bytes = bench.log_bytes().await;
     let loading = Spent::begin();
     let objects = SqliteStore::at(bench.store.location())
@@ -324,6 +395,9 @@ async fn measure(text: &str) -> serde_json::Value {
     json!({
         "objects": objects,
         "commits": commits,
+        // What a commit cannot cost less than, as it was before and after.
+        "sync_seconds": sync.as_secs_f64(),
+        "wall_over_syncs": wall.div_duration_f64(sync * u32::try_from(commits).unwrap()),
         "log_bytes": log_bytes,
         "plan_seconds": planning,
         "apply_seconds": applying,
@@ -350,8 +424,16 @@ fn main() {
         for count in counts.split(',') {
             independents.push(measure(&independent(count.parse().unwrap())).await);
         }
-        let longest = if default == "10" { 10 } else { 1_000 };
-        json!({ "independent": independents, "chain": measure(&chain(longest)).await })
+        let (longest, most) = if default == "10" {
+            (10, 10)
+        } else {
+            (2_000, 10_000)
+        };
+        json!({
+            "independent": independents,
+            "chain": measure(&chain(longest)).await,
+            "append": append(most).await,
+        })
     });
     println!("{figures}");
 }

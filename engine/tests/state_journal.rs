@@ -17,7 +17,7 @@ use gabion_engine::state::store::{
     AppendRequest, CreateRequest, LeaseGrant, LeaseRequest, LeaseView, Loaded,
 };
 use gabion_engine::state::{
-    Journal, JournalError, JournalOptions, MemoryStore, OpenError, State, StateStore, StoreError,
+    FoldError, Journal, JournalError, JournalOptions, MemoryStore, OpenError, State, StateStore, StoreError,
     load_for_reading,
 };
 use gabion_testing::store_events::{address, checkpoint, create, deleted, holder, run, succeeded, uid};
@@ -428,4 +428,48 @@ async fn whoever_closed_has_a_mark_at_the_last_commit() {
         let head = store.load().await.unwrap().head;
         assert_eq!(mark.read().unwrap(), Some(head), "round {round}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_draft_takes_what_fits_and_is_written_as_it_is() {
+    let store = MemoryStore::new();
+    let journal = Journal::open(Arc::new(store.clone()), options()).await.unwrap();
+    // Nothing fits before the lease is announced, which the first commit does.
+    assert!(matches!(
+        journal.draft().push(create(1, 1, "a")),
+        Err(FoldError::Epoch { .. })
+    ));
+    journal.commit(vec![create(1, 1, "a")]).await.unwrap();
+    let mut draft = journal.draft();
+    assert!(draft.push(create(2, 2, "a")).is_err());
+    assert!(draft.push(deleted(99)).is_err());
+    draft.push(create(2, 2, "b")).unwrap();
+    let state = journal.commit_draft(draft).await.unwrap();
+    assert_eq!((state.len(), state.serial), (2, 4));
+
+    let mut draft = journal.draft();
+    assert!(draft.is_empty());
+    assert!(draft.push(succeeded(3, "id-3", 1)).is_err());
+    assert!(draft.is_empty());
+    draft.push(succeeded(1, "id-1", 1)).unwrap();
+    let state = journal.commit_draft(draft).await.unwrap();
+    assert_eq!(*state, store.load().await.unwrap().state);
+    assert_eq!(state.open_calls().count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_draft_that_others_were_faster_than_is_folded_again() {
+    let store = MemoryStore::new();
+    let journal = Journal::open(Arc::new(store.clone()), options()).await.unwrap();
+    journal.commit(vec![create(1, 1, "a")]).await.unwrap();
+    let (mut fits, mut late) = (journal.draft(), journal.draft());
+    fits.push(create(2, 2, "b")).unwrap();
+    late.push(create(3, 3, "c")).unwrap();
+    journal.commit(vec![create(4, 4, "c")]).await.unwrap();
+    let state = journal.commit_draft(fits).await.unwrap();
+    assert_eq!((state.len(), state.serial), (3, 5));
+    let refused = journal.commit_draft(late).await;
+    assert!(matches!(refused, Err(JournalError::Illegal(_))), "{refused:?}");
+    assert_eq!(journal.state(), state);
+    assert_eq!(store.load().await.unwrap().state, *state);
 }

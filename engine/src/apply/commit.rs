@@ -16,11 +16,12 @@ use crate::state::journal::JournalError;
 impl Run<'_> {
     /// Makes a batch durable, then lets happen what follows from it.
     pub(super) async fn commit(&mut self, batch: Batch) {
-        let committed = match &self.stopped {
+        let events = batch.events.filter(|events| !events.is_empty());
+        let committed = match (&self.stopped, events) {
+            (_, None) => Ok(self.view.state.clone()),
             // The log is closed to this run: nothing is tried, and nothing that follows from it happens.
-            Some(Stopped::Log(error)) if !batch.events.is_empty() => Err(error.clone()),
-            _ if batch.events.is_empty() => Ok(self.view.state.clone()),
-            _ => self.journal.commit(batch.events).await,
+            (Some(Stopped::Log(error)), Some(_)) => Err(error.clone()),
+            (_, Some(events)) => self.journal.commit_draft(events).await,
         };
         match committed {
             Ok(state) => {

@@ -9,7 +9,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -28,10 +27,9 @@ use crate::plan::resume::Progress;
 use crate::plan::step::{StepId, StepOperation};
 use crate::provider::{ErrorClass, ProviderError};
 use crate::redact::Redactor;
-use crate::state::State;
-use crate::state::event::{Event, EventBody, Intent};
+use crate::state::event::{EventBody, Intent};
 use crate::state::fold::FoldError;
-use crate::state::journal::{Journal, JournalError};
+use crate::state::journal::{Draft, Journal, JournalError};
 
 /// Carries out a plan, whose bindings were checked before, and writes everything to the journal. At its end the journal
 /// is finished, so that the serial that it tells is the one that the next command sees; closing it is the caller's.
@@ -178,15 +176,14 @@ pub(super) enum Stopped {
 /// What goes into one commit, and what happens once it is durable.
 #[derive(Default)]
 pub(super) struct Batch {
-    pub(super) events: Vec<EventBody>,
+    /// None as long as nothing happened that is written down.
+    pub(super) events: Option<Draft>,
     pub(super) effects: Vec<Effects>,
-    /// The state as it will be after these events.
-    ahead: Option<State>,
 }
 
 impl Batch {
     fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.effects.is_empty()
+        self.events.as_ref().is_none_or(Draft::is_empty) && self.effects.is_empty()
     }
 }
 
@@ -281,18 +278,10 @@ impl Run<'_> {
     /// # Errors
     /// When it does not fit the state that the events before it lead to; it is left out then.
     pub(super) fn record(&self, body: EventBody, batch: &mut Batch) -> Result<(), FoldError> {
-        let ahead = batch.ahead.get_or_insert_with(|| State::clone(&self.view.state));
-        let event = Event {
-            sequence: ahead.serial + 1,
-            // The journal stamps and chains the events; whether they fit does not depend on that.
-            at: Timestamp::UNIX_EPOCH,
-            run: self.journal.run_id(),
-            epoch: self.journal.epoch(),
-            body,
-        };
-        ahead.fold_hashed(&event, Arc::default())?;
-        batch.events.push(event.body);
-        Ok(())
+        batch
+            .events
+            .get_or_insert_with(|| self.journal.draft())
+            .push(body)
     }
 
     /// Puts what a step without a call says into the commit.

@@ -50,8 +50,8 @@ impl LogCopy {
         let mut state = base.clone();
         for event in &events {
             let sequence = event.event.sequence;
-            state
-                .fold_hashed(&event.event, event.hash.clone())
+            (state, _) = state
+                .folded(&event.event, event.hash.clone())
                 .map_err(|why| CopyError::Fold { sequence, why })?;
         }
         let head = state.head().ok_or(CopyError::Empty)?;

@@ -173,7 +173,7 @@ async fn walk(
                 return Ok(state);
             }
             visit(&state, &event.event);
-            state.fold_hashed(&event.event, event.hash)?;
+            (state, _) = state.folded(&event.event, event.hash)?;
         }
     }
 }

@@ -18,11 +18,12 @@ use crate::state::clock::Clock;
 use crate::state::event::{Created, Event, EventBody, Holder};
 use crate::state::fingerprint::{FingerprintKey, seal_event};
 use crate::state::fold::{FORMAT_VERSION, FoldError};
+use crate::state::folded::Folded;
 use crate::state::head::{HeadError, HeadMark};
 use crate::state::lease::{self, Cover, Heartbeat, HeartbeatMode, LeaseOptions};
 use crate::state::process::Processes;
 use crate::state::snapshot::{Head, State};
-use crate::state::store::{AppendRequest, CreateRequest, StateStore, StoreError};
+use crate::state::store::{CreateRequest, StateStore, StoreError};
 
 /// How many events one append carries at most.
 const LARGEST_APPEND: usize = 4096;
@@ -121,6 +122,7 @@ pub struct Journal {
     run: RunId,
     store: Arc<dyn StateStore>,
     key: Option<Arc<FingerprintKey>>,
+    clock: Arc<dyn Clock>,
     heartbeat: Heartbeat,
     latest: Arc<RwLock<Arc<State>>>,
     commits: mpsc::UnboundedSender<Request>,
@@ -129,12 +131,61 @@ pub struct Journal {
 
 enum Request {
     Commit {
-        bodies: Vec<EventBody>,
+        events: Uncommitted,
         reply: oneshot::Sender<Result<Arc<State>, JournalError>>,
     },
     Close {
         reply: oneshot::Sender<Result<(), JournalError>>,
     },
+}
+
+/// What is to be committed.
+enum Uncommitted {
+    Bodies(Vec<EventBody>),
+    /// Folded already, after the state that was the newest then.
+    Folded(Folded),
+}
+
+impl Uncommitted {
+    fn len(&self) -> usize {
+        match self {
+            Self::Bodies(bodies) => bodies.len(),
+            Self::Folded(folded) => folded.len(),
+        }
+    }
+}
+
+/// Events of one commit, which are put together one by one: each is sealed, stamped, folded and chained as it is added.
+///
+/// It is written without being folded again unless something else was committed meanwhile.
+pub struct Draft {
+    folded: Folded,
+    run: RunId,
+    epoch: u64,
+    clock: Arc<dyn Clock>,
+    key: Option<Arc<FingerprintKey>>,
+}
+
+impl Draft {
+    /// Adds an event.
+    ///
+    /// # Errors
+    /// When it does not fit the state that the events before it lead to; it is left out then.
+    pub fn push(&mut self, body: EventBody) -> Result<(), FoldError> {
+        let event = Event {
+            sequence: self.folded.after().serial + 1,
+            at: self.clock.now(),
+            run: self.run,
+            epoch: self.epoch,
+            body: seal_event(body, self.key.as_deref()),
+        };
+        self.folded.push(event)
+    }
+
+    /// Returns whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.folded.is_empty()
+    }
 }
 
 /// Loads a state for a command that only reads. A new project's is empty, with serial 0.
@@ -220,6 +271,7 @@ impl Journal {
         let _renewed = tokio::time::timeout(options.lease_length, heartbeat.first_beat()).await;
         let latest = Arc::new(RwLock::new(Arc::new(state.clone())));
         let (commits, requests) = mpsc::unbounded_channel();
+        let clock = options.clock.clone();
         let writer = Writer {
             store: store.clone(),
             state,
@@ -238,6 +290,7 @@ impl Journal {
             run: options.run,
             store,
             key: options.key,
+            clock,
             heartbeat,
             latest,
             commits,
@@ -255,9 +308,33 @@ impl Journal {
     pub async fn commit(&self, bodies: Vec<EventBody>) -> Result<Arc<State>, JournalError> {
         let key = self.key.as_deref();
         let bodies = bodies.into_iter().map(|body| seal_event(body, key)).collect();
+        self.send(Uncommitted::Bodies(bodies)).await
+    }
+
+    /// Begins a commit after the state as it is now. The first of a journal is a [`commit`](Self::commit), which announces
+    /// the lease; no event fits before.
+    pub fn draft(&self) -> Draft {
+        Draft {
+            folded: Folded::new(State::clone(&self.state())),
+            run: self.run,
+            epoch: self.epoch,
+            clock: self.clock.clone(),
+            key: self.key.clone(),
+        }
+    }
+
+    /// Makes the events of a draft durable, as [`commit`](Self::commit) does.
+    ///
+    /// # Errors
+    /// As those of [`commit`](Self::commit).
+    pub async fn commit_draft(&self, draft: Draft) -> Result<Arc<State>, JournalError> {
+        self.send(Uncommitted::Folded(draft.folded)).await
+    }
+
+    async fn send(&self, events: Uncommitted) -> Result<Arc<State>, JournalError> {
         let (reply, answer) = oneshot::channel();
         self.commits
-            .send(Request::Commit { bodies, reply })
+            .send(Request::Commit { events, reply })
             .map_err(|_| JournalError::Closed)?;
         answer.await.map_err(|_| JournalError::Closed)?
     }
@@ -415,11 +492,11 @@ impl Writer {
                         closing = Some(reply);
                         break;
                     }
-                    Request::Commit { bodies, reply }
-                        if size == 0 || size + bodies.len() <= LARGEST_APPEND =>
+                    Request::Commit { events, reply }
+                        if size == 0 || size + events.len() <= LARGEST_APPEND =>
                     {
-                        size += bodies.len();
-                        group.push((bodies, reply));
+                        size += events.len();
+                        group.push((events, reply));
                         next = requests.try_recv().ok();
                     }
                     too_much @ Request::Commit { .. } => held_back = Some(too_much),
@@ -436,66 +513,71 @@ impl Writer {
     }
 
     /// Commits a group as one append and answers each of its members.
-    async fn commit(&mut self, group: Vec<(Vec<EventBody>, Reply)>) {
+    async fn commit(&mut self, group: Vec<(Uncommitted, Reply)>) {
         if let Some(error) = self.refusal() {
             answer(group.into_iter().map(|(_, reply)| reply), &Err(error));
             return;
         }
-        let mut folded = self.state.clone();
-        let mut events = Vec::new();
+        let mut folded = Folded::new(self.state.clone());
         let mut replies = Vec::new();
-        for (bodies, reply) in group {
-            let announcement =
-                (!self.announced && events.is_empty() && !bodies.is_empty()).then(|| EventBody::LeaseTaken {
-                    holder: self.holder.clone(),
-                });
-            match self.fold(&folded, announcement.into_iter().chain(bodies)) {
-                Ok((state, mut more)) => {
-                    folded = state;
-                    events.append(&mut more);
-                    replies.push(reply);
-                }
+        for (events, reply) in group {
+            match self.add(&mut folded, events) {
+                Ok(()) => replies.push(reply),
                 Err(error) => answer([reply], &Err(error.into())),
             }
         }
-        let outcome = self.append(folded, events).await;
+        let outcome = self.append(folded).await;
         answer(replies, &outcome);
     }
 
-    fn fold(
-        &self,
-        state: &State,
-        bodies: impl Iterator<Item = EventBody>,
-    ) -> Result<(State, Vec<Event>), FoldError> {
-        let mut state = state.clone();
-        let mut events = Vec::new();
-        for body in bodies {
+    /// Adds one commit to an append, whole or not at all.
+    fn add(&self, folded: &mut Folded, events: Uncommitted) -> Result<(), FoldError> {
+        let bodies = match events {
+            Uncommitted::Bodies(bodies) => bodies,
+            // Nothing was committed since it was begun.
+            Uncommitted::Folded(ready)
+                if self.announced && folded.is_empty() && ready.follows(folded.before()) =>
+            {
+                *folded = ready;
+                return Ok(());
+            }
+            Uncommitted::Folded(ready) => ready.into_events().map(|event| event.body).collect(),
+        };
+        let before = folded.len();
+        let announcement =
+            (!self.announced && before == 0 && !bodies.is_empty()).then(|| EventBody::LeaseTaken {
+                holder: self.holder.clone(),
+            });
+        for body in announcement.into_iter().chain(bodies) {
             let event = Event {
-                sequence: state.serial + 1,
+                sequence: folded.after().serial + 1,
                 at: self.clock.now(),
                 run: self.run,
                 epoch: self.epoch,
                 body,
             };
-            state.fold(&event)?;
-            events.push(event);
+            if let Err(error) = folded.push(event) {
+                folded.truncate(before);
+                return Err(error);
+            }
         }
-        Ok((state, events))
+        Ok(())
     }
 
-    async fn append(&mut self, folded: State, events: Vec<Event>) -> Result<Arc<State>, JournalError> {
-        if !events.is_empty() {
+    async fn append(&mut self, folded: Folded) -> Result<Arc<State>, JournalError> {
+        if !folded.is_empty() {
+            let folded = Arc::new(folded);
             let appended = self
-                .append_when_free(events)
+                .append_when_free(&folded)
                 .await
-                .and_then(|head| self.same_head(&folded, &head));
+                .and_then(|head| self.same_head(folded.after(), &head));
             if let Err(error) = appended {
                 let error = Arc::new(error);
                 self.failed = Some(error.clone());
                 return Err(JournalError::Failed(error));
             }
             self.announced = true;
-            self.state = folded;
+            self.state = folded.after().clone();
             *self.latest.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(self.state.clone());
             if let (Some(marker), Some(head)) = (&self.marker, self.state.head()) {
                 marker.heads.send_replace(Some(head));
@@ -506,15 +588,10 @@ impl Writer {
 
     /// Appends, and tries again for a while when another process keeps the store busy: nothing was written then, and what
     /// was done in the world waits to be written down.
-    async fn append_when_free(&self, events: Vec<Event>) -> Result<Head, StoreError> {
+    async fn append_when_free(&self, folded: &Arc<Folded>) -> Result<Head, StoreError> {
         let give_up = Instant::now() + BUSY_PATIENCE;
         loop {
-            let request = AppendRequest {
-                epoch: self.epoch,
-                expected_sequence: self.state.serial,
-                events: events.clone(),
-            };
-            match self.store.append(request).await {
+            match self.store.append_folded(self.epoch, folded.clone()).await {
                 Err(StoreError::Busy { .. }) if Instant::now() < give_up => {
                     tokio::time::sleep(BUSY_PAUSE).await;
                 }
@@ -547,10 +624,13 @@ impl Writer {
             Some(error) => Err(error),
             // Nothing may follow where the log was moved away.
             None if self.state.moved_to.is_some() => Ok(()),
-            None if self.announced => match self.fold(&self.state, [EventBody::LeaseReleased].into_iter()) {
-                Ok((state, events)) => self.append(state, events).await.map(|_| ()),
-                Err(error) => Err(error.into()),
-            },
+            None if self.announced => {
+                let mut folded = Folded::new(self.state.clone());
+                match self.add(&mut folded, Uncommitted::Bodies(vec![EventBody::LeaseReleased])) {
+                    Ok(()) => self.append(folded).await.map(|_| ()),
+                    Err(error) => Err(error.into()),
+                }
+            }
             None => Ok(()),
         };
         let marked = match self.marker.take() {

@@ -8,6 +8,7 @@ pub mod envelope;
 pub mod event;
 pub mod fingerprint;
 pub mod fold;
+pub mod folded;
 pub mod head;
 pub mod history;
 pub mod journal;

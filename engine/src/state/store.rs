@@ -1,6 +1,7 @@
 //! The seam to where a state lives: the log, the records that it gives, and the lease.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,6 +14,7 @@ use crate::state::copy::LogCopy;
 use crate::state::envelope::EnvelopeError;
 use crate::state::event::{Created, Event, EventBody, Holder};
 use crate::state::fold::FoldError;
+use crate::state::folded::Folded;
 use crate::state::snapshot::{Head, State};
 
 /// Where a state lives.
@@ -50,6 +52,17 @@ pub trait StateStore: Send + Sync {
     /// [`StoreError::Illegal`] when an event contradicts the state: nothing was written then. After any other error the
     /// events may or may not have been written.
     async fn append(&self, request: AppendRequest) -> Result<Head, StoreError>;
+
+    /// Appends events that are folded already, all or none, as [`append`](Self::append) does.
+    ///
+    /// A store that implements it neither folds nor hashes them again: they prove that they fit the state that they
+    /// follow, and the store that its log ends there, with the same hash.
+    ///
+    /// # Errors
+    /// As those of [`append`](Self::append).
+    async fn append_folded(&self, epoch: u64, folded: Arc<Folded>) -> Result<Head, StoreError> {
+        self.append(AppendRequest::of(epoch, &folded)).await
+    }
 
     /// Returns up to `limit` events after the one with the sequence number `after` (0: from the start), in order.
     ///
@@ -171,6 +184,21 @@ pub struct AppendRequest {
     pub expected_sequence: u64,
     /// The events, numbered from the next sequence number on. An empty list only checks epoch and sequence.
     pub events: Vec<Event>,
+}
+
+impl AppendRequest {
+    /// Asks for events that were folded, to be folded again.
+    pub fn of(epoch: u64, folded: &Folded) -> Self {
+        Self {
+            epoch,
+            expected_sequence: folded.before().serial,
+            events: folded
+                .events()
+                .iter()
+                .map(|chained| chained.event.clone())
+                .collect(),
+        }
+    }
 }
 
 /// What [`StateStore::adopt`] gets.

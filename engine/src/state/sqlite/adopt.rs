@@ -15,7 +15,7 @@ impl Rows<'_> {
             self.put_event(event)?;
         }
         let all = log.state().records().map(|record| record.uid).collect();
-        self.put_state(&State::default(), log.state(), &all)?;
+        self.put_state(None, &State::default(), log.state(), &all)?;
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::address::Uid;
 use crate::state::chain::{self, ChainedEvent};
 use crate::state::fold::FORMAT_VERSION;
+use crate::state::folded::Folded;
 use crate::state::record::Record;
 use crate::state::snapshot::{Head, State, StateParts};
 use crate::state::sqlite::file::DatabaseFile;
@@ -24,7 +25,7 @@ pub(super) const PARTS: [&str; 4] = ["base", "beside", "head", SEALED_WITH];
 const SEALED_WITH: &str = "sealed_with";
 
 /// The head of the log, and what proves that the records are those that belong to it.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct HeadRow {
     /// The format of the log's events.
     #[serde(default = "first_format")]
@@ -232,7 +233,11 @@ impl Rows<'_> {
 
     /// Returns the state as the records have it, after checking that they are all there and unaltered.
     pub(super) fn state(&self) -> Result<State, StoreError> {
-        let head = self.head()?;
+        self.state_of(self.head()?)
+    }
+
+    /// Returns the state of this head, which is the one that is there.
+    pub(super) fn state_of(&self, head: HeadRow) -> Result<State, StoreError> {
         self.check_last_event(&head.head)?;
         let parts: StateParts = self
             .meta("beside")?
@@ -246,33 +251,35 @@ impl Rows<'_> {
             ..parts
         };
 
-        let mut sum = RecordDigest::default();
-        let mut records = Vec::new();
+        let (mut sum, mut count, mut failure) = (RecordDigest::default(), 0, None);
         let mut statement = self
             .connection
             .prepare_cached("SELECT uid, body FROM records ORDER BY uid")
             .map_err(self.error("reading"))?;
         let mut rows = statement.query([]).map_err(self.error("reading"))?;
-        while let Some(row) = rows.next().map_err(self.error("reading"))? {
-            let (uid, kept): (String, Kept) = row
-                .get(0)
-                .and_then(|uid| Ok((uid, Kept::of(row, 1)?)))
-                .map_err(self.error("reading"))?;
-            toggle(&mut sum, &record_digest(&uid, &kept));
-            let what = format!("the record of object {uid}");
-            let body = self.open(&record_place(&uid), &kept, &what)?;
-            let record: Record = serde_json::from_slice(&body)
-                .map_err(|error| self.file.unreadable(what, error.to_string()))?;
-            records.push(record);
+        // One after another, so that they are in memory only once.
+        let mut records = std::iter::from_fn(|| match self.next_record(&mut rows, &mut sum) {
+            Ok(record) => {
+                count += u64::from(record.is_some());
+                record
+            }
+            Err(error) => {
+                failure = Some(error);
+                None
+            }
+        });
+        let state = State::from_parts(parts, &mut records);
+        if state.is_err() {
+            // What was altered is the better reason.
+            records.by_ref().for_each(drop);
         }
-        if records.len() as u64 != head.records {
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        if count != head.records {
             return Err(self.file.unreadable(
                 "table records",
-                format!(
-                    "it holds {} records, and the log gave {}",
-                    records.len(),
-                    head.records
-                ),
+                format!("it holds {count} records, and the log gave {}", head.records),
             ));
         }
         if hex::encode(sum) != head.digest {
@@ -280,7 +287,28 @@ impl Rows<'_> {
                 .file
                 .unreadable("table records", "a record was altered after it was written"));
         }
-        State::from_parts(parts, records).map_err(|why| self.file.unreadable("table records", why))
+        state.map_err(|why| self.file.unreadable("table records", why))
+    }
+
+    /// Returns the next record, if there is one, and adds its digest to the sum.
+    fn next_record(
+        &self,
+        rows: &mut rusqlite::Rows<'_>,
+        sum: &mut RecordDigest,
+    ) -> Result<Option<Record>, StoreError> {
+        let Some(row) = rows.next().map_err(self.error("reading"))? else {
+            return Ok(None);
+        };
+        let (uid, kept): (String, Kept) = row
+            .get(0)
+            .and_then(|uid| Ok((uid, Kept::of(row, 1)?)))
+            .map_err(self.error("reading"))?;
+        toggle(sum, &record_digest(&uid, &kept));
+        let what = format!("the record of object {uid}");
+        let body = self.open(&record_place(&uid), &kept, &what)?;
+        serde_json::from_slice(&body)
+            .map(Some)
+            .map_err(|error| self.file.unreadable(what, error.to_string()))
     }
 
     /// Checks that the log ends where the head says.
@@ -312,30 +340,43 @@ impl Rows<'_> {
         ))
     }
 
-    /// Writes what changed between two states.
+    /// Writes events that follow what is there, whose head is given (none: nothing is there), and what they change.
+    /// Returns the new head.
+    pub(super) fn put_folded(&self, head: Option<&HeadRow>, folded: &Folded) -> Result<HeadRow, StoreError> {
+        for event in folded.events() {
+            self.put_event(event)?;
+        }
+        self.put_state(head, folded.before(), folded.after(), folded.touched())
+    }
+
+    /// Writes what changed between two states, the first of which is there and has this head.
     pub(super) fn put_state(
         &self,
+        head: Option<&HeadRow>,
         before: &State,
         after: &State,
         touched: &BTreeSet<Uid>,
-    ) -> Result<(), StoreError> {
-        let mut sum = match before.lineage {
-            Some(_) => self.head()?.sum(self.file)?,
+    ) -> Result<HeadRow, StoreError> {
+        let mut sum = match head {
+            Some(head) => head.sum(self.file)?,
             None => RecordDigest::default(),
         };
         for uid in touched {
-            let uid = uid.to_string();
-            if let Some(old) = self.take_record(&uid)? {
+            let name = uid.to_string();
+            // What is not recorded yet has no row.
+            if before.record(*uid).is_some()
+                && let Some(old) = self.take_record(&name)?
+            {
                 toggle(&mut sum, &old);
             }
-        }
-        for record in touched.iter().filter_map(|uid| after.record(*uid)) {
-            let uid = record.uid.to_string();
-            let body = serde_json::to_vec(record).expect("a record has only text keys and finite numbers");
-            toggle(&mut sum, &self.put_record(&uid, &body)?);
+            if let Some(record) = after.record(*uid) {
+                let body =
+                    serde_json::to_vec(record).expect("a record has only text keys and finite numbers");
+                toggle(&mut sum, &self.put_record(&name, &body)?);
+            }
         }
         let beside_after = beside(after);
-        if before.lineage.is_none() || beside_after != beside(before) {
+        if head.is_none() || beside_after != beside(before) {
             self.put_meta("beside", &beside_after)?;
         }
         self.put_head(after, &sum)
@@ -345,7 +386,7 @@ impl Rows<'_> {
     pub(super) fn put_parts(&self, state: &State) -> Result<(), StoreError> {
         let sum = self.head()?.sum(self.file)?;
         self.put_meta("beside", &beside(state))?;
-        self.put_head(state, &sum)
+        self.put_head(state, &sum).map(|_| ())
     }
 
     /// Writes a record and returns its digest.
@@ -397,21 +438,20 @@ impl Rows<'_> {
         }
     }
 
-    fn put_head(&self, after: &State, sum: &RecordDigest) -> Result<(), StoreError> {
+    fn put_head(&self, after: &State, sum: &RecordDigest) -> Result<HeadRow, StoreError> {
         let head = after
             .head()
             .ok_or_else(|| self.file.unreadable("the state", "it was never created"))?;
-        self.put_meta(
-            "head",
-            &HeadRow {
-                format: FORMAT_VERSION,
-                head,
-                project: None,
-                epoch: after.epoch,
-                records: after.len() as u64,
-                digest: hex::encode(sum),
-            },
-        )
+        let row = HeadRow {
+            format: FORMAT_VERSION,
+            head,
+            project: None,
+            epoch: after.epoch,
+            records: after.len() as u64,
+            digest: hex::encode(sum),
+        };
+        self.put_meta("head", &row)?;
+        Ok(row)
     }
 
     pub(super) fn put_event(&self, event: &ChainedEvent) -> Result<(), StoreError> {

@@ -1,6 +1,5 @@
 //! The store over the database.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,12 +10,13 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use crate::state::chain::{self, ChainedEvent};
 use crate::state::envelope::Envelope;
+use crate::state::folded::Folded;
 use crate::state::snapshot::{Head, State};
 use crate::state::sqlite::file::{DatabaseFile, FileIdentity, PATIENCE};
 use crate::state::sqlite::layout;
 use crate::state::sqlite::lease::LeaseRow;
 use crate::state::sqlite::reseal::Progress;
-use crate::state::sqlite::rows::Rows;
+use crate::state::sqlite::rows::{HeadRow, Rows};
 use crate::state::store::{
     AdoptRequest, AppendRequest, CreateRequest, LeaseGrant, LeaseRequest, LeaseView, Loaded, StateStore,
     StoreError,
@@ -36,7 +36,29 @@ pub struct SqliteStore {
 #[derive(Default)]
 struct Session {
     open: Option<(Connection, FileIdentity)>,
-    state: Option<State>,
+    known: Option<Known>,
+}
+
+/// A state that was read or written whole, and the head that was there then: as long as the head is the same, so is it.
+struct Known {
+    head: HeadRow,
+    state: State,
+}
+
+impl Known {
+    /// Returns the state that is there, which is read only if it is another one.
+    fn current(known: &mut Option<Self>, rows: &Rows<'_>, head: &HeadRow) -> Result<State, StoreError> {
+        if let Some(known) = known.as_ref().filter(|known| known.head == *head) {
+            return Ok(known.state.clone());
+        }
+        *known = None;
+        let state = rows.state_of(head.clone())?;
+        *known = Some(Self {
+            head: head.clone(),
+            state: state.clone(),
+        });
+        Ok(state)
+    }
 }
 
 impl SqliteStore {
@@ -108,7 +130,7 @@ impl Session {
         &mut self,
         file: &DatabaseFile,
         behavior: TransactionBehavior,
-        work: impl FnOnce(&Rows<'_>, &mut Option<State>) -> Result<T, StoreError>,
+        work: impl FnOnce(&Rows<'_>, &mut Option<Known>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         if let Some((_, identity)) = &self.open
             && file.identity()? != *identity
@@ -134,12 +156,12 @@ impl Session {
         };
         // Another process may have brought it to another layout since it was opened.
         let known = layout::version(&transaction, file);
-        let done = known.and_then(|_| work(&rows, &mut self.state));
+        let done = known.and_then(|_| work(&rows, &mut self.known));
         match done {
             Ok(value) => match transaction.commit() {
                 Ok(()) => Ok(value),
                 Err(error) => {
-                    self.state = None;
+                    self.known = None;
                     Err(file.error("committing", error))
                 }
             },
@@ -164,38 +186,61 @@ impl Session {
         self.transaction(file, TransactionBehavior::Immediate, |rows, _| work(rows))
     }
 
+    fn load(&mut self, file: &DatabaseFile) -> Result<State, StoreError> {
+        self.transaction(file, TransactionBehavior::Deferred, |rows, known| {
+            let head = rows.head()?;
+            Known::current(known, rows, &head)
+        })
+    }
+
     fn append(&mut self, file: &DatabaseFile, request: AppendRequest) -> Result<Head, StoreError> {
         let mut appended = None;
         let head = self.transaction(file, TransactionBehavior::Immediate, |rows, known| {
-            let head = rows.head()?.head;
+            let head = rows.head()?;
             holds(rows, request.epoch)?;
-            if head.sequence != request.expected_sequence {
+            if head.head.sequence != request.expected_sequence {
                 return Err(StoreError::Moved {
                     expected: request.expected_sequence,
-                    found: head.sequence,
+                    found: head.head.sequence,
                 });
             }
-            // What this connection wrote last is what is there, unless somebody else has written since.
-            let before = match known.take() {
-                Some(state) if state.head().as_ref() == Some(&head) => state,
-                _ => rows.state()?,
-            };
-            *known = Some(before.clone());
-            let mut after = before.clone();
-            let mut touched = BTreeSet::new();
+            let mut folded = Folded::new(Known::current(known, rows, &head)?);
             for event in request.events {
-                let event = ChainedEvent::new(&after.chain, event);
-                touched.append(&mut after.fold_hashed(&event.event, event.hash.clone())?);
-                rows.put_event(&event)?;
+                folded.push(event)?;
             }
-            if after.serial > before.serial {
-                rows.put_state(&before, &after, &touched)?;
-            }
-            let head = after.head().unwrap_or(head);
-            appended = Some(after);
-            Ok(head)
+            put(rows, head, &folded, &mut appended)
         })?;
-        self.state = appended;
+        self.known = appended;
+        Ok(head)
+    }
+
+    fn append_folded(
+        &mut self,
+        file: &DatabaseFile,
+        epoch: u64,
+        folded: &Folded,
+    ) -> Result<Head, StoreError> {
+        let mut appended = None;
+        let head = self.transaction(file, TransactionBehavior::Immediate, |rows, _| {
+            let head = rows.head()?;
+            holds(rows, epoch)?;
+            // The hash included: what they follow is what is there, and nothing that only is as long.
+            let Head {
+                lineage,
+                sequence,
+                chain,
+                ..
+            } = &head.head;
+            let before = folded.before();
+            if (before.lineage, before.serial, &before.chain) != (Some(*lineage), *sequence, chain) {
+                return Err(StoreError::Moved {
+                    expected: before.serial,
+                    found: *sequence,
+                });
+            }
+            put(rows, head, folded, &mut appended)
+        })?;
+        self.known = appended;
         Ok(head)
     }
 
@@ -219,7 +264,7 @@ impl Session {
                             "it was altered after it was written",
                         ));
                     }
-                    base.fold_hashed(&event.event, hash)?;
+                    (base, _) = base.folded(&event.event, hash)?;
                 }
             }
             if base.serial > before {
@@ -316,6 +361,25 @@ impl Session {
     }
 }
 
+/// Writes events that follow the head that is there; says what is known once that is committed.
+fn put(
+    rows: &Rows<'_>,
+    head: HeadRow,
+    folded: &Folded,
+    appended: &mut Option<Known>,
+) -> Result<Head, StoreError> {
+    let row = match folded.is_empty() {
+        true => head,
+        false => rows.put_folded(Some(&head), folded)?,
+    };
+    let head = row.head.clone();
+    *appended = Some(Known {
+        head: row,
+        state: folded.after().clone(),
+    });
+    Ok(head)
+}
+
 /// Returns the lease, which must be the one of this epoch, after the highest epoch ever granted.
 fn holds(rows: &Rows<'_>, epoch: u64) -> Result<(u64, LeaseView), StoreError> {
     let row = rows.lease()?;
@@ -333,10 +397,10 @@ fn holds(rows: &Rows<'_>, epoch: u64) -> Result<(u64, LeaseView), StoreError> {
 impl StateStore for SqliteStore {
     async fn create(&self, request: CreateRequest) -> Result<Head, StoreError> {
         self.run(&self.writing, move |file, _| {
-            let event = ChainedEvent::new("", request.event());
-            let mut state = State::default();
-            let touched = state.fold_hashed(&event.event, event.hash.clone())?;
-            let head = state
+            let mut folded = Folded::new(State::default());
+            folded.push(request.event())?;
+            let head = folded
+                .after()
                 .head()
                 .ok_or_else(|| file.unreadable("the new state", "it has no head"))?;
             file.create(|connection| {
@@ -347,8 +411,7 @@ impl StateStore for SqliteStore {
                     connection: &transaction,
                     file,
                 };
-                rows.put_event(&event)?;
-                rows.put_state(&State::default(), &state, &touched)?;
+                rows.put_folded(None, &folded)?;
                 rows.put_lease(&LeaseRow { epoch: 0, held: None })?;
                 rows.put_sealed_with()?;
                 transaction
@@ -362,11 +425,10 @@ impl StateStore for SqliteStore {
 
     async fn load(&self) -> Result<Loaded, StoreError> {
         self.run(&self.writing, |file, session| {
-            let state = session.read(file, |rows| rows.state())?;
+            let state = session.load(file)?;
             let head = state
                 .head()
                 .ok_or_else(|| file.unreadable("the state", "it has no head"))?;
-            session.state = Some(state.clone());
             Ok(Loaded { state, head })
         })
         .await
@@ -375,6 +437,13 @@ impl StateStore for SqliteStore {
     async fn append(&self, request: AppendRequest) -> Result<Head, StoreError> {
         self.run(&self.writing, |file, session| session.append(file, request))
             .await
+    }
+
+    async fn append_folded(&self, epoch: u64, folded: Arc<Folded>) -> Result<Head, StoreError> {
+        self.run(&self.writing, move |file, session| {
+            session.append_folded(file, epoch, &folded)
+        })
+        .await
     }
 
     async fn events(&self, after: u64, limit: usize) -> Result<Vec<ChainedEvent>, StoreError> {
@@ -413,7 +482,7 @@ impl StateStore for SqliteStore {
                             held: Some(lease),
                         })
                     })?;
-                    session.state = Some(log.state().clone());
+                    session.known = None;
                 }
                 None => file.create(|connection| {
                     let transaction = connection

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use gabion_engine::provider::{CallAction, Observation};
 use gabion_engine::state::chain::ChainedEvent;
 use gabion_engine::state::event::EventBody;
+use gabion_engine::state::folded::Folded;
 use gabion_engine::state::store::{
     AppendRequest, CreateRequest, LeaseGrant, LeaseRequest, LeaseView, Loaded,
 };
@@ -93,43 +94,8 @@ impl GatedStore {
         }
     }
 
-    /// Lets an append reach the store a second time, as a network may: of the two only one may be taken.
-    async fn deliver_again(&self, request: AppendRequest) {
-        let told = bodies(&request);
-        if !request.events.is_empty() && self.inner.append(request).await.is_ok() {
-            self.ledger
-                .violated(format!("an append that arrived twice was taken twice: {told}"));
-        }
-    }
-
-    fn refused(&self) -> StoreError {
-        StoreError::Io {
-            location: self.location(),
-            what: "writing".to_owned(),
-            source: "the simulation says so".into(),
-        }
-    }
-}
-
-#[async_trait]
-impl StateStore for GatedStore {
-    async fn create(&self, request: CreateRequest) -> Result<Head, StoreError> {
-        self.gate.pass().await;
-        let head = self.inner.create(request).await?;
-        self.ledger.created(&head);
-        Ok(head)
-    }
-
-    async fn load(&self) -> Result<Loaded, StoreError> {
-        self.gate.pass().await;
-        let before = self.ledger.acknowledged();
-        let loaded = self.inner.load().await?;
-        self.ledger.loaded(before, &loaded);
-        self.gate.pass().await;
-        Ok(loaded)
-    }
-
-    async fn append(&self, request: AppendRequest) -> Result<Head, StoreError> {
+    /// Lets an append through, as it was asked for: folded already or not.
+    async fn deliver(&self, request: AppendRequest, folded: Option<Arc<Folded>>) -> Result<Head, StoreError> {
         self.gate.pass().await;
         let targets = self.targets(&request);
         let aim = self.gate.strikes(&targets);
@@ -148,7 +114,10 @@ impl StateStore for GatedStore {
             }
         }
         let fenced = self.ledger.epoch() > request.epoch;
-        let result = self.inner.append(request.clone()).await;
+        let result = match folded {
+            Some(folded) => self.inner.append_folded(request.epoch, folded).await,
+            None => self.inner.append(request.clone()).await,
+        };
         match &result {
             Ok(head) => {
                 self.ledger
@@ -186,6 +155,51 @@ impl StateStore for GatedStore {
             self.ledger.acknowledge(head);
         }
         result
+    }
+
+    /// Lets an append reach the store a second time, as a network may: of the two only one may be taken.
+    async fn deliver_again(&self, request: AppendRequest) {
+        let told = bodies(&request);
+        if !request.events.is_empty() && self.inner.append(request).await.is_ok() {
+            self.ledger
+                .violated(format!("an append that arrived twice was taken twice: {told}"));
+        }
+    }
+
+    fn refused(&self) -> StoreError {
+        StoreError::Io {
+            location: self.location(),
+            what: "writing".to_owned(),
+            source: "the simulation says so".into(),
+        }
+    }
+}
+
+#[async_trait]
+impl StateStore for GatedStore {
+    async fn create(&self, request: CreateRequest) -> Result<Head, StoreError> {
+        self.gate.pass().await;
+        let head = self.inner.create(request).await?;
+        self.ledger.created(&head);
+        Ok(head)
+    }
+
+    async fn load(&self) -> Result<Loaded, StoreError> {
+        self.gate.pass().await;
+        let before = self.ledger.acknowledged();
+        let loaded = self.inner.load().await?;
+        self.ledger.loaded(before, &loaded);
+        self.gate.pass().await;
+        Ok(loaded)
+    }
+
+    async fn append(&self, request: AppendRequest) -> Result<Head, StoreError> {
+        self.deliver(request, None).await
+    }
+
+    async fn append_folded(&self, epoch: u64, folded: Arc<Folded>) -> Result<Head, StoreError> {
+        self.deliver(AppendRequest::of(epoch, &folded), Some(folded))
+            .await
     }
 
     async fn events(&self, after: u64, limit: usize) -> Result<Vec<ChainedEvent>, StoreError> {

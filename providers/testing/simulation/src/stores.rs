@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use gabion_engine::address::CountedIds;
 use gabion_engine::state::chain::ChainedEvent;
+use gabion_engine::state::folded::Folded;
 use gabion_engine::state::store::{
     AppendRequest, CreateRequest, LeaseGrant, LeaseRequest, LeaseView, Loaded,
 };
@@ -250,6 +251,10 @@ impl StateStore for AtOnce {
 
     async fn append(&self, request: AppendRequest) -> Result<Head, StoreError> {
         self.run(|store| async move { store.append(request).await })
+    }
+
+    async fn append_folded(&self, epoch: u64, folded: Arc<Folded>) -> Result<Head, StoreError> {
+        self.run(|store| async move { store.append_folded(epoch, folded).await })
     }
 
     async fn events(&self, after: u64, limit: usize) -> Result<Vec<ChainedEvent>, StoreError> {
