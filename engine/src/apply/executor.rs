@@ -25,7 +25,7 @@ use crate::address::{Lineage, ObjectId, OperationId, ResourceAddress, Uid};
 use crate::plan;
 use crate::plan::resume::Progress;
 use crate::plan::step::{StepId, StepOperation};
-use crate::provider::{ErrorClass, ProviderError};
+use crate::provider::{CallAction, ErrorClass, ProviderError};
 use crate::redact::Redactor;
 use crate::state::event::{EventBody, Intent};
 use crate::state::fold::FoldError;
@@ -306,13 +306,15 @@ impl Run<'_> {
             .uid
             .unwrap_or_else(|| Uid::from_uuid(self.options.ids.next()));
         self.redactor.learn(&call.inputs);
+        let action = call.request.action();
         let intent = EventBody::Intent(Intent {
             operation,
-            action: call.request.action(),
+            action,
             uid,
             address: call.address.clone(),
             inputs: call.inputs.clone(),
-            declaration: call.declaration.clone(),
+            // That of an update comes with its result, if it is another one.
+            declaration: call.declaration.clone().filter(|_| action == CallAction::Create),
             deposes: call.deposes,
             plan: Some(self.request.digest.clone()),
             step: step.0,

@@ -194,10 +194,17 @@ impl Run<'_> {
         }
         let attributes = with_unreadable(&state, &running.call.inputs);
         let id = state.id.clone();
+        // A creation's is in its intent, and most updates leave it as it was: it is not written twice.
+        let recorded = self.view.record(running.uid).map(|record| &record.declaration);
+        let declaration = running
+            .call
+            .declaration
+            .clone()
+            .filter(|declaration| recorded != Some(declaration));
         let succeeded = EventBody::Succeeded {
             operation,
             state: Some(state),
-            declaration: running.call.declaration.clone(),
+            declaration,
         };
         if let Err(error) = self.record(succeeded, batch) {
             return self.unfit(step, &running, &error, batch);

@@ -69,8 +69,10 @@ pub enum EventBody {
         /// The call.
         operation: OperationId,
         /// The object as it is now, sealed; `None` after a deletion.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         state: Option<ObjectState>,
-        /// What the configuration now says about it; `None` leaves it as it was.
+        /// What the configuration now says about it; `None` leaves it as it was or as the intent has it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         declaration: Option<Arc<Declaration>>,
     },
     /// A call failed, or its answer was lost.
@@ -267,9 +269,11 @@ pub struct Intent {
     pub address: ResourceAddress,
     /// The inputs, wholly known, sealed; of a deletion, those it was made with.
     pub inputs: Attributes,
-    /// What the configuration says about it; `None` for a deletion.
+    /// What the configuration says about it, of a creation; `None` for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub declaration: Option<Arc<Declaration>>,
     /// The object whose address this one takes, which becomes deposed in this very event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deposes: Option<Uid>,
     /// The digest of the plan that asked for it.
     pub plan: Option<Arc<str>>,
