@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::address::{IdSource, Lineage, RunId};
 use crate::state::clock::Clock;
@@ -33,6 +34,9 @@ const BUSY_PATIENCE: Duration = Duration::from_secs(120);
 
 /// How long to wait before a store that is busy is asked again.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long after a head mark the next one is written, unless the journal is closed.
+const MARK_PAUSE: Duration = Duration::from_millis(100);
 
 /// How a journal is opened.
 pub struct JournalOptions {
@@ -648,10 +652,12 @@ fn answer(replies: impl IntoIterator<Item = Reply>, outcome: &Result<Arc<State>,
     }
 }
 
-/// Writes the head mark behind the commits, the newest only: a store ahead of its mark is normal.
+/// Writes the head mark behind the commits, the newest only and not after each: a store ahead of its mark is normal.
 struct Marker {
     heads: watch::Sender<Option<Head>>,
     failure: watch::Receiver<Option<Arc<HeadError>>>,
+    /// Says that nothing more comes.
+    end: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -660,6 +666,8 @@ impl Marker {
         let mark = Arc::new(mark);
         let (heads, mut wanted) = watch::channel(None::<Head>);
         let (failed, failure) = watch::channel(None);
+        let end = CancellationToken::new();
+        let ended = end.clone();
         let task = tokio::spawn(async move {
             while wanted.changed().await.is_ok() {
                 let Some(head) = wanted.borrow_and_update().clone() else {
@@ -671,6 +679,8 @@ impl Marker {
                     failed.send_replace(Some(Arc::new(error)));
                     return;
                 }
+                // Each mark is put on stable storage, as each commit is: one after every commit would double what they cost.
+                let _ended = tokio::time::timeout(MARK_PAUSE, ended.cancelled()).await;
             }
             // Whoever reports success has the mark of it on stable storage.
             let settled = tokio::task::spawn_blocking(move || mark.settle()).await;
@@ -678,7 +688,12 @@ impl Marker {
                 failed.send_replace(Some(Arc::new(error)));
             }
         });
-        Self { heads, failure, task }
+        Self {
+            heads,
+            failure,
+            end,
+            task,
+        }
     }
 
     fn failure(&self) -> Option<Arc<HeadError>> {
@@ -686,7 +701,13 @@ impl Marker {
     }
 
     async fn finish(self) -> Result<(), Arc<HeadError>> {
-        let Self { heads, failure, task } = self;
+        let Self {
+            heads,
+            failure,
+            end,
+            task,
+        } = self;
+        end.cancel();
         // What was sent last is still seen as a change after the sender is gone.
         drop(heads);
         // The task ends by itself and never panics; its failure is in the channel.
