@@ -13,8 +13,8 @@ use serde::{Deserialize, Deserializer};
 
 /// How many names a thread keeps. What has more names is a map of the user's own, such as of environment variables.
 const MOST: usize = 1024;
-/// How long a name may be.
-const LONGEST: usize = 64;
+/// How long a name may be: the digest of a plan is one, which every record names.
+const LONGEST: usize = 80;
 
 thread_local! {
     static NAMES: RefCell<HashSet<Arc<str>>> = RefCell::new(HashSet::new());
@@ -64,6 +64,14 @@ impl<'de> Deserialize<'de> for Interned {
 /// Reads a text interned: for fields (`#[serde(deserialize_with)]`).
 pub(crate) fn interned<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
     Interned::deserialize(deserializer).map(|Interned(text)| text)
+}
+
+/// Reads a text interned, if there is one: for fields (`#[serde(default, deserialize_with)]`).
+pub(crate) fn interned_option<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Arc<str>>, D::Error> {
+    let text = Option::<Interned>::deserialize(deserializer)?;
+    Ok(text.map(|Interned(text)| text))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::{ObjectId, OperationId, ProviderName, ResourceAddress, Uid};
+use crate::intern::interned_option;
 use crate::provider::{CallAction, RecordedObject};
 use crate::resource::{DocumentRef, Lifecycle};
 use crate::schema::{ReplaceOrder, Timeouts};
@@ -53,7 +54,11 @@ pub struct Record {
     #[schemars(with = "Option<String>")]
     pub written_at: WrittenAt,
     /// The digest of the plan whose run last changed it; `None` when it was no plan's run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "interned_option"
+    )]
     pub changed_by: Option<Arc<str>>,
     /// The last call that was meant for it, whatever became of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,6 +92,7 @@ impl PartialEq for WrittenAt {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LastCall {
     /// The digest of the plan.
+    #[serde(deserialize_with = "interned_option")]
     pub plan: Option<Arc<str>>,
     /// The number of the plan's step.
     pub step: u32,
