@@ -57,6 +57,7 @@ pub mod wire {
     pub use crate::render::event_json_types::*;
     pub use crate::render::graph::json::{GraphEdgeJson, GraphJson, GraphNodeJson};
     pub use crate::render::plan_json_types::*;
+    pub use crate::render::ps_json::*;
 }
 
 /// Runs the command that the arguments ask for, and returns the exit code of the process.

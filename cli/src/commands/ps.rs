@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use gabion_engine::resource::DocumentRef;
+use gabion_engine::state::State;
 use gabion_engine::state::record::Record;
+use gabion_gateway::GATEWAY_ROUTE;
 use serde_json::json;
 
 use crate::args::{Format, Ps};
@@ -14,6 +16,7 @@ use crate::failure::Outcome;
 use crate::project::LoadedProject;
 use crate::render::markdown::{cell_code, prose};
 use crate::render::progress::elapsed;
+use crate::render::ps_json::{ProgramJson, PsJson, ServiceEndpointJson, UnreachableMachineJson};
 use crate::render::words::plain;
 use crate::state_access::StateAccess;
 use crate::wiring::{self, UnitReport, is_unit, unit_reports, units_root};
@@ -37,72 +40,136 @@ pub(crate) async fn run(_: &Ps, context: &Context) -> Outcome {
         .collect();
     // Where machines are is recorded; what the configuration says now is for the next plan.
     wiring::providers(options, &project.project.settings.project.value, &state)?;
-    let reports = unit_reports(options, &records, &root).await;
+    let reports = unit_reports(options, &state, &records, &root).await;
     let rows: Vec<Row<'_>> = records
         .into_iter()
         .zip(reports)
         .map(|(record, unit)| Row { record, unit })
         .collect();
+    let services = endpoints(&state);
+    let away = away(&rows);
     let text = match options.format {
-        Format::Json => to_json(&rows),
-        Format::Markdown => to_markdown(&rows),
-        Format::Text => to_text(&rows, context),
+        Format::Json => to_json(&rows, &services, &away),
+        Format::Markdown => to_markdown(&rows, &away),
+        Format::Text => to_text(&rows, &services, context),
     };
     if rows.is_empty() && options.format == Format::Text {
         printer.status("Nothing runs.");
     }
     printer.data(&text);
+    if options.format == Format::Text {
+        for (machine, why) in &away {
+            printer.status(&format!(
+                "Of the programs on `{machine}` nothing is known now: {why}"
+            ));
+        }
+    }
     Ok(Exit::Done)
+}
+
+/// Returns where each service is reached: at its gateway, and its model.
+fn endpoints(state: &State) -> BTreeMap<String, ServiceEndpointJson> {
+    let routes = state
+        .current_records()
+        .filter(|record| record.address.resource_type.as_str() == GATEWAY_ROUTE);
+    let endpoint = |record: &Record| {
+        let text = |name: &str| record.attributes.get(name)?.as_str().map(str::to_owned);
+        let service = record.declaration.document.as_ref()?.name.to_string();
+        let endpoint = ServiceEndpointJson {
+            service: service.clone(),
+            endpoint: text("url"),
+            model_endpoint: text("model_url"),
+        };
+        Some((service, endpoint))
+    };
+    routes.filter_map(endpoint).collect()
+}
+
+/// Returns the machines that could not be asked, and why.
+fn away(rows: &[Row<'_>]) -> BTreeMap<String, String> {
+    rows.iter()
+        .filter_map(|row| Some((row.unit.machine.clone(), row.unit.unreachable.clone()?)))
+        .collect()
 }
 
 fn document_of<'a>(row: &Row<'a>) -> Option<&'a DocumentRef> {
     row.record.declaration.document.as_ref()
 }
 
-fn to_json(rows: &[Row<'_>]) -> String {
-    let list: Vec<_> = rows
-        .iter()
-        .map(|row| {
-            json!({
-                "address": row.record.address,
-                "document": document_of(row).map(|document| format!("{} {}", document.document_type, document.name)),
-                "role": row.unit.role,
-                "machine": row.unit.machine,
-                "status": row.unit.status,
-                "state": row.unit.state,
-                "running": row.unit.running,
-                "exit_code": row.unit.exit.and_then(|exit| exit.code),
-                "signal": row.unit.exit.and_then(|exit| exit.signal),
-                "ended_at": row.unit.ended_at,
-                "deposed": row.record.deposed,
-                "pid": row.unit.pid,
-                "uptime_seconds": row.unit.uptime.map(|uptime| uptime.as_secs()),
-                "ports": row.unit.ports,
-                "url": row.unit.url,
-            })
-        })
-        .collect();
-    format!("{:#}\n", json!({ "programs": list }))
+fn to_json(
+    rows: &[Row<'_>],
+    services: &BTreeMap<String, ServiceEndpointJson>,
+    away: &BTreeMap<String, String>,
+) -> String {
+    let program = |row: &Row<'_>| ProgramJson {
+        address: row.record.address.to_string(),
+        document: document_of(row).map(|document| format!("{} {}", document.document_type, document.name)),
+        role: row.unit.role.clone(),
+        machine: row.unit.machine.clone(),
+        runtime: row.unit.runtime.clone(),
+        status: row.unit.status.clone(),
+        state: row.unit.state.clone(),
+        running: row.unit.running,
+        restarts: row.unit.restarts,
+        exit_code: row.unit.exit.and_then(|exit| exit.code),
+        signal: row.unit.exit.and_then(|exit| exit.signal),
+        ended_at: row.unit.ended_at.clone(),
+        deposed: row.record.deposed,
+        pid: row.unit.pid,
+        uptime_seconds: row.unit.uptime.map(|uptime| uptime.as_secs()),
+        gpu: row.unit.gpu.clone(),
+        ports: row.unit.ports.clone(),
+        endpoint: row.unit.url.clone(),
+    };
+    let unreachable = |(machine, why): (&String, &String)| UnreachableMachineJson {
+        machine: machine.clone(),
+        why: why.clone(),
+    };
+    let answer = PsJson {
+        format_version: "1.0".to_owned(),
+        programs: rows.iter().map(program).collect(),
+        services: services.values().cloned().collect(),
+        unreachable: away.iter().map(unreachable).collect(),
+    };
+    format!("{:#}\n", json!(answer))
 }
 
-fn to_markdown(rows: &[Row<'_>]) -> String {
-    let mut text = "| program | role | status | pid | url |\n| --- | --- | --- | --- | --- |\n".to_owned();
+fn to_markdown(rows: &[Row<'_>], away: &BTreeMap<String, String>) -> String {
+    let mut text = "| program | role | machine | status | restarts | uptime | GPU | ports | endpoint |\n\
+                    | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+        .to_owned();
     for row in rows {
+        let ports: Vec<String> = row.unit.ports.iter().map(ToString::to_string).collect();
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             cell_code(row.record.address.name.as_str()),
             prose(&row.unit.role),
+            cell_code(&row.unit.machine),
             prose(&row.unit.status),
-            row.unit.pid.map(|pid| pid.to_string()).unwrap_or_default(),
+            row.unit
+                .restarts
+                .map(|restarts| restarts.to_string())
+                .unwrap_or_default(),
+            row.unit.uptime.map(elapsed_coarse).unwrap_or_default(),
+            row.unit.gpu.as_deref().map(prose).unwrap_or_default(),
+            ports.join(", "),
             row.unit.url.as_deref().map(cell_code).unwrap_or_default(),
+        );
+    }
+    for (machine, why) in away {
+        let _ = writeln!(
+            text,
+            "\nOf the programs on {} nothing is known now: {}",
+            cell_code(machine),
+            prose(why)
         );
     }
     text
 }
 
-fn to_text(rows: &[Row<'_>], context: &Context) -> String {
+fn to_text(rows: &[Row<'_>], services: &BTreeMap<String, ServiceEndpointJson>, context: &Context) -> String {
     let theme = context.printer.data_theme();
     let mut groups: BTreeMap<Option<(String, String)>, Vec<&Row<'_>>> = BTreeMap::new();
     for row in rows {
@@ -113,24 +180,22 @@ fn to_text(rows: &[Row<'_>], context: &Context) -> String {
     let cells = |row: &Row<'_>| {
         let deposed = if row.record.deposed { ", going" } else { "" };
         let ports: Vec<String> = row.unit.ports.iter().map(ToString::to_string).collect();
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         [
             row.record.address.name.to_string(),
             plain(&row.unit.role),
+            plain(&row.unit.machine),
             format!("{}{deposed}", plain(&row.unit.status)),
-            row.unit
-                .pid
-                .map(|pid| pid.to_string())
-                .unwrap_or_else(|| "-".into()),
-            row.unit.uptime.map(elapsed_coarse).unwrap_or_else(|| "-".into()),
-            if ports.is_empty() {
-                "-".into()
-            } else {
-                ports.join(",")
-            },
+            or_dash(row.unit.restarts.map(|restarts| restarts.to_string())),
+            or_dash(row.unit.uptime.map(elapsed_coarse)),
+            or_dash(row.unit.gpu.as_deref().map(plain)),
+            or_dash((!ports.is_empty()).then(|| ports.join(","))),
             row.unit.url.as_deref().map(plain).unwrap_or_default(),
         ]
     };
-    let headings = ["NAME", "ROLE", "STATUS", "PID", "UPTIME", "PORT", "URL"];
+    let headings = [
+        "NAME", "ROLE", "HOST", "STATE", "RESTARTS", "UPTIME", "GPU", "PORT", "ENDPOINT",
+    ];
     let mut widths = headings.map(str::len);
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(cells(row)) {
@@ -153,6 +218,12 @@ fn to_text(rows: &[Row<'_>], context: &Context) -> String {
         let good = rows.iter().filter(|row| row.unit.good).count();
         let running = rows.iter().filter(|row| row.unit.running).count();
         let done = good - running;
+        let endpoint = document
+            .as_ref()
+            .filter(|(document_type, _)| document_type == "service")
+            .and_then(|(_, name)| services.get(name)?.endpoint.as_deref())
+            .map(|endpoint| format!("  {}", plain(endpoint)))
+            .unwrap_or_default();
         let title = match document {
             Some((document_type, name)) => format!("{document_type} {}", plain(&name)),
             None => "other programs".to_owned(),
@@ -167,7 +238,7 @@ fn to_text(rows: &[Row<'_>], context: &Context) -> String {
         let style = if good == rows.len() { theme.good } else { theme.bad };
         let _ = writeln!(
             text,
-            "{strong}{title}{strong:#}  {style}{}{style:#}",
+            "{strong}{title}{strong:#}  {style}{}{style:#}{endpoint}",
             how.join(", "),
             strong = theme.strong
         );

@@ -20,6 +20,7 @@ pub(crate) mod plan_markdown;
 pub(crate) mod plan_text;
 pub(crate) mod price;
 pub(crate) mod progress;
+pub(crate) mod ps_json;
 pub(crate) mod reference;
 pub(crate) mod repository;
 pub(crate) mod sarif;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use gabion_engine::address::ResourceAddress;
 use gabion_engine::provider::ProviderRegistry;
 use gabion_engine::state::State;
 use gabion_engine::state::record::Record;
@@ -15,7 +16,7 @@ use gabion_host::{ContainerConfig, HOST_UNIT};
 use gabion_machines::agent::{self, AgentSettings};
 use gabion_machines::hosts::RemoteLog;
 use gabion_machines::protocol::{Directories, UnitView};
-use gabion_machines::{Hosts, Spread, SshProvider, units};
+use gabion_machines::{Hosts, SSH_HOST, Spread, SshProvider, units};
 
 use super::remote;
 use crate::failure::Failure;
@@ -147,8 +148,16 @@ pub(crate) struct UnitReport {
     pub(crate) uptime: Option<Duration>,
     /// Its ports.
     pub(crate) ports: Vec<i64>,
-    /// Where it serves.
+    /// How often it was started again; `None` when nobody can tell.
+    pub(crate) restarts: Option<u32>,
+    /// What runs it: `process`, `docker` or `systemd`.
+    pub(crate) runtime: String,
+    /// Accelerators that it can use, in words; `None` for none.
+    pub(crate) gpu: Option<String>,
+    /// Where it serves, seen from its machine.
     pub(crate) url: Option<String>,
+    /// Why its machine could not be asked.
+    pub(crate) unreachable: Option<String>,
 }
 
 /// Returns whether a record is of a program.
@@ -171,15 +180,19 @@ fn unit_name(record: &Record) -> String {
 }
 
 /// Returns what the programs behind records are doing, in the order of the records; each machine is asked once.
-pub(crate) async fn unit_reports(options: &Options, records: &[&Record], root: &Path) -> Vec<UnitReport> {
+pub(crate) async fn unit_reports(
+    options: &Options,
+    state: &State,
+    records: &[&Record],
+    root: &Path,
+) -> Vec<UnitReport> {
+    let mut here: Vec<(usize, UnitDirectory)> = Vec::new();
     let mut elsewhere: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     let mut views: BTreeMap<usize, UnitView> = BTreeMap::new();
     for (position, record) in records.iter().enumerate() {
         match machine_of(record) {
             Machines::LOCAL => {
-                views.extend(
-                    unit_directory(record, root).map(|directory| (position, units::view(&directory))),
-                );
+                here.extend(unit_directory(record, root).map(|directory| (position, directory)));
             }
             machine => elsewhere.entry(machine).or_default().push(position),
         }
@@ -192,24 +205,27 @@ pub(crate) async fn unit_reports(options: &Options, records: &[&Record], root: &
         let answer = options.machines.units(machine, names).await;
         (positions, answer)
     });
-    for (positions, answer) in join_all(asked).await {
+    let (positions, directories): (Vec<usize>, Vec<UnitDirectory>) = here.into_iter().unzip();
+    let (here, there) = tokio::join!(units::views(directories), join_all(asked));
+    views.extend(positions.into_iter().zip(here));
+    for (positions, answer) in there {
         match answer {
             Ok(found) => views.extend(positions.into_iter().zip(found)),
-            Err(_) => views.extend(
+            Err(error) => views.extend(
                 positions
                     .into_iter()
-                    .map(|position| (position, UnitView::unreachable())),
+                    .map(|position| (position, UnitView::unreachable(error.message.clone()))),
             ),
         }
     }
     records
         .iter()
         .enumerate()
-        .map(|(position, record)| report(record, views.remove(&position)))
+        .map(|(position, record)| report(state, record, views.remove(&position)))
         .collect()
 }
 
-fn report(record: &Record, view: Option<UnitView>) -> UnitReport {
+fn report(state: &State, record: &Record, view: Option<UnitView>) -> UnitReport {
     let text = |name: &str| {
         let value = record.attributes.get(name).or_else(|| record.inputs.get(name));
         value.and_then(|value| value.as_str()).map(str::to_owned)
@@ -232,8 +248,42 @@ fn report(record: &Record, view: Option<UnitView>) -> UnitReport {
             .flat_map(|ports| ports.values())
             .filter_map(|port| port.as_int())
             .collect(),
+        restarts: view.restarts,
+        runtime: text("runtime").unwrap_or_else(|| "process".into()),
+        gpu: accelerators(state, record),
         url: text("url"),
+        unreachable: view.unreachable,
     }
+}
+
+/// Words the accelerators that a program can use: those that its container was given, or all of a machine's where a replica
+/// or a run is a process.
+fn accelerators(state: &State, record: &Record) -> Option<String> {
+    let host = ResourceAddress::of(SSH_HOST, machine_of(record)).ok()?;
+    let of_machine = state
+        .current(&host)
+        .and_then(|host| host.attributes.get("gpus")?.as_list());
+    let name = of_machine
+        .and_then(|gpus| gpus.first()?.as_map()?.get("name")?.as_str())
+        .unwrap_or("GPU");
+    let all = of_machine.map(<[_]>::len);
+    let given = match record
+        .inputs
+        .get("container")
+        .and_then(|container| container.as_map())
+    {
+        Some(container) => container.get("gpus")?.as_str()?.to_owned(),
+        None => {
+            let role = record.inputs.get("role").and_then(|role| role.as_str());
+            let uses = matches!(role, Some("replica" | "task" | "dev-environment"));
+            all.filter(|count| uses && *count > 0).map(|_| "all".to_owned())?
+        }
+    };
+    Some(match (given.as_str(), all) {
+        ("all", Some(count)) => format!("{count}x {name}"),
+        ("all", None) => format!("all {name}s"),
+        (count, _) => format!("{count}x {name}"),
+    })
 }
 
 /// Returns the directory of a unit of this machine; of one that was never finished, by its name below `root`.

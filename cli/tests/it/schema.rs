@@ -46,6 +46,7 @@ fn printed() -> BTreeMap<&'static str, Vec<Value>> {
         let arguments = [arguments, &["--format", "json"]].concat();
         add("graph", project.exits(0, &arguments).json());
     }
+    add("ps", project.exits(0, &["ps", "--format", "json"]).json());
     add("state", project.exits(0, &["state", "pull"]).json());
     project.exits(0, &["state", "mv", "gabion_data.top", "gabion_data.summit"]);
     project.exits(0, &["state", "taint", "gabion_data.base"]);

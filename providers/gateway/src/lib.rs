@@ -14,3 +14,4 @@ mod urls;
 mod values;
 
 pub use provider::{GatewayConfig, GatewayProvider};
+pub use schema::GATEWAY_ROUTE;

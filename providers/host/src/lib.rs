@@ -18,6 +18,7 @@ pub mod ports;
 pub mod probe;
 pub mod process;
 pub mod provider;
+mod restarts;
 pub mod schema;
 pub mod systemd;
 pub mod transport;
@@ -25,4 +26,5 @@ pub mod unit;
 pub mod unix_path;
 
 pub use provider::{ContainerConfig, HostConfig, HostProvider, SystemdConfig};
+pub use restarts::restarts;
 pub use schema::HOST_UNIT;

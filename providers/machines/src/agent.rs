@@ -372,15 +372,9 @@ impl Work {
                 blocking(move || leave(&settings)).await.map(Answer::Left)
             }
             Request::Units(units) => {
-                let data = self.settings.directories.root.clone();
-                let views = move || {
-                    let directories = units.iter().map(|uid| UnitDirectory::new(&data, uid));
-                    let directories = directories
-                        .collect::<Result<Vec<_>, _>>()
-                        .map_err(io::Error::other)?;
-                    Ok(directories.iter().map(units::view).collect())
-                };
-                blocking(views).await.map(Answer::Units)
+                let directories = units.iter().map(|uid| self.unit(uid));
+                let directories = directories.collect::<Result<Vec<_>, _>>()?;
+                Ok(Answer::Units(units::views(directories).await))
             }
             Request::Tail { unit, lines } => {
                 const MOST: u64 = 16 << 20;

@@ -204,6 +204,11 @@ pub struct UnitView {
     pub pid: Option<i32>,
     /// How long it has run, in seconds.
     pub uptime_seconds: Option<u64>,
+    /// How often it was started again since its launch; `None` when nobody can tell.
+    pub restarts: Option<u32>,
+    /// Why its machine could not be asked.
+    #[serde(skip)]
+    pub unreachable: Option<String>,
 }
 
 impl UnitView {
@@ -215,8 +220,11 @@ impl UnitView {
 
     /// A program on a machine that cannot be reached.
     #[must_use]
-    pub fn unreachable() -> Self {
-        Self::unknown("machine unreachable", "unreachable")
+    pub fn unreachable(why: String) -> Self {
+        Self {
+            unreachable: Some(why),
+            ..Self::unknown("machine away", "unreachable")
+        }
     }
 
     pub(crate) fn unknown(status: impl Into<String>, state: &str) -> Self {

@@ -2,13 +2,25 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use gabion_host::unit::{self, Standing, UnitDirectory, UnitError};
 
 use crate::protocol::UnitView;
 
-/// Returns how a program is.
-#[must_use]
-pub fn view(directory: &UnitDirectory) -> UnitView {
+/// Returns how programs are, in the order of their units.
+pub async fn views(directories: Vec<UnitDirectory>) -> Vec<UnitView> {
+    let all = directories.into_iter().map(|directory| async move {
+        let restarts = gabion_host::restarts(&directory).await;
+        let looked = tokio::task::spawn_blocking(move || view(&directory)).await;
+        UnitView {
+            restarts,
+            ..looked.unwrap_or_else(|error| UnitView::unknown(format!("unreadable: {error}"), "unreadable"))
+        }
+    });
+    join_all(all).await
+}
+
+fn view(directory: &UnitDirectory) -> UnitView {
     let standing = match unit::standing(directory) {
         Ok(standing) => standing,
         Err(UnitError::NotFound { .. }) => return UnitView::gone(),
@@ -27,6 +39,7 @@ pub fn view(directory: &UnitDirectory) -> UnitView {
         uptime_seconds: mark
             .and_then(|mark| uptime(mark.process.start_time))
             .map(|uptime| uptime.as_secs()),
+        ..UnitView::default()
     }
 }
 

@@ -36,5 +36,5 @@ pub use keeper::keep;
 pub(crate) use keeper::{discard, is_started};
 pub use layout::{check_agent, is_static};
 pub(crate) use layout::{show_files, substitution};
-pub(crate) use seen::{Look, look, settle};
+pub(crate) use seen::{Look, look, restarts, settle};
 pub use spec::{ContainerMount, ContainerSettings, ContainerSpec, Gpus, Image, Restart};

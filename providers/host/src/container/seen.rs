@@ -101,6 +101,18 @@ pub(crate) async fn look(directory: &UnitDirectory) -> Result<Option<Look>, Cont
     }))
 }
 
+/// Returns how often the daemon has started a unit's container again; `None` when it cannot tell.
+pub(crate) async fn restarts(uid: &str, spec: &ContainerSpec) -> Option<u32> {
+    if spec.settings.restart == Restart::No {
+        return Some(0);
+    }
+    let daemon = Daemon::connect(&spec.socket).await.ok()?;
+    match daemon.find(&container_name(uid)).await.ok()? {
+        Some(found) => u32::try_from(found.restart_count.unwrap_or_default()).ok(),
+        None => Some(0),
+    }
+}
+
 /// Takes note of a container that was restarted by somebody else.
 pub(crate) async fn settle(directory: &UnitDirectory) -> Result<(), ContainerError> {
     let Ok(launch) = directory.launch() else {

@@ -21,6 +21,6 @@ mod unit_file;
 
 pub use error::SystemdError;
 pub(crate) use journal::{Journal, JournalFollower};
-pub(crate) use seen::{Look, look, settle};
+pub(crate) use seen::{Look, look, restarts, settle};
 pub(crate) use service::{choose_scope, discard, place, start, stop};
 pub use spec::{Scope, ServiceSpec, Sudo, service_name};

@@ -65,6 +65,13 @@ pub(crate) async fn settle(directory: &UnitDirectory) -> Result<(), SystemdError
     Ok(())
 }
 
+/// Returns how often systemd has started the program of a unit's service again; `None` when it cannot tell.
+pub(crate) async fn restarts(directory: &UnitDirectory) -> Option<u32> {
+    let service = Service::of(directory, None)?;
+    let shown = service.manager.show(&service.name).await.ok()?;
+    Some(shown.restarts)
+}
+
 fn edited(
     directory: &UnitDirectory,
     service: &Service,
