@@ -32,6 +32,7 @@ mod quickstart;
 mod rate_limits;
 mod roll;
 mod router_group;
+mod runs;
 #[path = "../it/said.rs"]
 mod said;
 mod saved_plan;

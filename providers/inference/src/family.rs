@@ -20,7 +20,7 @@ use crate::document::task::Task;
 use crate::document::volume::Volume;
 use crate::explain;
 use crate::lower::{
-    self, AwsSettings, Context, Placed, RecordedSlot, RunningTasks, Services, Serving, Unread, unsupported,
+    self, AwsSettings, Context, Placed, RecordedSlot, Services, Serving, Unread, unsupported,
 };
 use crate::profiles::Profiles;
 use crate::term::excerpt;
@@ -124,18 +124,20 @@ impl DocumentFamily for Inference {
             local_facts: lower::local_facts(recorded),
             unread: read.unread.clone().and_unknown(context.incomplete),
         };
+        let mut tasks = read.tasks.clone();
+        for environment in &read.dev_environments {
+            if context.purpose == Purpose::Plan {
+                lower::check_environment(environment, &mut problems);
+            }
+            tasks.push(lower::as_task(environment));
+        }
         let documents = Serving {
             gateways: &read.gateways,
             services: &read.services,
             fleets: &read.fleets,
+            tasks: &tasks,
         };
         let mut lowered = lower::lower(documents, &context, recorded, &mut problems);
-        let tasks = RunningTasks {
-            tasks: &read.tasks,
-            services: &read.services,
-            recorded,
-        };
-        lower::lower_tasks(tasks, &context, &mut lowered, &mut problems);
         let fleet = lower::surveys(&read.fleets, recorded);
         let fleet = fleet.into_iter().map(|survey| survey.address).collect();
         lower::choose_runtimes(
@@ -161,7 +163,12 @@ impl DocumentFamily for Inference {
         let mut surveys = lower::surveys(&read.fleets, context.recorded);
         let settings = AwsSettings::of(context.settings, &mut unshown);
         surveys.extend(lower::aws_surveys(&read.gateways, &settings));
-        let runs = |document: &&Document| matches!(document.document_type.value.as_str(), "service" | "task");
+        let runs = |document: &&Document| {
+            matches!(
+                document.document_type.value.as_str(),
+                "service" | "task" | "dev-environment"
+            )
+        };
         let nodes = documents.iter().filter(runs).map(|document| &document.node);
         let backends: Vec<&str> = context
             .settings
@@ -247,6 +254,7 @@ impl Documents {
         let document_type = document.document_type.value.as_str();
         let is_named = check_name(document, problems);
         let (tasks, fleets) = (self.tasks.len(), self.fleets.len());
+        let environments = self.dev_environments.len();
         let node = profiles.merged(&document.node, document_type, document.span());
         let mut found = Diagnostics::new();
         traps::check(&node, &mut found);
@@ -266,6 +274,7 @@ impl Documents {
         // Nothing can be made of a document whose name cannot be part of an address.
         if !is_named {
             self.tasks.truncate(tasks);
+            self.dev_environments.truncate(environments);
             self.fleets.truncate(fleets);
         }
         let at = document.span();

@@ -371,3 +371,57 @@ fn the_password_of_sudo_is_a_secret_or_refused() {
     let (_, problems) = changed("gabion.yml", "type: ssh", &secret, &known());
     assert_eq!(codes(&problems), Vec::<&str>::new(), "{problems:?}");
 }
+
+#[test]
+fn runs_are_placed_as_replicas_are_and_those_that_run_keep_their_place() {
+    let runs = "type: task\nname: train\nfleets: [gpu]\nports: [9000]\ncommands: [train]\nresources: {gpu: 1, disk: 1GB..}\n---\n\
+                type: dev-environment\nname: desk\nfleets: [edge]\nresources: {cpu: 1.., disk: 1GB..}\n---\ntype: service";
+    let mut known = known();
+    let with = |known: &Known, runs: &str| changed("service.dstack.yml", "type: service", runs, known);
+    let told = |problems: &Diagnostics| {
+        let mut all = problems.iter().filter(|problem| problem.code == "no-machine");
+        all.next()
+            .map(|problem| problem.detail.lines().next().unwrap_or_default().to_owned())
+    };
+    // Replicas come first among what is new.
+    let (configuration, problems) = with(&known, runs);
+    assert_eq!(
+        told(&problems).as_deref(),
+        Some("No machine can take the task `train`:")
+    );
+    assert_eq!(
+        placed(&configuration)["host_unit.desk/default/0"],
+        "edge/203.0.113.10"
+    );
+    let on_machine = Attributes::from([("machine".into(), "gpu/10.0.0.22".into())]);
+    known
+        .recorded
+        .insert("host_unit.train/default/0".to_owned(), on_machine);
+    let (configuration, problems) = with(&known, runs);
+    assert_eq!(
+        told(&problems).as_deref(),
+        Some("No machine can take the replica `qwen/default/3`:")
+    );
+    let unit = configuration
+        .resources
+        .iter()
+        .find(|resource| resource.address.to_string() == "host_unit.train/default/0")
+        .expect("a test fails by panicking");
+    assert_eq!(unit.inputs["machine"], "gpu/10.0.0.22".into());
+    assert_eq!(unit.inputs["completes"], true.into());
+    assert!(
+        unit.depends_on
+            .iter()
+            .any(|(address, _)| *address == machine("gpu/10.0.0.22"))
+    );
+    assert!(!unit.inputs.contains_key("working_dir"));
+    let (_, problems) = with(
+        &known,
+        &runs.replace("commands", "nodes: 2\nuser: root\ncommands"),
+    );
+    assert_eq!(
+        codes(&problems)[..2],
+        ["unsupported-key", "unsupported-key"],
+        "{problems:?}"
+    );
+}

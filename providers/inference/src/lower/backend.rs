@@ -6,11 +6,10 @@ use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Span};
 
 use super::aws::AWS;
 use super::machines::Machine;
-use super::project::{Context, Placed};
+use super::project::Context;
 use super::run_keys::unsupported;
 use crate::document::backend::Backend;
 use crate::document::profile::ProfileParams;
-use crate::document::service::Service;
 
 /// The backend whose only machine is the one that runs gabion; also that machine's name.
 pub(crate) const LOCAL: &str = "local";
@@ -101,16 +100,16 @@ pub(crate) fn usable(
     None
 }
 
-/// Returns the backend of a service, reporting why there is none.
+/// Returns the backend of a service or another run, reporting why there is none.
 ///
-/// Named fleets say it; else the service's own `backends`, the first that can be used; without any, the project's.
-pub(crate) fn of_service(
-    service: &Placed<Service>,
+/// Named fleets say it; else the run's own `backends`, the first that can be used; without any, the project's.
+pub(crate) fn of_run(
+    profile: &ProfileParams,
+    type_span: &Span,
     machines: &[Machine],
     context: &Context,
     problems: &mut Diagnostics,
 ) -> Option<Usable> {
-    let profile = &service.document.profile;
     if !profile.fleets.is_empty() {
         let known = |name: &str| machines.iter().any(|machine| machine.fleet == name);
         for fleet in &profile.fleets {
@@ -136,7 +135,16 @@ pub(crate) fn of_service(
         }
         return Some(Usable::Ssh);
     }
-    let named = named(profile, &service.type_span, context);
+    first_usable(&named(profile, type_span, context), machines, context, problems)
+}
+
+/// Returns the first backend that can be used, or reports why none can; without any it is the machine that runs gabion.
+fn first_usable(
+    named: &[(&str, &Span)],
+    machines: &[Machine],
+    context: &Context,
+    problems: &mut Diagnostics,
+) -> Option<Usable> {
     if named.is_empty() {
         return Some(Usable::Local);
     }
@@ -164,33 +172,31 @@ fn named<'a>(
     own.map(|backend| (backend.value.name(), &backend.span)).collect()
 }
 
-/// Returns whether a task has a backend that can be used, reporting why not. In this build that is `local` alone.
+/// Returns the backend of a task or a development environment, reporting why there is none.
 pub(crate) fn of_task(
     profile: &ProfileParams,
     type_span: &Span,
+    machines: &[Machine],
     context: &Context,
     problems: &mut Diagnostics,
-) -> bool {
-    let named = named(profile, type_span, context);
-    if named.iter().any(|(name, _)| *name == LOCAL) {
-        return true;
+) -> Option<Usable> {
+    if !profile.fleets.is_empty() {
+        return of_run(profile, type_span, machines, context, problems);
     }
-    let Some((first, span)) = named.first() else {
-        return true;
-    };
-    if *first != SSH && *first != AWS {
-        usable(first, span, &[], context, problems);
-    } else if context.purpose == Purpose::Plan {
-        let not = if *first == SSH {
-            "machines of fleets"
-        } else {
-            "AWS"
-        };
-        problems.push(unsupported(
-            span,
-            format!("This build runs tasks on `{LOCAL}` only, not on {not}."),
-            &format!("add `backends: [{LOCAL}]` to the task"),
-        ));
+    let mut named = named(profile, type_span, context);
+    let for_tasks = |name: &str| name != AWS;
+    match named.iter().find(|(name, _)| !for_tasks(name)) {
+        Some((_, span)) if !named.iter().any(|(name, _)| for_tasks(name)) => {
+            if context.purpose == Purpose::Plan {
+                problems.push(unsupported(
+                    span,
+                    format!("This build runs tasks and development environments on `{LOCAL}` and `{SSH}` only, not on `{AWS}`."),
+                    &format!("add `backends: [{LOCAL}]`, or `backends: [{SSH}]` for the machines of fleets"),
+                ));
+            }
+            return None;
+        }
+        _ => named.retain(|(name, _)| for_tasks(name)),
     }
-    false
+    first_usable(&named, machines, context, problems)
 }

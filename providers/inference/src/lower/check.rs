@@ -116,11 +116,10 @@ pub(crate) fn service_on(
     } else if backend == Usable::Local {
         run_keys::check_places(&service.run, &placed.node, directory, problems);
     }
-    match backend {
-        Usable::Local => {
-            files::read(&service.run, &placed.node, context, problems);
-        }
-        Usable::Ssh | Usable::Aws => check_parts(service, backend, problems),
+    let is_here = backend == Usable::Local;
+    files::read(&service.run, &placed.node, is_here, context, problems);
+    if !is_here {
+        check_parts(service, backend, problems);
     }
     check_groups(placed, backend, problems);
     for member in &members {

@@ -9,7 +9,6 @@ use gabion_engine::value::{AttributePath, Value};
 
 use super::backend::LOCAL;
 use super::builder::ResourceBuilder;
-use super::files::{self, Files};
 use super::local::LocalRuntime;
 use super::program::{shell_argv, text};
 use super::project::Context;
@@ -99,28 +98,6 @@ pub(super) fn equip(
         builder = builder.input("user", user.to_string());
     }
     builder
-}
-
-/// Gives a program the directory that it starts in, and its files: the image's own directory, unless there are files.
-pub(super) fn place(
-    run: &RunFields,
-    node: &Node,
-    files: &Files,
-    mut builder: ResourceBuilder,
-) -> ResourceBuilder {
-    if !files.is_empty() {
-        builder = builder.input("files", files::value(files));
-        if let Some((key, _)) = node.entry("files") {
-            builder = builder.at("files", &key.span);
-        }
-    }
-    match &run.working_dir {
-        Some(directory) => builder
-            .input("working_dir", directory.value.as_str())
-            .at("working_dir", &directory.span),
-        None if files.is_empty() => builder,
-        None => builder.input("working_dir", files::DIRECTORY),
-    }
 }
 
 /// Returns the program and arguments in a container; `None` means the image's own.

@@ -13,6 +13,7 @@ use gabion_engine::diagnostic::{Diagnostic, Diagnostics};
 use gabion_engine::value::Value;
 
 use super::backend::LOCAL;
+use super::builder::ResourceBuilder;
 use super::project::Context;
 use super::run_keys::unsupported;
 use crate::document::run::RunFields;
@@ -31,8 +32,15 @@ pub(super) type Files = BTreeMap<String, String>;
 
 /// Reads the files of a run; `node` is its document, for places. Relative paths start at the project's directory.
 ///
-/// A file whose path in the container is its path on this machine is there already, and is not copied.
-pub(super) fn read(run: &RunFields, node: &Node, context: &Context, problems: &mut Diagnostics) -> Files {
+/// On the machine that runs gabion (`is_here`) a file that is to have the path that it has is there already, and is not
+/// copied.
+pub(super) fn read(
+    run: &RunFields,
+    node: &Node,
+    is_here: bool,
+    context: &Context,
+    problems: &mut Diagnostics,
+) -> Files {
     let mut files = Files::new();
     let directory = &context.project_directory;
     let Some((key, list)) = node.entry("files").filter(|_| !run.files.is_empty()) else {
@@ -41,7 +49,7 @@ pub(super) fn read(run: &RunFields, node: &Node, context: &Context, problems: &m
     let items = list.as_list().unwrap_or_default();
     for (index, mapping) in run.files.iter().enumerate() {
         let place = items.get(index).map_or(&key.span, |item| &item.span);
-        if is_there_already(mapping) {
+        if is_here && is_there_already(mapping) {
             continue;
         }
         let found = match inner_path(&mapping.path) {
@@ -55,7 +63,7 @@ pub(super) fn read(run: &RunFields, node: &Node, context: &Context, problems: &m
                 problems.push(unsupported(
                     place,
                     format!(
-                        "`{}` is outside the program's own directory, and backend `{LOCAL}` writes nowhere else on this machine.",
+                        "`{}` is outside the program's own directory, and gabion writes nowhere else on a machine.",
                         mapping.path
                     ),
                     "give it a relative path, which starts at the working directory: `local/file:file`",
@@ -86,7 +94,7 @@ pub(super) fn read(run: &RunFields, node: &Node, context: &Context, problems: &m
             unsupported(
                 &own.span,
                 format!(
-                    "`files` with relative paths go into the working directory, and backend `{LOCAL}` does not write into `{}`, which is a directory of this machine.",
+                    "`files` with relative paths go into the working directory, and gabion does not write into `{}`, which is a directory of the machine or of the image.",
                     own.value
                 ),
                 "remove `working_dir`: the program then starts in a directory that has its files",
@@ -95,6 +103,29 @@ pub(super) fn read(run: &RunFields, node: &Node, context: &Context, problems: &m
         );
     }
     files
+}
+
+/// Gives a program in a container or on a machine of a fleet its files, and the directory that it starts in: the image's own
+/// or the unit's, unless there are files.
+pub(super) fn place(
+    run: &RunFields,
+    node: &Node,
+    files: &Files,
+    mut builder: ResourceBuilder,
+) -> ResourceBuilder {
+    if !files.is_empty() {
+        builder = builder.input("files", value(files));
+        if let Some((key, _)) = node.entry("files") {
+            builder = builder.at("files", &key.span);
+        }
+    }
+    match &run.working_dir {
+        Some(directory) => builder
+            .input("working_dir", directory.value.as_str())
+            .at("working_dir", &directory.span),
+        None if files.is_empty() => builder,
+        None => builder.input("working_dir", DIRECTORY),
+    }
 }
 
 /// Returns files as an attribute has them.

@@ -1,8 +1,9 @@
-//! Lowering: what a project's gateways, services and tasks are made of.
+//! Lowering: what a project's gateways, services, tasks and development environments are made of.
 //!
 //! Of a fleet reached over SSH: its machines. On AWS: a machine for each gateway and each replica, with its network. Of a
 //! machine that serves: the agent. Of a gateway: its listener on the agent. Of a service: per replica a unit, with a router
-//! one `router_worker` each and the router's unit, and one route. Of a task: per node a unit that is meant to end. The order
+//! one `router_worker` each and the router's unit, and one route. Of a task or a development environment: per node a unit that is meant to
+//! end. The order
 //! of applying falls out of the references between them.
 
 mod aws;
@@ -11,6 +12,7 @@ mod builder;
 mod check;
 mod container;
 mod count;
+mod development;
 mod files;
 mod gateway;
 mod local;
@@ -40,8 +42,8 @@ pub(crate) use names::gateway_among;
 pub(crate) use aws::{AWS, AwsSettings, survey as aws_survey, surveys as aws_surveys};
 
 pub(crate) use backend::{LOCAL, SSH};
+pub(crate) use development::{as_task, check as check_environment};
 pub(crate) use local::{facts as local_facts, runtime as local_runtime, survey as local_survey};
 pub(crate) use machines::surveys;
 pub(crate) use runtime::{Services, choose as choose_runtimes};
-pub(crate) use task::{RunningTasks, lower as lower_tasks};
 pub(crate) use unread::Unread;

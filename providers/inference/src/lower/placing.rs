@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gabion_engine::config::{Purpose, RecordedView};
-use gabion_engine::diagnostic::{Diagnostic, Diagnostics};
+use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Span};
 use gabion_engine::value::Value;
 
 use super::builder::address;
 use super::gateway::GatewayTarget;
 use super::machines::Machine;
-use super::placement::{Board, Choice, Need};
+use super::placement::{Board, Choice, Need, Refusals};
 use super::project::{Context, Placed};
 use super::role::uses_variable;
 use super::service::slots_of;
@@ -45,7 +45,11 @@ impl<'a> Placements<'a> {
 }
 
 /// Returns the machine that a resource is recorded on.
-fn recorded_machine(recorded: &dyn RecordedView, resource_type: &str, name: &str) -> Option<String> {
+pub(super) fn recorded_machine(
+    recorded: &dyn RecordedView,
+    resource_type: &str,
+    name: &str,
+) -> Option<String> {
     let attributes = recorded.attributes(&address(resource_type, name))?;
     attributes
         .get("machine")
@@ -144,19 +148,9 @@ pub(crate) fn replicas<'a>(
                             if lost > 1 || may_fit || context.purpose == Purpose::Validate {
                                 continue;
                             }
-                            let reasons: Vec<String> = refusals
-                                .into_iter()
-                                .map(|(machine, why)| format!("\n    {machine}: {why}"))
-                                .collect();
-                            problems.push(
-                                Diagnostic::error("no-machine", "no machine for a replica")
-                                    .detail(format!(
-                                        "No machine can take the replica `{path}`:{}",
-                                        reasons.concat()
-                                    ))
-                                    .at(member.replicas.span.clone())
-                                    .hint("ask for less in `resources` (without it: `cpu: 2..`, `memory: 8GB..`, `disk: 100GB..`), split machines with `blocks`, or add machines"),
-                            );
+                            let what = format!("the replica `{path}`");
+                            let span = &member.replicas.span;
+                            problems.push(no_machine("no machine for a replica", &what, refusals, span));
                         }
                     }
                 }
@@ -166,11 +160,36 @@ pub(crate) fn replicas<'a>(
             }
         }
     }
-    let crowded = crowded(services, &placements, board, context);
     Placements {
         machines: placements,
-        crowded,
+        crowded: BTreeSet::new(),
     }
+}
+
+/// Takes note of the replicas beside which there is no room for their successors, once everything has its place.
+pub(crate) fn crowd<'a>(
+    placements: Placements<'a>,
+    services: &[(&Placed<Service>, &GatewayTarget<'_>)],
+    board: &mut Board<'a>,
+    context: &Context,
+) -> Placements<'a> {
+    let crowded = crowded(services, &placements.machines, board, context);
+    Placements {
+        crowded,
+        ..placements
+    }
+}
+
+/// Words that no machine can take something.
+pub(super) fn no_machine(summary: &'static str, what: &str, refusals: Refusals, span: &Span) -> Diagnostic {
+    let reasons: Vec<String> = refusals
+        .into_iter()
+        .map(|(machine, why)| format!("\n    {machine}: {why}"))
+        .collect();
+    Diagnostic::error("no-machine", summary)
+        .detail(format!("No machine can take {what}:{}", reasons.concat()))
+        .at(span.clone())
+        .hint("ask for less in `resources` (without it: `cpu: 2..`, `memory: 8GB..`, `disk: 100GB..`), split machines with `blocks`, or add machines")
 }
 
 /// Returns what a replica of a group needs.

@@ -13,14 +13,16 @@ use super::backend::{self, Usable};
 use super::builder::ResourceBuilder;
 use super::gateway::{GatewayTarget, listener};
 use super::local::LocalRuntime;
-use super::machines::MachineFacts;
+use super::machines::{Machine, MachineFacts};
 use super::placement::{Board, Choice};
+use super::task::{self, RunningTasks, Settled};
 use super::unread::Unread;
 use super::{check, local, machines, names, placing, separation, service};
 use crate::document::dialect::DEFAULT_GROUP;
 use crate::document::fleet::Fleet;
 use crate::document::gateway::Gateway;
 use crate::document::service::Service;
+use crate::document::task::Task;
 
 /// The name of the gateway that a service without one is reached through.
 pub(crate) const LOOPBACK: &str = "loopback";
@@ -87,11 +89,45 @@ pub struct Serving<'a> {
     pub services: &'a [Placed<Service>],
     /// Fleets; those without `ssh_config` are left out.
     pub fleets: &'a [Placed<Fleet>],
+    /// Tasks, and development environments as the tasks that they are.
+    pub tasks: &'a [Placed<Task>],
 }
 
-/// Lowers a project's fleets, gateways and services.
+/// Lowers a project's fleets, gateways, services, tasks and development environments.
 pub fn lower(
     documents: Serving<'_>,
+    context: &Context,
+    recorded: &dyn RecordedView,
+    problems: &mut Diagnostics,
+) -> Lowered {
+    let machines = machines::all(documents.fleets, recorded, problems);
+    let mut board = Board::new(&machines);
+    // What runs keeps its place before anything new is given one.
+    let mut runs = task::kept(
+        documents.tasks,
+        &machines,
+        &mut board,
+        context,
+        recorded,
+        problems,
+    );
+    let mut lowered = lower_serving(
+        documents, &machines, &mut runs, &mut board, context, recorded, problems,
+    );
+    let running = RunningTasks {
+        services: documents.services,
+        recorded,
+    };
+    task::lower(running, runs, &mut board, context, &mut lowered, problems);
+    lowered
+}
+
+/// Lowers fleets, gateways and services, and places new runs between the replicas and what these need to be replaced.
+fn lower_serving<'a>(
+    documents: Serving<'_>,
+    machines: &'a [Machine],
+    runs: &mut [Settled<'_, 'a>],
+    board: &mut Board<'a>,
     context: &Context,
     recorded: &dyn RecordedView,
     problems: &mut Diagnostics,
@@ -100,16 +136,15 @@ pub fn lower(
         gateways,
         services,
         fleets,
+        ..
     } = documents;
     let names_are_good = names::check(gateways, services, problems);
-    let machines = machines::all(fleets, recorded, problems);
-    let mut board = Board::new(&machines);
     let cloud_gateways = aws::gateways(gateways, context, recorded, problems);
     let targets: Vec<GatewayTarget<'_>> = gateways
         .iter()
         .map(|gateway| {
             let backend = &gateway.document.backend;
-            let usable = backend::usable(backend.value.name(), &backend.span, &machines, context, problems);
+            let usable = backend::usable(backend.value.name(), &backend.span, machines, context, problems);
             if let Some(usable) = usable {
                 check::gateway(gateway, usable, problems);
             }
@@ -120,7 +155,7 @@ pub fn lower(
                         fleets: &gateway.document.fleets,
                         instances: None,
                     };
-                    placing::gateway(gateway, choice, &board, recorded, context, problems)
+                    placing::gateway(gateway, choice, board, recorded, context, problems)
                 }
                 Some(Usable::Aws) => cloud_gateways
                     .iter()
@@ -137,7 +172,13 @@ pub fn lower(
     let mut chosen: Vec<(&Placed<Service>, &GatewayTarget<'_>, Option<Usable>)> = Vec::new();
     for service in services {
         let gateway = names::gateway_of(&service.document, &targets, &loopback, context, problems);
-        let mut usable = backend::of_service(service, &machines, context, problems);
+        let mut usable = backend::of_run(
+            &service.document.profile,
+            &service.type_span,
+            machines,
+            context,
+            problems,
+        );
         check::service(&service.document, gateway, problems);
         let mut cannot = Diagnostics::new();
         if let Some(backend) = usable {
@@ -175,7 +216,9 @@ pub fn lower(
         let chosen = chosen.iter().filter(|(_, _, usable)| *usable == Some(backend));
         chosen.map(|(service, gateway, _)| (*service, *gateway)).collect()
     };
-    let mut placements = placing::replicas(&on(Usable::Ssh), &mut board, context, recorded, problems);
+    let placements = placing::replicas(&on(Usable::Ssh), board, context, recorded, problems);
+    task::place_new(runs, board, context, problems);
+    let mut placements = placing::crowd(placements, &on(Usable::Ssh), board, context);
     let cloud_replicas = aws::replicas(&on(Usable::Aws), &cloud_gateways, context, recorded, problems);
     for cloud in &cloud_replicas {
         placements.add(&cloud.machine.name, &cloud.machine);

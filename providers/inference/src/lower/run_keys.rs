@@ -88,7 +88,7 @@ const REFUSED_KEYS: [(&str, &str, &str); 3] = [
 ];
 
 /// Keys that are carried out on the machine that runs gabion alone.
-const LOCAL_KEYS: [&str; 4] = ["user", "volumes", "repos", "files"];
+const LOCAL_KEYS: [&str; 3] = ["user", "volumes", "repos"];
 
 /// Those of them that containers of every machine have.
 const OF_CONTAINERS: [&str; 2] = ["user", "volumes"];

@@ -195,20 +195,21 @@ fn replica(
         builder = builder.at("argv", &first.span);
     }
     // What cannot be copied was reported before.
-    let copied = || files::read(&service.run, &placed.node, context, &mut Diagnostics::new());
-    builder = match machine {
-        None if member.image.is_some() => container::place(&service.run, &placed.node, &copied(), builder),
-        None => program::place(&service.run, &placed.node, &copied(), context, builder).0,
-        // The project's directory is not there; without one of its own a unit starts in its files.
-        Some(machine) => {
-            let builder = machine.carry(builder, &document.place);
-            match &service.run.working_dir {
-                Some(directory) => builder
-                    .input("working_dir", directory.value.as_str())
-                    .at("working_dir", &directory.span),
-                None => builder,
-            }
-        }
+    let is_here = machine.is_none();
+    let copied = files::read(
+        &service.run,
+        &placed.node,
+        is_here,
+        context,
+        &mut Diagnostics::new(),
+    );
+    if let Some(machine) = machine {
+        builder = machine.carry(builder, &document.place);
+    }
+    builder = if is_here && member.image.is_none() {
+        program::place(&service.run, &placed.node, &copied, context, builder).0
+    } else {
+        files::place(&service.run, &placed.node, &copied, builder)
     };
     let commands = program::commands(member.commands);
     let argv = match member.image {

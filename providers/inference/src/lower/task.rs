@@ -1,11 +1,11 @@
-//! A task on the local backend: one unit for each node, which runs to its end.
+//! A task: one unit for each node, which runs to its end, on the machine that runs gabion or on one of a fleet.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::config::{Lowered, Purpose, RecordedView, Spanned};
-use gabion_engine::diagnostic::{Diagnostic, Diagnostics};
+use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Span};
 use gabion_engine::value::{AttributePath, Attributes, Value};
 
 use super::backend::{self, LOCAL, Usable};
@@ -14,9 +14,13 @@ use super::check;
 use super::container::{self, Wish};
 use super::files::{self, Files};
 use super::local::{self, Need};
+use super::machines::Machine;
+use super::placement::{self, Board, Choice};
+use super::placing;
 use super::program::{self, LOOPBACK, seconds, text};
 use super::project::{Context, Placed};
 use super::run_keys::{self, unsupported};
+use super::service::PORT_RANGE;
 use crate::document::profile::{StartupOrder, StopCriteria};
 use crate::document::resources::Resources;
 use crate::document::service::Service;
@@ -34,81 +38,227 @@ const MOST_NODES: u32 = 256;
 /// The file of a unit that names a run's nodes for MPI.
 const MPI_HOSTFILE: &str = "mpi_hostfile";
 
-/// The tasks of a project, and what they are beside.
+/// What the tasks of a project are beside.
 #[derive(Clone, Copy)]
 pub(crate) struct RunningTasks<'a> {
-    /// The tasks.
-    pub(crate) tasks: &'a [Placed<Task>],
     /// The services.
     pub(crate) services: &'a [Placed<Service>],
     /// What is recorded.
     pub(crate) recorded: &'a dyn RecordedView,
 }
 
+/// A task, and where it runs as far as that is settled.
+pub(crate) struct Settled<'t, 'm> {
+    placed: &'t Placed<Task>,
+    /// `None` when it was reported why there is none.
+    backend: Option<Usable>,
+    /// The machine of a fleet that it is on.
+    machine: Option<&'m Machine>,
+    /// Whether it was reported that no machine can take it.
+    is_refused: bool,
+}
+
+/// Finds the backend of each task, and keeps those that are placed where they are, if that can be.
+pub(crate) fn kept<'t, 'm>(
+    tasks: &'t [Placed<Task>],
+    machines: &'m [Machine],
+    board: &mut Board<'m>,
+    context: &Context,
+    recorded: &dyn RecordedView,
+    problems: &mut Diagnostics,
+) -> Vec<Settled<'t, 'm>> {
+    let settle = |placed: &'t Placed<Task>| {
+        let task = &placed.document;
+        let backend = backend::of_task(&task.profile, &placed.type_span, machines, context, problems);
+        let machine = nodes(task)
+            .first()
+            .filter(|_| backend == Some(Usable::Ssh))
+            .and_then(|nodes| {
+                let path = path(task, nodes.group, 1, 0);
+                let machine = placing::recorded_machine(recorded, "host_unit", &path)?;
+                board.keep(&need(task, nodes), &machine)
+            });
+        Settled {
+            placed,
+            backend,
+            machine,
+            is_refused: false,
+        }
+    };
+    tasks.iter().map(settle).collect()
+}
+
+/// What a node of a task needs of a machine of a fleet.
+fn need<'a>(task: &'a Task, nodes: &Nodes<'a>) -> placement::Need<'a> {
+    let in_container = task.run.image.is_some();
+    placement::Need {
+        choice: Choice {
+            fleets: &task.profile.fleets,
+            instances: task.profile.instances.as_deref(),
+        },
+        resources: nodes.resources,
+        // A container's port is its own.
+        port: nodes
+            .ports
+            .first()
+            .filter(|_| !in_container)
+            .map(|port| port.container.0),
+        in_container,
+    }
+}
+
+/// Places the tasks that are nowhere yet, reporting those that fit nowhere.
+pub(crate) fn place_new<'m>(
+    tasks: &mut [Settled<'_, 'm>],
+    board: &mut Board<'m>,
+    context: &Context,
+    problems: &mut Diagnostics,
+) {
+    for task in tasks {
+        if task.backend == Some(Usable::Ssh) && task.machine.is_none() {
+            task.machine = place(task.placed, board, context, problems);
+            task.is_refused = task.machine.is_none();
+        }
+    }
+}
+
 /// Adds the units of a project's tasks.
-pub(crate) fn lower(
+pub(crate) fn lower<'m>(
     running: RunningTasks<'_>,
+    tasks: Vec<Settled<'_, 'm>>,
+    board: &mut Board<'m>,
     context: &Context,
     lowered: &mut Lowered,
     problems: &mut Diagnostics,
 ) {
-    let RunningTasks {
-        tasks,
-        services,
-        recorded,
-    } = running;
-    for placed in tasks {
+    let mut names: Vec<&Placed<Task>> = Vec::new();
+    for Settled {
+        placed,
+        backend,
+        machine,
+        is_refused,
+    } in tasks
+    {
         let task = &placed.document;
-        let mut good = name_is_free(task, services, problems);
+        let mut good = name_is_free(placed, running.services, &names, problems);
+        names.push(placed);
         for nodes in nodes(task) {
             check::commands(nodes.commands, problems);
         }
-        good &= backend::of_task(&task.profile, &placed.type_span, context, problems);
+        let Some(backend) = backend else { continue };
+        let is_here = backend == Usable::Local;
         let mut cannot = Diagnostics::new();
-        check_on_local(placed, context, recorded, &mut cannot);
+        check_keys(placed, backend, &mut cannot);
+        if is_here {
+            check_on_local(placed, context, running.recorded, &mut cannot);
+        }
         let directory = &context.project_directory;
         match task.run.image {
             Some(_) => container::check_run(&task.run, &placed.node, directory, &mut cannot),
-            None => run_keys::check_places(&task.run, &placed.node, directory, &mut cannot),
+            None if is_here => run_keys::check_places(&task.run, &placed.node, directory, &mut cannot),
+            None => {}
         }
-        let files = files::read(&task.run, &placed.node, context, &mut cannot);
+        let files = files::read(&task.run, &placed.node, is_here, context, &mut cannot);
         // A task for another backend is well formed, and this one makes nothing of it.
         good &= !cannot.has_errors();
         if context.purpose == Purpose::Plan {
             problems.extend(cannot);
         }
-        if good {
-            let count = u32::try_from(node_count(task)).unwrap_or(MOST_NODES);
-            let run = Run {
-                placed,
-                files,
-                count,
-                context,
-            };
-            run.add(lowered);
+        if !good {
+            continue;
+        }
+        // Where services have errors nothing was placed yet.
+        let machine = match machine {
+            None if !is_here && !is_refused => place(placed, board, context, problems),
+            found => found,
+        };
+        if !is_here && machine.is_none() {
+            continue;
+        }
+        let count = u32::try_from(node_count(task)).unwrap_or(MOST_NODES);
+        let run = Run {
+            placed,
+            machine,
+            files,
+            count,
+            context,
+        };
+        run.add(lowered);
+    }
+}
+
+/// Places a task that is nowhere yet, reporting that it fits nowhere.
+fn place<'m>(
+    placed: &Placed<Task>,
+    board: &mut Board<'m>,
+    context: &Context,
+    problems: &mut Diagnostics,
+) -> Option<&'m Machine> {
+    let task = &placed.document;
+    let nodes = nodes(task);
+    let first = nodes.first()?;
+    match board.place(&need(task, first)) {
+        Ok(machine) => Some(machine),
+        Err(refusals) => {
+            // A fleet with an error may have one.
+            if context.purpose == Purpose::Plan && !context.unread.may_have("fleet") {
+                let what = format!("the {} `{}`", what(placed), task.name.value);
+                let summary = "no machine for a run";
+                problems.push(placing::no_machine(summary, &what, refusals, &task.name.span));
+            }
+            None
         }
     }
 }
 
+/// What a run is called in sentences.
+fn what(placed: &Placed<Task>) -> &'static str {
+    match &*placed.reference.document_type {
+        "dev-environment" => "development environment",
+        _ => "task",
+    }
+}
+
 /// Runs are told apart by name, whatever their type is.
-fn name_is_free(task: &Task, services: &[Placed<Service>], problems: &mut Diagnostics) -> bool {
-    let same = services
+fn name_is_free(
+    placed: &Placed<Task>,
+    services: &[Placed<Service>],
+    before: &[&Placed<Task>],
+    problems: &mut Diagnostics,
+) -> bool {
+    let task = &placed.document;
+    let of_service = services.iter().map(|service| (&service.document.name, "service"));
+    let of_task = before
         .iter()
-        .map(|service| &service.document.name)
-        .find(|name| name.value == task.name.value);
-    if let Some(other) = same {
+        // Two of one type are told by whoever reads the project.
+        .filter(|other| other.reference.document_type != placed.reference.document_type)
+        .map(|other| (&other.document.name, what(other)));
+    let same = of_service
+        .chain(of_task)
+        .find(|(name, _)| name.value == task.name.value);
+    if let Some((other, kind)) = same {
         problems.push(
             Diagnostic::error("duplicate-name", "duplicate name")
                 .detail(format!(
-                    "A service and a task are both named `{}`, and their programs could not be told apart.",
+                    "A {kind} and a {} are both named `{}`, and their programs could not be told apart.",
+                    what(placed),
                     task.name.value
                 ))
                 .at(task.name.span.clone())
-                .related(other.span.clone(), "the service")
+                .related(other.span.clone(), format!("the {kind}"))
                 .hint("give one of them another name"),
         );
     }
     same.is_none()
+}
+
+/// Returns the path of a node's unit: `train/default/0`, and with the rank after it where there are several.
+fn path(task: &Task, group: &str, count: u32, rank: u32) -> String {
+    let name = &task.name.value;
+    match count {
+        1 => format!("{name}/{group}/0"),
+        _ => format!("{name}/{group}/0/{rank}"),
+    }
 }
 
 /// Nodes of a task that are alike.
@@ -148,6 +298,31 @@ fn node_count(task: &Task) -> u64 {
     nodes(task).iter().map(|nodes| u64::from(nodes.count)).sum()
 }
 
+/// Reports keys that a backend cannot carry out for a task.
+fn check_keys(placed: &Placed<Task>, backend: Usable, problems: &mut Diagnostics) {
+    let task = &placed.document;
+    let in_container = task.run.image.is_some();
+    run_keys::check::<Task>(&placed.node, &write_map(task), backend, in_container, problems);
+    let count = node_count(task);
+    if backend != Usable::Local && count > 1 {
+        problems.push(unsupported(
+            &nodes_span(placed),
+            format!(
+                "The {count} nodes of a task live and die together, and this build sees to that on one machine only, with backend `{LOCAL}`."
+            ),
+            "ask for one node, or write `backends: [local]`",
+        ));
+    }
+}
+
+/// Returns the place of the number of nodes.
+fn nodes_span(placed: &Placed<Task>) -> Span {
+    let task = &placed.document;
+    let key = if task.groups.is_some() { "groups" } else { "nodes" };
+    let place = placed.node.entry(key).map(|(key, _)| key.span.clone());
+    place.unwrap_or_else(|| task.name.span.clone())
+}
+
 /// Reports what the local backend cannot do for a task.
 fn check_on_local(
     placed: &Placed<Task>,
@@ -157,13 +332,6 @@ fn check_on_local(
 ) {
     let task = &placed.document;
     let image = task.run.image.as_ref();
-    run_keys::check::<Task>(
-        &placed.node,
-        &write_map(task),
-        Usable::Local,
-        image.is_some(),
-        problems,
-    );
     if let Some(image) = image {
         container::check_local(image, context.local_runtime.as_ref(), problems);
     }
@@ -176,7 +344,7 @@ fn check_on_local(
         let need = Need {
             node,
             resources: nodes.resources,
-            what: "task",
+            what: what(placed),
             units: &format!("{}/{}/", task.name.value, nodes.group),
         };
         local::check(need, context, recorded, problems);
@@ -198,10 +366,8 @@ fn check_on_local(
     }
     let count = node_count(task);
     if count > u64::from(MOST_NODES) {
-        let key = if task.groups.is_some() { "groups" } else { "nodes" };
-        let place = placed.node.entry(key).map(|(key, _)| key.span.clone());
         problems.push(unsupported(
-            &place.unwrap_or_else(|| task.name.span.clone()),
+            &nodes_span(placed),
             format!("{count} nodes would be as many processes of one machine; backend `{LOCAL}` runs up to {MOST_NODES}."),
             "ask for fewer nodes",
         ));
@@ -230,6 +396,8 @@ fn check_on_local(
 /// A task whose units are put together.
 struct Run<'a> {
     placed: &'a Placed<Task>,
+    /// The machine of a fleet that it is on; `None` means the one that runs gabion.
+    machine: Option<&'a Machine>,
     files: Files,
     /// How many nodes it has.
     count: u32,
@@ -239,20 +407,15 @@ struct Run<'a> {
 impl Run<'_> {
     fn add(&self, lowered: &mut Lowered) {
         let task = &self.placed.document;
-        if let Some(image) = &task.run.image {
+        if let Some(image) = task.run.image.as_ref().filter(|_| self.machine.is_none()) {
             container::note_absent(image, self.context, lowered);
         }
-        let name = task.name.value.as_str();
         let mut addresses: Vec<ResourceAddress> = Vec::new();
         let mut units: Vec<ResourceBuilder> = Vec::new();
         for nodes in nodes(task) {
             for position in 0..nodes.count {
                 let rank = u32::try_from(units.len()).unwrap_or(u32::MAX);
-                let path = match self.count {
-                    1 => format!("{name}/{}/0", nodes.group),
-                    _ => format!("{name}/{}/0/{rank}", nodes.group),
-                };
-                let unit = address("host_unit", &path);
+                let unit = address("host_unit", &path(task, nodes.group, self.count, rank));
                 addresses.push(unit.clone());
                 let ports = if position == 0 { nodes.ports } else { &[] };
                 units.push(self.node(&nodes, unit, rank, ports));
@@ -282,21 +445,24 @@ impl Run<'_> {
     ) -> ResourceBuilder {
         let (placed, count) = (self.placed, self.count);
         let task = &placed.document;
-        let builder = ResourceBuilder::new(unit, &placed.reference);
-        let (mut builder, directory) = match task.run.image {
-            None => program::place(&task.run, &placed.node, &self.files, self.context, builder),
-            Some(_) => {
-                let directory = task
-                    .run
-                    .working_dir
-                    .as_ref()
-                    .map(|directory| directory.value.clone());
-                (
-                    container::place(&task.run, &placed.node, &self.files, builder),
-                    directory.unwrap_or_else(|| files::DIRECTORY.to_owned()),
-                )
-            }
+        let mut builder = ResourceBuilder::new(unit, &placed.reference);
+        if let Some(machine) = self.machine {
+            builder = machine.carry(builder, &placed.reference.place);
+        }
+        let (mut builder, directory) = if self.machine.is_none() && task.run.image.is_none() {
+            program::place(&task.run, &placed.node, &self.files, self.context, builder)
+        } else {
+            let own = task.run.working_dir.as_ref();
+            (
+                files::place(&task.run, &placed.node, &self.files, builder),
+                own.map_or_else(|| files::DIRECTORY.to_owned(), |own| own.value.clone()),
+            )
         };
+        let accelerators = self
+            .machine
+            .filter(|_| nodes.resources.gpu.value.is_needed())
+            .and_then(|machine| machine.facts.as_ref())
+            .map_or(0, |facts| u32::try_from(facts.gpus.len()).unwrap_or(u32::MAX));
         let number = |number: u32| Value::from(number.to_string());
         let addresses = vec![LOOPBACK; usize::try_from(count).unwrap_or(usize::MAX)].join("\n");
         let mut env: Attributes = [
@@ -306,9 +472,9 @@ impl Run<'_> {
             ("DSTACK_NODES_NUM", number(count)),
             ("DSTACK_NODES_IPS", Value::from(addresses.as_str())),
             ("DSTACK_MASTER_NODE_IP", LOOPBACK.into()),
-            // The local backend offers no accelerators.
-            ("DSTACK_GPUS_PER_NODE", number(0)),
-            ("DSTACK_GPUS_NUM", number(0)),
+            // The local backend offers no accelerators, and on machines of fleets a task has one node.
+            ("DSTACK_GPUS_PER_NODE", number(accelerators)),
+            ("DSTACK_GPUS_NUM", number(accelerators)),
         ]
         .into_iter()
         .map(|(name, value)| (Arc::from(name), value))
@@ -342,18 +508,18 @@ impl Run<'_> {
             builder = builder.at("argv", &first.span);
         }
         if !ports.is_empty() {
+            let in_container = task.run.image.is_some();
             let claimed: BTreeMap<String, Value> = ports
                 .iter()
                 .map(|port| {
-                    // A process listens on the machine's own port.
-                    let outside = port
-                        .local
-                        .filter(|_| task.run.image.is_some())
-                        .unwrap_or(port.container);
-                    (
-                        port.container.0.to_string(),
-                        Value::map([("port", Value::Int(i64::from(outside.0)))]),
-                    )
+                    let claim = match port.local {
+                        // `gabion attach` forwards from wherever it is run to the container itself.
+                        _ if in_container && self.machine.is_some() => ("range", Value::from(PORT_RANGE)),
+                        Some(local) if in_container => ("port", Value::Int(i64::from(local.0))),
+                        // A process listens on the machine's own port.
+                        _ => ("port", Value::Int(i64::from(port.container.0))),
+                    };
+                    (port.container.0.to_string(), Value::map([claim]))
                 })
                 .collect();
             builder = builder.input("ports", Value::map(claimed));
@@ -370,7 +536,7 @@ impl Run<'_> {
                     privileged: task.run.privileged,
                     resources: nodes.resources,
                     run: &task.run,
-                    takes_gpus: false,
+                    takes_gpus: self.machine.is_some(),
                 };
                 let own = ports
                     .iter()
@@ -384,8 +550,8 @@ impl Run<'_> {
         }
         builder
             .delete_first()
-            .input("machine", LOCAL)
-            .input("role", "task")
+            .input("machine", self.machine.map_or(LOCAL, |machine| &machine.name))
+            .input("role", &*placed.reference.document_type)
             .input("env", Value::Map(env))
             .input("completes", true)
             .inputs(program::supervision(&task.profile))

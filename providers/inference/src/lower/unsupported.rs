@@ -2,7 +2,6 @@
 
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Span};
 
-use super::backend::LOCAL;
 use crate::family::Documents;
 
 /// What to do about a document that has nothing else to be done about it.
@@ -40,16 +39,5 @@ pub(crate) fn check(read: &Documents, problems: &mut Diagnostics) {
             volume.document.backend.value
         );
         refuse(&volume.type_span, why, LEAVE_OUT);
-    }
-    for environment in &read.dev_environments {
-        let why = format!(
-            "A development environment is a machine with an editor's server to connect to; backend `{LOCAL}` is the machine \
-             that you work on already, and this build has no other."
-        );
-        refuse(
-            &environment.type_span,
-            why,
-            "work in the project's directory as it is, or write what should run as a `type: task`; plan the other documents alone with `-f FILE`",
-        );
     }
 }
