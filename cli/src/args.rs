@@ -186,10 +186,12 @@ pub(crate) enum Command {
     Output(Output),
     /// List the machines that a cloud offers for the project's services, or for what is asked; makes nothing
     Offer(Offer),
-    /// List services, routers and gateways with what they are doing
+    /// List services, tasks, routers and gateways with what they are doing
     Ps(Ps),
-    /// Print the log of a service, replica, router or gateway
+    /// Print the log of a service, task, replica, router or gateway
     Logs(Logs),
+    /// Follow the log of a task, development environment or replica and forward its ports, or run a command beside it
+    Attach(Attach),
     /// Look into the state, or change it by hand
     #[command(subcommand)]
     State(State),
@@ -552,9 +554,58 @@ pub(crate) struct Logs {
     #[arg(short, long)]
     pub(crate) follow: bool,
 
-    /// How many lines to start with
-    #[arg(short = 'n', long, value_name = "N", default_value = "100")]
-    pub(crate) lines: usize,
+    /// How many lines to start with: 100 without it, or all with `--since`
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) lines: Option<usize>,
+
+    /// Only what was written so long ago or later: `30s`, `5m`, `1h`
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) since: Option<Duration>,
+
+    /// Only the replica, or the node of a task, with this number
+    #[arg(long, value_name = "N")]
+    pub(crate) replica: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Attach {
+    /// A task, development environment, service or resource: `train`, `qwen/default/0`
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+
+    /// The replica, or the node of a task, with this number
+    #[arg(long, value_name = "N")]
+    pub(crate) replica: Option<u32>,
+
+    /// Forward this port of this machine to that of the program, beside those of its document; repeatable
+    #[arg(short, long = "port", value_name = "LOCAL:PORT", conflicts_with = "command")]
+    pub(crate) ports: Vec<PortPair>,
+
+    /// Run this command where the program is, with its environment, instead of following its log
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}
+
+/// A port of this machine, and the one of a program that it leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PortPair {
+    /// The port of this machine.
+    pub(crate) local: u16,
+    /// The port of the program.
+    pub(crate) program: u16,
+}
+
+impl std::str::FromStr for PortPair {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
+        let (local, program) = text.split_once(':').unwrap_or((text, text));
+        match (port(local), port(program)) {
+            (Some(local), Some(program)) => Ok(Self { local, program }),
+            _ => Err(format!("`{text}` is no pair of ports; write 8080:80, or 8080")),
+        }
+    }
 }
 
 #[derive(Debug, Args)]

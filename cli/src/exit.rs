@@ -19,6 +19,8 @@ pub(crate) enum Exit {
     Incomplete,
     /// A person interrupted it; the state is consistent.
     Interrupted,
+    /// A command that was run beside a program ended with this.
+    Command(u8),
 }
 
 impl Exit {
@@ -33,6 +35,7 @@ impl Exit {
             Exit::Blocked => 5,
             Exit::Incomplete => 6,
             Exit::Interrupted => 130,
+            Exit::Command(code) => code,
         }
     }
 
@@ -70,6 +73,7 @@ impl Exit {
             Exit::Locked => 5,
             Exit::Error => 6,
             Exit::Interrupted => 7,
+            Exit::Command(_) => 8,
         }
     }
 }

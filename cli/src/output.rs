@@ -116,12 +116,23 @@ impl Printer {
 
     /// Prints data, as it is.
     pub(crate) fn data(&self, text: &str) {
+        self.data_bytes(text.as_bytes());
+    }
+
+    /// Prints bytes of a command's standard output, as they are.
+    pub(crate) fn data_bytes(&self, bytes: &[u8]) {
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        let written = out.write_all(bytes).and_then(|()| out.flush());
         if let Err(error) = written {
             let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
             failed.get_or_insert(error);
         }
+    }
+
+    /// Prints bytes of a command's standard error, as they are.
+    pub(crate) fn error_bytes(&self, bytes: &[u8]) {
+        let mut err = self.err.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = err.write_all(bytes).and_then(|()| err.flush());
     }
 
     /// Returns whether whoever reads the data went away.

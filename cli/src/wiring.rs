@@ -3,6 +3,7 @@
 mod agent;
 mod aws;
 mod machines;
+mod programs;
 mod region_facts;
 mod remote;
 mod stores;
@@ -20,7 +21,8 @@ use crate::options::Options;
 
 pub(crate) use agent::{keep_container, serve_agent, start_unit, unit_exec};
 pub(crate) use aws::Aws;
-pub(crate) use machines::{LogPart, UnitReport, follow_log, is_unit, log_tail, unit_reports, units_root};
+pub(crate) use machines::{UnitReport, is_unit, unit_reports, units_root};
+pub(crate) use programs::{Program, Trouble};
 pub(crate) use remote::{
     Hosts, configure, container_version, declare, gather_limits, look_at_regions, not_surveyed, survey,
 };

@@ -86,6 +86,7 @@ fn words(child: &Child) -> String {
                 Exit::Blocked => "forbidden",
                 Exit::Incomplete => "not everything was done",
                 Exit::Interrupted => "interrupted",
+                Exit::Command(_) => "a command beside a program ended",
             };
             format!("{words} (exit code {code})")
         }

@@ -2,14 +2,20 @@
 
 mod agent;
 mod apply;
+mod attach;
+mod beside;
 mod ci;
 mod completion;
 mod doctor;
 mod drift;
+mod find;
+mod forward;
 mod graph;
+mod ide;
 mod import;
 mod init;
 mod init_store;
+mod log_lines;
 mod logs;
 mod offer;
 mod output;
@@ -50,6 +56,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Offer(args) => offer::run(&args, context).await,
         Command::Ps(args) => ps::run(&args, context).await,
         Command::Logs(args) => logs::run(&args, context).await,
+        Command::Attach(args) => attach::run(&args, context).await,
         Command::State(command) => state::run(&command, context).await,
         Command::Doctor => doctor::run(context).await,
         Command::Refresh(_) => reflex::refresh(),

@@ -11,12 +11,11 @@ use gabion_engine::provider::ProviderRegistry;
 use gabion_engine::state::State;
 use gabion_engine::state::record::Record;
 use gabion_host::transport::Machines;
-use gabion_host::unit::{self, Exit, LogFollower, LogPosition, UnitDirectory};
+use gabion_host::unit::{Exit, UnitDirectory};
 use gabion_host::{ContainerConfig, HOST_UNIT};
 use gabion_machines::agent::{self, AgentSettings};
-use gabion_machines::hosts::RemoteLog;
 use gabion_machines::protocol::{Directories, UnitView};
-use gabion_machines::{Hosts, SSH_HOST, Spread, SshProvider, units};
+use gabion_machines::{SSH_HOST, Spread, SshProvider, units};
 
 use super::remote;
 use crate::failure::Failure;
@@ -166,13 +165,13 @@ pub(crate) fn is_unit(record: &Record) -> bool {
 }
 
 /// Returns the machine that a program is on.
-fn machine_of(record: &Record) -> &str {
+pub(super) fn machine_of(record: &Record) -> &str {
     let machine = record.inputs.get("machine").and_then(|machine| machine.as_str());
     machine.unwrap_or(Machines::LOCAL)
 }
 
 /// Returns the name of a unit's directory.
-fn unit_name(record: &Record) -> String {
+pub(super) fn unit_name(record: &Record) -> String {
     match &record.id {
         Some(id) => id.to_string(),
         None => record.uid.to_string(),
@@ -287,7 +286,7 @@ fn accelerators(state: &State, record: &Record) -> Option<String> {
 }
 
 /// Returns the directory of a unit of this machine; of one that was never finished, by its name below `root`.
-fn unit_directory(record: &Record, root: &Path) -> Option<UnitDirectory> {
+pub(super) fn unit_directory(record: &Record, root: &Path) -> Option<UnitDirectory> {
     if let Some(path) = recorded_directory(record) {
         return Some(UnitDirectory::at(path));
     }
@@ -296,72 +295,6 @@ fn unit_directory(record: &Record, root: &Path) -> Option<UnitDirectory> {
 
 fn recorded_directory(record: &Record) -> Option<&str> {
     record.attributes.get("unit_dir")?.as_str()
-}
-
-/// The log of one program.
-#[derive(Clone)]
-pub(crate) enum LogPart {
-    /// On this machine.
-    Here(UnitDirectory),
-    /// On another one: its name, and the unit's.
-    There(Hosts, String, String),
-}
-
-/// A log as it grows.
-pub(crate) enum LogLines {
-    /// On this machine.
-    Here(LogFollower),
-    /// On another one.
-    There(RemoteLog),
-}
-
-impl LogLines {
-    /// Waits for what comes next; `None` when nothing can come any more.
-    pub(crate) async fn next(&mut self) -> Option<Vec<u8>> {
-        match self {
-            Self::Here(follower) => follower.next().await.ok().map(|bytes| bytes.to_vec()),
-            Self::There(log) => log.next().await.ok(),
-        }
-    }
-}
-
-/// Returns the last lines of a program's log.
-pub(crate) async fn log_tail(
-    options: &Options,
-    record: &Record,
-    root: &Path,
-    lines: usize,
-) -> Result<(LogPart, String), String> {
-    const MOST: u64 = 16 << 20;
-    match machine_of(record) {
-        Machines::LOCAL => {
-            let directory =
-                unit_directory(record, root).ok_or_else(|| "its unit has no directory".to_owned())?;
-            let text = unit::tail(&directory, lines, MOST).map_err(|error| error.to_string())?;
-            Ok((LogPart::Here(directory), text))
-        }
-        machine => {
-            let name = unit_name(record);
-            let text = options.machines.tail(machine, name.clone(), lines).await;
-            let text = text.map_err(|error| error.message.trim_end_matches('.').to_owned())?;
-            Ok((
-                LogPart::There(options.machines.clone(), machine.to_owned(), name),
-                text,
-            ))
-        }
-    }
-}
-
-/// Follows a log from its present end.
-pub(crate) async fn follow_log(part: &LogPart) -> Option<LogLines> {
-    match part {
-        LogPart::Here(directory) => Some(LogLines::Here(unit::follow(directory, LogPosition::End))),
-        LogPart::There(hosts, machine, name) => hosts
-            .follow(machine, name.clone())
-            .await
-            .ok()
-            .map(LogLines::There),
-    }
 }
 
 /// Returns the directory of a unit of the user by its uid.

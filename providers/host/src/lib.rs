@@ -9,6 +9,7 @@
 //! * [`probe`]: when a program counts as ready.
 //! * [`provider`]: the provider `host`, which makes the resource type `host_unit` of all that.
 
+pub mod beside;
 pub mod container;
 pub mod durable;
 mod host_unit;

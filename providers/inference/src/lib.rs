@@ -8,6 +8,7 @@ mod family;
 mod schema;
 mod traps;
 
+mod attachment;
 pub mod document;
 pub mod grammar;
 pub mod lower;
@@ -15,5 +16,6 @@ pub mod offers;
 pub mod profiles;
 pub mod term;
 
+pub use attachment::{Attachment, Forward, attachment};
 pub use family::{Inference, SudoSettings, agent_path, sudo};
 pub use lower::AWS_REGION;

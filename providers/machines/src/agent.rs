@@ -13,15 +13,16 @@ use gabion_engine::provider::{
 };
 use gabion_engine::words::sentence;
 use gabion_gateway::{GatewayConfig, GatewayProvider};
+use gabion_host::beside::{self, Beside, Piece};
 use gabion_host::package::{Ecosystem, PackageSpec, PackageStore};
 use gabion_host::ports::PortRegistry;
-use gabion_host::transport::Machines;
-use gabion_host::unit::{self, LogPosition, UnitDirectory};
+use gabion_host::transport::{BoxedStream, Machines};
+use gabion_host::unit::{self, LogPosition, LogQuery, LogText, UnitDirectory};
 use gabion_host::{ContainerConfig, HostConfig, HostProvider, SystemdConfig, durable};
 use gabion_router::RouterProvider;
 use gabion_router::packages::Package;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{mpsc, oneshot};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -29,14 +30,18 @@ use crate::exposed::Exposed;
 use crate::facts::Facts;
 use crate::frame;
 use crate::protocol::{
-    Answer, Circumstances, Directories, Event, FromAgent, Hello, ListedForm, OLDEST_PROTOCOL, PROTOCOL,
-    Request, ToAgent, Welcome,
+    Answer, Circumstances, Directories, Event, FromAgent, Hello, ListedForm, OLDEST_PROTOCOL, Octets,
+    PROTOCOL, Request, ToAgent, Welcome,
 };
+use crate::streams::{self, PIECE, Streams, lost};
 use crate::units;
 
 /// How long nobody may be heard of before the agent stops what it does: the network is cut, and a later run of gabion may
 /// be at work already.
 pub(crate) const SILENCE: Duration = Duration::from_secs(20);
+
+/// The most bytes of a log that are read at once.
+const MOST_OF_LOG: u64 = 16 << 20;
 
 /// How long what is under way may take to come to a rest once nobody waits for it.
 const WIND_DOWN: Duration = Duration::from_secs(2);
@@ -172,6 +177,7 @@ struct Desk {
     outgoing: mpsc::Sender<FromAgent>,
     cancels: Arc<Mutex<BTreeMap<u64, CancellationToken>>>,
     answers: Answers,
+    streams: Streams,
     tasks: tokio_util::task::TaskTracker,
 }
 
@@ -194,6 +200,7 @@ impl Desk {
             outgoing,
             cancels: Arc::default(),
             answers: Arc::default(),
+            streams: Streams::default(),
             tasks: tokio_util::task::TaskTracker::new(),
         }
     }
@@ -209,8 +216,14 @@ impl Desk {
                     cancel.cancel();
                 }
             }
+            ToAgent::Data { id, bytes } => {
+                // One that was closed here meanwhile is told to be.
+                self.streams.take(id, bytes.0);
+            }
             ToAgent::Acknowledge { id, error } => {
-                if let Some(waiter) = lock(&self.answers).remove(&id) {
+                if !self.streams.taken(id)
+                    && let Some(waiter) = lock(&self.answers).remove(&id)
+                {
                     let _ = waiter.send(error);
                 }
             }
@@ -221,6 +234,7 @@ impl Desk {
                     settings: Arc::clone(&self.settings),
                     protocol: self.protocol,
                     providers: self.providers.clone(),
+                    streams: self.streams.clone(),
                     line: Line {
                         id,
                         outgoing: self.outgoing.clone(),
@@ -245,6 +259,7 @@ impl Desk {
             cancel.cancel();
         }
         lock(&self.answers).clear();
+        self.streams.close();
         self.tasks.close();
         // What takes longer ends with the process: all of it may be cut off at any moment.
         let _ = tokio::time::timeout(WIND_DOWN, self.tasks.wait()).await;
@@ -266,13 +281,17 @@ impl Line {
         let _ = self.outgoing.try_send(message);
     }
 
+    /// Sends an event that must not be left out.
+    async fn send(&self, event: Event) -> Result<(), ProviderError> {
+        let message = FromAgent::Event { id: self.id, event };
+        self.outgoing.send(message).await.map_err(|_| lost())
+    }
+
     /// Sends an event and waits until it is acknowledged.
     async fn tell_and_wait(&self, event: Event) -> Result<(), ProviderError> {
-        let lost = || ProviderError::new(ErrorClass::Uncertain, "The connection to gabion was lost.");
         let (sender, acknowledged) = oneshot::channel();
         lock(&self.answers).insert(self.id, sender);
-        let message = FromAgent::Event { id: self.id, event };
-        self.outgoing.send(message).await.map_err(|_| lost())?;
+        self.send(event).await?;
         match acknowledged.await {
             Ok(None) => Ok(()),
             Ok(Some(error)) => Err(error),
@@ -306,6 +325,7 @@ struct Work {
     settings: Arc<AgentSettings>,
     protocol: u32,
     providers: ProviderRegistry,
+    streams: Streams,
     line: Line,
     cancel: CancellationToken,
 }
@@ -377,14 +397,34 @@ impl Work {
                 Ok(Answer::Units(units::views(directories).await))
             }
             Request::Tail { unit, lines } => {
-                const MOST: u64 = 16 << 20;
                 let directory = self.unit(&unit)?;
-                blocking(move || unit::tail(&directory, lines, MOST))
+                blocking(move || unit::tail(&directory, lines, MOST_OF_LOG))
                     .await
                     .map(Answer::Text)
             }
-            Request::Follow { unit } => {
-                let mut follower = unit::follow(&self.unit(&unit)?, LogPosition::End);
+            Request::Log {
+                unit,
+                lines,
+                since_milliseconds,
+            } => {
+                let directory = self.unit(&unit)?;
+                let since = since_milliseconds.map(Duration::from_millis);
+                let query = LogQuery { lines, since };
+                let found = blocking(move || unit::read_log(&directory, query, MOST_OF_LOG)).await?;
+                let LogText { text, is_timed, end } = found;
+                Ok(Answer::Log { text, is_timed, end })
+            }
+            Request::Dial { unit, port } => {
+                let stream = beside::dial(&self.unit(&unit)?, port).await;
+                self.connect(stream.map_err(failed)?).await
+            }
+            Request::Beside { unit, argv } => {
+                let command = beside::run_beside(&self.unit(&unit)?, &argv).await;
+                self.attend(command.map_err(failed)?).await
+            }
+            Request::Follow { unit, from } => {
+                let from = from.map_or(LogPosition::End, LogPosition::At);
+                let mut follower = unit::follow(&self.unit(&unit)?, from);
                 loop {
                     let bytes = tokio::select! {
                         bytes = follower.next() => bytes.map_err(failed)?,
@@ -396,6 +436,78 @@ impl Work {
                 }
             }
         }
+    }
+
+    /// Passes on what goes over a connection, until both sides are done with it.
+    async fn connect(&self, stream: BoxedStream) -> Result<Answer, ProviderError> {
+        let mut end = self.streams.open(self.line.id);
+        self.line.send(Event::Opened).await?;
+        let room = Arc::clone(&end.room);
+        let (mut from, mut to) = tokio::io::split(stream);
+        let outward = async {
+            let mut bytes = vec![0; PIECE];
+            loop {
+                if !has_room(&room).await {
+                    return;
+                }
+                // A connection that breaks off is at its end.
+                let count = from.read(&mut bytes).await.unwrap_or(0);
+                let event = Event::Data(Octets(bytes[..count].to_vec()));
+                if self.line.send(event).await.is_err() || count == 0 {
+                    return;
+                }
+            }
+        };
+        let inward = streams::feed(&mut end.incoming, &mut to, || self.taken());
+        tokio::select! {
+            ((), ()) = async { tokio::join!(outward, inward) } => Ok(Answer::Closed),
+            () = self.cancel.cancelled() => Ok(Answer::Closed),
+        }
+    }
+
+    /// Passes on what a command reads and says, until it has ended.
+    async fn attend(&self, command: Beside) -> Result<Answer, ProviderError> {
+        let mut end = self.streams.open(self.line.id);
+        self.line.send(Event::Opened).await?;
+        let room = Arc::clone(&end.room);
+        let Beside {
+            mut input,
+            mut output,
+            guard: _guard,
+        } = command;
+        let inward = async {
+            streams::feed(&mut end.incoming, &mut input, || self.taken()).await;
+            // A pipe is at its end when nobody holds it.
+            drop(input);
+            std::future::pending::<()>().await;
+        };
+        let outward = async {
+            while let Some(piece) = output.recv().await {
+                let event = match piece {
+                    Piece::Ended(exit) => return Ok(Answer::Ended(exit)),
+                    Piece::Output(bytes) => Event::Data(Octets(bytes)),
+                    Piece::Error(bytes) => Event::Errors(Octets(bytes)),
+                };
+                if !has_room(&room).await {
+                    break;
+                }
+                self.line.send(event).await?;
+            }
+            Err(ProviderError::new(
+                ErrorClass::Uncertain,
+                "How the command ended is not known: the program's container may have been stopped.",
+            ))
+        };
+        tokio::select! {
+            outcome = outward => outcome,
+            () = inward => Err(lost()),
+            () = self.cancel.cancelled() => Err(lost()),
+        }
+    }
+
+    async fn taken(&self) {
+        // A lost connection ends all of it anyway.
+        let _ = self.line.send(Event::Taken).await;
     }
 
     fn provider(&self, resource_type: &ResourceType) -> Result<Arc<dyn Provider>, ProviderError> {
@@ -426,6 +538,11 @@ impl Work {
             sink: Arc::new(self.line.clone()),
         }
     }
+}
+
+/// Waits until another piece may be sent; `false` when none may any more.
+async fn has_room(room: &Semaphore) -> bool {
+    room.acquire().await.map(SemaphorePermit::forget).is_ok()
 }
 
 /// A call that outlives its deadline is given up here too, so that nothing goes on behind a run that has moved on.

@@ -8,7 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use gabion_engine::provider::{ErrorClass, ProviderError};
+use gabion_host::beside::Beside;
 use gabion_host::systemd::Sudo;
+use gabion_host::transport::BoxedStream;
+use gabion_host::unit::{LogQuery, LogText};
 use tokio::process::Child;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
@@ -18,6 +21,7 @@ use crate::protocol::{Answer, Hello, PROTOCOL, Request, UnitView};
 use crate::reach::{Reach, Rests};
 use crate::session::{Exchange, Session};
 use crate::ssh::{self, SshAddress, SshError, Trust};
+use crate::streams;
 
 /// How machines are reached.
 #[derive(Clone, Debug)]
@@ -301,15 +305,83 @@ impl Hosts {
         }
     }
 
-    /// Follows a unit's log from its present end.
+    /// Returns what is wanted of a unit's log.
+    ///
+    /// # Errors
+    /// When the machine cannot be reached, or the log cannot be read.
+    pub async fn log(&self, name: &str, unit: String, query: LogQuery) -> Result<LogText, ProviderError> {
+        let live = self.connection(name).await?;
+        if let (
+            ..WITH_STREAMS,
+            LogQuery {
+                lines: Some(lines),
+                since: None,
+            },
+        ) = (live.session.protocol(), query)
+        {
+            drop(live);
+            let text = self.tail(name, unit, lines).await?;
+            return Ok(LogText {
+                text,
+                is_timed: true,
+                end: None,
+            });
+        }
+        needs_streams(name, &live)?;
+        let since = query.since.map(|since| since.as_millis());
+        let request = Request::Log {
+            unit,
+            lines: query.lines,
+            since_milliseconds: since.map(|since| u64::try_from(since).unwrap_or(u64::MAX)),
+        };
+        match live.session.ask(request).await {
+            Ok(Answer::Log { text, is_timed, end }) => Ok(LogText { text, is_timed, end }),
+            Ok(_) => Err(unexpected(name)),
+            Err(error) => Err(on(name, error)),
+        }
+    }
+
+    /// Connects to a port of a unit's program: of its container's own loopback address, or of the machine's.
+    ///
+    /// # Errors
+    /// When the machine cannot be reached, or nothing listens there.
+    pub async fn dial(&self, name: &str, unit: String, port: u16) -> Result<BoxedStream, ProviderError> {
+        let live = self.connection(name).await?;
+        needs_streams(name, &live)?;
+        let exchange = live.session.start(Request::Dial { unit, port }).await;
+        streams::connection(name, exchange.map_err(|error| on(name, error))?, live).await
+    }
+
+    /// Runs a command beside a unit's program.
+    ///
+    /// # Errors
+    /// When the machine cannot be reached, or the command cannot be started.
+    pub async fn run_beside(
+        &self,
+        name: &str,
+        unit: String,
+        argv: Vec<String>,
+    ) -> Result<Beside, ProviderError> {
+        let live = self.connection(name).await?;
+        needs_streams(name, &live)?;
+        let exchange = live.session.start(Request::Beside { unit, argv }).await;
+        streams::beside(name, exchange.map_err(|error| on(name, error))?, live).await
+    }
+
+    /// Follows a unit's log from a byte on, or from its present end.
     ///
     /// # Errors
     /// When the machine cannot be reached.
-    pub async fn follow(&self, name: &str, unit: String) -> Result<RemoteLog, ProviderError> {
+    pub async fn follow(
+        &self,
+        name: &str,
+        unit: String,
+        from: Option<u64>,
+    ) -> Result<RemoteLog, ProviderError> {
         let live = self.connection(name).await?;
         let exchange = live
             .session
-            .start(Request::Follow { unit })
+            .start(Request::Follow { unit, from })
             .await
             .map_err(|error| on(name, error))?;
         Ok(RemoteLog {
@@ -498,6 +570,20 @@ impl RemoteLog {
             }
         }
     }
+}
+
+/// The first protocol with streams.
+const WITH_STREAMS: u32 = 3;
+
+/// Refuses what an older agent does not know.
+fn needs_streams(name: &str, live: &Live) -> Result<(), ProviderError> {
+    if live.session.protocol() >= WITH_STREAMS {
+        return Ok(());
+    }
+    let why = format!(
+        "The agent's program that is put on machine `{name}` is of an older gabion, which cannot do this."
+    );
+    Err(ProviderError::new(ErrorClass::Invalid, why).with_hint(BUILD_HINT))
 }
 
 /// Words that a machine cannot be reached.

@@ -29,6 +29,7 @@ mod session;
 mod spread;
 pub mod ssh;
 pub mod ssh_host;
+mod streams;
 pub mod units;
 
 pub use hosts::Hosts;

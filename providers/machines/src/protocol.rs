@@ -5,6 +5,8 @@
 
 use std::path::PathBuf;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use gabion_engine::address::{Lineage, ObjectId, OperationId, ResourceAddress, Uid};
 use gabion_engine::provider::{
     CreateRequest, DeleteRequest, ListRequest, Listed, ListedObject, ObjectState, Observation,
@@ -12,7 +14,7 @@ use gabion_engine::provider::{
 };
 use gabion_host::systemd::Sudo;
 use gabion_host::unit::Exit;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::exposed::Exposed;
 use crate::facts::Facts;
@@ -21,9 +23,10 @@ use crate::facts::Facts;
 ///
 /// | | |
 /// | --- | --- |
+/// | 3 | connections to ports, commands beside programs, and logs from a time on |
 /// | 2 | a listing names what could not be asked |
 /// | 1 | a listing is the objects alone |
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// The oldest protocol that this build still speaks.
 pub const OLDEST_PROTOCOL: u32 = 1;
@@ -59,10 +62,15 @@ pub(crate) enum ToAgent {
         id: u64,
         request: Request,
     },
-    /// A checkpoint is durable, or is not; a piece of a log has been taken.
+    /// A checkpoint is durable, or is not; a piece of a log or of a stream has been taken.
     Acknowledge {
         id: u64,
         error: Option<ProviderError>,
+    },
+    /// Bytes of a stream; none of them at its end.
+    Data {
+        id: u64,
+        bytes: Octets,
     },
     /// Nobody waits for the answer any more: end it soon.
     Cancel {
@@ -101,6 +109,38 @@ pub(crate) enum Event {
     },
     /// A piece of a log; the next one comes when it is acknowledged.
     Log(Vec<u8>),
+    /// The connection is made, or the command runs.
+    Opened,
+    /// Bytes of a connection, or of a command's standard output; none of them at the end of a connection.
+    Data(Octets),
+    /// Bytes of a command's standard error.
+    Errors(Octets),
+    /// A piece of a stream has been taken.
+    Taken,
+}
+
+/// Bytes that JSON has as a text.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Octets(pub(crate) Vec<u8>);
+
+impl std::fmt::Debug for Octets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+impl Serialize for Octets {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Octets {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        let bytes = STANDARD.decode(text.as_bytes());
+        bytes.map(Self).map_err(serde::de::Error::custom)
+    }
 }
 
 /// What is asked.
@@ -123,9 +163,27 @@ pub(crate) enum Request {
         unit: String,
         lines: usize,
     },
-    /// A unit's log from its end on, for as long as it is asked for.
+    /// A unit's log from a byte or else from its end on, for as long as it is asked for.
     Follow {
         unit: String,
+        #[serde(default)]
+        from: Option<u64>,
+    },
+    /// What is wanted of a unit's log: the last lines, or what was written so many milliseconds ago or later.
+    Log {
+        unit: String,
+        lines: Option<usize>,
+        since_milliseconds: Option<u64>,
+    },
+    /// A connection to a port of a unit's program.
+    Dial {
+        unit: String,
+        port: u16,
+    },
+    /// A command beside a unit's program.
+    Beside {
+        unit: String,
+        argv: Vec<String>,
     },
 }
 
@@ -154,6 +212,15 @@ pub(crate) enum Answer {
     Left(Vec<String>),
     Units(Vec<UnitView>),
     Text(String),
+    Log {
+        text: String,
+        is_timed: bool,
+        end: Option<u64>,
+    },
+    /// The connection is at its end.
+    Closed,
+    /// The command has ended.
+    Ended(Exit),
 }
 
 /// A listing, as the two protocols have it.

@@ -13,7 +13,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::frame;
 use crate::protocol::{
-    Answer, Circumstances, Event, FromAgent, Hello, OLDEST_PROTOCOL, PROTOCOL, Request, ToAgent, Welcome,
+    Answer, Circumstances, Event, FromAgent, Hello, OLDEST_PROTOCOL, Octets, PROTOCOL, Request, ToAgent,
+    Welcome,
 };
 
 /// How often the agent hears that somebody is there.
@@ -35,6 +36,8 @@ pub(crate) struct Session {
     outgoing: mpsc::Sender<ToAgent>,
     waiters: Waiters,
     next: AtomicU64,
+    /// What both sides speak.
+    protocol: u32,
     alive: Arc<AtomicBool>,
     _tasks: [AbortOnDropHandle<()>; 3],
 }
@@ -59,9 +62,12 @@ impl Session {
                 format!("its agent did not answer within {} s", GREETING.as_secs()),
             )
         })??;
-        match answer {
+        let protocol = match answer {
             Some(FromAgent::Welcome(Welcome { protocol, .. }))
-                if (OLDEST_PROTOCOL..=PROTOCOL).contains(&protocol) => {}
+                if (OLDEST_PROTOCOL..=PROTOCOL).contains(&protocol) =>
+            {
+                protocol
+            }
             Some(FromAgent::Welcome(Welcome { protocol, version })) => {
                 return Err(io::Error::other(format!(
                     "its agent {version} speaks protocol {protocol}, and this gabion {OLDEST_PROTOCOL} to {PROTOCOL}"
@@ -75,7 +81,7 @@ impl Session {
                     "its agent ended at once",
                 ));
             }
-        }
+        };
         let waiters = Waiters::default();
         let alive = Arc::new(AtomicBool::new(true));
         let (outgoing, queue) = mpsc::channel(64);
@@ -86,9 +92,15 @@ impl Session {
             outgoing,
             waiters,
             next: AtomicU64::new(1),
+            protocol,
             alive,
             _tasks: [speaking, listening, pinging].map(AbortOnDropHandle::new),
         })
+    }
+
+    /// Returns the protocol that both sides speak.
+    pub(crate) fn protocol(&self) -> u32 {
+        self.protocol
     }
 
     /// Returns whether the other end was still there when it was last heard of.
@@ -142,7 +154,9 @@ impl Session {
                     exchange.acknowledge(written.clone().err()).await;
                     written?;
                 }
-                Ok(Next::Event(Event::Log(_))) => {}
+                Ok(Next::Event(
+                    Event::Log(_) | Event::Opened | Event::Data(_) | Event::Errors(_) | Event::Taken,
+                )) => {}
                 Err(error) if exchange.lost => {
                     drop(waiting);
                     return Err(ProviderError {
@@ -225,6 +239,13 @@ impl Exchange {
             .outgoing
             .send(ToAgent::Acknowledge { id: self.id, error })
             .await;
+    }
+
+    /// Sends bytes of a stream; none of them at its end.
+    pub(crate) async fn send(&self, bytes: Vec<u8>) {
+        // A lost connection is told by `next`.
+        let bytes = Octets(bytes);
+        let _ = self.outgoing.send(ToAgent::Data { id: self.id, bytes }).await;
     }
 
     async fn cancel(&self) {

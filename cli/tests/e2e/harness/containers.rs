@@ -32,7 +32,7 @@ impl Daemon {
         }
         std::fs::copy(engine, root.join("bin/engine")).unwrap();
         std::fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
-        for tool in ["sh", "cat", "id"] {
+        for tool in ["sh", "cat", "id", "tail"] {
             std::os::unix::fs::symlink("busybox", root.join("bin").join(tool)).unwrap();
         }
         std::fs::write(

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::time::Duration;
 
 use bollard::auth::DockerCredentials;
 use bollard::container::LogOutput;
 use bollard::errors::Error;
+use bollard::exec::{CreateExecOptions, StartExecResults};
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerState, DeviceRequest, HostConfig,
     HostConfigLogConfig, ImageInspect, Mount, MountType, RestartPolicy, RestartPolicyNameEnum,
@@ -18,6 +20,7 @@ use bollard::query_parameters::{
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::{Stream, StreamExt};
+use tokio::io::AsyncWrite;
 
 use super::error::ContainerError;
 use super::layout::{AGENT_INSIDE, FILES_INSIDE, INSIDE, ImageProgram, RUN_INSIDE};
@@ -43,6 +46,12 @@ const IMAGE: &str = "gabion.image";
 
 /// The user of the first process: it reads its file, and then becomes who was asked for.
 pub(super) const FIRST_USER: &str = "0:0";
+
+/// What a command in a container says.
+pub(super) type CommandOutput = Pin<Box<dyn Stream<Item = Result<LogOutput, Error>> + Send>>;
+
+/// What it reads.
+pub(super) type CommandInput = Pin<Box<dyn AsyncWrite + Send>>;
 
 /// A connection to a daemon.
 #[derive(Clone, Debug)]
@@ -362,6 +371,40 @@ impl Daemon {
             doing: format!("container {id} cannot be removed"),
             reason: "the daemon is busy removing it".to_owned(),
         })
+    }
+
+    /// Starts a command in a container that runs, as its first process's user. Returns its id, its output and its input.
+    pub(super) async fn run_inside(
+        &self,
+        container: &str,
+        command: Vec<String>,
+    ) -> Result<(String, CommandOutput, CommandInput), ContainerError> {
+        let wrong = |error: &Error| ContainerError::of("the command cannot be run in the container", error);
+        let options = CreateExecOptions {
+            attach_stdin: Some(true),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            cmd: Some(command),
+            user: Some(FIRST_USER.to_owned()),
+            ..CreateExecOptions::default()
+        };
+        let created = self.docker.create_exec(container, options).await;
+        let id = created.map_err(|error| wrong(&error))?.id;
+        match self.docker.start_exec(&id, None).await {
+            Ok(StartExecResults::Attached { output, input }) => Ok((id, output, input)),
+            Ok(StartExecResults::Detached) => Err(ContainerError::Invalid {
+                doing: "the command cannot be run in the container".to_owned(),
+                reason: "the daemon did not attach to it".to_owned(),
+            }),
+            Err(error) => Err(wrong(&error)),
+        }
+    }
+
+    /// Returns the exit code of a command in a container; `None` when it has none yet.
+    pub(super) async fn exit_of(&self, command: &str) -> Result<Option<i32>, ContainerError> {
+        let found = self.docker.inspect_exec(command).await;
+        let found = found.map_err(|error| ContainerError::of("a command's end cannot be read", &error))?;
+        Ok(found.exit_code.and_then(|code| i32::try_from(code).ok()))
     }
 
     /// Returns a container's output from a time on, each piece with the time before it.

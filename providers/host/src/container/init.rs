@@ -58,7 +58,7 @@ fn say(words: &str) {
     let _ = writeln!(io::stderr(), "gabion: {words}");
 }
 
-async fn run() -> io::Result<u8> {
+fn launch() -> io::Result<ContainerLaunch> {
     let bytes = fs::read(LAUNCH_INSIDE)
         .map_err(|error| io::Error::other(format!("what to run cannot be read: {error}")))?;
     let launch: ContainerLaunch = serde_json::from_slice(&bytes)
@@ -67,6 +67,35 @@ async fn run() -> io::Result<u8> {
     if launch.format > ContainerLaunch::FORMAT {
         return Err(io::Error::other("what to run was written by a newer gabion"));
     }
+    Ok(launch)
+}
+
+/// Becomes a command beside the container's program, with its environment and as its user. Returns only when that failed:
+/// the exit code to end with.
+#[must_use]
+pub fn beside(argv: &[String]) -> u8 {
+    let error = match launch() {
+        Err(error) => error,
+        Ok(launch) => match program(&ContainerLaunch {
+            argv: argv.to_vec(),
+            ..launch
+        }) {
+            Err(error) => error,
+            Ok(mut command) => {
+                let error = command.exec();
+                refused(&command.get_program().to_string_lossy(), &error)
+            }
+        },
+    };
+    say(&error.to_string());
+    match error.kind() {
+        io::ErrorKind::NotFound => NOT_FOUND,
+        _ => NOT_EXECUTABLE,
+    }
+}
+
+async fn run() -> io::Result<u8> {
+    let launch = launch()?;
     let (sender, mut signals) = mpsc::unbounded_channel();
     for (kind, number) in HANDED_ON {
         let mut stream = listen(kind)?;

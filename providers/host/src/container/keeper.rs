@@ -15,7 +15,7 @@ use super::layout::{self, Layout};
 use super::relay::Port;
 use super::spec::ContainerSpec;
 use crate::durable;
-use crate::unit::{LaunchRecord, UnitDirectory};
+use crate::unit::{LaunchRecord, UnitDirectory, keep_log_times};
 
 /// How long a container may take to run again that somebody restarts.
 const RESTART: Duration = Duration::from_secs(3);
@@ -126,6 +126,10 @@ async fn run(directory: &UnitDirectory) -> Result<u8, ContainerError> {
     remove_own(&daemon, &owner.uid).await?;
     let (image, _) = daemon.image_program(&spec.image).await?;
     layout::write(directory, &launch, &spec, &image)?;
+    if launch.supervision.is_none() {
+        // Otherwise the supervisor does.
+        tokio::spawn(keep_log_times(directory.clone()));
+    }
     let layout = Layout::of(directory);
     let mut relays = relays(&launch, &spec, &layout)?;
     let working_dir = launch

@@ -19,6 +19,7 @@
 //! <unit>/container.json     which container it is, and since when it runs
 //! ```
 
+mod beside;
 mod daemon;
 mod error;
 mod init;
@@ -29,9 +30,10 @@ mod seen;
 mod spec;
 pub(crate) mod user;
 
+pub(crate) use beside::{dial, run_beside};
 pub use daemon::{Credentials, Daemon};
 pub use error::ContainerError;
-pub use init::{become_user, init};
+pub use init::{become_user, beside as become_beside, init};
 pub use keeper::keep;
 pub(crate) use keeper::{discard, is_started};
 pub use layout::{check_agent, is_static};

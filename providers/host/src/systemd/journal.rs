@@ -4,6 +4,7 @@ use std::io;
 use std::process::{Command, Stdio};
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, ChildStdout};
 
@@ -35,14 +36,20 @@ impl Journal {
         })
     }
 
-    /// Returns the last `lines` lines, `max_bytes` at most.
-    pub(crate) fn tail(&self, lines: usize, max_bytes: u64) -> io::Result<String> {
+    /// Returns the last `lines` lines of those from `since` on, `max_bytes` at most.
+    pub(crate) fn read(
+        &self,
+        lines: Option<usize>,
+        since: Option<Timestamp>,
+        max_bytes: u64,
+    ) -> io::Result<String> {
         // What was said last may still be on its way; only root can wait for it.
         if nix::unistd::geteuid().is_root() {
             let _ = quiet(Command::new("journalctl").arg("--sync")).status();
         }
         let output = quiet(&mut self.command())
-            .arg(format!("--lines={lines}"))
+            .args(lines.map(|lines| format!("--lines={lines}")))
+            .args(since.map(|since| format!("--since=@{}", since.as_second())))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .args(&self.arguments)

@@ -9,8 +9,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 
 use super::directory::UnitDirectory;
+use super::log_times;
 use super::spec::LogSettings;
 use crate::durable::at;
 use crate::systemd::{Journal, JournalFollower};
@@ -18,25 +20,89 @@ use crate::systemd::{Journal, JournalFollower};
 /// How often a followed log is looked at.
 const LOOK: Duration = Duration::from_millis(150);
 
+/// What is wanted of a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogQuery {
+    /// The last so many lines; `None` means all.
+    pub lines: Option<usize>,
+    /// What was written so long ago or later; `None` means at any time.
+    pub since: Option<Duration>,
+}
+
+/// What was found of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogText {
+    /// The lines.
+    pub text: String,
+    /// Whether it was known when they were written, where that was asked; lines from before may be among them otherwise.
+    pub is_timed: bool,
+    /// How long the log was then, to follow it from there; `None` where the journal has it.
+    pub end: Option<u64>,
+}
+
+/// Returns what is wanted of the current log, `max_bytes` at most.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read(directory: &UnitDirectory, query: LogQuery, max_bytes: u64) -> io::Result<LogText> {
+    let lines = query.lines.unwrap_or(usize::MAX);
+    let at = query
+        .since
+        .map(|since| Timestamp::now().checked_sub(since).unwrap_or(Timestamp::MIN));
+    if let Some(journal) = Journal::of(directory) {
+        return Ok(LogText {
+            text: journal.read(query.lines, at, max_bytes)?,
+            is_timed: true,
+            end: None,
+        });
+    }
+    let end = match fs::metadata(directory.current_log()) {
+        Ok(metadata) => metadata.len(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(at_path(directory, error)),
+    };
+    let from = match at {
+        None => Some(0),
+        Some(at) => log_times::length_at(directory, at)?,
+    };
+    // A log that was cut since is all new.
+    let from_byte = from.filter(|from| *from <= end).unwrap_or(0);
+    let text = tail_of_file(directory, lines, (end - from_byte).min(max_bytes), end)?;
+    Ok(LogText {
+        text,
+        is_timed: from.is_some(),
+        end: Some(end),
+    })
+}
+
+fn at_path(directory: &UnitDirectory, error: io::Error) -> io::Error {
+    at(&directory.current_log(), error)
+}
+
 /// Returns the last `lines` lines of the current log, `max_bytes` at most; empty when there is none.
 ///
 /// A first line that does not fit is left out unless it is the only one, which is cut at its front.
 pub fn tail(directory: &UnitDirectory, lines: usize, max_bytes: u64) -> io::Result<String> {
     if let Some(journal) = Journal::of(directory) {
-        return journal.tail(lines, max_bytes);
+        return journal.read(Some(lines), None, max_bytes);
     }
+    tail_of_file(directory, lines, max_bytes, u64::MAX)
+}
+
+/// The same of the file, up to its byte `end`.
+fn tail_of_file(directory: &UnitDirectory, lines: usize, max_bytes: u64, end: u64) -> io::Result<String> {
     let path = directory.current_log();
     let mut file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
         Err(error) => return Err(at(&path, error)),
     };
-    let length = file.metadata()?.len();
+    let length = file.metadata()?.len().min(end);
     // One byte more than asked for tells whether the first line is whole.
     let from = length.saturating_sub(max_bytes.saturating_add(1));
     file.seek(SeekFrom::Start(from))?;
     let mut bytes = Vec::new();
-    file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    file.take(length - from).read_to_end(&mut bytes)?;
     let mut text = bytes.as_slice();
     if length > max_bytes {
         text = match text.iter().position(|byte| *byte == b'\n') {
@@ -63,6 +129,7 @@ fn last_lines(text: &str, lines: usize) -> &str {
 pub fn follow(directory: &UnitDirectory, from: LogPosition) -> LogFollower {
     let position = match from {
         LogPosition::Start => 0,
+        LogPosition::At(byte) => byte,
         LogPosition::End => fs::metadata(directory.current_log()).map_or(0, |metadata| metadata.len()),
     };
     LogFollower {
@@ -78,6 +145,8 @@ pub fn follow(directory: &UnitDirectory, from: LogPosition) -> LogFollower {
 pub enum LogPosition {
     /// At the first byte of the current log.
     Start,
+    /// After so many bytes.
+    At(u64),
     /// After its last byte.
     End,
 }

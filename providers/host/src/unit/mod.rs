@@ -33,6 +33,7 @@ mod error;
 mod fence;
 mod launch;
 mod log;
+mod log_times;
 mod machine_fence;
 mod mark;
 mod placeholder;
@@ -50,14 +51,17 @@ pub use error::UnitError;
 pub use fence::Fence;
 pub(crate) use fence::admit;
 pub use launch::{Launched, StartRequest, start};
-pub use log::{LogFollower, LogPosition, follow, rotate_if_larger, tail};
+pub use log::{
+    LogFollower, LogPosition, LogQuery, LogText, follow, read as read_log, rotate_if_larger, tail,
+};
+pub(crate) use log_times::keep as keep_log_times;
 pub(crate) use machine_fence::admit_on_machine;
 pub use mark::Mark;
 pub use placeholder::{PlaceholderError, Substitution};
 pub use record::{LaunchRecord, digest};
 pub use run::{EndCause, RunEnd, RunRecord};
-pub(crate) use shim::environment;
 pub use shim::{ShimError, ShimRequest, unit_exec};
+pub(crate) use shim::{command_beside, environment};
 pub use spec::{EnvValue, LogSettings, RunNode, Supervision, UnitSpec};
 pub use standing::{Standing, standing};
 pub use status::{Exit, UnitStatus, inspect};

@@ -358,10 +358,45 @@ pub(super) fn program(
     if record.container.is_some() {
         return Ok(keeper(directory, record, gabion));
     }
-    let environment = environment(directory, record, &substitution)?;
-    let fill = |text: &str| fill(&substitution, text);
+    let argv = record
+        .argv
+        .iter()
+        .map(|argument| fill(&substitution, argument))
+        .collect::<Result<Vec<_>, _>>()?;
+    command(directory, record, &substitution, &argv)
+}
+
+/// Returns a command with the environment and in the directory of a unit's program.
+pub(crate) fn command_beside(directory: &UnitDirectory, argv: &[String]) -> Result<Command, ShimError> {
+    let record = directory.launch()?;
+    let of_another = record.service.as_ref().and_then(|service| service.user.as_ref());
+    if let Some(user) = of_another {
+        return Err(ShimError::Invalid {
+            detail: format!("its program runs as the user {user:?}, and commands beside it would not"),
+        });
+    }
+    let gabion = std::env::current_exe()?;
+    let substitution = Substitution {
+        ports: &record.ports,
+        unit_dir: directory.path(),
+        package_dir: record.package_dir.as_deref(),
+        gabion: &gabion,
+    };
+    let mut command = command(directory, &record, &substitution, argv)?;
+    // It is no part of the unit, and ends by itself.
+    command.env_remove(UNIT_VARIABLE);
+    Ok(command)
+}
+
+fn command(
+    directory: &UnitDirectory,
+    record: &LaunchRecord,
+    substitution: &Substitution<'_>,
+    argv: &[String],
+) -> Result<Command, ShimError> {
+    let environment = environment(directory, record, substitution)?;
     let working_dir = match &record.working_dir {
-        Some(path) => PathBuf::from(fill(path)?),
+        Some(path) => PathBuf::from(fill(substitution, path)?),
         None => directory.files(),
     };
     if !working_dir.is_dir() {
@@ -369,11 +404,6 @@ pub(super) fn program(
             detail: format!("the working directory {} is not there", working_dir.display()),
         });
     }
-    let argv = record
-        .argv
-        .iter()
-        .map(|argument| fill(argument))
-        .collect::<Result<Vec<_>, _>>()?;
     let Some((name, arguments)) = argv.split_first() else {
         return Err(ShimError::Invalid {
             detail: "`argv` names no program".to_owned(),

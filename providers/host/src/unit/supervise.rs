@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::directory::{UnitDirectory, list};
 use super::log::rotate_if_larger;
+use super::log_times;
 use super::record::LaunchRecord;
 use super::run::{EndCause, RunEnd, RunRecord};
 use super::shim::{ShimError, program};
@@ -98,6 +99,7 @@ impl Supervisor<'_> {
         mark()?;
         let rotation = rotate(self.directory.clone(), self.record.clone());
         tokio::spawn(rotation);
+        tokio::spawn(log_times::keep(self.directory.clone()));
 
         let mut started = Some(started);
         let mut patience = Patience::of(self.supervision);

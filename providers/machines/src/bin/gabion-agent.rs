@@ -21,6 +21,7 @@ gabion-agent agent unit-exec DIR --operation ID --epoch N
 gabion-agent agent start-unit DIR
 gabion-agent agent container-keep DIR
 gabion-agent agent container-init
+gabion-agent agent container-beside PROGRAM [ARGUMENT]…
 gabion-agent agent container-user UID GID GROUPS PROGRAM [ARGUMENT]…
 gabion-agent version";
 
@@ -75,6 +76,7 @@ fn run(given: &[String]) -> Result<u8, Failure> {
         ["agent", "relay", options @ ..] => run_relay(options).map(|()| 0),
         ["agent", "container-keep", directory] => Ok(container::keep(&UnitDirectory::at(*directory))),
         ["agent", "container-init"] => Ok(container::init()),
+        ["agent", "container-beside", _, ..] => Ok(container::become_beside(&given[2..])),
         ["agent", "container-user", uid, gid, groups, ..] => {
             let number = |text: &str| text.parse::<u32>().map_err(|_| Failure::Usage);
             let groups = groups.split(',').filter(|group| !group.is_empty());

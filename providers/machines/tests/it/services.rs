@@ -64,7 +64,7 @@ async fn a_service_is_made_read_followed_and_deleted_and_nothing_is_left() {
     })
     .await;
     assert!(log.starts_with(&format!("got {SECRET}\n")), "{log}");
-    let mut follower = machines.follow(HOST, uid.to_string()).await.unwrap();
+    let mut follower = machines.follow(HOST, uid.to_string(), None).await.unwrap();
     let news = follower.next().await.unwrap();
     assert!(String::from_utf8_lossy(&news).contains("tick"), "{news:?}");
     drop(follower);

@@ -57,7 +57,7 @@ async fn a_unit_is_made_read_followed_and_deleted_and_nothing_is_left() {
     })
     .await;
     assert!(log.starts_with("got hunter2 'x' $(y)\n"), "{log}");
-    let mut follower = again.follow(HOST, uid.to_string()).await.unwrap();
+    let mut follower = again.follow(HOST, uid.to_string(), None).await.unwrap();
     let news = follower.next().await.unwrap();
     assert!(String::from_utf8_lossy(&news).contains("tick"));
     drop(follower);

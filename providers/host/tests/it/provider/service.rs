@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use gabion_engine::provider::{CallAction, ErrorClass, ListRequest, Observation, Provider, ReadOutcome};
 use gabion_engine::value::Value;
-use gabion_host::unit::{LogPosition, follow};
+use gabion_host::unit::{LogPosition, LogQuery, follow, read_log};
 use gabion_host::{HOST_UNIT, HostProvider, SystemdConfig};
 use gabion_testing::conformance::{Case, Subject, check};
 use gabion_testing::inside_booted;
@@ -120,6 +120,12 @@ async fn what_a_service_says_is_read_from_the_journal_also_when_who_said_it_has_
         .unwrap();
     assert!(String::from_utf8_lossy(&news).contains("tick"), "{news:?}");
     assert!(!directory.current_log().exists(), "there is one log");
+    let query = LogQuery {
+        lines: None,
+        since: Some(std::time::Duration::from_secs(3600)),
+    };
+    let since = read_log(&directory, query, 1 << 20).unwrap();
+    assert!(since.is_timed && since.text.contains("first\n"), "{since:?}");
     scene.delete(&unit).await.unwrap();
 }
 
