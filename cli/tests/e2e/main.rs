@@ -25,6 +25,7 @@ mod json_schema;
 mod keeper;
 mod machines;
 mod neighbours;
+mod own_addresses;
 mod policy;
 mod policy_change;
 mod prefill_decode;

@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// What has it booted.
 const SCRIPT: &str = include_str!("booted.sh");
 
+/// What machines of the tests have in common.
+pub(crate) const OWN_ROOT: &str = include_str!("own_root.sh");
+
 /// How long it may take to boot.
 const BOOT: Duration = Duration::from_secs(60);
 
@@ -156,6 +159,7 @@ impl Booted {
         let child = Command::new("sh")
             .args(["-c", SCRIPT, "sh"])
             .args([&mounts, programs, &pid_file])
+            .arg(OWN_ROOT)
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
             .stderr(log)

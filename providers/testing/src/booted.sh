@@ -1,35 +1,22 @@
 # Boots a systemd of the tests' own, in namespaces, over what this machine has: $1 is a directory for its mounts, $2 the
-# directory with the tests' programs, $3 the file that says what its first process is called outside.
+# directory with the tests' programs, $3 the file that says what its first process is called outside, $4 the text of
+# own_root.sh.
 # Everything that it writes is in memory. It ends when standard input is closed.
 set -e
-mounts=$1; programs=$2; pid=$3
+mounts=$1; programs=$2; pid=$3; parts=$4
 cgroups=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
 own="$cgroups/gabion-test-$$"
 mkdir "$own"
 cat > "$mounts/boot" <<'BOOT'
 set -e
 mounts=$1; programs=$2
-mount --make-rprivate /
-mount -t tmpfs -o mode=755 tmpfs "$mounts"
-mkdir "$mounts/upper" "$mounts/work" "$mounts/root"
-root="$mounts/root"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$mounts/upper,workdir=$mounts/work" "$root"
+eval "$3"
+own_root "$mounts"
 # Whatever root's own shell does at its start is none of a test's: it may wait for a lock that was held when this booted.
 mount -t tmpfs -o mode=700 tmpfs "$root/root"
-if [ ! -e "$root$programs" ]; then mkdir -p "$root$programs"; mount --bind "$programs" "$root$programs"; fi
-mount -t proc proc "$root/proc"
-mount -t sysfs -o ro,nosuid,nodev,noexec sysfs "$root/sys"
+own_views
 mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
-mount -t tmpfs -o mode=755 tmpfs "$root/dev"
-for name in null zero full random urandom tty; do : > "$root/dev/$name"; mount --bind "/dev/$name" "$root/dev/$name"; done
-mkdir "$root/dev/pts" "$root/dev/shm"
-mount -t devpts -o newinstance,ptmxmode=0666,mode=620 devpts "$root/dev/pts"
-ln -s pts/ptmx "$root/dev/ptmx"
-ln -s /proc/self/fd "$root/dev/fd"
-: > "$root/dev/console"; mount --bind /dev/null "$root/dev/console"
-mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
-mount -t tmpfs -o mode=755 tmpfs "$root/run"
-mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+show "$programs"
 # Of what the machine itself would start, nothing is.
 units="$root/etc/systemd/system"
 rm -rf "$units" && mkdir -p "$units" "$root/var/lib/systemd/linger"
@@ -45,16 +32,12 @@ done
 # Who is who is asked of files alone: other sources wait for services that are not there.
 printf 'passwd: files\ngroup: files\nshadow: files\nhosts: files\n' > "$root/etc/nsswitch.conf"
 hostname gabion-test
-cd "$root"
-mkdir -p run/before
-pivot_root . run/before
-umount -l /run/before
-rmdir /run/before
+enter_root
 exec env -i container=gabion-test PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     /lib/systemd/systemd --system --unit=gabion-test.target --log-target=console --log-level=warning < /dev/null
 BOOT
-sh -c 'echo $$ > "$1/cgroup.procs"; exec unshare --mount --pid --fork --uts --ipc --cgroup --kill-child sh "$2/boot" "$2" "$3"' \
-    sh "$own" "$mounts" "$programs" < /dev/null &
+sh -c 'echo $$ > "$1/cgroup.procs"; exec unshare --mount --pid --fork --uts --ipc --cgroup --kill-child sh "$2/boot" "$2" "$3" "$4"' \
+    sh "$own" "$mounts" "$programs" "$parts" < /dev/null &
 outer=$!
 end() {
     kill -9 "$outer" 2> /dev/null || true

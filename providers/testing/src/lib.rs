@@ -6,6 +6,7 @@ pub mod aws;
 pub mod booted;
 pub mod conformance;
 pub mod fake;
+pub mod network;
 pub mod objects;
 pub mod postgres;
 pub mod proxy;

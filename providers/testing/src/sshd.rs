@@ -69,8 +69,8 @@ impl Sshd {
             environment,
             boot_id: None,
         };
-        server.make_key("host_key")?;
-        server.make_key("user_key")?;
+        make_key(&server.file("host_key"))?;
+        make_key(&server.file("user_key"))?;
         fs::copy(server.file("user_key.pub"), server.file("authorized_keys"))?;
         server.run()?;
         Ok(server)
@@ -78,24 +78,6 @@ impl Sshd {
 
     fn file(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
-    }
-
-    fn make_key(&self, name: &str) -> io::Result<()> {
-        for old in [self.file(name), self.file(&format!("{name}.pub"))] {
-            if old.exists() {
-                fs::remove_file(old)?;
-            }
-        }
-        let status = Command::new("ssh-keygen")
-            .args(["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f"])
-            .arg(self.file(name))
-            .stdin(Stdio::null())
-            .status()?;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(io::Error::other(format!("ssh-keygen: {status}")))
-        }
     }
 
     fn run(&mut self) -> io::Result<()> {
@@ -204,7 +186,7 @@ impl Sshd {
     /// As [`Sshd::start`].
     pub fn resume_with_another_key(&mut self) -> io::Result<()> {
         self.stop();
-        self.make_key("host_key")?;
+        make_key(&self.file("host_key"))?;
         self.run()
     }
 
@@ -282,6 +264,28 @@ impl Sshd {
 impl Drop for Sshd {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Makes a pair of keys: a private one in a file, the public one beside it. Others there are lost.
+///
+/// # Errors
+/// When `ssh-keygen` does not do it.
+pub fn make_key(file: &Path) -> io::Result<()> {
+    for old in [file.to_owned(), file.with_extension("pub")] {
+        if old.exists() {
+            fs::remove_file(old)?;
+        }
+    }
+    let status = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f"])
+        .arg(file)
+        .stdin(Stdio::null())
+        .status()?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("ssh-keygen: {status}")))
     }
 }
 

@@ -5,6 +5,7 @@ mod command;
 pub(crate) mod containers;
 mod files;
 mod http;
+pub(crate) mod lan;
 mod load;
 pub(crate) mod machines;
 mod plan;
