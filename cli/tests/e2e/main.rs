@@ -41,3 +41,4 @@ mod scale;
 mod scale_range;
 mod secrets;
 mod seed_aws;
+mod separate_machines;

@@ -322,8 +322,7 @@ async fn put_route(
             {
                 return Err(AgentError::UnknownRouter { uid: uid.clone() });
             }
-            let routes = contents.routes.entry(route.gateway.clone()).or_default();
-            routes.insert(route.service.clone(), stored(route, &fence));
+            contents.put_route(stored(route, &fence));
             Ok(())
         })
         .await?;

@@ -142,7 +142,32 @@ impl Contents {
         if routes.is_empty() {
             self.routes.remove(gateway);
         }
+        self.forget_left_router(removed.as_ref()?);
         removed
+    }
+
+    /// Puts a route in the place of the one of its name, if there is one.
+    pub(crate) fn put_route(&mut self, route: Stored<Route>) {
+        let routes = self.routes.entry(route.object.gateway.clone()).or_default();
+        if let Some(before) = routes.insert(route.object.service.clone(), route) {
+            self.forget_left_router(&before);
+        }
+    }
+
+    /// Forgets the router of a route that is no more, unless its unit is on this machine, which tells when it is gone;
+    /// another route uses it; or it has members here.
+    fn forget_left_router(&mut self, left: &Stored<Route>) {
+        let Upstream::Router { uid } = &left.object.upstream else {
+            return;
+        };
+        let is_elsewhere = self
+            .routers
+            .get(uid)
+            .is_some_and(|record| record.stored.object.unit_directory.is_none());
+        if is_elsewhere && !self.members.contains_key(uid) {
+            // One that is in use stays.
+            let _ = self.remove_unused_router(uid);
+        }
     }
 
     /// Removes a router with its members; not while routes go through it.

@@ -17,6 +17,7 @@ use gabion_engine::provider::{
 };
 use gabion_engine::schema::ResourceSchema;
 use gabion_engine::value::{AttributePath, Attributes, Secret, Value};
+use gabion_host::transport::Machines;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -132,6 +133,8 @@ struct WantedRouter {
     id: String,
     url: String,
     flavour: Flavour,
+    /// Whether it is on another machine than the gateway.
+    is_elsewhere: bool,
 }
 
 fn wanted_router(reader: Reader<'_>) -> Result<Option<WantedRouter>, ProviderError> {
@@ -152,10 +155,13 @@ fn wanted_router(reader: Reader<'_>) -> Result<Option<WantedRouter>, ProviderErr
         "sglang-router" => Flavour::SglangRouter,
         _ => return Err(invalid("router", "has the type `smg` or `sglang-router`")),
     };
+    let machine = entries.get("machine").and_then(Value::as_str);
+    let own = reader.text("machine").unwrap_or(Machines::LOCAL);
     Ok(Some(WantedRouter {
         id: entry("id")?.to_owned(),
         url: entry("url")?.to_owned(),
         flavour,
+        is_elsewhere: machine.is_some_and(|machine| machine != own),
     }))
 }
 
@@ -358,11 +364,19 @@ fn describe_router(uid: &str, routers: &[Stored<Router>], inputs: Reader<'_>) ->
         Flavour::SglangRouter => "sglang-router",
     };
     let url = url_of(&router.host, router.port);
-    Value::map([
+    let mut entries = vec![
         ("id", Value::from(uid)),
         ("url", spelled(recorded.and_then(|router| router.get("url")), url)),
         ("type", flavour.into()),
-    ])
+    ];
+    // The agent knows only that it is not its own.
+    let machine = recorded.and_then(|router| router.get("machine"));
+    entries.extend(
+        machine
+            .filter(|_| router.unit_directory.is_none())
+            .map(|machine| ("machine", machine.clone())),
+    );
+    Value::map(entries)
 }
 
 fn describe_replicas(replicas: &[Replica], inputs: Reader<'_>) -> Value {
@@ -436,7 +450,7 @@ async fn put(
     if let Some(router) = router {
         let (host, port) = host_and_port(&router.url, "router")?;
         let known = Router {
-            unit_directory: Some(agents.unit_directory(&router.id)),
+            unit_directory: (!router.is_elsewhere).then(|| agents.unit_directory(&router.id)),
             address: format!("of {}", call.address),
             uid: router.id,
             host,

@@ -103,12 +103,14 @@ fn host_unit() -> ResourceSchema {
                         "mounts",
                         list(object(&[("source", String), ("target", String), ("read_only", Bool)])),
                     ),
+                    ("network", String),
                     ("ports", map(Int)),
                     ("restart", String),
                 ]),
                 "The container of the runtime `docker`: `image` (`NAME:TAG`, `NAME@sha256:DIGEST`, or `sha256:ID` for one \
                  that is only on the machine), `gpus` (`all` or a number), limits, `mounts` of paths of the machine, and \
-                 by name on which port of the container's own loopback address each of the unit's `ports` ends. \
+                 by name on which port of the container's own loopback address each of the unit's `ports` ends. With \
+                 `network: host` it has the machine's network, and listens on the unit's ports itself. \
                  `restart` (`no`, `on-failure`, `always`) is the daemon's own policy.",
             )
             .forces_replacement(),

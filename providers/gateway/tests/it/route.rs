@@ -175,6 +175,44 @@ async fn a_router_is_made_known_with_the_route_and_forgotten_with_its_unit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_router_of_another_machine_is_known_for_as_long_as_a_route_goes_through_it() {
+    let (project, url) = with_listener().await;
+    let mut inputs = route_inputs(url);
+    inputs.remove("replicas");
+    let through = |id: &str| {
+        let router = [
+            ("id", id),
+            ("url", "http://10.0.0.7:31000"),
+            ("type", "smg"),
+            ("machine", "gpu/10.0.0.7"),
+        ];
+        let mut inputs = inputs.clone();
+        inputs.insert(
+            "router".into(),
+            Value::map(router.map(|(key, value)| (key, Value::from(value)))),
+        );
+        inputs
+    };
+    let at = address("gateway_route", "qwen");
+    let route = project.create(2, &at, through("first")).await.unwrap();
+    project.assert_settled(&route, &through("first")).await;
+    let agent = client(&project);
+    let known = || async {
+        let routers = agent.routers().await.unwrap();
+        let seen = |stored: gabion_agent::protocol::Stored<gabion_agent::protocol::Router>| {
+            (stored.object.uid, stored.object.unit_directory)
+        };
+        routers.into_iter().map(seen).collect::<Vec<_>>()
+    };
+    // Nothing on this machine tells whether its process runs.
+    assert_eq!(known().await, [("first".to_owned(), None)]);
+    let route = project.update(3, &route, through("second")).await.unwrap();
+    assert_eq!(known().await, [("second".to_owned(), None)]);
+    project.delete(4, &route).await.unwrap();
+    assert_eq!(known().await, []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_agent_cannot_tell_and_does_not_block_a_deletion() {
     let (mut project, url) = with_listener().await;
     let route = project

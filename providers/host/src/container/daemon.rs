@@ -24,7 +24,7 @@ use tokio::io::AsyncWrite;
 
 use super::error::ContainerError;
 use super::layout::{AGENT_INSIDE, FILES_INSIDE, INSIDE, ImageProgram, RUN_INSIDE};
-use super::spec::{ContainerSettings, ContainerSpec, Gpus, Image, Restart};
+use super::spec::{ContainerSettings, ContainerSpec, Gpus, Image, Network, Restart};
 
 /// How long the daemon may take to answer.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -464,6 +464,7 @@ fn host_config(settings: &ContainerSettings, places: Places<'_>) -> HostConfig {
     HostConfig {
         mounts: Some(mounts),
         privileged: settings.privileged.then_some(true),
+        network_mode: (settings.network == Network::Host).then(|| "host".to_owned()),
         shm_size: settings.shm_mib.map(mebibytes),
         memory: settings.memory_mib.map(mebibytes),
         nano_cpus: settings

@@ -13,7 +13,7 @@ use super::daemon::{self, Daemon, Owner, Places, container_name};
 use super::error::ContainerError;
 use super::layout::{self, Layout};
 use super::relay::Port;
-use super::spec::ContainerSpec;
+use super::spec::{ContainerSpec, Network};
 use crate::durable;
 use crate::unit::{LaunchRecord, UnitDirectory, keep_log_times};
 
@@ -135,7 +135,7 @@ async fn run(directory: &UnitDirectory) -> Result<u8, ContainerError> {
     let working_dir = launch
         .working_dir
         .as_deref()
-        .map(|text| layout::substitution(&spec.settings.ports).apply(text))
+        .map(|text| layout::substitution(spec.settings.inner_ports(&launch.ports)).apply(text))
         .transpose()
         .map_err(io::Error::other)?;
     let files = (!launch.files.is_empty()).then(|| directory.files());
@@ -153,13 +153,16 @@ async fn run(directory: &UnitDirectory) -> Result<u8, ContainerError> {
     Ok(code)
 }
 
-/// Takes the unit's ports. They open when the program listens.
+/// Takes the unit's ports, unless the program takes them itself. They open when the program listens.
 fn relays(
     launch: &LaunchRecord,
     spec: &ContainerSpec,
     layout: &Layout,
 ) -> Result<JoinSet<io::Result<()>>, ContainerError> {
     let mut relays = JoinSet::new();
+    if spec.settings.network == Network::Host {
+        return Ok(relays);
+    }
     for (name, port) in &launch.ports {
         let inside = spec.settings.ports.get(name).copied().unwrap_or(*port);
         let port = Port::take(*port, inside)?;

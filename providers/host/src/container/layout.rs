@@ -97,7 +97,7 @@ pub(super) fn write(
     durable::create_private_directory(&layout.root().join("files"))?;
     show_files(directory, record)?;
     place_agent(&spec.agent, &layout.root().join("agent"))?;
-    let substitution = substitution(&spec.settings.ports);
+    let substitution = substitution(spec.settings.inner_ports(&record.ports));
     let wrong = |error: &dyn std::fmt::Display| ContainerError::Invalid {
         doing: "the program cannot be started".to_owned(),
         reason: error.to_string(),

@@ -8,7 +8,8 @@
 //! Inside, the first process is the agent's static program ([`init`]). It reads arguments and environment from a file
 //! that only the owner can read, so that `docker inspect` shows neither; becomes the user that was asked for; hands on
 //! signals; and connects what the keeper relays to the container's own loopback address, where programs often listen.
-//! It needs no privilege on the machine beyond the use of the daemon.
+//! It needs no privilege on the machine beyond the use of the daemon. A container on the machine's own network has nothing
+//! relayed: its program listens on the unit's ports itself.
 //!
 //! ```text
 //! <unit>/container/         read only in the container, as /.gabion
@@ -39,4 +40,4 @@ pub(crate) use keeper::{discard, is_started};
 pub use layout::{check_agent, is_static};
 pub(crate) use layout::{show_files, substitution};
 pub(crate) use seen::{Look, look, restarts, settle};
-pub use spec::{ContainerMount, ContainerSettings, ContainerSpec, Gpus, Image, Restart};
+pub use spec::{ContainerMount, ContainerSettings, ContainerSpec, Gpus, Image, Network, Restart};

@@ -8,7 +8,7 @@ use super::daemon::{Daemon, FIRST_USER, UID, container_name, first_process};
 use super::error::ContainerError;
 use super::keeper::ContainerRecord;
 use super::layout::{INSIDE, Layout};
-use super::spec::{ContainerMount, ContainerSettings, ContainerSpec, Gpus, Restart};
+use super::spec::{ContainerMount, ContainerSettings, ContainerSpec, Gpus, Network, Restart};
 use crate::unit::UnitDirectory;
 
 /// Docker's own size of shared memory.
@@ -214,6 +214,10 @@ fn settings(found: &ContainerInspectResponse, spec: &ContainerSpec) -> Container
             .and_then(|cpus| u64::try_from(cpus).ok())
             .map(|cpus| cpus / 1_000_000),
         mounts: mounts(found, asked),
+        network: match host.network_mode.as_deref() {
+            Some("host") => Network::Host,
+            _ => Network::Own,
+        },
         ports: asked.ports.clone(),
         restart: match host.restart_policy.and_then(|policy| policy.name) {
             Some(RestartPolicyNameEnum::ON_FAILURE) => Restart::OnFailure,

@@ -57,12 +57,43 @@ pub struct ContainerSettings {
     /// Directories and files of the machine that it sees.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<ContainerMount>,
-    /// On which port of the container's loopback address each of the unit's ports ends, by name.
+    /// Whose network it has.
+    #[serde(skip_serializing_if = "Network::is_own")]
+    pub network: Network,
+    /// On which port of the container's loopback address each of the unit's ports ends, by name. On the machine's own
+    /// network there are none: the unit's ports are the program's.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub ports: BTreeMap<String, u16>,
     /// When the daemon starts it again.
     #[serde(skip_serializing_if = "Restart::is_never")]
     pub restart: Restart,
+}
+
+/// The network of a container.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Network {
+    /// One of its own, into which the unit's ports are relayed.
+    #[default]
+    Own,
+    /// The machine's: what the program listens on, others reach at the machine's addresses.
+    Host,
+}
+
+impl Network {
+    fn is_own(&self) -> bool {
+        *self == Self::Own
+    }
+}
+
+impl ContainerSettings {
+    /// Returns the ports that the program is told of, of a unit with these ports.
+    pub(crate) fn inner_ports<'a>(&'a self, of_unit: &'a BTreeMap<String, u16>) -> &'a BTreeMap<String, u16> {
+        match self.network {
+            Network::Own => &self.ports,
+            Network::Host => of_unit,
+        }
+    }
 }
 
 /// Accelerators of NVIDIA, by Docker's device requests.

@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 use gabion_engine::value::{AttributePath, Attributes, Value};
 
 use super::reader::{NOT_HERE, Reader, given};
-use crate::container::{ContainerMount, ContainerSettings, Credentials, Gpus, Restart};
+use crate::container::{ContainerMount, ContainerSettings, Credentials, Gpus, Network, Restart};
 use crate::ports::PortRequest;
 
 /// The runtimes that a unit can have.
 pub(super) const PROCESS: &str = "process";
 pub(super) const DOCKER: &str = "docker";
 pub(super) const SYSTEMD: &str = "systemd";
+
+/// The network that is the machine's.
+const HOST_NETWORK: &str = "host";
 
 /// The container that a unit should have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +95,7 @@ pub(super) fn container(
         memory_mib: mebibytes(reader, &at, entries, "memory_mib"),
         cpu_millis: cpu_millis(reader, &at, entries),
         mounts: mounts(reader, &at, entries),
+        network: network(reader, &at, entries),
         ports: inside_ports(reader, &at, entries),
         restart: restart(reader, &at, entries),
     };
@@ -217,6 +221,24 @@ fn mounts(reader: &mut Reader, at: &AttributePath, entries: &Attributes) -> Vec<
     mounts
 }
 
+fn network(reader: &mut Reader, at: &AttributePath, entries: &Attributes) -> Network {
+    let at = at.key("network");
+    let Some(text) = given(entries, "network").map(|value| reader.plain(&at, value, "a network")) else {
+        return Network::Own;
+    };
+    if text == HOST_NETWORK {
+        return Network::Host;
+    }
+    if text != NOT_HERE {
+        reader.problem(
+            &at,
+            format!("There is no network `{text}`."),
+            "Use `host` for the machine's, or leave it out for one of its own.",
+        );
+    }
+    Network::Own
+}
+
 fn inside_ports(reader: &mut Reader, at: &AttributePath, entries: &Attributes) -> BTreeMap<String, u16> {
     let path = at.key("ports");
     let mut ports = BTreeMap::new();
@@ -242,6 +264,16 @@ fn check_ports(
     settings: &mut ContainerSettings,
     ports: &BTreeMap<String, PortRequest>,
 ) {
+    if settings.network == Network::Host {
+        if !settings.ports.is_empty() {
+            reader.problem(
+                at,
+                "On the machine's own network a container has no ports of its own.",
+                "Remove `ports` here; the program gets the unit's as `{ports.NAME}`.",
+            );
+        }
+        return;
+    }
     for name in settings.ports.keys().filter(|name| !ports.contains_key(*name)) {
         reader.problem(
             &at.key(name),
@@ -313,6 +345,10 @@ pub(super) fn to_value(image: &str, settings: &ContainerSettings) -> Value {
     set(
         "mounts",
         (!settings.mounts.is_empty()).then(|| Value::List(mounts.collect())),
+    );
+    set(
+        "network",
+        (settings.network == Network::Host).then(|| HOST_NETWORK.into()),
     );
     let ports = settings
         .ports

@@ -344,7 +344,7 @@ fn validate(spec: &UnitSpec, directory: &UnitDirectory) -> Result<(), UnitError>
     }
     let texts = spec.argv.iter().chain(spec.working_dir.iter());
     let substitution = match &spec.container {
-        Some(container) => container::substitution(&container.settings.ports),
+        Some(container) => container::substitution(container.settings.inner_ports(&spec.ports)),
         None => Substitution {
             ports: &spec.ports,
             unit_dir: directory.path(),

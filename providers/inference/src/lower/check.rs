@@ -118,12 +118,11 @@ pub(crate) fn service_on(
     }
     let is_here = backend == Usable::Local;
     files::read(&service.run, &placed.node, is_here, context, problems);
-    if !is_here {
-        check_parts(service, backend, problems);
+    if backend == Usable::Aws {
+        check_parts(service, problems);
     }
     check_groups(placed, backend, problems);
     for member in &members {
-        container::check_part(member, problems);
         if let Some(image) = member.image.filter(|_| backend == Usable::Local) {
             container::check_local(image, context.local_runtime.as_ref(), problems);
         }
@@ -218,10 +217,10 @@ pub(crate) fn reach(
     }
 }
 
-/// Reports groups that are a router, or one half of a separation: the ports by which they find each other are not taken
-/// from machine to machine yet.
-fn check_parts(service: &Service, backend: Usable, problems: &mut Diagnostics) {
-    let backend = backend.name();
+/// Reports groups that are a router, or one half of a separation: the security groups of machines on AWS do not open the
+/// ports by which they find each other yet.
+fn check_parts(service: &Service, problems: &mut Diagnostics) {
+    let backend = AWS;
     for member in service.members() {
         if member.router.is_some() {
             problems.push(unsupported(
@@ -235,7 +234,7 @@ fn check_parts(service: &Service, backend: Usable, problems: &mut Diagnostics) {
                 format!(
                     "This build does not separate prefill and decode workers on backend `{backend}` yet."
                 ),
-                "run the service on backend `local`, or let every worker do both",
+                "run the service on machines of a fleet, or let every worker do both",
             ));
         }
     }
@@ -247,8 +246,7 @@ fn check_port(service: &Service, problems: &mut Diagnostics) {
     let fixed = || {
         members
             .iter()
-            // A container's port is its own.
-            .filter(|member| member.image.is_none() && !uses_variable(member.commands, "PORT"))
+            .filter(|member| !container::has_own_ports(member) && !uses_variable(member.commands, "PORT"))
     };
     let count: u32 = fixed()
         .map(|member| member.replicas.value.max)

@@ -1,7 +1,9 @@
 //! Programs that run in containers: what documents ask for, and which machines can do it.
 //!
 //! A document with an `image` runs in a container of its machine's own Docker daemon, every other one as a process. The
-//! container has a network of its own, so that a program's fixed port is no other program's.
+//! container has a network of its own, so that a program's fixed port is no other program's; routers of replica groups, and
+//! prefill and decode workers, have their machine's, as they have it in dstack: they are reached on ports that only the
+//! program knows, and tell each other the machine's addresses.
 
 use gabion_engine::config::{Lowered, Node, Spanned};
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics};
@@ -29,6 +31,8 @@ pub(super) struct Wish<'a> {
     pub(super) run: &'a RunFields,
     /// Whether the machine is given to it whole, accelerators and all.
     pub(super) takes_gpus: bool,
+    /// Whether it has the machine's network.
+    pub(super) shares_network: bool,
 }
 
 /// Gives a unit its container. `ports` are the container's own, by the unit's names for them.
@@ -70,6 +74,9 @@ pub(super) fn equip(
         .collect();
     if !mounts.is_empty() {
         entries.push(("mounts", Value::List(mounts)));
+    }
+    if wish.shares_network {
+        entries.push(("network", "host".into()));
     }
     let ports: Vec<(String, Value)> = ports
         .into_iter()
@@ -168,18 +175,17 @@ pub(super) fn check_run(run: &RunFields, node: &Node, directory: &str, problems:
     }
 }
 
-/// Reports a group whose part in a separation, or as a router, takes ports that containers do not share yet.
-pub(super) fn check_part(member: &Member<'_>, problems: &mut Diagnostics) {
-    let Some(image) = member.image else { return };
-    let half = matches!(Part::of(member), Part::Half(..));
-    if half || member.router.is_some() || uses_variable(member.commands, role::BOOTSTRAP_VARIABLE) {
-        problems.push(unsupported(
-            &image.span,
-            "This build runs routers of a replica group, and prefill and decode workers, as processes only."
-                .to_owned(),
-            "remove `image` from the group, and write `commands` that run on the machine",
-        ));
-    }
+/// Whether replicas are in containers that have their machine's network.
+pub(super) fn shares_network(member: &Member<'_>) -> bool {
+    let is_known_to_others = member.router.is_some()
+        || matches!(Part::of(member), Part::Half(..))
+        || uses_variable(member.commands, role::BOOTSTRAP_VARIABLE);
+    member.image.is_some() && is_known_to_others
+}
+
+/// Whether replicas are in containers whose ports are no other program's.
+pub(super) fn has_own_ports(member: &Member<'_>) -> bool {
+    member.image.is_some() && !shares_network(member)
 }
 
 /// Reports that the machine which runs gabion has nothing to run containers with; `found` is what was seen there.

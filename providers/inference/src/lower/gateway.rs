@@ -75,12 +75,18 @@ impl<'a> GatewayTarget<'a> {
 
     /// Returns the agent of its machine.
     pub(crate) fn agent(&self) -> ResourceAddress {
-        address("host_unit", &format!("agent/{}", self.machine_name()))
+        agent_of(self.machine)
     }
 
     pub(crate) fn listener(&self) -> ResourceAddress {
         address("gateway_listener", self.name)
     }
+}
+
+/// Returns the agent of a machine; `None` is the one that runs gabion.
+pub(crate) fn agent_of(machine: Option<&Machine>) -> ResourceAddress {
+    let machine = machine.map_or(LOCAL, |machine| &machine.name);
+    address("host_unit", &format!("agent/{machine}"))
 }
 
 /// Returns the port of a gateway: one that is its own on a machine that is made for it.

@@ -18,6 +18,7 @@ mod gateway;
 mod local;
 mod machines;
 mod names;
+mod peers;
 mod placement;
 mod placing;
 mod program;

@@ -42,8 +42,8 @@ pub(crate) struct Choice<'a> {
 pub(crate) struct Need<'a> {
     pub(crate) choice: Choice<'a>,
     pub(crate) resources: &'a Resources,
-    /// A port that only one program of a machine can have.
-    pub(crate) port: Option<u16>,
+    /// Ports that only one program of a machine can have.
+    pub(crate) ports: [Option<u16>; 2],
     /// Whether it runs in a container.
     pub(crate) in_container: bool,
 }
@@ -99,7 +99,7 @@ impl<'a> Board<'a> {
     pub(crate) fn keep(&mut self, need: &Need<'_>, name: &str) -> Option<&'a Machine> {
         let machine = self.machine(name)?;
         let blocks = self.fits(machine, need).ok()?;
-        self.take(machine, blocks, need.port);
+        self.take(machine, blocks, need.ports);
         Some(machine)
     }
 
@@ -123,7 +123,7 @@ impl<'a> Board<'a> {
             }
         }
         let (_, machine, blocks) = best.ok_or(refusals)?;
-        self.take(machine, blocks, need.port);
+        self.take(machine, blocks, need.ports);
         Ok(machine)
     }
 
@@ -136,14 +136,14 @@ impl<'a> Board<'a> {
         let all = blocks.saturating_mul(count);
         let is_room = all <= self.free(machine);
         if is_room {
-            self.take(machine, all, None);
+            self.take(machine, all, [None; 2]);
         }
         is_room
     }
 
-    fn take(&mut self, machine: &'a Machine, blocks: u32, port: Option<u16>) {
+    fn take(&mut self, machine: &'a Machine, blocks: u32, ports: [Option<u16>; 2]) {
         *self.taken_blocks.entry(&machine.name).or_default() += blocks;
-        if let Some(port) = port {
+        for port in ports.into_iter().flatten() {
             self.taken_ports.insert((&machine.name, port));
         }
     }
@@ -158,9 +158,8 @@ impl<'a> Board<'a> {
         if !need.choice.allows(machine) {
             return Err("it is not among the `fleets` or `instances`".to_owned());
         }
-        if let Some(port) = need.port
-            && self.taken_ports.contains(&(machine.name.as_str(), port))
-        {
+        let is_taken = |port: &u16| self.taken_ports.contains(&(machine.name.as_str(), *port));
+        if let Some(port) = need.ports.into_iter().flatten().find(is_taken) {
             return Err(format!("port {port} is taken by another replica"));
         }
         if need.in_container {
@@ -375,7 +374,7 @@ mod tests {
                 instances: None,
             },
             resources,
-            port: None,
+            ports: [None; 2],
             in_container: false,
         }
     }
@@ -465,6 +464,26 @@ mod tests {
     }
 
     #[test]
+    fn each_of_two_fixed_ports_is_one_replicas_on_each_machine() {
+        let machines = [machine("f/a", Blocks::Count(4), 0)];
+        let wanted = resources("{cpu: 2.., disk: 1GB..}");
+        let mut board = Board::new(&machines);
+        let mut place = |ports| {
+            let need = Need {
+                ports,
+                ..need(&wanted)
+            };
+            board.place(&need).map_err(|refusals| refusals[0].1.clone())
+        };
+        assert!(place([Some(8000), Some(8998)]).is_ok());
+        assert_eq!(
+            place([Some(8001), Some(8998)]).unwrap_err(),
+            "port 8998 is taken by another replica"
+        );
+        assert!(place([None, Some(8999)]).is_ok());
+    }
+
+    #[test]
     fn a_fixed_port_is_one_replicas_on_each_machine() {
         let machines = [
             machine("f/a", Blocks::Count(4), 0),
@@ -472,7 +491,7 @@ mod tests {
         ];
         let wanted = resources("{cpu: 2.., disk: 1GB..}");
         let need = Need {
-            port: Some(8000),
+            ports: [Some(8000), None],
             ..need(&wanted)
         };
         assert_eq!(names(&mut Board::new(&machines), &need, 3), ["f/a", "f/b", "-"]);

@@ -7,14 +7,17 @@ use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Span};
 use gabion_engine::value::Value;
 
 use super::builder::address;
+use super::container;
 use super::gateway::GatewayTarget;
 use super::machines::Machine;
+use super::peers::Peers;
 use super::placement::{Board, Choice, Need, Refusals};
 use super::project::{Context, Placed};
-use super::role::uses_variable;
+use super::role::{BootstrapPort, Part, uses_variable};
 use super::service::slots_of;
 use crate::document::dialect::Member;
 use crate::document::gateway::Gateway;
+use crate::document::replica_group::GroupRole;
 use crate::document::service::Service;
 
 /// Where replicas are. Those of the machine that runs gabion are not in it.
@@ -156,7 +159,7 @@ pub(crate) fn replicas<'a>(
                 }
             }
             if !settled && context.purpose == Purpose::Plan {
-                check_addresses(placed, gateway, &placements, problems);
+                check_addresses(service, gateway, &placements, context, problems);
             }
         }
     }
@@ -200,9 +203,14 @@ fn need_of<'a>(service: &'a Service, member: &Member<'a>) -> Need<'a> {
             instances: service.profile.instances.as_deref(),
         },
         resources: member.resources,
-        // A container's port is its own.
-        port: (member.image.is_none() && !uses_variable(member.commands, "PORT"))
-            .then_some(service.port.value.0.0),
+        ports: [
+            (!container::has_own_ports(member) && !uses_variable(member.commands, "PORT"))
+                .then_some(service.port.value.0.0),
+            match (Part::of(member).role(), BootstrapPort::of(member.commands)) {
+                (Some(GroupRole::Prefill), BootstrapPort::Fixed(port, _)) => Some(port),
+                _ => None,
+            },
+        ],
         in_container: member.image.is_some(),
     }
 }
@@ -237,35 +245,44 @@ fn crowded<'a>(
     crowded
 }
 
-/// A replica away from its gateway is reached at its machine's private address.
-fn check_addresses(
-    placed: &Placed<Service>,
-    gateway: &GatewayTarget<'_>,
-    placements: &BTreeMap<String, &Machine>,
+/// A replica away from whoever talks to it is reached at its machine's private address.
+fn check_addresses<'a>(
+    service: &Service,
+    gateway: &GatewayTarget<'a>,
+    placements: &BTreeMap<String, &'a Machine>,
+    context: &Context,
     problems: &mut Diagnostics,
 ) {
-    let below = format!("{}/", placed.document.name.value);
+    let slots = slots_of(service, context);
+    let peers = Peers::of(&slots, gateway, |path| placements.get(path).copied());
     let mut seen: Vec<&str> = Vec::new();
-    for (_, machine) in placements.iter().filter(|(path, _)| path.starts_with(&below)) {
-        let away = gateway
-            .machine
-            .is_some_and(|of_gateway| of_gateway.name != machine.name);
-        if away
-            && machine.private_address.is_none()
-            && machine.facts.is_some()
-            && !seen.contains(&machine.name.as_str())
-        {
+    for (member, paths) in &slots {
+        let machines: Vec<&Machine> = paths
+            .iter()
+            .filter_map(|path| placements.get(path).copied())
+            .collect();
+        // It is said once of a group.
+        problems.extend(
+            machines
+                .iter()
+                .find_map(|machine| peers.check_listening(member, machine)),
+        );
+        for machine in machines {
+            let is_known = machine.private_address.is_some() || machine.facts.is_none();
+            if is_known || !peers.are_away(member, machine) || seen.contains(&machine.name.as_str()) {
+                continue;
+            }
             seen.push(&machine.name);
             problems.push(
                 no_private_address(
                     machine,
                     &format!(
-                        "A replica of `{}` on it is reached by the gateway's machine at its private address",
-                        placed.document.name.value
+                        "A replica of `{}` on it is reached from another machine at its private address",
+                        service.name.value
                     ),
                 )
                 .at(machine.span.clone())
-                .related(placed.document.name.span.clone(), "the service"),
+                .related(service.name.span.clone(), "the service"),
             );
         }
     }

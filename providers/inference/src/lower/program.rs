@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use gabion_engine::config::{Node, Purpose, Spanned, Template};
-use gabion_engine::value::Value;
+use gabion_engine::config::{Node, Purpose, Spanned, Target, Template};
+use gabion_engine::value::{PathSegment, Value};
 
 use super::builder::ResourceBuilder;
 use super::files::{self, Files};
@@ -39,31 +39,39 @@ pub(super) fn shell_argv(shell: &str, commands: impl Iterator<Item = String>) ->
     Value::List(vec![shell.into(), "-c".into(), text(&commands.join(" && "))])
 }
 
-/// Returns commands as they are on this machine.
-pub(super) fn commands(commands: &[Spanned<Text>]) -> impl Iterator<Item = String> {
+/// Returns commands as they are where they run. `address` is that of a replica or node, by the numbers of its group and of
+/// itself.
+pub(super) fn commands(
+    commands: &[Spanned<Text>],
+    address: impl Fn(usize, usize) -> String,
+) -> impl Iterator<Item = String> {
     commands
         .iter()
-        .map(|command| grouped(&local_values(&command.value)))
+        .map(move |command| grouped(&run_values(&command.value, &address)))
 }
 
-/// Replaces what dstack knows of a run by what it is on this machine: arguments there are none, and every replica and
-/// node has the machine's own address.
-fn local_values(command: &str) -> String {
+/// Replaces what dstack knows of a run by what it is here: there are no arguments, and every replica and node has the
+/// address of its machine.
+fn run_values(command: &str, address: impl Fn(usize, usize) -> String) -> String {
     let Ok(template) = Template::parse(command) else {
         return command.to_owned();
     };
     let mut text = command.to_owned();
     let references: Vec<_> = template.references().collect();
     for reference in references.into_iter().rev() {
-        let value = match reference.to_string().as_str() {
-            "run.args" => "",
-            other if other.starts_with("groups[") => LOOPBACK,
+        let value = match (&reference.target, reference.path.0.as_slice()) {
+            _ if reference.to_string() == "run.args" => String::new(),
+            (Target::Scope(scope), [PathSegment::Index(group), _, PathSegment::Index(index), ..])
+                if &**scope == "groups" =>
+            {
+                address(*group, *index)
+            }
             _ => continue,
         };
         let start = text[..reference.range.start].rfind("${{");
         let end = text[reference.range.end..].find("}}");
         if let (Some(start), Some(end)) = (start, end) {
-            text.replace_range(start..reference.range.end + end + 2, value);
+            text.replace_range(start..reference.range.end + end + 2, &value);
         }
     }
     text

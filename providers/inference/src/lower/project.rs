@@ -9,9 +9,9 @@ use gabion_engine::resource::{DocumentRef, Resource};
 use gabion_engine::value::Value;
 
 use super::aws::{self, AwsSettings, CloudMachine};
-use super::backend::{self, Usable};
+use super::backend::{self, LOCAL, Usable};
 use super::builder::ResourceBuilder;
-use super::gateway::{GatewayTarget, listener};
+use super::gateway::{GatewayTarget, agent_of, listener};
 use super::local::LocalRuntime;
 use super::machines::{Machine, MachineFacts};
 use super::placement::{Board, Choice};
@@ -188,7 +188,7 @@ fn lower_serving<'a>(
             }
             check::reach(service, backend, gateway, &mut cannot);
             if let Some(gateway) = gateway {
-                separation::check(&service.document, gateway, &mut cannot);
+                separation::check(&service.document, backend, gateway, &mut cannot);
             }
         }
         // A service for another backend is well formed, and this one makes nothing of it.
@@ -243,13 +243,24 @@ fn lower_serving<'a>(
         .filter(|cloud| listeners.contains_key(cloud.machine.name.as_str()))
         .collect();
     aws::lower(&made, &cloud_replicas, gateways, context, recorded, &mut lowered);
-    let mut agents: BTreeMap<&str, (&GatewayTarget<'_>, &DocumentRef)> = BTreeMap::new();
+    let mut agents: BTreeMap<&str, (Option<&Machine>, &DocumentRef)> = BTreeMap::new();
     for (target, document) in listeners.values() {
-        agents.entry(target.machine_name()).or_insert((target, document));
+        agents
+            .entry(target.machine_name())
+            .or_insert((target.machine, document));
     }
+    // A router that is a replica group has one beside it too.
+    for (service, _, _) in chosen.iter().filter(|(.., usable)| usable.is_some()) {
+        if let Some(machine) = service::router_machine(&service.document, &placements, context) {
+            agents
+                .entry(machine.name.as_str())
+                .or_insert((Some(machine), &service.reference));
+        }
+    }
+    let agents = agents.into_values();
     lowered
         .resources
-        .extend(agents.values().map(|(target, document)| agent(target, document)));
+        .extend(agents.map(|(machine, document)| agent(machine, document)));
     lowered.resources.extend(
         listeners
             .values()
@@ -274,8 +285,8 @@ fn note_scaling(service: &Service, lowered: &mut Lowered) {
     }
 }
 
-/// The agent of a gateway's machine.
-fn agent(target: &GatewayTarget<'_>, document: &DocumentRef) -> Resource {
+/// The agent of a machine that has a gateway or a router.
+fn agent(machine: Option<&Machine>, document: &DocumentRef) -> Resource {
     let argv = [
         "{gabion}",
         "agent",
@@ -291,13 +302,13 @@ fn agent(target: &GatewayTarget<'_>, document: &DocumentRef) -> Resource {
         ("interval_seconds", Value::Int(1)),
         ("ready_after", Value::Int(1)),
     ]);
-    let builder = ResourceBuilder::new(target.agent(), document);
-    let builder = match target.machine {
+    let builder = ResourceBuilder::new(agent_of(machine), document);
+    let builder = match machine {
         Some(machine) => machine.carry(builder, &document.place),
         None => builder,
     };
     builder
-        .input("machine", target.machine_name())
+        .input("machine", machine.map_or(LOCAL, |machine| &machine.name))
         .input("role", "agent")
         .input("argv", Value::List(argv.into_iter().map(Value::from).collect()))
         .input("probes", Value::List(vec![probe]))

@@ -10,7 +10,8 @@ use gabion_router::launch::{RouterLaunch, liveness_probe};
 use gabion_router::packages::Package;
 
 use super::builder::{ResourceBuilder, address, reference};
-use super::gateway::GatewayTarget;
+use super::gateway::{GatewayTarget, agent_of};
+use super::machines::Machine;
 use super::program::{seconds, stop_duration};
 use super::role::{self, BootstrapPort, Part};
 use super::service::PORT_RANGE;
@@ -29,7 +30,7 @@ pub(crate) struct Replica {
     pub(crate) path: String,
     /// Its unit.
     pub(crate) unit: ResourceAddress,
-    /// The URL at which the gateway's machine reaches it.
+    /// The URL at which whoever sends it requests reaches it.
     pub(crate) url: Value,
     part: Part,
     bootstrap_port: BootstrapPort,
@@ -56,8 +57,12 @@ impl Replica {
 }
 
 /// A service's router and its workers.
-pub(crate) struct Router {
+pub(crate) struct Router<'a> {
     pub(crate) unit: ResourceAddress,
+    /// The URL at which the gateway's machine reaches it.
+    pub(crate) url: Value,
+    /// The machine that it is on; `None` for the one that runs gabion. The agent there registers its workers.
+    pub(crate) machine: Option<&'a Machine>,
     pub(crate) package: Package,
     pub(crate) workers: Vec<ResourceAddress>,
     pub(crate) span: Span,
@@ -77,7 +82,10 @@ pub(crate) fn equip(unit: &mut Resource, member: &Member<'_>) {
     let lease = || Value::map([("range", Value::from(PORT_RANGE))]);
     if member.router.is_some() {
         set(unit, "role", "router".into());
-        set(unit, "package", package_of(member.commands).pin().into());
+        // A container has the program of its image.
+        if member.image.is_none() {
+            set(unit, "package", package_of(member.commands).pin().into());
+        }
         set(unit, "probes", Value::List(vec![liveness_probe()]));
         if role::uses_variable(member.commands, METRICS_VARIABLE) {
             add_port(unit, "metrics", METRICS_VARIABLE, lease());
@@ -127,13 +135,13 @@ fn package_of(commands: &[Spanned<Text>]) -> Package {
 }
 
 /// Adds the router that gabion starts beside the gateway.
-pub(crate) fn add_beside_gateway(
+pub(crate) fn add_beside_gateway<'a>(
     routing: &Routing,
     service: &Service,
     document: &DocumentRef,
-    gateway: &GatewayTarget<'_>,
+    gateway: &GatewayTarget<'a>,
     lowered: &mut Lowered,
-) -> Router {
+) -> Router<'a> {
     let package = match routing.package {
         Some(RouterPackage::SglangRouter) => Package::SglangRouter,
         Some(RouterPackage::Smg) | None => Package::Smg,
@@ -163,7 +171,9 @@ pub(crate) fn add_beside_gateway(
     }
     lowered.resources.push(builder.build());
     Router {
+        url: reference(&unit, "url"),
         unit,
+        machine: gateway.machine,
         package,
         workers: Vec::new(),
         span: span.clone(),
@@ -171,9 +181,16 @@ pub(crate) fn add_beside_gateway(
 }
 
 /// Returns the router that the replica of a group is.
-pub(crate) fn of_group(member: &Member<'_>, unit: ResourceAddress) -> Router {
+pub(crate) fn of_group<'a>(
+    member: &Member<'_>,
+    unit: ResourceAddress,
+    url: Value,
+    machine: Option<&'a Machine>,
+) -> Router<'a> {
     Router {
         unit,
+        url,
+        machine,
         package: package_of(member.commands),
         workers: Vec::new(),
         span: member.replicas.span.clone(),
@@ -182,14 +199,13 @@ pub(crate) fn of_group(member: &Member<'_>, unit: ResourceAddress) -> Router {
 
 /// Adds the registration of each replica with the router.
 pub(crate) fn add_workers(
-    router: &mut Router,
+    router: &mut Router<'_>,
     service: &Service,
     document: &DocumentRef,
-    gateway: &GatewayTarget<'_>,
     replicas: &[Replica],
     lowered: &mut Lowered,
 ) {
-    let agent = gateway.agent();
+    let agent = agent_of(router.machine);
     for replica in replicas {
         let worker = address("router_worker", &replica.path);
         let mut builder = ResourceBuilder::new(worker.clone(), document)
@@ -201,7 +217,7 @@ pub(crate) fn add_workers(
             .input("name", replica.path.as_str())
             .input("url", replica.url.clone())
             .input("drain_timeout", seconds(stop_duration(&service.profile)));
-        if let Some(machine) = gateway.machine {
+        if let Some(machine) = router.machine {
             builder = builder.input("machine", machine.name.as_str());
         }
         if let Some(model) = &service.model {

@@ -3,6 +3,7 @@
 
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Span};
 
+use super::backend::Usable;
 use super::gateway::GatewayTarget;
 use super::role::{BOOTSTRAP_VARIABLE, BootstrapPort, Part, word};
 use crate::document::dialect::Member;
@@ -26,7 +27,12 @@ const LAUNCHERS: [&str; 4] = ["smg", "amg", "sglang-router", "sglang_router.laun
 const SEPARATE: &str = "--pd-disaggregation";
 
 /// Reports groups that do not go with their service's router.
-pub(crate) fn check(service: &Service, gateway: &GatewayTarget<'_>, problems: &mut Diagnostics) {
+pub(crate) fn check(
+    service: &Service,
+    backend: Usable,
+    gateway: &GatewayTarget<'_>,
+    problems: &mut Diagnostics,
+) {
     check_kind(service, problems);
     let members = service.members();
     let separation = separation(service, gateway, &members);
@@ -57,7 +63,7 @@ pub(crate) fn check(service: &Service, gateway: &GatewayTarget<'_>, problems: &m
             }
         }
     }
-    check_bootstrap_ports(workers(), problems);
+    check_bootstrap_ports(workers(), backend, problems);
 }
 
 /// Refuses what gabion cannot fill with workers.
@@ -148,8 +154,13 @@ fn check_part(member: &Member<'_>, part: &Part, separation: &Separation, problem
     problems.push(problem);
 }
 
-/// Reports bootstrap ports that cannot be told, and ones that several replicas of this machine would share.
-fn check_bootstrap_ports<'a>(members: impl Iterator<Item = &'a Member<'a>>, problems: &mut Diagnostics) {
+/// Reports bootstrap ports that cannot be told, and ones that several replicas of this machine would share: of others, each
+/// takes one.
+fn check_bootstrap_ports<'a>(
+    members: impl Iterator<Item = &'a Member<'a>>,
+    backend: Usable,
+    problems: &mut Diagnostics,
+) {
     let mut seen: Vec<(u16, u32, Span)> = Vec::new();
     for member in members.filter(|member| Part::of(member).role() == Some(GroupRole::Prefill)) {
         let (port, written) = match BootstrapPort::of(member.commands) {
@@ -173,7 +184,7 @@ fn check_bootstrap_ports<'a>(members: impl Iterator<Item = &'a Member<'a>>, prob
         let count = before
             .map(|(_, count, _)| *count)
             .fold(member.replicas.value.max, u32::saturating_add);
-        if count > 1 {
+        if count > 1 && backend == Usable::Local {
             let problem = Diagnostic::error("port-collision", "replicas would share one port")
                 .detail(format!(
                     "All {count} prefill replicas would let decode workers fetch on port {port} of this machine."

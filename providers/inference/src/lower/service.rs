@@ -18,6 +18,7 @@ use super::count;
 use super::files;
 use super::gateway::GatewayTarget;
 use super::machines::Machine;
+use super::peers::Peers;
 use super::placing::Placements;
 use super::program::{self, seconds, stop_duration, text};
 use super::project::{Context, Placed};
@@ -54,6 +55,18 @@ pub(crate) fn slots_of<'a>(service: &'a Service, context: &Context) -> Vec<(Memb
     service.members().into_iter().map(of_member).collect()
 }
 
+/// Returns the machine of a service's router that is a replica group, if it is on one.
+pub(crate) fn router_machine<'a>(
+    service: &Service,
+    placements: &Placements<'a>,
+    context: &Context,
+) -> Option<&'a Machine> {
+    let slots = slots_of(service, context);
+    let mut routers = slots.iter().filter(|(member, _)| member.router.is_some());
+    let path = routers.find_map(|(_, paths)| paths.first())?;
+    placements.machine(path)
+}
+
 /// Returns the path of a replica group, `qwen/default`.
 fn group_of(service: &Service, member: &Member<'_>) -> String {
     format!("{}/{}", service.name.value, member.name)
@@ -84,13 +97,30 @@ pub(crate) fn lower(
     let mut in_group = None;
     let of_gateway = gateway.router.map(|router| &router.value);
     let routing = service.routing(of_gateway);
-    for (member, paths) in slots_of(service, context) {
-        let group = group_of(service, &member);
+    let placed_groups = slots_of(service, context);
+    let peers = Peers::of(&placed_groups, gateway, |path| placements.machine(path));
+    // Where other replicas are, for commands that name them.
+    let found = |group: usize, index: usize| {
+        let path = placed_groups
+            .get(group)
+            .and_then(|(_, paths)| Some(paths.get(index)?.as_str()));
+        let machine = path.and_then(|path| placements.machine(path));
+        machine.map_or_else(
+            || program::LOOPBACK.to_owned(),
+            |machine| {
+                machine
+                    .neighbour_address()
+                    .unwrap_or_else(|| machine.hostname.clone())
+            },
+        )
+    };
+    for (member, paths) in &placed_groups {
+        let group = group_of(service, member);
         let chosen = count::of(&group, member.replicas.value, context);
         // Replicas do not refer to it: a plan about some of them stands when their number changes.
         lowered
             .resources
-            .extend(count::resource(&group, &member, chosen, document));
+            .extend(count::resource(&group, member, chosen, document));
         if let Some(image) = member
             .image
             .filter(|_| paths.iter().any(|path| placements.machine(path).is_none()))
@@ -98,32 +128,33 @@ pub(crate) fn lower(
             container::note_absent(image, context, lowered);
         }
         for path in paths {
-            let unit = address("host_unit", &path);
-            let machine = placements.machine(&path);
-            let mut resource = replica(placed, &member, unit.clone(), machine, context);
-            routing::equip(&mut resource, &member);
+            let unit = address("host_unit", path);
+            let machine = placements.machine(path);
+            let mut resource = replica(placed, member, unit.clone(), machine, &found, context);
+            routing::equip(&mut resource, member);
             // A router is one.
-            let roll = member.router.is_none().then(|| roll(service, &group, &path));
+            let roll = member.router.is_none().then(|| roll(service, &group, path));
             resource.lifecycle.roll.clone_from(&roll);
-            if roll.is_some() && (service.rolling.max_surge == 0 || placements.is_crowded(&path)) {
+            if roll.is_some() && (service.rolling.max_surge == 0 || placements.is_crowded(path)) {
                 resource.lifecycle.replace_order = Some(ReplaceOrder::DeleteThenCreate);
             }
             lowered.resources.push(resource);
-            if member.router.is_some() {
-                in_group = Some(routing::of_group(&member, unit));
-                continue;
-            }
-            let url = match machine.filter(|machine| machine.name != gateway.machine_name()) {
+            let url = match machine.filter(|machine| peers.are_away(member, machine)) {
                 None => reference(&unit, "url"),
                 Some(machine) => {
-                    let mut relay = relay(service, document, &path, &unit, machine, gateway);
+                    let from = peers.client(member);
+                    let mut relay = relay(service, document, path, &unit, machine, from);
                     relay.lifecycle.roll.clone_from(&roll);
                     let url = relay_url(&relay.address, machine);
                     lowered.resources.push(relay);
                     url
                 }
             };
-            replicas.push(Replica::new(path, unit, url, &member, roll));
+            if member.router.is_some() {
+                in_group = Some(routing::of_group(member, unit, url, machine));
+                continue;
+            }
+            replicas.push(Replica::new(path.clone(), unit, url, member, roll));
         }
     }
     let router = in_group.or_else(|| {
@@ -134,7 +165,7 @@ pub(crate) fn lower(
     });
     let upstream = match router {
         Some(mut router) => {
-            routing::add_workers(&mut router, service, document, gateway, &replicas, lowered);
+            routing::add_workers(&mut router, service, document, &replicas, lowered);
             Upstream::Router(router)
         }
         None => Upstream::Replicas(routing::add_replicas(
@@ -172,6 +203,7 @@ fn replica(
     member: &Member<'_>,
     unit: ResourceAddress,
     machine: Option<&Machine>,
+    found: &dyn Fn(usize, usize) -> String,
     context: &Context,
 ) -> Resource {
     let (service, document) = (&placed.document, &placed.reference);
@@ -211,7 +243,7 @@ fn replica(
     } else {
         files::place(&service.run, &placed.node, &copied, builder)
     };
-    let commands = program::commands(member.commands);
+    let commands = program::commands(member.commands, found);
     let argv = match member.image {
         None => Some(program::argv(
             &service.run,
@@ -224,15 +256,17 @@ fn replica(
                 resources: member.resources,
                 run: &service.run,
                 takes_gpus: machine.is_some(),
+                shares_network: container::shares_network(member),
             };
-            builder = container::equip(builder, wish, [("http".to_owned(), service.port.value.0.0)]);
+            let own = (!wish.shares_network).then(|| ("http".to_owned(), service.port.value.0.0));
+            builder = container::equip(builder, wish, own);
             container::argv(&service.run, commands)
         }
     };
     if let Some(argv) = argv {
         builder = builder.input("argv", argv);
     }
-    let port = if member.image.is_some() || uses_variable(member.commands, "PORT") {
+    let port = if container::has_own_ports(member) || uses_variable(member.commands, "PORT") {
         ("range", Value::from(PORT_RANGE))
     } else {
         ("port", Value::Int(i64::from(service.port.value.0.0)))
@@ -256,21 +290,21 @@ fn replica(
         .build()
 }
 
-/// What makes a replica on one machine reachable for its gateway's on another: programs often listen on loopback only.
+/// What makes a replica on one machine reachable from others: programs often listen on loopback only.
 fn relay(
     service: &Service,
     document: &DocumentRef,
     path: &str,
     unit: &ResourceAddress,
     machine: &Machine,
-    gateway: &GatewayTarget<'_>,
+    from: Option<&Machine>,
 ) -> Resource {
     let listen = host_of(machine);
     let mut argv: Vec<Value> = ["{gabion}", "agent", "relay", "--listen"].map(Value::from).into();
     argv.push(text(&format!("{listen}:{{ports.http}}")));
     argv.push("--to".into());
     argv.push(Value::template(format!("127.0.0.1:${{{{ {unit}.port.http }}}}")));
-    if let Some(from) = gateway.machine {
+    if let Some(from) = from {
         let own = from
             .facts
             .iter()
@@ -388,8 +422,8 @@ fn probe(probe: &Probe) -> Value {
 }
 
 /// Where a route's requests go.
-enum Upstream {
-    Router(Router),
+enum Upstream<'a> {
+    Router(Router<'a>),
     /// To these resources, each one replica.
     Replicas(Vec<ResourceAddress>),
 }
@@ -398,7 +432,7 @@ fn route(
     service: &Service,
     document: &DocumentRef,
     gateway: &GatewayTarget<'_>,
-    upstream: &Upstream,
+    upstream: &Upstream<'_>,
     context: &Context,
 ) -> Resource {
     let name = service.name.value.as_str();
@@ -456,14 +490,16 @@ fn route(
     }
     match upstream {
         Upstream::Router(router) => {
-            builder = builder.input(
-                "router",
-                Value::map([
-                    ("id", reference(&router.unit, "id")),
-                    ("url", reference(&router.unit, "url")),
-                    ("type", router.package.name().into()),
-                ]),
-            );
+            let mut entries = vec![
+                ("id", reference(&router.unit, "id")),
+                ("url", router.url.clone()),
+                ("type", router.package.name().into()),
+            ];
+            let elsewhere = router
+                .machine
+                .filter(|machine| machine.name != gateway.machine_name());
+            entries.extend(elsewhere.map(|machine| ("machine", machine.name.as_str().into())));
+            builder = builder.input("router", Value::map(entries));
             for worker in &router.workers {
                 builder = builder.depends_on(worker.clone(), router.span.place());
             }

@@ -98,11 +98,14 @@ fn need<'a>(task: &'a Task, nodes: &Nodes<'a>) -> placement::Need<'a> {
         },
         resources: nodes.resources,
         // A container's port is its own.
-        port: nodes
-            .ports
-            .first()
-            .filter(|_| !in_container)
-            .map(|port| port.container.0),
+        ports: [
+            nodes
+                .ports
+                .first()
+                .filter(|_| !in_container)
+                .map(|port| port.container.0),
+            None,
+        ],
         in_container,
     }
 }
@@ -527,7 +530,7 @@ impl Run<'_> {
                 builder = builder.at("ports", &key.span);
             }
         }
-        let commands = program::commands(nodes.commands);
+        let commands = program::commands(nodes.commands, |_, _| LOOPBACK.to_owned());
         let argv = match &task.run.image {
             None => Some(program::argv(&task.run, commands)),
             Some(image) => {
@@ -537,6 +540,7 @@ impl Run<'_> {
                     resources: nodes.resources,
                     run: &task.run,
                     takes_gpus: self.machine.is_some(),
+                    shares_network: false,
                 };
                 let own = ports
                     .iter()

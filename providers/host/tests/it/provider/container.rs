@@ -93,6 +93,36 @@ async fn two_programs_with_one_fixed_loopback_port_serve_beside_each_other_and_l
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_program_on_its_machines_network_listens_on_the_units_port_itself() {
+    let Some(scene) = ContainerScene::new() else {
+        return;
+    };
+    let mut inputs = scene.server();
+    inputs["container"] = json!({"image": scene.image, "network": "host"});
+    inputs["argv"] = json!(["/bin/sh", "-c", "exec /bin/engine --port {ports.http}"]);
+    let unit = scene.scene.create(inputs.clone()).await;
+    assert!(ask(unit.port()).ends_with("ok"));
+    let name = ContainerScene::name(&unit);
+    assert_eq!(
+        scene.said(&["inspect", "-f", "{{.HostConfig.NetworkMode}}", &name]),
+        "host"
+    );
+    assert!(scene.scene.drift(&unit).await.is_empty());
+    delete(&scene, &unit).await;
+    assert!(scene.containers().is_empty());
+
+    // It has no ports but the unit's.
+    inputs["container"]["ports"] = json!({"http": 8000});
+    let error = scene
+        .scene
+        .try_create(new_uid(), &attributes(inputs))
+        .await
+        .unwrap_err();
+    assert_eq!(error.class, ErrorClass::Invalid, "{error}");
+    assert!(error.message.contains("no ports of its own"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_program_gets_environment_user_files_mounts_and_limits() {
     let Some(scene) = ContainerScene::new() else {
         return;
