@@ -25,12 +25,20 @@ pub(crate) fn of(plan: &Plan, state: &State, book: &PriceBook) -> Option<PlanPri
             Action::Create | Action::Update | Action::Replace(_) => rate(&change.after),
         };
         let touched = change.action != Action::NoOp || change.importing.is_some();
-        push(&mut objects, &change.address, before, after, touched);
+        let others = change.alternatives.others.iter();
+        let alternatives = others.filter_map(|other| book.rate(kind, &other.after)).collect();
+        push(
+            &mut objects,
+            &change.address,
+            (before, after),
+            alternatives,
+            touched,
+        );
     }
     for record in state.current_records().chain(state.deposed_records()) {
         if !seen.contains(&record.uid) {
             let rate = book.rate(record.address.resource_type.as_str(), &record.attributes);
-            push(&mut objects, &record.address, rate, rate, false);
+            push(&mut objects, &record.address, (rate, rate), Vec::new(), false);
         }
     }
     if objects.is_empty() {
@@ -46,8 +54,8 @@ pub(crate) fn of(plan: &Plan, state: &State, book: &PriceBook) -> Option<PlanPri
 fn push(
     objects: &mut Vec<ObjectPrice>,
     address: &gabion_engine::address::ResourceAddress,
-    before: Option<Rate>,
-    after: Option<Rate>,
+    (before, after): (Option<Rate>, Option<Rate>),
+    alternatives: Vec<Rate>,
     touched: bool,
 ) {
     if before.is_some() || after.is_some() {
@@ -55,6 +63,7 @@ fn push(
             address: address.clone(),
             before,
             after,
+            alternatives,
             touched,
         });
     }

@@ -435,7 +435,7 @@ fn node(position: usize) -> NodeIndex<u32> {
 mod tests {
     use super::*;
     use crate::config::Sources;
-    use crate::resource::{DocumentRef, Lifecycle, TimeoutOverrides};
+    use crate::resource::{Alternatives, DocumentRef, Lifecycle, TimeoutOverrides};
 
     fn resource(name: &str, refers: &[&str]) -> Resource {
         let place = Place {
@@ -460,6 +460,7 @@ mod tests {
             lifecycle: Lifecycle::default(),
             timeouts: TimeoutOverrides::default(),
             conditions: Vec::new(),
+            alternatives: Alternatives::default(),
             document: DocumentRef {
                 document_type: "resource".into(),
                 name: name.into(),

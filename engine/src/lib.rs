@@ -19,7 +19,8 @@
 //! * **Plan** is a synchronous pure function of configuration, [`State`](state::State) and world: same inputs, same
 //!   bytes. The only clock time in a [`Plan`](plan::Plan) is when its world was gathered.
 //! * **Apply** makes no choice. It starts the plan's [steps](plan::step) in the order that they give, each with an
-//!   intent in the log before the call and a result after it.
+//!   intent in the log before the call and a result after it. Where an object may be one of several offers, their order
+//!   is the plan's, and the next one is asked for only when the one before is known to have made nothing.
 //!
 //! # Code map
 //!

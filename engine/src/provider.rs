@@ -535,6 +535,8 @@ pub enum ErrorClass {
     Transient,
     /// Something else holds what is wanted.
     Conflict,
+    /// Nobody has what is asked for, or may have so much of it: another offer may do. Nothing was made.
+    NoCapacity,
     /// The object is not there.
     NotFound,
     /// The request can never work, or the object will never become ready.

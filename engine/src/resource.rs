@@ -72,8 +72,29 @@ pub struct Resource {
     pub timeouts: TimeoutOverrides,
     /// What must hold before and after it is applied.
     pub conditions: Vec<Condition>,
+    /// What may be made in its place when there is no capacity for what its inputs say.
+    pub alternatives: Alternatives,
     /// The document that it comes from.
     pub document: DocumentRef,
+}
+
+/// Other offers that meet the need of a resource, for when nobody has what its inputs say: the next is tried only once
+/// the one before it is known to have made nothing.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Alternatives {
+    /// What the inputs themselves are, for people: `g5.xlarge on demand in eu-west-1a`.
+    pub chosen: Arc<str>,
+    /// The others, the best first.
+    pub others: Vec<Alternative>,
+}
+
+/// Another offer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Alternative {
+    /// What it is, for people.
+    pub label: Arc<str>,
+    /// The inputs that differ from the resource's own, wholly known and not secret; null takes one away.
+    pub inputs: Attributes,
 }
 
 impl Resource {

@@ -13,7 +13,9 @@ use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::plan::Plan;
 use crate::plan::change::Action;
 use crate::provider::ProviderRegistry;
-use crate::resource::{Configuration, Directives, DocumentRef, Moved, Place, Resource, TimeoutOverrides};
+use crate::resource::{
+    Alternatives, Configuration, Directives, DocumentRef, Moved, Place, Resource, TimeoutOverrides,
+};
 use crate::state::State;
 use crate::state::fingerprint::FingerprintKey;
 use crate::state::record::{Record, Status};
@@ -173,6 +175,7 @@ fn resource(request: RevertRequest<'_>, record: &Record, configured: Option<&Att
             delete: Some(timeouts.delete),
         },
         conditions: Vec::new(),
+        alternatives: Alternatives::default(),
         document,
     }
 }

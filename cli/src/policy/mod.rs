@@ -44,6 +44,30 @@ pub(crate) fn problems(policy: &Policy) -> Diagnostics {
     rule::problems(&policy.rules)
 }
 
+/// Returns the plan as it is when apply goes down its offers: once with the second of each object that has one, and so on.
+/// Apply asks nobody when it takes one, so that each must be allowed.
+fn with_other_offers(plan: &Plan) -> Vec<Plan> {
+    let most = plan
+        .changes
+        .iter()
+        .map(|change| change.alternatives.others.len())
+        .max();
+    (1..=most.unwrap_or_default())
+        .map(|offer| {
+            let mut other = plan.clone();
+            for change in &mut other.changes {
+                let Some((inputs, after)) = change.offer(offer) else {
+                    continue;
+                };
+                let (inputs, after) = (inputs.clone(), after.cloned());
+                change.inputs = Some(inputs);
+                change.after = after;
+            }
+            other
+        })
+        .collect()
+}
+
 /// Returns what a policy says about a plan; `None` when there is no policy.
 ///
 /// # Errors
@@ -54,6 +78,10 @@ pub(crate) fn evaluate(policy: &Policy, plan: &Plan) -> Result<Option<PolicyRepo
     }
     let mut rulings = builtin::evaluate(policy, plan);
     rulings.extend(rule::evaluate(&policy.rules, plan)?);
+    for other in with_other_offers(plan) {
+        rulings.extend(builtin::evaluate(policy, &other));
+        rulings.extend(rule::evaluate(&policy.rules, &other)?);
+    }
     rulings.sort();
     rulings.dedup();
     Ok(Some(PolicyReport {

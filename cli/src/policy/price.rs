@@ -18,12 +18,17 @@ pub(super) fn evaluate(policy: &Policy, plan: &Plan) -> Vec<Ruling> {
         return Vec::new();
     };
     let mut rulings = Vec::new();
-    let after = prices.after();
-    let increase = u64::try_from(prices.increase()).unwrap_or(0);
+    // Whichever offers apply goes through, it stays below the ceiling.
+    let after = prices.at_most();
+    let increase = u64::try_from(prices.increase_at_most()).unwrap_or(0);
+    let is_dearer = after != prices.after();
     // A plan that makes it cheaper, or no dearer, is not what keeps it above the ceiling.
     if let Some(ceiling) = &policy.max_price {
         if increase > 0 {
-            let what = "Everything would cost";
+            let what = match is_dearer {
+                false => "Everything would cost",
+                true => "With the dearest of its offers everything would cost",
+            };
             rulings.extend(over(ceiling, "max_price", what, after.millionths));
         }
         rulings.extend(unknown(ceiling, "max_price", prices));
@@ -38,7 +43,10 @@ pub(super) fn evaluate(policy: &Policy, plan: &Plan) -> Vec<Ruling> {
         }
     }
     if let Some(ceiling) = &policy.max_price_increase {
-        let what = "This plan would add";
+        let what = match is_dearer {
+            false => "This plan would add",
+            true => "With the dearest of its offers this plan would add",
+        };
         rulings.extend(over(ceiling, "max_price_increase", what, increase));
         rulings.extend(unknown(ceiling, "max_price_increase", prices));
     }
@@ -153,6 +161,7 @@ mod tests {
                     address: ResourceAddress::of("machine", &format!("m{number}")).unwrap(),
                     before: rate(*before),
                     after: rate(*after),
+                    alternatives: Vec::new(),
                     touched: before != after,
                 })
                 .collect(),

@@ -169,6 +169,23 @@ pub enum EventJson {
         /// How many milliseconds until the next try.
         delay_ms: u64,
     },
+    /// There was no capacity for an offer, which made nothing; the plan's next one is asked for.
+    StepOffered {
+        /// The step's number in the plan.
+        step: u32,
+        /// The object's address.
+        address: String,
+        /// Why the offer before was refused.
+        refused: ErrorJson,
+        /// What is asked for now.
+        offer: String,
+        /// Its number among the offers, from 1.
+        number: usize,
+        /// How many offers there are.
+        of: usize,
+        /// The call's idempotency key.
+        call: String,
+    },
     /// A step ended.
     StepFinished {
         /// The step's number in the plan.
@@ -265,6 +282,7 @@ impl From<&ProviderError> for ErrorJson {
             ErrorClass::Throttled => "throttled",
             ErrorClass::Transient => "transient",
             ErrorClass::Conflict => "conflict",
+            ErrorClass::NoCapacity => "no_capacity",
             ErrorClass::NotFound => "not_found",
             ErrorClass::Invalid => "invalid",
             ErrorClass::Denied => "denied",
@@ -359,6 +377,23 @@ impl From<&ApplyEvent> for EventJson {
                 error: error.into(),
                 attempt: *attempt,
                 delay_ms: milliseconds(*delay),
+            },
+            ApplyEvent::StepOffered {
+                step,
+                address,
+                refused,
+                offer,
+                number,
+                of,
+                call,
+            } => Self::StepOffered {
+                step: step.0,
+                address: address.to_string(),
+                refused: refused.into(),
+                offer: offer.clone(),
+                number: *number,
+                of: *of,
+                call: call.to_string(),
             },
             ApplyEvent::StepFinished {
                 step,

@@ -74,6 +74,7 @@ fn change(at: &str, action: Action, document: Option<DocumentRef>) -> Change {
         after: (action != Action::Delete).then(Attributes::new),
         inputs: (action != Action::Delete).then(Attributes::new),
         declaration: document.map(declaration),
+        alternatives: PlannedAlternatives::default(),
         conditions: Vec::new(),
         document: None,
         unprotects: false,
@@ -241,6 +242,16 @@ fn replica() -> Change {
         },
     );
     replica.notes.push("its port is chosen when it starts".into());
+    let mut inputs = replica.inputs.clone().unwrap_or_default();
+    inputs.insert("size".into(), Value::from("medium"));
+    replica.alternatives = PlannedAlternatives {
+        chosen: "big at $1.000/h".into(),
+        others: vec![PlannedAlternative {
+            label: "medium at $1.500/h".into(),
+            after: inputs.clone(),
+            inputs,
+        }],
+    };
     replica
 }
 

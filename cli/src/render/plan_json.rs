@@ -5,7 +5,7 @@ use std::fmt;
 
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::config::Effect;
-use gabion_engine::plan::change::{Action, Change, Drift, DriftKind, Reason};
+use gabion_engine::plan::change::{Action, Change, Drift, DriftKind, PlannedAlternative, Reason};
 use gabion_engine::plan::policy::PolicyReport;
 use gabion_engine::plan::price::{HOURS_A_MONTH, PlanPrices, Rate, Sum};
 use gabion_engine::plan::step::StepOperation;
@@ -493,7 +493,32 @@ fn detail(plan: &Plan, change: &Change, catalogue: &Catalogue) -> ChangeDetailJs
                 (name.to_string(), pin)
             })
             .collect(),
+        alternatives: change
+            .alternatives
+            .others
+            .iter()
+            .map(|other| alternative(change, other))
+            .collect(),
         notes: change.notes.clone(),
+    }
+}
+
+/// Returns an offer in its wire form. What differs between offers is known and never secret.
+fn alternative(change: &Change, other: &PlannedAlternative) -> AlternativeJson {
+    let none = Attributes::new();
+    let own = change.inputs.as_ref().unwrap_or(&none);
+    let names = own.keys().chain(other.inputs.keys());
+    let differing = names.filter(|name| own.get(*name) != other.inputs.get(*name));
+    AlternativeJson {
+        offer: other.label.to_string(),
+        inputs: differing
+            .map(|name| {
+                (
+                    name.to_string(),
+                    known(&other.inputs.get(name).cloned().unwrap_or_default()),
+                )
+            })
+            .collect(),
     }
 }
 

@@ -339,9 +339,21 @@ pub struct ChangeDetailJson {
     /// Resolved choices that later plans keep.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pins: BTreeMap<String, PinJson>,
+    /// What is made in its place when there is no capacity for it, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alternatives: Vec<AlternativeJson>,
     /// What else people should read with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+}
+
+/// What may be made in place of an object.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AlternativeJson {
+    /// What it is, for people.
+    pub offer: String,
+    /// The inputs that differ from those of the change; null where there is none.
+    pub inputs: BTreeMap<String, serde_json::Value>,
 }
 
 /// A resolved choice.

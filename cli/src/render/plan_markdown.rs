@@ -555,6 +555,12 @@ fn diff_body(change: &Change) -> String {
     for note in &change.notes {
         body.push_str(&format!("# note: {}\n", words::plain(note)));
     }
+    if !change.alternatives.is_empty() {
+        body.push_str("# where there is no capacity for it, in this order:\n");
+    }
+    for other in &change.alternatives.others {
+        body.push_str(&format!("#   {}\n", words::plain(&other.label)));
+    }
     body
 }
 

@@ -131,6 +131,12 @@ fn write_body(out: &mut dyn Write, plan: &Plan, change: &Change, theme: &Theme) 
     for note in &change.notes {
         writeln!(out, "        note: {}", plain(note))?;
     }
+    if !change.alternatives.is_empty() {
+        writeln!(out, "        where there is no capacity for it, in this order:")?;
+    }
+    for other in &change.alternatives.others {
+        writeln!(out, "          {}", plain(&other.label))?;
+    }
     Ok(())
 }
 

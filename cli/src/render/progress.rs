@@ -277,6 +277,20 @@ impl Shared {
                     attempt + 1
                 ));
             }
+            ApplyEvent::StepOffered {
+                address,
+                refused,
+                offer,
+                number,
+                of,
+                ..
+            } => {
+                let message = plain(&refused.message);
+                self.say(format!(
+                    "  ! {address}: {message} Asking for the next offer, {} ({number} of {of}).",
+                    plain(offer)
+                ));
+            }
             ApplyEvent::StepFinished {
                 step,
                 address,
@@ -636,6 +650,15 @@ mod tests {
                 error: ProviderError::new(ErrorClass::Throttled, "Too many requests."),
                 attempt: 1,
                 delay: Duration::from_secs(2),
+            },
+            ApplyEvent::StepOffered {
+                step: StepId(2),
+                address: address("host_unit.qwen/default/1"),
+                refused: ProviderError::new(ErrorClass::NoCapacity, "There is no big machine left."),
+                offer: "medium at $0.500/h".to_owned(),
+                number: 2,
+                of: 3,
+                call: gabion_engine::address::OperationId::from_uuid(uuid::Uuid::nil()),
             },
             finished(
                 2,

@@ -48,12 +48,28 @@ impl Run<'_> {
 
     fn launch(&mut self, step: StepId, call: PreparedCall, operation: OperationId, uid: Uid) {
         let (address, step_operation) = self.identify(step);
-        self.observer.observe(&ApplyEvent::StepStarted {
-            step,
-            address,
-            operation: step_operation,
-            call: Some(operation),
-        });
+        let started = match call.refused.last() {
+            None => ApplyEvent::StepStarted {
+                step,
+                address,
+                operation: step_operation,
+                call: Some(operation),
+            },
+            Some(refused) => {
+                let plan = self.request.plan;
+                let change = &plan.changes[plan.steps[step.0 as usize].change];
+                ApplyEvent::StepOffered {
+                    step,
+                    address,
+                    refused: refused.clone(),
+                    offer: change.alternatives.label(call.offer).to_owned(),
+                    number: call.offer + 1,
+                    of: 1 + change.alternatives.others.len(),
+                    call: operation,
+                }
+            }
+        };
+        self.observer.observe(&started);
         Launch {
             step,
             provider: call.provider.clone(),

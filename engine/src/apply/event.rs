@@ -52,6 +52,23 @@ pub enum ApplyEvent {
         /// How long until the next try.
         delay: Duration,
     },
+    /// There was no capacity for an offer: it made nothing, and the plan's next one is asked for; its intent is durable.
+    StepOffered {
+        /// The step.
+        step: StepId,
+        /// The object's address.
+        address: ResourceAddress,
+        /// Why the offer before was refused.
+        refused: ProviderError,
+        /// What is asked for now, for people.
+        offer: String,
+        /// Its number among the offers, from 1.
+        number: usize,
+        /// How many offers there are.
+        of: usize,
+        /// The call's idempotency key.
+        call: OperationId,
+    },
     /// A step ended: its result is durable.
     StepFinished {
         /// The step.

@@ -229,7 +229,11 @@ impl Run<'_> {
 
     /// Starts what may start, within the bound.
     fn start_steps(&mut self, batch: &mut Batch) {
-        let mut starting = 0;
+        // A next offer takes the place of the call before it, which has ended.
+        let launches = batch.effects.iter();
+        let mut starting = launches
+            .filter(|effect| matches!(effect, Effects::Launch(..)))
+            .count();
         while self.stopped.is_none() && self.may_start(starting) {
             let Some(id) = self.schedule.start() else {
                 return;
@@ -300,7 +304,12 @@ impl Run<'_> {
     }
 
     /// Puts a call's intent into the commit.
-    fn intend(&mut self, step: StepId, call: Box<PreparedCall>, batch: &mut Batch) -> Result<(), FoldError> {
+    pub(super) fn intend(
+        &mut self,
+        step: StepId,
+        call: Box<PreparedCall>,
+        batch: &mut Batch,
+    ) -> Result<(), FoldError> {
         let operation = OperationId::from_uuid(self.options.ids.next());
         let uid = call
             .uid
@@ -416,7 +425,7 @@ impl Run<'_> {
 }
 
 /// A step that would have written what does not fit the state.
-fn misfit(what: &str, error: &FoldError) -> ProviderError {
+pub(super) fn misfit(what: &str, error: &FoldError) -> ProviderError {
     ProviderError::new(
         ErrorClass::Conflict,
         format!("{what}, because it does not fit the state: {error}."),

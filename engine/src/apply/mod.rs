@@ -3,6 +3,7 @@
 //! | module | what it owns |
 //! | --- | --- |
 //! | [`executor`] | the run: one task that starts steps, writes the log and tells the observer |
+//! | `offer` | the next of the plan's offers, once there is no capacity for one |
 //! | `results`, `commit` | what calls say, made durable before anything follows from it |
 //! | [`scheduler`] | which steps may start (pure) |
 //! | `prepare` | from a step to a call, with everything known by now |
@@ -16,6 +17,7 @@ mod commit;
 mod control;
 pub mod event;
 pub mod executor;
+mod offer;
 mod preamble;
 mod prepare;
 mod report;

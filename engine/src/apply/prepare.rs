@@ -51,6 +51,9 @@ pub(super) struct PreparedCall {
     pub(super) declaration: Option<Arc<Declaration>>,
     pub(super) deposes: Option<Uid>,
     pub(super) timeout: Duration,
+    /// Which of the change's offers it makes, and why those before it were refused.
+    pub(super) offer: usize,
+    pub(super) refused: Vec<ProviderError>,
 }
 
 /// What preparing needs to know beside the step.
@@ -115,7 +118,7 @@ impl<'a> Preparer<'a> {
             Some(Progress::Done) => return Ok(unneeded(Vec::new())),
             Some(Progress::Unfinished { uid }) => {
                 return match view.record(*uid) {
-                    Some(record) => self.update(view, change, record),
+                    Some(record) => self.finish(view, change, record),
                     None => Err(stale(format!("`{}` is not recorded any more.", change.address))),
                 };
             }
@@ -198,6 +201,8 @@ impl<'a> Preparer<'a> {
             deposes: None,
             timeout: record.declaration.timeouts.delete,
             provider,
+            offer: 0,
+            refused: Vec::new(),
         })))
     }
 
@@ -236,6 +241,35 @@ impl<'a> Preparer<'a> {
                 }
             }
         }
+        let deposes = deposes.filter(|_| current.is_some());
+        let call = self.creation(view, change, 0, evaluated, deposes)?;
+        Ok(Prepared::Call(Box::new(call)))
+    }
+
+    /// Prepares the creation of the plan's next offer, in place of one that made nothing.
+    ///
+    /// # Errors
+    /// When it cannot be done as planned; nothing was changed then.
+    pub(super) fn next_offer(
+        &self,
+        view: &View<'_>,
+        change: &Change,
+        before: &PreparedCall,
+    ) -> Result<PreparedCall> {
+        let offer = before.offer + 1;
+        let inputs = change.offer(offer).map(|(inputs, _)| inputs);
+        let evaluated = view.evaluate_inputs(required(inputs, change)?)?;
+        self.creation(view, change, offer, evaluated, before.deposes)
+    }
+
+    fn creation(
+        &self,
+        view: &View<'_>,
+        change: &Change,
+        offer: usize,
+        evaluated: Evaluated,
+        deposes: Option<Uid>,
+    ) -> Result<PreparedCall> {
         let provider = provider(view, &change.address)?;
         let mut declaration = view.with_dependencies(required(change.declaration.as_ref(), change)?);
         let planned = if evaluated.was_unknown {
@@ -245,9 +279,10 @@ impl<'a> Preparer<'a> {
                 response.claims.iter().map(|claim| claim.key.clone()).collect();
             response.planned
         } else {
-            opened(change.after.as_ref(), &evaluated.inputs)
+            let after = change.offer(offer).and_then(|(_, after)| after);
+            opened(after, &evaluated.inputs)
         };
-        Ok(Prepared::Call(Box::new(PreparedCall {
+        Ok(PreparedCall {
             request: CallRequest::Create(CreateRequest {
                 resource_type: change.address.resource_type.clone(),
                 address: change.address.clone(),
@@ -260,9 +295,20 @@ impl<'a> Preparer<'a> {
             planned,
             timeout: declaration.timeouts.create,
             declaration: Some(declaration),
-            deposes: deposes.filter(|_| current.is_some()),
+            deposes,
             provider,
-        })))
+            offer,
+            refused: Vec::new(),
+        })
+    }
+
+    /// Updates an object that an earlier run of the plan made and did not finish, to what it was made as.
+    fn finish(&mut self, view: &View<'_>, change: &Change, record: &Record) -> Result<Prepared> {
+        view.check(&change.conditions, ConditionTime::Before)?;
+        let offer = change.offer(change.offer_of(&record.inputs));
+        let inputs = offer.map(|(inputs, _)| inputs);
+        let evaluated = view.evaluate_inputs(required(inputs, change)?)?;
+        self.update_with(view, change, record, evaluated)
     }
 
     fn update(&mut self, view: &View<'_>, change: &Change, record: &Record) -> Result<Prepared> {
@@ -330,6 +376,8 @@ impl<'a> Preparer<'a> {
             declaration: Some(declaration),
             deposes: None,
             provider,
+            offer: 0,
+            refused: Vec::new(),
         })))
     }
 

@@ -5,6 +5,7 @@ use tokio::time::Instant;
 use super::call::{CallEnd, CallRequest, Message};
 use super::event::{ApplyEvent, StepOutcome};
 use super::executor::{Batch, Effects, Run, Running, Stopped};
+use super::offer::Next;
 use super::verify;
 use crate::address::{ObjectId, OperationId};
 use crate::plan::step::StepId;
@@ -234,6 +235,11 @@ impl Run<'_> {
         if let Err(error) = self.record(failed, batch) {
             return self.unfit(step, running, &error, batch);
         }
+        let error = match self.next_offer(step, running, &error, batch) {
+            Next::Nothing => error,
+            Next::Intended => return,
+            Next::Over(error) => error,
+        };
         let outcome = match error.effect {
             Effect::Unknown => StepOutcome::Uncertain(error),
             Effect::None | Effect::Partial => StepOutcome::Failed(error),

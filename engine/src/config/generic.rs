@@ -13,7 +13,8 @@ use super::value_reader::PlacedValues;
 use crate::address::{ResourceAddress, ResourceName, ResourceType};
 use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 use crate::resource::{
-    Condition, ConditionTime, Import, Lifecycle, Moved, Place, Removed, Resource, Roll, TimeoutOverrides,
+    Alternatives, Condition, ConditionTime, Import, Lifecycle, Moved, Place, Removed, Resource, Roll,
+    TimeoutOverrides,
 };
 use crate::schema::ReplaceOrder;
 use crate::value::{AttributePath, TemplateText};
@@ -105,6 +106,7 @@ fn resource(document: &Document, problems: &mut Diagnostics) -> Option<Resource>
         lifecycle: lifecycle.unwrap_or_default(),
         timeouts: timeouts.unwrap_or_default(),
         conditions: conditions.unwrap_or_default().0,
+        alternatives: Alternatives::default(),
         document: document.reference(),
     })
 }

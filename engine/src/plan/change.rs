@@ -51,6 +51,9 @@ pub struct Change {
     /// What the configuration says about it; `None` when the object goes, or is left as it is and the record says the
     /// same already. An object that is otherwise left as it is gets it recorded without a call.
     pub declaration: Option<Arc<Declaration>>,
+    /// What is made in its place when there is no capacity for it, in this order; only of what is made anew.
+    #[serde(default, skip_serializing_if = "PlannedAlternatives::is_empty")]
+    pub alternatives: PlannedAlternatives,
     /// What apply must check before and after.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
@@ -66,6 +69,79 @@ pub struct Change {
     /// What else people should read with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+}
+
+/// The offers that apply may go through when it makes an object. Everything that is judged of the change is judged of
+/// each of them.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct PlannedAlternatives {
+    /// What the change itself makes, for people.
+    pub chosen: Arc<str>,
+    /// The others.
+    pub others: Vec<PlannedAlternative>,
+}
+
+/// An object that may be made in place of another.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedAlternative {
+    /// What it is, for people.
+    pub label: Arc<str>,
+    /// All its inputs, as those of the change.
+    pub inputs: Attributes,
+    /// The object as it shall be; unknown where only apply can know.
+    pub after: Attributes,
+}
+
+impl PlannedAlternatives {
+    /// Returns whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.others.is_empty()
+    }
+
+    /// Returns what an offer is, for people: 0 is the change's own.
+    #[must_use]
+    pub fn label(&self, offer: usize) -> &str {
+        match offer.checked_sub(1) {
+            None => &self.chosen,
+            Some(other) => self.others.get(other).map_or("", |other| &other.label),
+        }
+    }
+}
+
+impl Change {
+    /// Returns the inputs of an offer and the object as it shall be; 0 is the change's own.
+    #[must_use]
+    pub fn offer(&self, offer: usize) -> Option<(&Attributes, Option<&Attributes>)> {
+        match offer.checked_sub(1) {
+            None => Some((self.inputs.as_ref()?, self.after.as_ref())),
+            Some(other) => {
+                let other = self.alternatives.others.get(other)?;
+                Some((&other.inputs, Some(&other.after)))
+            }
+        }
+    }
+
+    /// Returns the offer that an object was made by, as its inputs tell; 0 when they fit none.
+    ///
+    /// What differs between offers is known in each of them and never secret.
+    #[must_use]
+    pub fn offer_of(&self, made_with: &Attributes) -> usize {
+        let Some(own) = &self.inputs else { return 0 };
+        let others = || self.alternatives.others.iter().map(|other| &other.inputs);
+        let varies = |name: &&Arc<str>| others().any(|other| other.get(*name) != own.get(*name));
+        let names: Vec<&Arc<str>> = own.keys().chain(others().flat_map(Attributes::keys)).collect();
+        let varying: Vec<&Arc<str>> = names.into_iter().filter(varies).collect();
+        let fits = |inputs: &Attributes| {
+            varying
+                .iter()
+                .all(|name| inputs.get(*name) == made_with.get(*name))
+        };
+        std::iter::once(own)
+            .chain(others())
+            .position(fits)
+            .unwrap_or_default()
+    }
 }
 
 /// What is done to an object.

@@ -116,6 +116,10 @@ fn changes_are_well_formed(plan: &Plan, faults: &mut Vec<String>) {
                 "`{address}` is made without inputs, result or declaration."
             ));
         }
+        let anew = matches!(change.action, Action::Create | Action::Replace(_));
+        if !anew && !change.alternatives.is_empty() {
+            faults.push(format!("`{address}` is not made anew and has alternatives."));
+        }
         if goes && (change.after.is_some() || change.inputs.is_some()) {
             faults.push(format!("`{address}` goes and has a result."));
         }

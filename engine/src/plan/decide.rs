@@ -7,7 +7,7 @@ use crate::address::{ResourceAddress, Uid};
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity, suggestion};
 use crate::diff::{Difference, Differences, differences};
 use crate::graph::ResourceGraph;
-use crate::plan::change::{Action, Cause, Change, Reason};
+use crate::plan::change::{Action, Cause, Change, PlannedAlternative, PlannedAlternatives, Reason};
 use crate::plan::condition;
 use crate::plan::contract;
 use crate::plan::evaluate::{Changed, Outcome, PlanScope, protect};
@@ -273,7 +273,9 @@ impl<'a> Decider<'a> {
         } else {
             Reason::New
         };
+        let alternatives = self.alternatives(resource, provider, &desired, &response, problems)?;
         let mut draft = self.draft(position, provider, desired, None, &response);
+        draft.change.alternatives = alternatives;
         draft.change.action = Action::Create;
         draft.change.reasons = vec![reason];
         draft.change.attributes = self.causes(position, None, &response, &found, &[]);
@@ -320,7 +322,9 @@ impl<'a> Decider<'a> {
         }
         let renewed = self.ask(resource, provider, &desired, None, problems)?;
         let found = differences(schema, &existing.attributes, &renewed.planned);
+        let alternatives = self.alternatives(resource, provider, &desired, &renewed, problems)?;
         let mut draft = self.draft(position, provider, desired, Some(&existing), &renewed);
+        draft.change.alternatives = alternatives;
         draft.not_compared = found.not_compared.clone();
         draft.change.attributes = self.causes(position, Some(&existing), &renewed, &found, &response.replace);
         for note in response.notes {
@@ -338,6 +342,48 @@ impl<'a> Decider<'a> {
         }
         self.conditions(resource, &mut draft, problems);
         Some(draft)
+    }
+
+    /// Plans what may be made in place of an object, as if it were asked for; `None` when one of them has a problem.
+    fn alternatives(
+        &self,
+        resource: &Resource,
+        provider: &dyn Provider,
+        desired: &Attributes,
+        response: &PlanResponse,
+        problems: &mut Diagnostics,
+    ) -> Option<PlannedAlternatives> {
+        let schema = provider.resource_schema(&resource.address.resource_type);
+        let mut others = Vec::new();
+        for alternative in &resource.alternatives.others {
+            let mut inputs = desired.clone();
+            inputs.extend(
+                alternative
+                    .inputs
+                    .iter()
+                    .map(|(name, value)| (name.clone(), value.clone())),
+            );
+            inputs.keep(|_, value| !value.is_null());
+            let found = validate(resource, &inputs, schema, provider, &self.places);
+            let is_invalid = found.has_errors();
+            problems.extend(found);
+            if is_invalid {
+                return None;
+            }
+            let planned = self.ask(resource, provider, &inputs, None, problems)?;
+            // What is held exclusively was weighed for the first; one that would hold something else is another plan.
+            if planned.claims == response.claims {
+                others.push(PlannedAlternative {
+                    label: alternative.label.clone(),
+                    inputs,
+                    after: planned.planned,
+                });
+            }
+        }
+        Some(PlannedAlternatives {
+            chosen: resource.alternatives.chosen.clone(),
+            others,
+        })
     }
 
     /// Fills in what all changes of a declared resource have.
@@ -380,6 +426,7 @@ impl<'a> Decider<'a> {
                 after: Some(response.planned.clone()),
                 inputs: Some(inputs),
                 declaration: Some(declaration),
+                alternatives: PlannedAlternatives::default(),
                 conditions: Vec::new(),
                 document: None,
                 unprotects: record.is_some_and(|record| record.declaration.lifecycle.prevent_destroy)
@@ -612,11 +659,23 @@ pub(super) fn outcome(decision: &Decision, known: &Known<'_>) -> Outcome {
         Action::Delete | Action::Forget => (Value::unknown(), Changed::Everything, true),
     };
     Outcome {
-        attributes: change.after.clone(),
+        attributes: change.after.as_ref().map(|after| as_sure(after, change)),
         id,
         changed,
         goes,
     }
+}
+
+/// Returns an object as it will be whichever of its offers is made: what differs between them, only apply can know.
+fn as_sure(after: &Attributes, change: &Change) -> Attributes {
+    let mut sure = after.clone();
+    for other in &change.alternatives.others {
+        let names = after.keys().chain(other.after.keys());
+        for name in names.filter(|name| after.get(*name) != other.after.get(*name)) {
+            sure.insert(name.clone(), Value::unknown());
+        }
+    }
+    sure
 }
 
 /// Returns what others see of a resource that this plan leaves as it is.

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::address::{ResourceAddress, Uid};
 use crate::diagnostic::{Diagnostic, Diagnostics, did_you_mean};
 use crate::graph::ResourceGraph;
-use crate::plan::change::{Action, Change, Note, Reason};
+use crate::plan::change::{Action, Change, Note, PlannedAlternatives, Reason};
 use crate::plan::claims::{self, HandOver};
 use crate::plan::decide::{self, Decider, Decision};
 use crate::plan::evaluate::{Outcome, PlanScope};
@@ -445,6 +445,7 @@ impl<'a> Planner<'a> {
                 after: Some(attributes),
                 inputs: None,
                 declaration: None,
+                alternatives: PlannedAlternatives::default(),
                 conditions: Vec::new(),
                 document: None,
                 unprotects: false,

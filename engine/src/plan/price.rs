@@ -31,6 +31,9 @@ pub struct ObjectPrice {
     /// What it costs once the plan is applied; `None` when it goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Rate>,
+    /// What it costs as each of the offers that apply may make in its place, in the plan's order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alternatives: Vec<Rate>,
     /// Whether the plan makes or changes it.
     pub touched: bool,
 }
@@ -82,19 +85,48 @@ impl PlanPrices {
         sum(self.objects.iter().filter_map(|object| object.after))
     }
 
+    /// Adds up what everything costs at most once the plan is applied: with the dearest of each object's offers.
+    #[must_use]
+    pub fn at_most(&self) -> Sum {
+        sum(self.objects.iter().filter_map(ObjectPrice::at_most))
+    }
+
+    /// Returns what the plan adds at most, in millionths of a dollar an hour; less than nothing where it saves.
+    #[must_use]
+    pub fn increase_at_most(&self) -> i64 {
+        difference(self.before(), self.at_most())
+    }
+
     /// Returns what the plan adds, in millionths of a dollar an hour; less than nothing where it saves.
     #[must_use]
     pub fn increase(&self) -> i64 {
-        let signed = |sum: Sum| i64::try_from(sum.millionths).unwrap_or(i64::MAX);
-        signed(self.after()).saturating_sub(signed(self.before()))
+        difference(self.before(), self.after())
     }
 
-    /// Returns the objects that will be there and whose price nobody here knows.
+    /// Returns the objects that will be there and whose price, or that of one of their offers, nobody here knows.
     pub fn unknown(&self) -> impl Iterator<Item = &ObjectPrice> {
-        self.objects
-            .iter()
-            .filter(|object| object.after == Some(Rate::Unknown))
+        self.objects.iter().filter(|object| {
+            object
+                .after
+                .iter()
+                .chain(&object.alternatives)
+                .any(|rate| *rate == Rate::Unknown)
+        })
     }
+}
+
+impl ObjectPrice {
+    /// Returns what it costs with the dearest of its offers whose price is known.
+    fn at_most(&self) -> Option<Rate> {
+        let rates = self.after.into_iter().chain(self.alternatives.iter().copied());
+        let known = rates.filter(|rate| *rate != Rate::Unknown).max();
+        known.or(self.after)
+    }
+}
+
+fn difference(before: Sum, after: Sum) -> i64 {
+    let signed = |sum: Sum| i64::try_from(sum.millionths).unwrap_or(i64::MAX);
+    signed(after).saturating_sub(signed(before))
 }
 
 fn sum(rates: impl Iterator<Item = Rate>) -> Sum {
@@ -121,6 +153,7 @@ mod tests {
             address: ResourceAddress::of("machine", name).unwrap(),
             before,
             after,
+            alternatives: Vec::new(),
             touched: before != after,
         };
         let prices = PlanPrices {
@@ -142,6 +175,27 @@ mod tests {
         );
         assert_eq!(prices.increase(), 250_000);
         assert_eq!(prices.after().per_month(), 985.5);
+        assert_eq!(prices.unknown().count(), 1);
+    }
+
+    #[test]
+    fn the_dearest_offer_is_what_it_costs_at_most() {
+        let known = |dollars| Rate::Known(Price::of_dollars(dollars).unwrap());
+        let prices = PlanPrices {
+            date: "2026-01-01".into(),
+            objects: vec![ObjectPrice {
+                address: ResourceAddress::of("machine", "a").unwrap(),
+                before: Some(known(1.0)),
+                after: Some(known(1.5)),
+                alternatives: vec![known(2.0), known(1.75), Rate::Unknown],
+                touched: true,
+            }],
+        };
+        assert_eq!(
+            (prices.increase(), prices.increase_at_most()),
+            (500_000, 1_000_000)
+        );
+        assert_eq!(prices.at_most().millionths, 2_000_000);
         assert_eq!(prices.unknown().count(), 1);
     }
 }

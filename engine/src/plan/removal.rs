@@ -7,7 +7,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::diff::differences;
 use crate::graph::ResourceGraph;
 use crate::plan::Mode;
-use crate::plan::change::{Action, AttributeChange, Cause, Change, Reason};
+use crate::plan::change::{Action, AttributeChange, Cause, Change, PlannedAlternatives, Reason};
 use crate::plan::evaluate::protect;
 use crate::plan::known::Known;
 use crate::plan::options::PlanInput;
@@ -192,6 +192,7 @@ fn change(
         after: None,
         inputs: None,
         declaration: None,
+        alternatives: PlannedAlternatives::default(),
         conditions: Vec::new(),
         document: record.declaration.document.clone(),
         unprotects: false,

@@ -18,6 +18,7 @@ mod late;
 mod lease;
 mod lost_answer;
 mod moved;
+mod offers;
 mod properties;
 mod rebuild;
 mod replace;

@@ -181,6 +181,7 @@ async fn check(seed: u64) -> [usize; 3] {
             lose_response: 120,
             never_ready: 0,
             invalid: 80,
+            no_capacity: 0,
         });
         let text = project.text();
         for _ in 0..2 {

@@ -20,7 +20,7 @@ use gabion_engine::plan::options::{PlanInput, PlanOptions};
 use gabion_engine::plan::step::StepOperation;
 use gabion_engine::plan::{Mode, Plan, planner};
 use gabion_engine::provider::{Provider, ProviderRegistry};
-use gabion_engine::resource::Configuration;
+use gabion_engine::resource::{Alternative, Alternatives, Configuration};
 use gabion_engine::retry::{NoJitter, RetryPolicy};
 use gabion_engine::schema::ReplaceOrder;
 use gabion_engine::state::clock::StoppedClock;
@@ -42,6 +42,8 @@ pub(crate) struct Scenario {
     pub(crate) store: Arc<dyn StateStore>,
     pub(crate) key: Option<Arc<FingerprintKey>>,
     pub(crate) environment: BTreeMap<String, String>,
+    /// Zones that every machine may be in when there is no room for it in the one that the cloud chooses.
+    pub(crate) other_zones: Vec<&'static str>,
     pub(crate) apply_options: ApplyOptions,
     /// When the world is gathered; the log's clock stands still at the epoch.
     pub(crate) now: Timestamp,
@@ -92,6 +94,7 @@ impl Scenario {
             store,
             key: Some(Arc::new(FingerprintKey::new([7; 32]))),
             environment: BTreeMap::new(),
+            other_zones: Vec::new(),
             apply_options: ApplyOptions {
                 parallelism: 10,
                 retry: retry(),
@@ -126,10 +129,26 @@ impl Scenario {
             secret: &no_secrets,
             version: "0.1.0",
         };
-        let (configuration, found) = project.lower(inputs, &problems);
+        let (mut configuration, found) = project.lower(inputs, &problems);
+        for resource in &mut configuration.resources {
+            if resource.address.resource_type.as_str() == "fake_machine" {
+                resource.alternatives = self.alternatives();
+            }
+        }
         problems.extend(found);
         assert!(!problems.has_errors(), "{}", texts_of(&problems));
         configuration
+    }
+
+    fn alternatives(&self) -> Alternatives {
+        let zone = |zone: &&str| Alternative {
+            label: (*zone).into(),
+            inputs: [("zone".into(), Value::string(zone))].into(),
+        };
+        Alternatives {
+            chosen: "any zone".into(),
+            others: self.other_zones.iter().map(zone).collect(),
+        }
     }
 
     pub(crate) async fn state(&self) -> State {

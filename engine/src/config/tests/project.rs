@@ -139,6 +139,10 @@ fn a_good_project_becomes_a_configuration() {
                     place: a.gabion.yml:14:16,
                 },
             ],
+            alternatives: Alternatives {
+                chosen: "",
+                others: [],
+            },
             document: DocumentRef {
                 document_type: "resource",
                 name: "a",
@@ -177,6 +181,10 @@ fn a_good_project_becomes_a_configuration() {
                 delete: None,
             },
             conditions: [],
+            alternatives: Alternatives {
+                chosen: "",
+                others: [],
+            },
             document: DocumentRef {
                 document_type: "resource",
                 name: "b",
@@ -203,6 +211,10 @@ fn a_good_project_becomes_a_configuration() {
                 delete: None,
             },
             conditions: [],
+            alternatives: Alternatives {
+                chosen: "",
+                others: [],
+            },
             document: DocumentRef {
                 document_type: "resource",
                 name: "c",

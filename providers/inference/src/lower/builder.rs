@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::diagnostic::Span;
-use gabion_engine::resource::{DocumentRef, Lifecycle, Place, Resource, Roll, TimeoutOverrides};
+use gabion_engine::resource::{
+    Alternatives, DocumentRef, Lifecycle, Place, Resource, Roll, TimeoutOverrides,
+};
 use gabion_engine::schema::ReplaceOrder;
 use gabion_engine::value::{AttributePath, Attributes, TemplateText, Value};
 
@@ -38,6 +40,7 @@ impl ResourceBuilder {
                 lifecycle: Lifecycle::default(),
                 timeouts: TimeoutOverrides::default(),
                 conditions: Vec::new(),
+                alternatives: Alternatives::default(),
                 document: document.clone(),
             },
         }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::resource::{
-    Configuration, Directives, DocumentRef, Import, Lifecycle, Moved, Place, Removed, Resource,
-    TimeoutOverrides,
+    Alternative, Alternatives, Configuration, Directives, DocumentRef, Import, Lifecycle, Moved, Place,
+    Removed, Resource, TimeoutOverrides,
 };
 use gabion_engine::schema::ReplaceOrder;
 use gabion_engine::value::{Attributes, TemplateText, Unknown, Value};
@@ -99,11 +99,27 @@ fn resource(project: &Project, key: Key, node: &Node, place: &Place) -> Resource
         },
         timeouts: TIMEOUTS,
         conditions: Vec::new(),
+        alternatives: alternatives(key),
         document: DocumentRef {
             document_type: "resource".into(),
             name: address(key).name.as_str().into(),
             place: place.clone(),
         },
+    }
+}
+
+/// Machines may be in other zones than the one that the cloud chooses; what leads to them learns that when they are made.
+fn alternatives(key: Key) -> Alternatives {
+    if key.kind != Kind::Machine {
+        return Alternatives::default();
+    }
+    let zone = |zone: &str| Alternative {
+        label: zone.into(),
+        inputs: [("zone".into(), Value::string(zone))].into(),
+    };
+    Alternatives {
+        chosen: "any zone".into(),
+        others: vec![zone("zone-b"), zone("zone-c")],
     }
 }
 

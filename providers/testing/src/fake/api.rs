@@ -214,6 +214,8 @@ pub enum ApiErrorCode {
     Conflict,
     /// There is no such object.
     NotFound,
+    /// There is no room for it.
+    NoCapacity,
     /// The request is wrong.
     Invalid,
     /// It is not allowed.

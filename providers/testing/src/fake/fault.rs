@@ -18,6 +18,8 @@ pub enum Fault {
     Deny,
     /// It is refused for ever.
     Invalid,
+    /// It is refused because there is no capacity.
+    NoCapacity,
     /// The connection breaks before it is carried out.
     LoseRequest,
     /// The connection breaks after it was carried out.
@@ -117,12 +119,15 @@ pub struct Chaos {
     pub never_ready: u32,
     /// Refused for ever, of those that change something.
     pub invalid: u32,
+    /// Refused for want of capacity, of creations of machines.
+    pub no_capacity: u32,
 }
 
 impl Chaos {
     pub(super) fn pick(&self, random: &mut Random, request: &ApiRequest) -> Option<Fault> {
         let changes = request.changes_the_world();
         let creates = request.verb() == Verb::Create;
+        let takes_room = creates && request.resource_type() == Some("fake_machine");
         let shares = [
             (self.throttle, true, Fault::Throttle),
             (self.transient, true, Fault::Transient),
@@ -130,6 +135,7 @@ impl Chaos {
             (self.lose_response, changes, Fault::LoseResponse),
             (self.never_ready, creates, Fault::NeverReady),
             (self.invalid, changes, Fault::Invalid),
+            (self.no_capacity, takes_room, Fault::NoCapacity),
         ];
         let mut point = (random.next() % 1000) as u32;
         for (share, applies, fault) in shares {

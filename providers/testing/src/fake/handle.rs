@@ -136,6 +136,7 @@ impl CloudClient for FakeCloud {
             Some(Fault::Throttle) => return refused(ApiErrorCode::Throttled, "too many requests"),
             Some(Fault::Transient) => return refused(ApiErrorCode::Unavailable, "try again in a moment"),
             Some(Fault::Deny) => return refused(ApiErrorCode::Denied, "these credentials do not allow it"),
+            Some(Fault::NoCapacity) => return refused(ApiErrorCode::NoCapacity, "there is no room for it"),
             Some(Fault::Invalid) => return refused(ApiErrorCode::Invalid, "this can never work"),
             Some(Fault::LoseRequest) => return Answer::Lost,
             Some(Fault::Late(delay)) => {

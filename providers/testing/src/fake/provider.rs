@@ -553,6 +553,7 @@ fn refused(error: ApiError) -> ProviderError {
         ApiErrorCode::Throttled => ErrorClass::Throttled,
         ApiErrorCode::Unavailable => ErrorClass::Transient,
         ApiErrorCode::Conflict => ErrorClass::Conflict,
+        ApiErrorCode::NoCapacity => ErrorClass::NoCapacity,
         ApiErrorCode::NotFound => ErrorClass::NotFound,
         ApiErrorCode::Invalid => ErrorClass::Invalid,
         ApiErrorCode::Denied => ErrorClass::Denied,
