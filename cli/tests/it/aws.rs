@@ -41,6 +41,30 @@ fn the_seeds_gateway_and_nvidia_service_are_planned() {
     assert!(!entries.contains(&".gabion".to_owned()), "{entries:?}");
 }
 
+/// The first of each is a `t3.small` and a `g4dn.xlarge`, together $0.6098 an hour.
+#[test]
+fn policies_hold_for_every_offer_that_apply_may_take() {
+    let project = example("nvidia");
+    let settings = fs::read_to_string(project.directory().join("gabion.yml")).unwrap();
+    let with = |policy: &str| project.write("gabion.yml", format!("{settings}policy:\n{policy}"));
+    with("  max_price: {per_hour: 1}\n");
+    let said = project.exits(5, &["plan"]);
+    assert!(
+        said.out
+            .contains("With the dearest of its offers everything would cost $1.5354/h"),
+        "{}",
+        said.out
+    );
+    with(
+        "  rules:\n    - name: no-g5\n      deny: has(change.after.instance_type) && change.after.instance_type.startsWith('g5.')\n      message: \
+         Not here.\n",
+    );
+    let said = project.exits(5, &["plan"]);
+    assert!(said.out.contains("no-g5: aws_instance.qwen/default/0"), "{}", said.out);
+    with("  max_price: {per_hour: 2}\n");
+    project.exits(0, &["plan"]);
+}
+
 #[test]
 fn the_amd_service_is_refused_and_the_rest_is_planned_without_it() {
     let project = example("amd");

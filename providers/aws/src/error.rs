@@ -213,12 +213,18 @@ fn class_of(code: &str, status: u16, changes: bool) -> ErrorClass {
         | "SignatureDoesNotMatch"
         | "MissingAuthenticationToken"
         | "IncompleteSignature" => ErrorClass::Denied,
+        // There is none of it left, or the account may have no more of that family or market: another offer may do.
         "InsufficientInstanceCapacity"
         | "InsufficientHostCapacity"
         | "InsufficientCapacity"
         | "InsufficientReservedInstanceCapacity"
+        | "InsufficientFreeAddressesInSubnet"
+        | "InstanceLimitExceeded"
+        | "VcpuLimitExceeded"
+        | "MaxSpotInstanceCountExceeded"
         | "SpotMaxPriceTooLow"
-        | "DependencyViolation"
+        | "Unsupported" => ErrorClass::NoCapacity,
+        "DependencyViolation"
         | "IdempotentParameterMismatch"
         | "IncorrectInstanceState"
         | "IncorrectState"
@@ -387,10 +393,12 @@ mod tests {
             ("InternalError", 500, false, ErrorClass::Transient),
             ("UnauthorizedOperation", 403, true, ErrorClass::Denied),
             ("RequestExpired", 400, false, ErrorClass::Denied),
-            ("InsufficientInstanceCapacity", 500, true, ErrorClass::Conflict),
+            ("InsufficientInstanceCapacity", 500, true, ErrorClass::NoCapacity),
+            ("MaxSpotInstanceCountExceeded", 400, true, ErrorClass::NoCapacity),
             ("InvalidInstanceID.NotFound", 400, false, ErrorClass::NotFound),
             ("InvalidGroup.Duplicate", 400, true, ErrorClass::Conflict),
-            ("VcpuLimitExceeded", 400, true, ErrorClass::Invalid),
+            ("VcpuLimitExceeded", 400, true, ErrorClass::NoCapacity),
+            ("AddressLimitExceeded", 400, true, ErrorClass::Invalid),
             ("InvalidParameterValue", 400, true, ErrorClass::Invalid),
         ];
         for (code, status, changes, class) in cases {

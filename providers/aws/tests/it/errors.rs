@@ -44,11 +44,11 @@ async fn each_refusal_names_api_region_code_request_and_the_way_out() {
             "aws sts get-caller-identity",
         ),
         (401, "OptInRequired", ErrorClass::Denied, "enable-region"),
-        (400, "VcpuLimitExceeded", ErrorClass::Invalid, "quota"),
+        (400, "VcpuLimitExceeded", ErrorClass::NoCapacity, "quota"),
         (
             500,
             "InsufficientInstanceCapacity",
-            ErrorClass::Conflict,
+            ErrorClass::NoCapacity,
             "availability_zone",
         ),
     ] {

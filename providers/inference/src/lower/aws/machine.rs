@@ -6,8 +6,8 @@ use std::sync::Arc;
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::config::{Lowered, Spanned};
 use gabion_engine::diagnostic::{Diagnostic, Span};
-use gabion_engine::resource::{DocumentRef, Place, Resource};
-use gabion_engine::value::{AttributePath, Value};
+use gabion_engine::resource::{Alternative, Alternatives, DocumentRef, Place, Resource};
+use gabion_engine::value::{AttributePath, Attributes, Value};
 
 use super::cloud_init::{Docker, Setup};
 use super::network;
@@ -149,7 +149,9 @@ pub(super) fn lower(machine: &CloudMachine, settings: &AwsSettings, lowered: &mu
     let mut units = lowered.resources.iter();
     let unit = units.find(|resource| resource.address == unit);
     let roll = unit.and_then(|unit| unit.lifecycle.roll.clone());
-    for mut resource in [instance(machine, settings), host(machine, settings)] {
+    let mut made = instance(machine, settings);
+    made.alternatives = alternatives(machine, &made, settings);
+    for mut resource in [made, host(machine, settings)] {
         resource.lifecycle.roll.clone_from(&roll);
         lowered.resources.push(resource);
     }
@@ -248,6 +250,33 @@ fn instance(machine: &CloudMachine, settings: &AwsSettings) -> Resource {
         );
     }
     builder.build()
+}
+
+/// Returns what may be made in a machine's place, as the inputs that differ.
+fn alternatives(machine: &CloudMachine, made: &Resource, settings: &AwsSettings) -> Alternatives {
+    let other = |choice: &Choice| {
+        let other = CloudMachine {
+            choice: choice.clone(),
+            ..machine.clone()
+        };
+        let inputs = instance(&other, settings).inputs;
+        let names = made.inputs.keys().chain(inputs.keys());
+        let differing = names.filter(|name| made.inputs.get(*name) != inputs.get(*name));
+        let inputs: Attributes = differing
+            .map(|name| (name.clone(), inputs.get(name).cloned().unwrap_or_default()))
+            .collect();
+        inputs
+            .iter()
+            .all(|(_, value)| value.is_wholly_known())
+            .then(|| Alternative {
+                label: choice.label.as_str().into(),
+                inputs,
+            })
+    };
+    Alternatives {
+        chosen: machine.choice.label.as_str().into(),
+        others: machine.choice.others.iter().filter_map(other).collect(),
+    }
 }
 
 /// The machine as programs reach it: over SSH, at an address that is known once it is made.

@@ -239,13 +239,50 @@ pub(super) fn subnet<'a>(
     if let Some(kept) = right().find(|subnet| Some(subnet.id.as_str()) == wanted.kept) {
         return Some(kept);
     }
-    right().filter(gets_out).min_by_key(|subnet| {
-        (
-            Some(subnet.availability_zone.as_str()) != wanted.near,
-            &subnet.availability_zone,
-            &subnet.id,
-        )
-    })
+    right()
+        .filter(gets_out)
+        .min_by_key(|subnet| order(subnet, wanted.near))
+}
+
+/// Returns a subnet of each other zone that will do as well as one that was chosen, the best first.
+pub(super) fn other_subnets<'a>(
+    facts: &'a RegionFacts,
+    machine: &InstanceType,
+    wanted: Wanted<'_>,
+    chosen: &Subnet,
+    settings: &AwsSettings,
+) -> Vec<&'a Subnet> {
+    let mut zones: Vec<&String> = facts
+        .subnets
+        .iter()
+        .map(|subnet| &subnet.availability_zone)
+        .filter(|zone| **zone != chosen.availability_zone)
+        .collect();
+    zones.sort();
+    zones.dedup();
+    let mut others: Vec<&Subnet> = zones
+        .into_iter()
+        .filter(|zone| wanted.zones.is_empty() || wanted.zones.contains(zone))
+        .filter_map(|zone| {
+            let there = Wanted {
+                zones: std::slice::from_ref(zone),
+                kept: None,
+                ..wanted
+            };
+            subnet(facts, machine, there, settings)
+        })
+        .collect();
+    others.sort_by_key(|subnet| order(subnet, wanted.near));
+    others
+}
+
+/// The nearest first.
+fn order<'a>(subnet: &'a Subnet, near: Option<&str>) -> (bool, &'a str, &'a str) {
+    (
+        Some(subnet.availability_zone.as_str()) != near,
+        &subnet.availability_zone,
+        &subnet.id,
+    )
 }
 
 /// Reports machines that would take more processors than the account may have, where its quotas are known.

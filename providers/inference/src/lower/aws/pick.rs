@@ -11,10 +11,12 @@ use super::region::Region;
 use super::settings::AwsSettings;
 use crate::grammar::gpu::Vendor;
 use crate::offers::catalogue::{self, Family, ImagePattern};
-use crate::offers::{self, Market, Offer, OfferNeed, Offers, RegionFacts, image_key};
+use crate::offers::{self, Market, Offer, OfferNeed, Offers, RegionFacts, Subnet, image_key};
 
-/// How many of the other offers are told.
+/// How many of the other offers are told, and asked for when there is no capacity for those before them.
 const ALTERNATIVES: usize = 4;
+/// In how many other zones an offer is asked for before the next one is.
+const OTHER_ZONES: usize = 2;
 
 /// What is asked for.
 pub(super) struct Asked<'a> {
@@ -54,6 +56,10 @@ pub(super) struct Choice {
     /// The user of the gateway, for those who come through it.
     pub(super) gateway_user: &'static str,
     pub(super) notes: Vec<String>,
+    /// What it is, for people.
+    pub(super) label: String,
+    /// What is made in its place when there is no capacity for it, in this order.
+    pub(super) others: Vec<Choice>,
 }
 
 /// The user of Ubuntu's images.
@@ -81,6 +87,47 @@ impl Choice {
             reservation: asked.reservation.map(str::to_owned),
             gateway_user: USER,
             notes: Vec::new(),
+            label: String::new(),
+            others: Vec::new(),
+        }
+    }
+
+    /// An offer in a subnet, from an image.
+    fn of(
+        asked: &Asked<'_>,
+        facts: &RegionFacts,
+        offer: &Offer<'_>,
+        subnet: &Subnet,
+        image_id: String,
+    ) -> Self {
+        let image = offer.family.image();
+        let newest = facts.images.get(&image_key(
+            &image.owner,
+            &image.pattern,
+            &offer.family.architecture,
+        ));
+        let least = newest.map_or(0, |image| image.root_gib).max(image.root_gb);
+        let disk = asked.disk_gb.max(least);
+        Self {
+            instance_type: Some(offer.instance_type.name.clone()),
+            family: Some(offer.family),
+            vcpus: offer.instance_type.vcpus,
+            is_spot: offer.market == Market::Spot,
+            image,
+            image_id: Some(image_id),
+            subnet_id: Some(subnet.id.clone()),
+            zone: Some(subnet.availability_zone.clone()),
+            disk_gib: i64::try_from(disk).unwrap_or(i64::MAX),
+            reservation: asked.reservation.map(str::to_owned),
+            gateway_user: USER,
+            notes: Vec::new(),
+            label: format!(
+                "{} at {} in {}",
+                offer.instance_type.name,
+                offer.cost(),
+                subnet.availability_zone
+            ),
+            others: Vec::new(),
         }
     }
 }
@@ -200,22 +247,62 @@ fn known(
         (_, Some(newest)) => newest.id.clone(),
         (_, None) => return Err(Box::new(no_image(asked, facts, image))),
     };
-    let least = newest.map_or(0, |image| image.root_gib).max(image.root_gb);
-    let disk = asked.disk_gb.max(least);
+    let chosen = Choice::of(asked, facts, offer, subnet, image_id);
     Ok(Choice {
-        instance_type: Some(offer.instance_type.name.clone()),
-        family: Some(offer.family),
-        vcpus: offer.instance_type.vcpus,
-        is_spot: offer.market == Market::Spot,
-        image,
-        image_id: Some(image_id),
-        subnet_id: Some(subnet.id.clone()),
-        zone: Some(subnet.availability_zone.clone()),
-        disk_gib: i64::try_from(disk).unwrap_or(i64::MAX),
-        reservation: asked.reservation.map(str::to_owned),
-        gateway_user: USER,
+        others: others(asked, facts, (offer, subnet), &chosen, &found, wanted, settings),
         notes,
+        ..chosen
     })
+}
+
+/// Returns what else is asked for when there is no capacity: what was chosen in other zones, then the next offers. They
+/// start from images of the same user, since what runs on the machine is set up for that one.
+fn others(
+    asked: &Asked<'_>,
+    facts: &RegionFacts,
+    (offer, subnet): (&Offer<'_>, &Subnet),
+    chosen: &Choice,
+    found: &Offers<'_>,
+    wanted: Wanted<'_>,
+    settings: &AwsSettings,
+) -> Vec<Choice> {
+    // A reservation is of one type in one zone.
+    if asked.reservation.is_some() {
+        return Vec::new();
+    }
+    let image = |offer: &Offer<'_>| {
+        let image = offer.family.image();
+        if image == chosen.image {
+            return chosen.image_id.clone();
+        }
+        let key = image_key(&image.owner, &image.pattern, &offer.family.architecture);
+        Some(facts.images.get(&key)?.id.clone())
+    };
+    let zones = network::other_subnets(facts, offer.instance_type, wanted, subnet, settings)
+        .into_iter()
+        .take(OTHER_ZONES)
+        .map(|subnet| (offer, subnet));
+    let anywhere = Wanted { kept: None, ..wanted };
+    let next = found
+        .offers
+        .iter()
+        .filter(|other| is_other(other, offer))
+        .filter(|other| other.family.image().user == chosen.image.user)
+        .filter_map(|other| {
+            Some((
+                other,
+                network::subnet(facts, other.instance_type, anywhere, settings)?,
+            ))
+        })
+        .take(ALTERNATIVES);
+    zones
+        .chain(next)
+        .filter_map(|(offer, subnet)| Some(Choice::of(asked, facts, offer, subnet, image(offer)?)))
+        .collect()
+}
+
+fn is_other(other: &Offer<'_>, offer: &Offer<'_>) -> bool {
+    other.instance_type.name != offer.instance_type.name || other.market != offer.market
 }
 
 /// Returns the pattern of the image that a type's machines are made from.
@@ -260,7 +347,7 @@ fn why(asked: &Asked<'_>, facts: &RegionFacts, offer: &Offer<'_>, found: &Offers
     let next: Vec<String> = found
         .offers
         .iter()
-        .filter(|other| other.instance_type.name != offer.instance_type.name || other.market != offer.market)
+        .filter(|other| is_other(other, offer))
         .take(ALTERNATIVES)
         .map(|other| format!("{} {}", other.instance_type.name, other.cost()))
         .collect();
