@@ -13,6 +13,7 @@
 )]
 
 mod agent;
+mod aws_rounds;
 mod bench;
 mod browser;
 mod ci;
@@ -53,6 +54,8 @@ Usage: cargo xtask TASK [ARGUMENT…]
                            [--rounds N] [--contention N] [--store sqlite|s3|postgres|all] [--seed N] [--dev]
   cut-loop [ARGUMENT…]     cut hosts behind SSH off while gabion changes them, and kill it; the last line is figures in JSON
                            [--rounds N] [--from N] [--seed N] [--hosts N] [--units N] [--dev]
+  aws-rounds [ARGUMENT…]   kill gabion and have AWS fail while it changes things there, again and again
+                           [--rounds N] [--seed N]
   bench-hosts [ARGUMENT…]  measure what a project on many hosts behind SSH costs; the last line is figures in JSON
                            [--hosts N] [--dev]
   simulate [ARGUMENT…]     lead simulated lives with crashes at every boundary; the last line is figures in JSON
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         "test" => test::run(&arguments),
         "ci" => ci::run(&arguments),
         "kill-loop" => kill_loop::run(&arguments),
+        "aws-rounds" => aws_rounds::run(&arguments),
         "cut-loop" => kill_loop::on_hosts("cuts", &arguments),
         "bench-hosts" => kill_loop::on_hosts("hosts", &arguments),
         "simulate" => simulate::run(&arguments),

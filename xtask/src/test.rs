@@ -20,7 +20,7 @@ const PACKAGES: &str = "GABION_TEST_PACKAGES";
 pub(crate) const S3: &str = "GABION_TEST_S3";
 
 /// The URL of a server that stands for EC2 and Route 53; one is started when it is not set.
-const AWS: &str = "GABION_TEST_AWS";
+pub(crate) const AWS: &str = "GABION_TEST_AWS";
 
 /// Returns the directory that packages for tests are installed in.
 pub(crate) fn packages() -> PathBuf {

@@ -60,7 +60,11 @@ fn policies_hold_for_every_offer_that_apply_may_take() {
          Not here.\n",
     );
     let said = project.exits(5, &["plan"]);
-    assert!(said.out.contains("no-g5: aws_instance.qwen/default/0"), "{}", said.out);
+    assert!(
+        said.out.contains("no-g5: aws_instance.qwen/default/0"),
+        "{}",
+        said.out
+    );
     with("  max_price: {per_hour: 2}\n");
     project.exits(0, &["plan"]);
 }

@@ -1,60 +1,9 @@
 //! Low-level resources on AWS, through the command line: made, changed behind gabion's back, put back, and gone.
 
-use std::future::Future;
+use gabion_testing::aws::{Fault, all_between};
 
-use gabion_testing::aws::{Aws, Fault, all_between, between};
-use tokio::runtime::Runtime;
-
-use crate::harness::{Project, Said};
-
-const REGION: &str = "eu-west-1";
-
-/// An account, and whoever looks at it beside gabion.
-struct Account {
-    runtime: Runtime,
-    aws: Aws,
-}
-
-impl Account {
-    #[expect(clippy::disallowed_methods, reason = "tests are told where the server is")]
-    fn open() -> Self {
-        let moto = std::env::var("GABION_TEST_AWS")
-            .expect("GABION_TEST_AWS is not set; run the tests with: cargo xtask test -p gabion");
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
-        let aws = runtime.block_on(Aws::start(&moto));
-        Self { runtime, aws }
-    }
-
-    fn wait<T>(&self, future: impl Future<Output = T>) -> T {
-        self.runtime.block_on(future)
-    }
-
-    fn ec2(&self, action: &str, parameters: &[(&str, &str)]) -> String {
-        self.wait(self.aws.ec2(REGION, action, parameters))
-    }
-
-    fn project(&self, documents: &str) -> Project {
-        let mut project = Project::with(documents);
-        for (name, value) in self.aws.variables() {
-            project = project.set(name, &value);
-        }
-        project
-    }
-
-    fn image(&self) -> String {
-        let filters = [
-            ("Owner.1", "amazon"),
-            ("Filter.1.Name", "name"),
-            ("Filter.1.Value.1", "al2023-ami-2023*-x86_64"),
-        ];
-        let images = self.ec2("DescribeImages", &filters);
-        between(&images, "<imageId>", "</imageId>").unwrap().to_owned()
-    }
-}
+use crate::aws_account::{Account, mentions, output};
+use crate::harness::Project;
 
 /// A gateway in small: group, rules, key, machine, address, zone and record.
 fn gateway(image: &str) -> String {
@@ -115,24 +64,6 @@ properties:
   records: ['${{{{ aws_eip.gw.public_ip }}}}']
 "
     )
-}
-
-fn output(project: &Project, address: &str, name: &str) -> String {
-    let shown = project
-        .exits(0, &["state", "show", address, "--format", "json"])
-        .json();
-    shown["outputs"][name]
-        .as_str()
-        .or_else(|| shown["inputs"][name].as_str())
-        .unwrap_or_else(|| panic!("{shown}"))
-        .to_owned()
-}
-
-#[track_caller]
-fn mentions(said: &Said, parts: &[&str]) {
-    for part in parts {
-        assert!(said.all().contains(part), "{part}:\n{}", said.all());
-    }
 }
 
 #[test]
@@ -223,26 +154,6 @@ fn a_lost_answer_is_settled_by_the_next_apply_without_a_second_machine() {
         all_between(&text, "<instanceId>", "</instanceId>").len(),
         1,
         "{text}"
-    );
-}
-
-#[test]
-fn a_refusal_names_resource_place_api_code_request_and_the_way_out() {
-    let account = Account::open();
-    let project = account.project("type: resource\nkind: aws_eip\nname: gw\nproperties:\n  domain: vpc\n");
-    let denied = Fault::Refused(403, "UnauthorizedOperation".to_owned());
-    account.aws.fault("AllocateAddress", denied);
-    let said = project.exits(6, &["apply", "-y"]);
-    mentions(
-        &said,
-        &[
-            "aws_eip.gw",
-            "main.gabion.yml:1",
-            "EC2 AllocateAddress",
-            "UnauthorizedOperation",
-            "request ",
-            "policy",
-        ],
     );
 }
 

@@ -10,7 +10,10 @@ mod said;
 mod apply;
 #[cfg(feature = "aws")]
 mod aws;
+mod aws_account;
+mod aws_refusals;
 mod aws_resources;
+mod aws_rounds;
 mod bad_input;
 mod browser;
 mod ci_comment;
