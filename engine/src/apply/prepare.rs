@@ -494,10 +494,15 @@ fn still_changed(
         let (old, new) = (before.at(path).cloned(), planned.at(path).cloned());
         same(equality, &old.unwrap_or_default(), &new.unwrap_or_default()) != Comparison::Equal
     };
+    // What is computed follows the rest, unless the provider itself asks for a value that is not there.
+    let is_asked_for = |path: &AttributePath| {
+        let asked = planned.at(path).filter(|value| !value.is_null());
+        asked.is_some_and(Value::is_wholly_known) && differs(path)
+    };
     change
         .attributes
         .iter()
-        .filter(|attribute| attribute.cause != Cause::Computed)
+        .filter(|attribute| attribute.cause != Cause::Computed || is_asked_for(&attribute.path))
         .filter(|attribute| !again || differs(&attribute.path))
         .map(|attribute| attribute.path.clone())
         .collect()

@@ -4,6 +4,7 @@
 
 mod breach;
 mod cancel;
+mod computed;
 mod conditions;
 mod crash;
 mod create;
