@@ -646,6 +646,9 @@ pub(crate) enum Agent {
         /// How long running requests may finish when it stops, in seconds
         #[arg(long, value_name = "SECONDS")]
         grace: Option<u64>,
+        /// Succeed an agent that runs, and that is at the other end of standard input
+        #[arg(long)]
+        take_over: bool,
     },
     /// Become the program of a unit
     UnitExec {

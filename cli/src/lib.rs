@@ -126,7 +126,20 @@ fn start(cli: Cli, environment: Environment, extra: ExtraProviders, printer: &Pr
             data_root,
             lineage,
             grace,
-        }) => with_runtime(commands::serve_agent(directory, data_root, lineage, grace)),
+            take_over,
+        }) => {
+            let serve = wiring::ServeAgent {
+                directory,
+                data_root,
+                lineage,
+                grace,
+                take_over,
+                notify_socket: environment
+                    .set(wiring::NOTIFY_VARIABLE)
+                    .map(std::path::PathBuf::from),
+            };
+            with_runtime(commands::serve_agent(serve))
+        }
         command => {
             if let Some(format) = cli.common.format {
                 check_format(format, &command)?;

@@ -19,8 +19,9 @@ use gabion_inference::Inference;
 use crate::failure::Failure;
 use crate::options::Options;
 
-pub(crate) use agent::{keep_container, serve_agent, start_unit, unit_exec};
+pub(crate) use agent::{ServeAgent, keep_container, serve_agent, start_unit, unit_exec};
 pub(crate) use aws::Aws;
+pub(crate) use gabion_host::unit::NOTIFY_VARIABLE;
 pub(crate) use machines::{UnitReport, is_unit, unit_reports, units_root};
 pub(crate) use programs::{Program, Trouble};
 pub(crate) use remote::{

@@ -17,12 +17,7 @@ pub(crate) async fn run(command: Agent, context: &Context) -> Outcome {
 }
 
 /// Runs the agent.
-pub(crate) async fn serve(
-    directory: std::path::PathBuf,
-    data_root: Option<std::path::PathBuf>,
-    lineage: Option<String>,
-    grace: Option<u64>,
-) -> Outcome {
-    wiring::serve_agent(directory, data_root, lineage, grace).await?;
+pub(crate) async fn serve(serve: wiring::ServeAgent) -> Outcome {
+    wiring::serve_agent(serve).await?;
     Ok(Exit::Done)
 }

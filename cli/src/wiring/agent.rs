@@ -46,13 +46,32 @@ pub(crate) async fn start_unit(options: &Options, uid: &str) -> Result<(), Failu
     Ok(())
 }
 
+/// How an agent is to run.
+pub(crate) struct ServeAgent {
+    /// Its own directory.
+    pub(crate) directory: PathBuf,
+    /// The directory below which the machine has its units.
+    pub(crate) data_root: Option<PathBuf>,
+    /// The lineage that it belongs to.
+    pub(crate) lineage: Option<String>,
+    /// How long running requests may finish when it stops, in seconds.
+    pub(crate) grace: Option<u64>,
+    /// Whether it succeeds an agent that runs.
+    pub(crate) take_over: bool,
+    /// Where systemd hears which process is that of a service.
+    pub(crate) notify_socket: Option<PathBuf>,
+}
+
 /// Serves gateways and keeps routers filled until the process is told to end.
-pub(crate) async fn serve_agent(
-    directory: PathBuf,
-    data_root: Option<PathBuf>,
-    lineage: Option<String>,
-    grace: Option<u64>,
-) -> Result<(), Failure> {
+pub(crate) async fn serve_agent(serve_agent: ServeAgent) -> Result<(), Failure> {
+    let ServeAgent {
+        directory,
+        data_root,
+        lineage,
+        grace,
+        take_over,
+        notify_socket,
+    } = serve_agent;
     let ended = |error: std::io::Error| {
         Failure::new("the agent ended").detail(format!("{}.", sentence(&error.to_string())))
     };
@@ -65,6 +84,8 @@ pub(crate) async fn serve_agent(
     options.data_root = data_root.or(above);
     options.lineage = lineage;
     options.grace = grace.map_or(options.grace, Duration::from_secs);
+    options.takes_over = take_over;
+    options.notify_socket = notify_socket;
     let mut terminate = signal(SignalKind::terminate()).map_err(ended)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ended)?;
     let shutdown = async move {

@@ -11,8 +11,8 @@ use gabion_engine::provider::ProviderRegistry;
 use gabion_engine::state::State;
 use gabion_engine::state::record::Record;
 use gabion_host::transport::Machines;
-use gabion_host::unit::{Exit, UnitDirectory};
-use gabion_host::{ContainerConfig, HOST_UNIT};
+use gabion_host::unit::{self, Exit, UnitDirectory};
+use gabion_host::{AgentBuilds, ContainerConfig, HOST_UNIT};
 use gabion_machines::agent::{self, AgentSettings};
 use gabion_machines::protocol::{Directories, UnitView};
 use gabion_machines::{SSH_HOST, Spread, SshProvider, units};
@@ -54,6 +54,7 @@ pub(super) fn register(
         base_env: base_environment(&options.environment),
         containers: containers(options),
         systemd: gabion_host::SystemdConfig::default(),
+        builds: agent_builds(options, state),
         python: options
             .environment
             .set("GABION_PYTHON")
@@ -70,6 +71,27 @@ pub(super) fn register(
     }
     registry.register(Arc::new(SshProvider::new(options.machines.clone())));
     Ok(())
+}
+
+/// Returns what the project's agents are to run: this gabion here, the agent's program elsewhere. Programs are only read when
+/// there is an agent that may run another one.
+fn agent_builds(options: &Options, state: &State) -> AgentBuilds {
+    let agents = || {
+        let records = state.current_records().filter(|record| is_unit(record));
+        records.filter(|record| record.attributes.contains_key("agent_digest"))
+    };
+    let here = agents().any(|record| machine_of(record) == Machines::LOCAL);
+    let elsewhere = agents().any(|record| machine_of(record) != Machines::LOCAL);
+    // What cannot be read is told by whoever needs it; agents go on with what they run.
+    let digest = |path: PathBuf| unit::program_digest(&path).ok();
+    AgentBuilds {
+        here: here
+            .then(|| own_program().ok().map(PathBuf::from).and_then(digest))
+            .flatten(),
+        elsewhere: elsewhere
+            .then(|| options.machines.program_path().and_then(digest))
+            .flatten(),
+    }
 }
 
 /// Returns where the units of a project are.

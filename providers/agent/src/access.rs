@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use gabion_engine::provider::{Call, Effect, ErrorClass, ProviderError};
 use gabion_engine::words::sentence;
-use gabion_host::transport::Machines;
+use gabion_host::transport::{LocalTransport, Machines};
 use gabion_host::unit::{UnitDirectory, inspect};
+use gabion_host::{AgentUpgrade, Handover, HandoverError};
 
-use crate::client::{AgentClient, ClientError, socket_path};
+use crate::client::{AgentClient, ClientError, SOCKET_NAME, socket_path};
 use crate::offline::{self, Deletion, OfflineError};
 use crate::protocol::{AgentError, Fence};
 
@@ -102,6 +104,40 @@ impl Agents {
     }
 }
 
+#[async_trait]
+impl AgentUpgrade for Agents {
+    async fn hand_over(&self, directory: &UnitDirectory, handover: &Handover) -> Result<(), HandoverError> {
+        let socket = directory.path().join(SOCKET_NAME);
+        let client = AgentClient::new(std::sync::Arc::new(LocalTransport), socket);
+        let fence = Fence {
+            epoch: handover.fence.epoch,
+            operation: handover.fence.operation.clone(),
+            lineage: Some(handover.fence.lineage.clone()),
+        };
+        let seconds = u32::try_from(handover.patience.as_secs().max(1)).unwrap_or(u32::MAX);
+        let asked = client
+            .hand_over(&fence, &handover.program, &handover.digest, seconds)
+            .await;
+        let Err(error) = asked else { return Ok(()) };
+        // An answer may be lost; the mark says what became of it.
+        let mark = directory.mark().ok().flatten();
+        let done = mark.is_some_and(|mark| {
+            mark.program.as_deref() == Some(handover.digest.as_str()) && mark.process.is_alive()
+        });
+        let reason = error.to_string();
+        match error {
+            ClientError::Uncertain { .. } if done => Ok(()),
+            ClientError::Uncertain { .. } | ClientError::Mismatch => Err(HandoverError::Uncertain { reason }),
+            ClientError::TooOld { .. } => Err(HandoverError::Refused {
+                reason: format!(
+                    "{reason}, and cannot be upgraded in place; `gabion apply --replace` starts it anew"
+                ),
+            }),
+            _ => Err(HandoverError::Refused { reason }),
+        }
+    }
+}
+
 /// Returns what lets a call through at an agent.
 #[must_use]
 pub fn fence(call: &Call) -> Fence {
@@ -137,6 +173,14 @@ pub fn provider_error(error: &ClientError) -> ProviderError {
                 None => error,
             }
         }
+        ClientError::TooOld { machine, .. } => {
+            ProviderError::new(ErrorClass::Invalid, message).with_hint(format!(
+                "Start the agent anew, which ends what is open: gabion apply --replace host_unit.agent/{}",
+                machine.as_deref().unwrap_or(Machines::LOCAL)
+            ))
+        }
+        ClientError::TooNew { .. } => ProviderError::new(ErrorClass::Invalid, message)
+            .with_hint("Run the newer gabion, which somebody has upgraded the agent with."),
         ClientError::Uncertain { .. } => ProviderError::new(ErrorClass::Uncertain, message),
         ClientError::Mismatch => ProviderError::new(ErrorClass::Uncertain, message),
         ClientError::Refused(refused) => {
@@ -151,6 +195,7 @@ pub fn provider_error(error: &ClientError) -> ProviderError {
                     (ErrorClass::Denied, Effect::None)
                 }
                 AgentError::ShuttingDown => (ErrorClass::Transient, Effect::None),
+                AgentError::NotHandedOver { .. } => (ErrorClass::Invalid, Effect::None),
                 // A membership is durable before its router is asked, and stays when the router does not get there.
                 AgentError::RouterDown { .. }
                 | AgentError::RouterUnreachable { .. }

@@ -22,7 +22,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::agent::Agent;
 use crate::operations::execute;
-use crate::protocol::{AdminReply, AdminRequest, AgentError};
+use crate::protocol::{AdminReply, AdminRequest, AgentError, check_protocol};
 
 /// The largest request: a route with thousands of replicas fits.
 const LARGEST_REQUEST: usize = 8 * 1024 * 1024;
@@ -52,8 +52,8 @@ pub(crate) async fn serve(agent: Arc<Agent>, socket: UnixListener) {
     loop {
         match socket.accept().await {
             Ok((stream, _)) if is_admin(&stream) => {
-                let agent = Arc::clone(&agent);
-                tokio::spawn(serve_connection(agent, stream));
+                let conversations = agent.conversations.clone();
+                conversations.spawn(serve_connection(Arc::clone(&agent), stream));
             }
             Ok(_) => {}
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
@@ -122,10 +122,7 @@ async fn read_request(request: Request<Incoming>) -> Result<AdminRequest, AgentE
         protocol: u32,
     }
     let versioned: Versioned = serde_json::from_slice(&body).map_err(|error| invalid(error.to_string()))?;
-    if versioned.protocol != crate::protocol::PROTOCOL_VERSION {
-        let (supported, given) = (crate::protocol::PROTOCOL_VERSION, versioned.protocol);
-        return Err(AgentError::Protocol { supported, given });
-    }
+    check_protocol(versioned.protocol)?;
     serde_json::from_slice(&body).map_err(|error| invalid(error.to_string()))
 }
 

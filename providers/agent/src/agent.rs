@@ -16,6 +16,7 @@ use crate::certificates::files::Files;
 use crate::certificates::renewal::Certificates;
 use crate::gateway::listener::RunningListener;
 use crate::gateway::plane::{Plane, TableSource};
+use crate::handover::Shared;
 use crate::keeper::{self, RouterHealth};
 use crate::protocol::{AgentError, Fence, Listener, Member, Router, Status, Upstream, pool_id};
 use crate::serve::ServeOptions;
@@ -30,6 +31,14 @@ pub(crate) struct Agent {
     pub(crate) keeper_wake: Arc<Notify>,
     pub(crate) stopping: CancellationToken,
     pub(crate) tasks: TaskTracker,
+    /// Connections of administrators.
+    pub(crate) conversations: TaskTracker,
+    /// Held for reading by each change that was asked for, for writing by a handover.
+    pub(crate) turns: tokio::sync::RwLock<()>,
+    /// Cancelled when a successor has taken over.
+    pub(crate) handed_over: CancellationToken,
+    /// What a successor shares, for as long as the agent serves.
+    shared: Mutex<Option<Shared>>,
     memory: Mutex<Memory>,
     listeners: tokio::sync::Mutex<BTreeMap<String, RunningListener>>,
     not_listening: Mutex<BTreeMap<String, String>>,
@@ -43,6 +52,8 @@ pub(crate) type MemberLock = Arc<tokio::sync::Mutex<()>>;
 #[derive(Debug)]
 struct Memory {
     store: Store,
+    /// A successor reads the files, or has them.
+    frozen: bool,
     healths: BTreeMap<String, Arc<RouterHealth>>,
 }
 
@@ -71,8 +82,13 @@ impl Agent {
             keeper_wake: Arc::new(Notify::new()),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            conversations: TaskTracker::new(),
+            turns: tokio::sync::RwLock::default(),
+            handed_over: CancellationToken::new(),
+            shared: Mutex::default(),
             memory: Mutex::new(Memory {
                 store,
+                frozen: false,
                 healths: BTreeMap::new(),
             }),
             listeners: tokio::sync::Mutex::default(),
@@ -100,6 +116,9 @@ impl Agent {
         let agent = Arc::clone(self);
         let changed = tokio::task::spawn_blocking(move || {
             let mut memory = agent.memory();
+            if memory.frozen {
+                return Err(AgentError::ShuttingDown);
+            }
             let value = memory.store.change(change)?;
             agent.publish(&mut memory);
             Ok(value)
@@ -109,6 +128,59 @@ impl Agent {
                 reason: error.to_string(),
             })
         })
+    }
+
+    /// Keeps what a successor shares, or gives it up.
+    pub(crate) fn share(&self, shared: Option<Shared>) -> Option<Shared> {
+        let mut kept = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut kept, shared)
+    }
+
+    /// Returns what a successor shares, while the agent serves.
+    pub(crate) fn shared(&self) -> io::Result<Option<Shared>> {
+        let kept = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.as_ref().map(Shared::try_clone).transpose()
+    }
+
+    /// Returns whether nothing may be changed.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.memory().frozen
+    }
+
+    /// Has nothing change any more, or again.
+    pub(crate) fn freeze(&self, frozen: bool) {
+        self.memory().frozen = frozen;
+    }
+
+    /// Serves on the sockets of a predecessor, which has them by name and port. A listener of which one is missing is bound
+    /// like any other; a socket that nobody wants is closed.
+    pub(crate) async fn adopt(
+        &self,
+        mut sockets: BTreeMap<(String, u16), std::net::TcpListener>,
+    ) -> io::Result<()> {
+        let mut listeners = self.listeners.lock().await;
+        for listener in self.read(|contents| contents.listeners.clone()).into_values() {
+            let listener = listener.object;
+            let mut take = |port| sockets.remove(&(listener.name.clone(), port));
+            let plain = listener.http_port.map(&mut take);
+            let (Some(main), false) = (take(listener.port), plain.as_ref().is_some_and(Option::is_none))
+            else {
+                continue;
+            };
+            let running = RunningListener::adopt(Arc::clone(&self.plane), &listener, main, plain.flatten())?;
+            listeners.insert(listener.name, running);
+        }
+        Ok(())
+    }
+
+    /// Stops all listeners at once, because a successor has them, and lets requests finish until the deadline.
+    /// Hurried, silent connections are closed at once.
+    pub(crate) async fn retire_all(&self, deadline: Instant, hurried: &CancellationToken) {
+        let running = std::mem::take(&mut *self.listeners.lock().await);
+        let ends = running
+            .into_values()
+            .map(|running| running.retire(deadline, hurried.clone()));
+        futures_util::future::join_all(ends).await;
     }
 
     /// Lets data plane and keeper see what is stored.

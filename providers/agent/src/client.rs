@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use gabion_host::http::{HttpError, HttpRequest, send};
@@ -11,7 +12,7 @@ use http::Method;
 use crate::admin::ADMIN_PATH;
 use crate::protocol::{
     AdminReply, AdminRequest, AdminResponse, AgentError, CertificateReport, Deregistration, Drain, Fence,
-    Listener, Member, Operation, PROTOCOL_VERSION, Route, Router, Status, Stored, Worker,
+    Listener, Member, OLDEST_PROTOCOL, Operation, PROTOCOL_VERSION, Route, Router, Status, Stored, Worker,
 };
 
 /// Name of the admin socket in the directory of the agent's unit.
@@ -49,6 +50,25 @@ pub enum ClientError {
     /// It answered with an error.
     #[error(transparent)]
     Refused(#[from] AgentError),
+    /// The agent is of a gabion that is too old for this one, or for what is asked of it.
+    #[error("the agent speaks protocol {agent}, and this takes {needed}: it is of an older gabion")]
+    TooOld {
+        /// What the agent speaks.
+        agent: u32,
+        /// What is needed at least.
+        needed: u32,
+        /// The machine that it is on, where that is known.
+        machine: Option<String>,
+    },
+    /// The agent is of a gabion that is too new for this one.
+    #[error(
+        "the agent speaks protocol {agent} and none up to {}: it is of a newer gabion",
+        PROTOCOL_VERSION
+    )]
+    TooNew {
+        /// What the agent speaks.
+        agent: u32,
+    },
     /// It answered something that does not belong to the question.
     #[error("the agent answered something else than was asked; agent and gabion must be of one version")]
     Mismatch,
@@ -60,6 +80,8 @@ pub struct AgentClient {
     transport: Arc<dyn Transport>,
     socket: PathBuf,
     machine: Option<String>,
+    /// What is spoken with the agent: the newest that both know, once that has been found out.
+    protocol: Arc<AtomicU32>,
 }
 
 impl std::fmt::Debug for AgentClient {
@@ -78,6 +100,7 @@ impl AgentClient {
             transport,
             socket: socket.into(),
             machine: None,
+            protocol: Arc::new(AtomicU32::new(PROTOCOL_VERSION)),
         }
     }
 
@@ -90,6 +113,8 @@ impl AgentClient {
 
     /// Sends a request. `within` is the longest the operation itself may take.
     ///
+    /// An agent of the version before is spoken with in its own protocol: it refuses the newer one before it does anything.
+    ///
     /// # Errors
     /// [`ClientError::Unreachable`] when nothing was sent, [`ClientError::Uncertain`] when it may have been done.
     pub async fn call(
@@ -98,9 +123,39 @@ impl AgentClient {
         operation: Operation,
         within: Duration,
     ) -> Result<AdminResponse, ClientError> {
+        let needed = operation.since().max(OLDEST_PROTOCOL);
+        let known = self.protocol.load(Ordering::Relaxed);
+        // An agent that was too old for this may have been upgraded since.
+        let protocol = if known < needed { PROTOCOL_VERSION } else { known };
+        let supported = match self.call_in(protocol, fence, operation.clone(), within).await {
+            Err(ClientError::Refused(AgentError::Protocol { supported, .. })) => supported,
+            answer => return answer,
+        };
+        let next = supported.min(PROTOCOL_VERSION);
+        if next < needed {
+            return Err(ClientError::TooOld {
+                agent: supported,
+                needed,
+                machine: self.machine.clone(),
+            });
+        }
+        if next == protocol {
+            return Err(ClientError::TooNew { agent: supported });
+        }
+        self.protocol.store(next, Ordering::Relaxed);
+        self.call_in(next, fence, operation, within).await
+    }
+
+    async fn call_in(
+        &self,
+        protocol: u32,
+        fence: Option<&Fence>,
+        operation: Operation,
+        within: Duration,
+    ) -> Result<AdminResponse, ClientError> {
         let mutating = operation.is_mutating();
         let request = AdminRequest {
-            protocol: PROTOCOL_VERSION,
+            protocol,
             fence: fence.cloned(),
             operation,
         };
@@ -269,6 +324,27 @@ impl AgentClient {
         let within = Duration::from_secs(u64::from(drain_seconds) + 20);
         match self.tell(fence, operation, within).await? {
             AdminResponse::Drained(drain) => Ok(drain),
+            _ => Err(ClientError::Mismatch),
+        }
+    }
+
+    /// Has the agent hand over to another build; returns the successor's pid.
+    pub async fn hand_over(
+        &self,
+        fence: &Fence,
+        program: &Path,
+        digest: &str,
+        ready_seconds: u32,
+    ) -> Result<i32, ClientError> {
+        let operation = Operation::HandOver {
+            program: program.to_owned(),
+            digest: digest.to_owned(),
+            ready_seconds,
+        };
+        // Changes that are under way end before, and the successor is heard of after it was ready.
+        let within = Duration::from_secs(u64::from(ready_seconds) + 60);
+        match self.tell(fence, operation, within).await? {
+            AdminResponse::HandedOver { pid } => Ok(pid),
             _ => Err(ClientError::Mismatch),
         }
     }

@@ -8,15 +8,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum AgentError {
-    /// The two sides speak different protocols.
-    #[error(
-        "the agent speaks protocol {supported}, the request {given}; both must come from the same gabion version"
-    )]
+    /// The agent does not speak the protocol of the request.
+    #[error("the agent speaks protocol {supported} at the newest, and was asked in protocol {given}")]
     Protocol {
-        /// The agent's version.
+        /// The newest that the agent speaks.
         supported: u32,
         /// The request's version.
         given: u32,
+    },
+    /// There is no successor, and the agent serves as before.
+    #[error("the agent goes on with its build: {reason}")]
+    NotHandedOver {
+        /// What happened.
+        reason: String,
     },
     /// The request is not understood.
     #[error("{reason}")]

@@ -5,6 +5,7 @@
 //! * [`serve()`]: the agent itself. Its data plane routes requests to replicas and routers; its keeper gives a router that
 //!   was restarted its workers back; its store makes both survive a restart of the agent.
 //!   Certificates of the gateway's host names are got and renewed here too; their keys never leave.
+//! * `handover`: one build of the agent makes way for another while requests run.
 //! * [`metrics`]: what the data plane counts.
 //!
 //! Every call to the worker API of a router is made here, on the router's machine: apply and keeper share one way of doing
@@ -17,6 +18,7 @@ mod certificates;
 pub mod client;
 mod error;
 mod gateway;
+mod handover;
 mod keeper;
 mod membership;
 pub mod metrics;

@@ -10,23 +10,19 @@ use crate::agent::Agent;
 use crate::certificates::operations::{delete_certificate, list_certificates, put_certificate};
 use crate::gateway::plane::parse_digest;
 use crate::gateway::rate;
+use crate::handover::{Order, hand_over};
 use crate::keeper::router_process;
 use crate::membership::{await_drained, ensure_registered, ensure_removed};
 use crate::protocol::{
     AdminRequest, AdminResponse, AgentError, Deregistration, DrainBasis, Fence, Listener, Member, Operation,
-    PROTOCOL_VERSION, Route, Router, RouterDeparture, Upstream, Worker, WorkerType, pool_id,
+    Route, Router, RouterDeparture, Upstream, Worker, WorkerType, check_protocol, pool_id,
 };
 use crate::router_api::{RouterApi, split_url};
 use crate::store::{CertificateRecord, RouterRecord, stored};
 
 /// Does what a request asks for.
 pub(crate) async fn execute(agent: &Arc<Agent>, request: AdminRequest) -> Result<AdminResponse, AgentError> {
-    if request.protocol != PROTOCOL_VERSION {
-        return Err(AgentError::Protocol {
-            supported: PROTOCOL_VERSION,
-            given: request.protocol,
-        });
-    }
+    check_protocol(request.protocol)?;
     if !request.operation.is_mutating() {
         return read(agent, request.operation).await;
     }
@@ -38,7 +34,27 @@ pub(crate) async fn execute(agent: &Arc<Agent>, request: AdminRequest) -> Result
     // It runs on when the asker goes away: a change that was begun is ended, within its own deadlines.
     let agent = Arc::clone(agent);
     let tasks = agent.tasks.clone();
-    let work = tasks.spawn(async move { mutate(&agent, request.operation, fence).await });
+    let work = tasks.spawn(async move {
+        if let Operation::HandOver {
+            program,
+            digest,
+            ready_seconds,
+        } = request.operation
+        {
+            let order = Order {
+                program,
+                digest,
+                patience: seconds(ready_seconds),
+            };
+            let pid = hand_over(&agent, order, &fence).await?;
+            return Ok(AdminResponse::HandedOver { pid });
+        }
+        let _turn = agent.turns.read().await;
+        if agent.handed_over.is_cancelled() {
+            return Err(AgentError::ShuttingDown);
+        }
+        mutate(&agent, request.operation, fence).await
+    });
     work.await.unwrap_or_else(|error| {
         Err(AgentError::Storage {
             reason: error.to_string(),

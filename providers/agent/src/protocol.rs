@@ -14,8 +14,22 @@ use serde::{Deserialize, Serialize};
 pub use crate::certificates::types::{Certificate, CertificateFacts, CertificateReport, Progress};
 pub use crate::error::AgentError;
 
-/// The version of the protocol that this build speaks.
-pub const PROTOCOL_VERSION: u32 = 1;
+/// The version of the protocol that this build speaks. 2 added [`Operation::HandOver`].
+pub const PROTOCOL_VERSION: u32 = 2;
+
+/// The oldest version that this build still speaks, as an agent and to one.
+pub const OLDEST_PROTOCOL: u32 = 1;
+
+/// Refuses a request in a version that this build does not speak.
+pub(crate) fn check_protocol(given: u32) -> Result<(), AgentError> {
+    if (OLDEST_PROTOCOL..=PROTOCOL_VERSION).contains(&given) {
+        return Ok(());
+    }
+    Err(AgentError::Protocol {
+        supported: PROTOCOL_VERSION,
+        given,
+    })
+}
 
 /// The label that carries a worker's own name in every router that knows labels.
 pub const WORKER_LABEL: &str = "gabion/worker";
@@ -268,7 +282,7 @@ pub struct Fence {
 /// One request to the agent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AdminRequest {
-    /// [`PROTOCOL_VERSION`] of the sender.
+    /// The version that the sender speaks with this agent.
     pub protocol: u32,
     /// Required by operations that change something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -424,9 +438,28 @@ pub enum Operation {
     },
     /// Reads the counters of the data plane.
     Snapshot,
+    /// Hands over to another build of the agent, without an end to what is open. After an error the agent serves as before.
+    /// From protocol 2 on.
+    HandOver {
+        /// The file of its program, on the agent's machine.
+        program: PathBuf,
+        /// The SHA-256 of that, in hexadecimal digits.
+        digest: String,
+        /// How long the successor may take to be ready.
+        ready_seconds: u32,
+    },
 }
 
 impl Operation {
+    /// Returns the oldest version of the protocol that has it.
+    #[must_use]
+    pub fn since(&self) -> u32 {
+        match self {
+            Self::HandOver { .. } => 2,
+            _ => 1,
+        }
+    }
+
     /// Returns whether it changes something and therefore needs a [`Fence`].
     #[must_use]
     pub fn is_mutating(&self) -> bool {
@@ -444,7 +477,8 @@ impl Operation {
             | Self::DeleteReplica { .. }
             | Self::DeleteMember { .. }
             | Self::PutCertificate(_)
-            | Self::DeleteCertificate { .. } => true,
+            | Self::DeleteCertificate { .. }
+            | Self::HandOver { .. } => true,
             Self::Status
             | Self::GetListener { .. }
             | Self::ListListeners
@@ -507,6 +541,11 @@ pub enum AdminResponse {
     Certificates(Vec<CertificateReport>),
     /// To [`Operation::Snapshot`].
     Snapshot(crate::metrics::Snapshot),
+    /// To [`Operation::HandOver`]: the successor accepts connections.
+    HandedOver {
+        /// Its process.
+        pid: i32,
+    },
 }
 
 /// An object with the operation that last wrote it.

@@ -26,6 +26,9 @@ pub mod transport;
 pub mod unit;
 pub mod unix_path;
 
-pub use provider::{ContainerConfig, HostConfig, HostProvider, SystemdConfig};
+pub use provider::{
+    AgentBuilds, AgentConfig, AgentUpgrade, ContainerConfig, Handover, HandoverError, HostConfig,
+    HostProvider, SystemdConfig,
+};
 pub use restarts::restarts;
 pub use schema::HOST_UNIT;

@@ -35,6 +35,18 @@ impl ProcessIdentity {
         })
     }
 
+    /// Returns the identity of a process that runs; `None` when there is none with that pid.
+    pub fn of(pid: i32) -> io::Result<Option<Self>> {
+        let Some(stat) = ProcessStat::read(pid).filter(ProcessStat::is_running) else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            pid,
+            start_time: stat.start_time,
+            boot_id: boot_id()?,
+        }))
+    }
+
     /// Whether that very process still runs; a zombie does not.
     #[must_use]
     pub fn is_alive(&self) -> bool {

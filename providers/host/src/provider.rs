@@ -1,7 +1,10 @@
 //! The provider `host`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use gabion_engine::address::{ObjectId, ResourceType};
@@ -18,7 +21,7 @@ use crate::ports::PortRegistry;
 use crate::schema::provider_schema;
 use crate::systemd::Sudo;
 use crate::transport::Machines;
-use crate::unit;
+use crate::unit::{self, Fence, UnitDirectory};
 
 /// What the provider is told; it reads no environment of its own.
 #[derive(Clone, Debug)]
@@ -39,10 +42,82 @@ pub struct HostConfig {
     pub containers: ContainerConfig,
     /// How services of systemd are made.
     pub systemd: SystemdConfig,
+    /// How agents are upgraded; `None` upgrades none.
+    pub agents: Option<AgentConfig>,
     /// The machines of the project.
     pub machines: Machines,
     /// The project's name, for people.
     pub project: String,
+}
+
+/// How agents, which are units that run gabion's own program, are upgraded in place.
+#[derive(Clone, Debug)]
+pub struct AgentConfig {
+    /// Asks an agent to hand over.
+    pub upgrade: Arc<dyn AgentUpgrade>,
+    /// What agents are to run, for plans.
+    pub builds: AgentBuilds,
+}
+
+/// The SHA-256 of the programs that agents are to run, in hexadecimal digits. Without one, agents go on with what they run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AgentBuilds {
+    /// On the machine that runs gabion.
+    pub here: Option<String>,
+    /// On other machines.
+    pub elsewhere: Option<String>,
+}
+
+impl AgentBuilds {
+    /// Returns what agents of a machine are to run.
+    #[must_use]
+    pub fn of(&self, machine: &str) -> Option<&str> {
+        match machine {
+            Machines::LOCAL => self.here.as_deref(),
+            _ => self.elsewhere.as_deref(),
+        }
+    }
+}
+
+/// What an agent is to hand over to.
+#[derive(Clone, Debug)]
+pub struct Handover {
+    /// The file of the program.
+    pub program: PathBuf,
+    /// Its SHA-256, in hexadecimal digits.
+    pub digest: String,
+    /// How long the successor may take to be ready.
+    pub patience: Duration,
+    /// On whose behalf.
+    pub fence: Fence,
+}
+
+/// Why an agent goes on with the program that it ran.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum HandoverError {
+    /// It did not hand over, and serves as before.
+    #[error("{reason}")]
+    Refused {
+        /// What happened, in a sentence's words.
+        reason: String,
+    },
+    /// It cannot be told whether it did: the unit's mark says.
+    #[error("{reason}")]
+    Uncertain {
+        /// What happened, in a sentence's words.
+        reason: String,
+    },
+}
+
+/// Asks agents to hand over to another build.
+#[async_trait]
+pub trait AgentUpgrade: Send + Sync + fmt::Debug {
+    /// Has the agent in a unit's directory, on this machine, hand over. Returns when the successor accepts connections and the
+    /// unit's mark names it; the one before it may still finish what it had begun.
+    ///
+    /// # Cancellation
+    /// The handover goes on; the mark tells what became of it.
+    async fn hand_over(&self, directory: &UnitDirectory, handover: &Handover) -> Result<(), HandoverError>;
 }
 
 /// How services of systemd are made on a machine.
@@ -114,6 +189,7 @@ impl Provider for HostProvider {
     fn plan(&self, request: &PlanRequest) -> Result<PlanResponse, ProviderError> {
         Ok(host_unit::plan(
             self.resource_schema(&request.resource_type),
+            self.config.agents.as_ref().map(|agents| &agents.builds),
             request,
         ))
     }

@@ -275,6 +275,14 @@ fn host_unit() -> ResourceSchema {
                  when it is as gabion wrote it.",
             ),
         )
+        .attribute(
+            "agent_digest",
+            AttributeSchema::computed(
+                String,
+                "Of an agent that runs: the SHA-256 of its program. Another build takes over in place, without an end to \
+                 what is open.",
+            ),
+        )
         .attribute("port", AttributeSchema::computed(map(Int), "The leased ports, by name."))
         .attribute(
             "url",

@@ -18,7 +18,9 @@ use gabion_host::package::{Ecosystem, PackageSpec, PackageStore};
 use gabion_host::ports::PortRegistry;
 use gabion_host::transport::{BoxedStream, Machines};
 use gabion_host::unit::{self, LogPosition, LogQuery, LogText, UnitDirectory};
-use gabion_host::{ContainerConfig, HostConfig, HostProvider, SystemdConfig, durable};
+use gabion_host::{
+    AgentBuilds, AgentConfig, ContainerConfig, HostConfig, HostProvider, SystemdConfig, durable,
+};
 use gabion_router::RouterProvider;
 use gabion_router::packages::Package;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -61,6 +63,8 @@ pub struct AgentSettings {
     pub containers: ContainerConfig,
     /// How services of systemd are made.
     pub systemd: SystemdConfig,
+    /// What agents are to run, for plans.
+    pub builds: AgentBuilds,
     /// The agent's version, for people.
     pub version: String,
 }
@@ -90,6 +94,10 @@ pub fn providers(settings: &AgentSettings, project: &str, machines: Machines) ->
         base_env: settings.base_env.clone(),
         containers: settings.containers.clone(),
         systemd: settings.systemd.clone(),
+        agents: Some(AgentConfig {
+            upgrade: Arc::new(agents.clone()),
+            builds: settings.builds.clone(),
+        }),
         machines,
         project: project.to_owned(),
     };

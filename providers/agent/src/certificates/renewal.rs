@@ -224,6 +224,18 @@ pub(crate) async fn keep(agent: Arc<Agent>) {
     }
 }
 
+/// Serves the certificates that there are, before anything is done for them.
+pub(crate) fn serve_held(agent: &Agent) {
+    for (host, record) in agent.read(|contents| contents.certificates.clone()) {
+        // What cannot be read is said, and replaced, by whoever looks after it.
+        if let Ok(Some(held)) = agent.certificates.files.held(&host)
+            && is_issued(&held, &record)
+        {
+            agent.plane.served.put(&host, held.facts, held.key);
+        }
+    }
+}
+
 /// Ends everything that goes on.
 pub(crate) async fn stop(agent: &Agent) {
     let hosts: Vec<String> = agent.certificates.attempts().keys().cloned().collect();
@@ -234,6 +246,9 @@ pub(crate) async fn stop(agent: &Agent) {
 
 /// Returns the host names that something is to be done for now.
 fn due(agent: &Agent) -> Vec<String> {
+    if agent.is_frozen() {
+        return Vec::new();
+    }
     let records = agent.read(|contents| contents.certificates.clone());
     let now = agent.certificates.clock.seconds();
     let mut attempts = agent.certificates.attempts();

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use http::header::CONNECTION;
+use http::{HeaderValue, StatusCode};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -31,11 +34,19 @@ use crate::protocol::Listener;
 /// How long the accept loop rests when the system has no room for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a connection over which nothing is asked is kept for a client that may be about to ask, while its process makes
+/// way for another.
+const LINGER: Duration = Duration::from_secs(20);
+
 /// A listener at work. Dropping it ends everything at once; [`RunningListener::stop`] lets requests finish.
 #[derive(Debug)]
 pub(crate) struct RunningListener {
     address: SocketAddr,
     http_port: Option<u16>,
+    /// Its sockets by port, for a successor; none once nothing is accepted any more.
+    sockets: Vec<(u16, OwnedFd)>,
+    /// Ends accepting; connections end with their next answer.
+    leaving: CancellationToken,
     /// Ends accepting and lets connections finish what they do.
     wind_down: CancellationToken,
     /// Ends everything.
@@ -55,20 +66,57 @@ impl RunningListener {
             Some(port) => Some(bind(port).await?),
             None => None,
         };
+        Self::serve(plane, listener, socket, plain)
+    }
+
+    /// Serves a gateway's routes on sockets that were bound by another process: on that of its port, and on that of its
+    /// second port if it has one.
+    pub(crate) fn adopt(
+        plane: Arc<Plane>,
+        listener: &Listener,
+        socket: std::net::TcpListener,
+        plain: Option<std::net::TcpListener>,
+    ) -> io::Result<Self> {
+        let adopted = |socket: std::net::TcpListener| {
+            socket.set_nonblocking(true)?;
+            TcpListener::from_std(socket)
+        };
+        let plain = plain.map(adopted).transpose()?;
+        Self::serve(plane, listener, adopted(socket)?, plain).map_err(|error| error.source)
+    }
+
+    fn serve(
+        plane: Arc<Plane>,
+        listener: &Listener,
+        socket: TcpListener,
+        plain: Option<TcpListener>,
+    ) -> Result<Self, BindError> {
+        let failed = |source| BindError {
+            port: listener.port,
+            source,
+        };
+        let mut sockets = Vec::new();
+        let both = [
+            Some((listener.port, &socket)),
+            listener.http_port.zip(plain.as_ref()),
+        ];
+        for (port, socket) in both.into_iter().flatten() {
+            sockets.push((port, socket.as_fd().try_clone_to_owned().map_err(failed)?));
+        }
         let gateway = listener.name.clone();
         let speaks = match &plain {
             None => Speaks::Http,
             Some(_) => {
-                let tls = plane.served.tls(&gateway).map_err(|error| BindError {
-                    port: listener.port,
-                    source: io::Error::other(error),
-                })?;
+                let tls = plane.served.tls(&gateway);
+                let tls = tls.map_err(|error| failed(io::Error::other(error)))?;
                 Speaks::Https(TlsAcceptor::from(tls))
             }
         };
         let running = Self {
             address: SocketAddr::new(listener.address, listener.port),
             http_port: listener.http_port,
+            sockets,
+            leaving: CancellationToken::new(),
             wind_down: CancellationToken::new(),
             stop: CancellationToken::new(),
             tracker: TaskTracker::new(),
@@ -78,6 +126,7 @@ impl RunningListener {
             plane,
             gateway,
             speaks,
+            leaving: running.leaving.clone(),
             wind_down: running.wind_down.clone(),
             tunnels: Tunnels {
                 tracker: running.tracker.clone(),
@@ -110,9 +159,37 @@ impl RunningListener {
     }
 
     /// Stops accepting at once, lets requests finish until the deadline, then ends what is left.
-    pub(crate) async fn stop(self, deadline: Instant) {
+    pub(crate) async fn stop(mut self, deadline: Instant) {
+        self.sockets.clear();
+        self.leaving.cancel();
         self.wind_down.cancel();
         self.tracker.close();
+        self.end(deadline).await;
+    }
+
+    /// Stops accepting at once because another process does. Connections end with the answer to their next request, so that no
+    /// client meets a connection that closes while it asks; those that are silent for [`LINGER`] are closed. What is left at
+    /// the deadline is ended.
+    pub(crate) async fn retire(mut self, deadline: Instant, hurried: CancellationToken) {
+        self.sockets.clear();
+        self.leaving.cancel();
+        self.tracker.close();
+        let silent = (Instant::now() + LINGER).min(deadline);
+        tokio::select! {
+            () = self.tracker.wait() => return,
+            () = tokio::time::sleep_until(silent) => {}
+            () = hurried.cancelled() => {}
+        }
+        self.wind_down.cancel();
+        self.end(deadline).await;
+    }
+
+    /// Returns its sockets by port, while connections are accepted.
+    pub(crate) fn sockets(&self) -> impl Iterator<Item = (u16, BorrowedFd<'_>)> {
+        self.sockets.iter().map(|(port, socket)| (*port, socket.as_fd()))
+    }
+
+    async fn end(&self, deadline: Instant) {
         if tokio::time::timeout_at(deadline, self.tracker.wait())
             .await
             .is_err()
@@ -125,6 +202,7 @@ impl RunningListener {
 
 impl Drop for RunningListener {
     fn drop(&mut self) {
+        self.leaving.cancel();
         self.wind_down.cancel();
         self.stop.cancel();
     }
@@ -154,6 +232,7 @@ struct Accept {
     plane: Arc<Plane>,
     gateway: String,
     speaks: Speaks,
+    leaving: CancellationToken,
     wind_down: CancellationToken,
     tunnels: Tunnels,
     loopback_only: bool,
@@ -169,7 +248,7 @@ impl Accept {
             };
             let (permit, accepted) = tokio::select! {
                 next = next => next,
-                () = self.wind_down.cancelled() => return,
+                () = self.leaving.cancelled() => return,
             };
             match accepted {
                 Ok((stream, peer)) => {
@@ -247,9 +326,17 @@ impl Serving {
             loopback_only: accept.loopback_only,
             is_secure,
         });
+        let leaving = accept.leaving.clone();
         let service = service_fn(move |request| {
-            let connection = Arc::clone(&connection);
-            async move { Ok::<_, Infallible>(connection.answer(request).await) }
+            let (connection, leaving) = (Arc::clone(&connection), leaving.clone());
+            async move {
+                let mut answer = connection.answer(request).await;
+                if leaving.is_cancelled() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+                    let close = HeaderValue::from_static("close");
+                    answer.headers_mut().insert(CONNECTION, close);
+                }
+                Ok::<_, Infallible>(answer)
+            }
         });
         let served = http(&accept.plane)
             .serve_connection(TokioIo::new(stream), service)

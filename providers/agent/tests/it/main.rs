@@ -8,6 +8,7 @@ mod framing;
 mod harness;
 mod keeper;
 mod limits;
+mod negotiation;
 mod rate_limits;
 mod readers;
 mod routing;

@@ -13,7 +13,7 @@ use super::containers;
 use super::error;
 use super::reader::words;
 use super::services;
-use super::{MAIN_PORT, url};
+use super::{AGENT_DIGEST, MAIN_PORT, url};
 use crate::container::{self, Image, Look};
 use crate::process::{ProcessIdentity, boot_id};
 use crate::provider::HostConfig;
@@ -265,6 +265,14 @@ fn describe(
         }
     }
     set("files", files(found, launch.as_ref(), recorded)?);
+    if let Some(UnitStatus::Running { mark }) = &status
+        && launch.as_ref().is_some_and(LaunchRecord::is_agent)
+    {
+        set(
+            AGENT_DIGEST,
+            mark.program.as_ref().map_or(Value::Null, Value::string),
+        );
+    }
     let mut private = Private::of(&recorded.private);
     if private.image.is_none() {
         private.image = launch

@@ -13,6 +13,7 @@ use gabion_engine::redact::Redactor;
 use gabion_engine::value::Attributes;
 
 use super::actual::{self, Launch, Private, achieved};
+use super::agents;
 use super::containers;
 use super::error;
 use super::inputs::{Inputs, ProbeTarget, unknown_package};
@@ -31,7 +32,7 @@ use crate::unit::{
 };
 
 /// What is left of a call's time for its own last steps.
-const MARGIN: Duration = Duration::from_secs(2);
+pub(super) const MARGIN: Duration = Duration::from_secs(2);
 
 pub(crate) async fn create(
     config: &HostConfig,
@@ -202,7 +203,7 @@ async fn converge(
         call.checkpoint(&ObjectId::new(unit_name(&directory)), &private.to_value())
             .await?;
     }
-    run(config, &directory, call).await?;
+    run(config, &directory, planned, call).await?;
     private.launch = directory.mark().ok().flatten().map(Launch::of);
 
     call.phase("ready");
@@ -336,7 +337,12 @@ impl Draft {
 }
 
 /// Has the program running as written. One that runs as it was launched with just that is left alone.
-async fn run(config: &HostConfig, directory: &UnitDirectory, call: &Call) -> Result<(), ProviderError> {
+async fn run(
+    config: &HostConfig,
+    directory: &UnitDirectory,
+    planned: &Attributes,
+    call: &Call,
+) -> Result<(), ProviderError> {
     let partial = |error: UnitError| error::unit(&error).with_effect(Effect::Partial);
     if has_had_its_run(directory).map_err(partial)? {
         return Ok(());
@@ -350,7 +356,7 @@ async fn run(config: &HostConfig, directory: &UnitDirectory, call: &Call) -> Res
                 && keeps_its_container(directory).await.map_err(partial)?
                 && services::keeps_its_service(directory).await.map_err(partial)? =>
         {
-            return Ok(());
+            return agents::upgrade(config, directory, &mark, planned, call).await;
         }
         Ok((UnitStatus::Running { .. }, _)) => {
             call.phase("stop");
@@ -511,7 +517,7 @@ fn unit_name(directory: &UnitDirectory) -> String {
         .unwrap_or_default()
 }
 
-fn fence(call: &Call) -> Fence {
+pub(super) fn fence(call: &Call) -> Fence {
     Fence {
         lineage: call.lineage.to_string(),
         operation: call.operation.to_string(),

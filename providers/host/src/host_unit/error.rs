@@ -86,7 +86,9 @@ pub(super) fn systemd(error: &SystemdError) -> ProviderError {
         | SystemdError::NotStarted { .. } => ErrorClass::Invalid,
         SystemdError::SudoRefused { .. } => ErrorClass::Denied,
         SystemdError::Foreign { .. } => ErrorClass::Conflict,
-        SystemdError::Failed { .. } | SystemdError::Io { .. } => ErrorClass::Transient,
+        SystemdError::NotFollowed { .. } | SystemdError::Failed { .. } | SystemdError::Io { .. } => {
+            ErrorClass::Transient
+        }
     };
     let answer = ProviderError::new(class, sentence(&error.to_string()));
     match error {
@@ -109,7 +111,7 @@ pub(super) fn systemd(error: &SystemdError) -> ProviderError {
         SystemdError::Failed { scope, .. } if *scope == Scope::User => {
             answer.with_hint("See whether the user's manager runs: `systemctl --user status`.")
         }
-        SystemdError::NotStarted { name, .. } => {
+        SystemdError::NotStarted { name, .. } | SystemdError::NotFollowed { name } => {
             answer.with_hint(format!("See what systemd says: `systemctl status {name}`."))
         }
         _ => answer,

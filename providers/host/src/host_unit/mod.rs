@@ -1,6 +1,7 @@
 //! The resource type `host_unit`: a long-running program on a machine.
 
 mod actual;
+mod agents;
 mod container_inputs;
 mod containers;
 mod converge;
@@ -26,6 +27,9 @@ const STOP_SECONDS: u64 = 300;
 
 /// The name of the port that `url` and probes mean unless they say otherwise.
 const MAIN_PORT: &str = "http";
+
+/// The attribute that says which build of the agent runs.
+const AGENT_DIGEST: &str = "agent_digest";
 
 /// Returns the address under which the program's main port is reached from its machine.
 fn url(port: Option<&Value>) -> Value {

@@ -10,14 +10,20 @@ use gabion_engine::value::{AttributePath, Attributes, Comparison, Value};
 use super::actual::{Private, UNREADABLE};
 use super::inputs::Inputs;
 use super::reader::Knowledge;
-use super::{MAIN_PORT, url};
+use super::{AGENT_DIGEST, MAIN_PORT, url};
 use crate::ports::PortRequest;
+use crate::provider::AgentBuilds;
 use crate::transport::Machines;
+use crate::unit::is_agent;
 
 /// Plans a unit.
 ///
 /// A replacing attribute replaces the unit when the configuration changed it. When only the machine's side changed (an edited file, a killed program), the same unit is put right in place, on the same ports.
-pub(crate) fn plan(schema: &ResourceSchema, request: &PlanRequest) -> PlanResponse {
+pub(crate) fn plan(
+    schema: &ResourceSchema,
+    builds: Option<&AgentBuilds>,
+    request: &PlanRequest,
+) -> PlanResponse {
     let mut response = propose(schema, request);
     response.replace = request
         .prior
@@ -27,10 +33,49 @@ pub(crate) fn plan(schema: &ResourceSchema, request: &PlanRequest) -> PlanRespon
     let kept = request.prior.as_ref().filter(|_| response.replace.is_empty());
     computed(&mut response.planned, &request.desired, kept);
     response.claims = claims(&request.desired);
+    response.planned.remove(AGENT_DIGEST);
     if let Some(prior) = kept {
         response.notes.extend(trouble(request, prior));
+        if let Some(digest) = agent_digest(builds, &request.desired, prior) {
+            if digest.is_another {
+                response.notes.push(
+                    "This gabion has another build of the agent: the agent is upgraded in place, and open connections go on."
+                        .to_owned(),
+                );
+            }
+            response.planned.insert(AGENT_DIGEST.into(), digest.planned);
+        }
     }
     response
+}
+
+/// The build that an agent should run.
+struct AgentDigest {
+    planned: Value,
+    /// Whether it is another one than the agent runs.
+    is_another: bool,
+}
+
+/// Returns which build an agent should run: what this gabion has, else what it runs. `None` when it does not run, because then
+/// it is started from what its machine has at that moment, or when that is not known.
+fn agent_digest(
+    builds: Option<&AgentBuilds>,
+    desired: &Attributes,
+    prior: &PriorObject,
+) -> Option<AgentDigest> {
+    let argv = desired.get("argv").and_then(Value::as_list)?;
+    let runs = prior.attributes.get(AGENT_DIGEST).and_then(Value::as_str)?;
+    if !is_agent(argv.iter().map(|argument| argument.as_str().unwrap_or_default()))
+        || prior.attributes.get("running").and_then(Value::as_bool) != Some(true)
+    {
+        return None;
+    }
+    let machine = desired.get("machine").and_then(Value::as_str);
+    let has = builds.and_then(|builds| builds.of(machine.unwrap_or(Machines::LOCAL)));
+    Some(AgentDigest {
+        planned: has.unwrap_or(runs).into(),
+        is_another: has.is_some_and(|has| has != runs),
+    })
 }
 
 /// Returns what people should know of a program that was meant to end and did not end well: nothing starts it again.

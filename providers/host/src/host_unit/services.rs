@@ -39,6 +39,16 @@ pub(super) async fn place(
     Ok(systemd::place(directory, &config.shim, sudo, fence).await?)
 }
 
+/// Has systemd start another build of an agent from now on, when it starts the unit; a unit without a service is fine.
+pub(super) async fn place_build(
+    config: &HostConfig,
+    directory: &UnitDirectory,
+    fence: &Fence,
+) -> Result<(), UnitError> {
+    let sudo = config.systemd.sudo.as_ref();
+    Ok(systemd::place_build(directory, &config.shim, sudo, fence).await?)
+}
+
 /// Has systemd run a unit's program, if the unit is a service; returns whether it is.
 pub(super) async fn start(
     config: &HostConfig,

@@ -49,6 +49,12 @@ pub enum SystemdError {
         /// What systemd says of it.
         reason: String,
     },
+    /// systemd does not know of the process that has succeeded a service's.
+    #[error("systemd has not taken note of the process that is {name} now")]
+    NotFollowed {
+        /// The service.
+        name: String,
+    },
     /// systemd, or a tool of it, refused.
     #[error("{doing} ({scope}): {reason}")]
     Failed {

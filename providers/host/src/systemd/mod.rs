@@ -22,5 +22,5 @@ mod unit_file;
 pub use error::SystemdError;
 pub(crate) use journal::{Journal, JournalFollower};
 pub(crate) use seen::{Look, look, restarts, settle};
-pub(crate) use service::{choose_scope, discard, place, start, stop};
+pub(crate) use service::{choose_scope, discard, follow, place, place_build, start, stop};
 pub use spec::{Scope, ServiceSpec, Sudo, service_name};

@@ -116,6 +116,27 @@ pub(crate) async fn place(
     sudo: Option<&Sudo>,
     fence: &Fence,
 ) -> Result<(), SystemdError> {
+    // Who wrote it is no reason to write it again, and neither is another build's shim.
+    place_unless(directory, shim, sudo, fence, same_service).await
+}
+
+/// The same, with this build's shim also where another one is in its place.
+pub(crate) async fn place_build(
+    directory: &UnitDirectory,
+    shim: &[String],
+    sudo: Option<&Sudo>,
+    fence: &Fence,
+) -> Result<(), SystemdError> {
+    place_unless(directory, shim, sudo, fence, same_service_and_shim).await
+}
+
+async fn place_unless(
+    directory: &UnitDirectory,
+    shim: &[String],
+    sudo: Option<&Sudo>,
+    fence: &Fence,
+    is_same: fn(&str, &str) -> bool,
+) -> Result<(), SystemdError> {
     let Some(service) = Service::of(directory, sudo) else {
         return Ok(());
     };
@@ -144,8 +165,7 @@ pub(crate) async fn place(
     let text = draft(fence);
     let staged = written(directory);
     let before = read_text(&staged)?;
-    // Who wrote it is no reason to write it again, and neither is another build's shim.
-    let same = |before: &String| same_service(before, &text);
+    let same = |before: &String| is_same(before, &text);
     let text = before.filter(same).unwrap_or(text);
     let shown = manager.show(&service.name).await?;
     let mut changed = remove_drop_ins(manager, &shown, &service.name).await? || shown.needs_reload;
@@ -166,9 +186,18 @@ pub(crate) async fn place(
 
 /// Whether two texts describe the same service, whoever wrote them and whichever build's shim they name.
 fn same_service(one: &str, other: &str) -> bool {
-    let ours = ["ExecStart", "Operation", "Epoch"];
+    differ_in(one, other, &["ExecStart", "Operation", "Epoch"]) && shim_is_there(one)
+}
+
+/// Whether two texts describe the same service, whoever wrote them.
+fn same_service_and_shim(one: &str, other: &str) -> bool {
+    differ_in(one, other, &["Operation", "Epoch"])
+}
+
+/// Whether two texts differ in these settings at most.
+fn differ_in(one: &str, other: &str, settings: &[&str]) -> bool {
     let difference = unit_file::difference(one, other);
-    difference.is_none_or(|names| names.split(", ").all(|name| ours.contains(&name))) && shim_is_there(one)
+    difference.is_none_or(|names| names.split(", ").all(|name| settings.contains(&name)))
 }
 
 /// Whether the program that a unit file names is still on the machine.
@@ -237,6 +266,28 @@ pub(crate) async fn start(
                 reason,
             }
             .into());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Waits until systemd has taken note of the process that has succeeded a service's; a unit without a service is fine.
+///
+/// # Errors
+/// [`SystemdError::NotFollowed`] when it does not.
+pub(crate) async fn follow(directory: &UnitDirectory) -> Result<(), SystemdError> {
+    let Some(service) = Service::of(directory, None) else {
+        return Ok(());
+    };
+    let deadline = Instant::now() + SHIM_DEADLINE;
+    loop {
+        let shown = service.manager.show(&service.name).await?;
+        let mark = directory.mark().ok().flatten();
+        if mark.is_some_and(|mark| mark.process.pid == shown.main_pid) {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            return Err(SystemdError::NotFollowed { name: service.name });
         }
         tokio::time::sleep(LOOK).await;
     }

@@ -48,6 +48,11 @@ pub(super) fn render(draft: &Draft<'_>) -> String {
         Some(_) => "mixed",
         None => "control-group",
     };
+    // An agent says which process has succeeded it.
+    let notify = match launch.is_agent() {
+        true => "NotifyAccess=main\n",
+        false => "",
+    };
     let target = match spec.scope {
         Scope::System => "multi-user.target",
         Scope::User => "default.target",
@@ -66,6 +71,7 @@ pub(super) fn render(draft: &Draft<'_>) -> String {
          \n\
          [Service]\n\
          Type=exec\n\
+         {notify}\
          ExecStart={command}\n\
          WorkingDirectory=/\n\
          {user}\

@@ -25,6 +25,12 @@ pub struct Mark {
     /// The process, which leads the unit's session.
     #[serde(flatten)]
     pub process: ProcessIdentity,
+    /// The SHA-256 of the program file that the process was started from; of agents alone, which are upgraded in place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
+    /// Agents that have handed over to the process and may still finish what they had begun, each the leader of a session.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub draining: Vec<ProcessIdentity>,
 }
 
 impl Mark {

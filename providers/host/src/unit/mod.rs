@@ -24,6 +24,7 @@
 //! at which a program runs without a mark.
 //!
 //! What that cannot do (see how a program ended when nobody waits for it, start it again, stop it after a time) takes a supervisor: then the shim stays, as the leader of the session that the mark names, and the program is its child.
+//! An agent that another build is to succeed starts that itself, in a session of its own and with the lock; the mark then names the successor, and the agent among those that still drain ([`succeed`]).
 //! A program in a container has the container's keeper as its process, which [`container`](crate::container) describes.
 //! One that [`systemd`](crate::systemd) runs has the same shim, which systemd starts: under the newest operation and epoch that touched the unit, and with the journal for a log.
 //! A supervisor that is killed leaves the program running, in a session that is still found by the mark, and a `run.json` without an end, which is how its death is told.
@@ -44,6 +45,7 @@ mod spec;
 mod standing;
 mod status;
 mod stop;
+mod succession;
 mod supervise;
 
 pub use directory::{UnitDirectory, UnitEntry, list, write};
@@ -58,11 +60,13 @@ pub(crate) use log_times::keep as keep_log_times;
 pub(crate) use machine_fence::admit_on_machine;
 pub use mark::Mark;
 pub use placeholder::{PlaceholderError, Substitution};
-pub use record::{LaunchRecord, digest};
+pub(crate) use record::is_agent;
+pub use record::{LaunchRecord, digest, program_digest};
 pub use run::{EndCause, RunEnd, RunRecord};
-pub use shim::{ShimError, ShimRequest, unit_exec};
+pub use shim::{NOTIFY_VARIABLE, ShimError, ShimRequest, unit_exec};
 pub(crate) use shim::{command_beside, environment};
 pub use spec::{EnvValue, LogSettings, RunNode, Supervision, UnitSpec};
 pub use standing::{Standing, standing};
 pub use status::{Exit, UnitStatus, inspect};
 pub use stop::{StopReport, remove, stop};
+pub use succession::{Succession, succeed};

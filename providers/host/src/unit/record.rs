@@ -1,6 +1,7 @@
 //! The record from which a unit is started again.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -112,6 +113,13 @@ impl LaunchRecord {
             .is_some_and(|supervision| supervision.completes)
     }
 
+    /// Whether the program is gabion's own agent, which another build can succeed while it runs.
+    #[must_use]
+    pub fn is_agent(&self) -> bool {
+        let beside = self.supervision.is_some() || self.container.is_some();
+        !beside && is_agent(self.argv.iter().map(String::as_str))
+    }
+
     /// How long the program may take to end after SIGTERM.
     #[must_use]
     pub fn stop_duration(&self) -> Duration {
@@ -131,6 +139,27 @@ impl LaunchRecord {
 
     pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, UnitError> {
         to_bytes(self)
+    }
+}
+
+/// Whether arguments, as they are written down, start gabion's own agent.
+pub(crate) fn is_agent<'a>(argv: impl IntoIterator<Item = &'a str>) -> bool {
+    argv.into_iter().take(3).eq(["{gabion}", "agent", "serve"])
+}
+
+/// Returns the SHA-256 of a program's file, in hexadecimal digits.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn program_digest(path: &Path) -> std::io::Result<String> {
+    let mut file = std::fs::File::open(path).map_err(|error| durable::at(path, error))?;
+    let mut hash = Sha256::new();
+    let mut piece = vec![0; 256 << 10];
+    loop {
+        match file.read(&mut piece).map_err(|error| durable::at(path, error))? {
+            0 => return Ok(hex::encode(hash.finalize())),
+            count => hash.update(&piece[..count]),
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use super::fence;
 use super::log;
 use super::mark::Mark;
 use super::placeholder::Substitution;
-use super::record::{LaunchRecord, to_bytes};
+use super::record::{LaunchRecord, program_digest, to_bytes};
 use super::supervise::Supervisor;
 use crate::container::user;
 use crate::durable;
@@ -30,6 +30,12 @@ use crate::process::ProcessIdentity;
 
 /// The environment variable that tells a program, and whoever looks for its descendants, which unit it belongs to.
 pub(crate) const UNIT_VARIABLE: &str = "GABION_UNIT";
+
+/// The environment variable in which systemd says where it listens to a service.
+pub const NOTIFY_VARIABLE: &str = "NOTIFY_SOCKET";
+
+/// The program of whoever looks, also when its file has been replaced since.
+const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// What the shim is asked to run.
 #[derive(Clone, Debug)]
@@ -182,6 +188,9 @@ fn become_program(request: &ShimRequest, report: &mut Option<File>) -> Result<()
 
     let gabion = std::env::current_exe()?;
     let mut program = program(&directory, &record, &gabion)?;
+    if record.is_agent() && record.service.is_some() {
+        tell_where_systemd_listens(&mut program);
+    }
     let log = output(&directory, &record)?;
     let null = File::open("/dev/null")?;
     // The program inherits the lock: the kernel frees it when the last process that holds it is gone.
@@ -225,6 +234,17 @@ fn become_program(request: &ShimRequest, report: &mut Option<File>) -> Result<()
     // Standard error is the unit's log by now, where people look first.
     let _ = writeln!(io::stderr(), "gabion: {error}");
     Err(error)
+}
+
+/// Has an agent know where it can tell systemd that its successor is the service's process from now on.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "systemd says it in the environment of what it starts, and nowhere else"
+)]
+fn tell_where_systemd_listens(program: &mut Command) {
+    if let Some(socket) = std::env::var_os(NOTIFY_VARIABLE) {
+        program.env(NOTIFY_VARIABLE, socket);
+    }
 }
 
 /// Returns the operation and the epoch that touched the unit last.
@@ -477,6 +497,11 @@ fn write_mark(
         epoch: request.epoch,
         launched: directory.launch_digest()?,
         process: ProcessIdentity::current()?,
+        program: match record.is_agent() {
+            true => Some(program_digest(Path::new(OWN_PROGRAM))?),
+            false => None,
+        },
+        draining: Vec::new(),
     };
     durable::write_atomic(&directory.mark_file(), &to_bytes(&mark)?, 0o600)?;
     give_to_owner(directory, &directory.mark_file())?;

@@ -150,22 +150,35 @@ fn last_exit(directory: &UnitDirectory, mark: &Mark) -> Result<Option<Exit>, Uni
     Ok((file.process == mark.process).then_some(file.exit))
 }
 
-/// Returns the running processes of a mark's session.
+/// Returns the running processes of a mark's session, and of the sessions of agents that have handed over to its process.
+pub(crate) fn session(directory: &UnitDirectory, mark: &Mark) -> Result<Vec<ProcessStat>, UnitError> {
+    let mut found = session_of(directory, mark, &mark.process)?;
+    for process in &mark.draining {
+        found.extend(session_of(directory, mark, process)?);
+    }
+    Ok(found)
+}
+
+/// Returns the running processes of the session that one process leads, or led.
 ///
 /// The kernel gives a session's number to nobody else while the session has a member. Should the number lead another session by now, that session's leader started at another time; once that leader is gone as well, its members are told from the unit's by what they carry: the log as their output, the lock, the working directory, the environment.
-pub(crate) fn session(directory: &UnitDirectory, mark: &Mark) -> Result<Vec<ProcessStat>, UnitError> {
-    if mark.process.boot_id != process::boot_id()? {
+fn session_of(
+    directory: &UnitDirectory,
+    mark: &Mark,
+    led_by: &ProcessIdentity,
+) -> Result<Vec<ProcessStat>, UnitError> {
+    if led_by.boot_id != process::boot_id()? {
         return Ok(Vec::new());
     }
-    let leader = ProcessStat::read(mark.process.pid);
+    let leader = ProcessStat::read(led_by.pid);
     if leader
         .as_ref()
-        .is_some_and(|leader| leader.start_time != mark.process.start_time)
+        .is_some_and(|leader| leader.start_time != led_by.start_time)
     {
         return Ok(Vec::new());
     }
     let mut members = process::running_processes()?;
-    members.retain(|stat| stat.session == mark.process.pid && stat.start_time >= mark.process.start_time);
+    members.retain(|stat| stat.session == led_by.pid && stat.start_time >= led_by.start_time);
     if leader.is_none() {
         let home = as_proc_shows(directory.path().to_owned());
         members.retain(|stat| {

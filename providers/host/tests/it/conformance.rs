@@ -88,6 +88,7 @@ async fn the_provider_keeps_its_contract() {
         base_env: BTreeMap::from([("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())]),
         containers: ContainerConfig::default(),
         systemd: SystemdConfig::default(),
+        agents: None,
         machines: Machines::local(),
         project: "shop".to_owned(),
     });

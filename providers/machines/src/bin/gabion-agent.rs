@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use gabion_agent::{ServeOptions, serve};
 use gabion_host::container;
-use gabion_host::unit::{ShimRequest, StartRequest, UnitDirectory, start, unit_exec};
-use gabion_host::{ContainerConfig, SystemdConfig};
+use gabion_host::unit::{NOTIFY_VARIABLE, ShimRequest, StartRequest, UnitDirectory, start, unit_exec};
+use gabion_host::{AgentBuilds, ContainerConfig, SystemdConfig};
 use gabion_machines::agent::{AgentSettings, converse};
 use gabion_machines::protocol::Directories;
 use tokio::signal::unix::{SignalKind, signal};
 
 const USAGE: &str = "\
 gabion-agent machine --root DIR
-gabion-agent agent serve --directory DIR [--data-root DIR] [--lineage ID] [--grace SECONDS]
+gabion-agent agent serve --directory DIR [--data-root DIR] [--lineage ID] [--grace SECONDS] [--take-over]
 gabion-agent agent relay --listen ADDRESS:PORT --to ADDRESS:PORT [--from ADDRESS]…
 gabion-agent agent unit-exec DIR --operation ID --epoch N
 gabion-agent agent start-unit DIR
@@ -160,6 +160,7 @@ fn run_machine(root: &Path) -> Result<(), Failure> {
             agent: Some(std::env::current_exe()?),
         },
         systemd: SystemdConfig::default(),
+        builds: AgentBuilds::default(),
         python: text("GABION_PYTHON").unwrap_or_else(|| "python3".to_owned()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
@@ -184,7 +185,18 @@ async fn told_to_end() -> std::io::Result<()> {
     Ok(())
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "systemd says in the environment where it listens"
+)]
 fn run_agent(options: &[&str]) -> Result<(), Failure> {
+    const TAKE_OVER: &str = "--take-over";
+    let takes_over = options.contains(&TAKE_OVER);
+    let options: Vec<&str> = options
+        .iter()
+        .copied()
+        .filter(|option| *option != TAKE_OVER)
+        .collect();
     let mut directory = None;
     let mut data_root = None;
     let mut lineage = None;
@@ -204,6 +216,8 @@ fn run_agent(options: &[&str]) -> Result<(), Failure> {
     options.data_root = data_root.or(options.data_root);
     options.lineage = lineage;
     options.grace = grace.unwrap_or(options.grace);
+    options.takes_over = takes_over;
+    options.notify_socket = std::env::var_os(NOTIFY_VARIABLE).map(PathBuf::from);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(options, async {
         // Without signals it is ended the hard way.

@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![expect(clippy::print_stderr, reason = "what a skipped test leaves for its reader")]
 
+mod agent_unit;
 mod failures;
+mod handover;
 mod hostile;
 mod reach;
 mod scene;

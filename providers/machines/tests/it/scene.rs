@@ -70,22 +70,34 @@ pub(crate) fn configured(hosts: Hosts) -> Hosts {
 
 /// Returns the provider of units, here and on the host.
 pub(crate) fn provider(hosts: &Hosts, directory: &Path) -> Spread {
+    let here = unit_provider(directory, &directory.join("here"), Vec::new());
+    Spread::new(here, hosts.clone())
+}
+
+/// Returns the provider of units of this machine, for whose programs the shim is this one.
+pub(crate) fn provider_here(data_root: &Path, shim: &Path) -> Arc<dyn Provider> {
+    let shim = [shim.to_str().unwrap(), "agent", "unit-exec"].map(str::to_owned);
+    unit_provider(data_root, data_root, shim.to_vec())
+}
+
+fn unit_provider(directory: &Path, root: &Path, shim: Vec<String>) -> Arc<dyn Provider> {
     let settings = AgentSettings {
         directories: Directories {
-            root: directory.join("here"),
+            root: root.to_owned(),
             ports: directory.join("ports.json"),
             cache: directory.join("cache"),
         },
-        shim: Vec::new(),
+        shim,
         base_env: BTreeMap::new(),
         containers: gabion_host::ContainerConfig::default(),
         systemd: gabion_host::SystemdConfig::default(),
+        builds: gabion_host::AgentBuilds::default(),
         python: "python3".to_owned(),
         version: "test".to_owned(),
     };
     let registry = providers(&settings, "test", Machines::local());
     let unit = ResourceType::new("host_unit").unwrap();
-    Spread::new(Arc::clone(registry.provider(&unit).unwrap()), hosts.clone())
+    Arc::clone(registry.provider(&unit).unwrap())
 }
 
 /// What a call said on its way.

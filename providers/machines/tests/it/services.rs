@@ -3,9 +3,10 @@
 use std::process::Command;
 use std::sync::Arc;
 
-use gabion_engine::provider::{ErrorClass, ReadOutcome};
-use gabion_engine::value::{Secret, Value};
+use gabion_engine::provider::{ErrorClass, ObjectState, Provider, ReadOutcome, UpdateRequest};
+use gabion_engine::value::{AttributePath, Secret, Value};
 use gabion_host::systemd::{Sudo, service_name};
+use gabion_machines::program::ProgramSource;
 use gabion_testing::booted::{add_user, run_inside_as, user_inside};
 use gabion_testing::inside_booted;
 
@@ -87,6 +88,97 @@ async fn a_service_is_made_read_followed_and_deleted_and_nothing_is_left() {
     assert!(!file.exists());
     assert!(again.leave(HOST).await.unwrap().is_empty());
     assert!(!server.gabion_root().exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn systemd_follows_an_agent_to_its_next_build_and_starts_that_after_a_crash() {
+    if !inside_booted!() {
+        return;
+    }
+    let Some(server) = sshd() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let argv = ["{gabion}", "agent", "serve", "--directory", "{unit.dir}"];
+    let inputs = inputs(vec![
+        ("runtime", "systemd".into()),
+        ("argv", Value::List(argv.map(Value::from).to_vec())),
+        (
+            "probes",
+            Value::List(vec![Value::map([("socket", Value::from("agent.sock"))])]),
+        ),
+        ("stop_timeout", Value::Int(20)),
+    ]);
+    let (uid, sink) = (new_uid(), Arc::new(Sink::default()));
+    let machines = connected(|| hosts(address(&server, key_of(&server)))).await;
+    let state = create(
+        &provider(&machines, directory.path()),
+        &inputs,
+        &call(uid, 1, &sink),
+    )
+    .await
+    .unwrap();
+    let name = service_name(&uid.to_string());
+    let main = || systemctl(&["show", "--value", "-p", "MainPID", &name]);
+    let runs = |pid: &str| {
+        let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+        program.display().to_string()
+    };
+    let first = main();
+    let digest = |state: &ObjectState| state.attributes["agent_digest"].as_str().unwrap().to_owned();
+    assert!(runs(&first).contains(&digest(&state)), "{}", runs(&first));
+
+    let copy = directory.path().join("gabion-agent");
+    let made = Command::new("sh")
+        .args(["-c", "{ cat \"$0\" && printf 2; } > \"$1\" && chmod 700 \"$1\""])
+        .args([std::path::Path::new(env!("CARGO_BIN_EXE_gabion-agent")), &copy])
+        .status();
+    assert!(made.unwrap().success());
+    let next = gabion_host::unit::program_digest(&copy).unwrap();
+    let prepare = || {
+        let machines = hosts(address(&server, key_of(&server)));
+        let program = ProgramSource {
+            configured: Some(copy.clone()),
+            candidates: Vec::new(),
+        };
+        machines.configure("test", "/".into(), program);
+        machines
+    };
+    let machines = connected(prepare).await;
+    let newer = provider(&machines, directory.path());
+    let mut planned = state.attributes.clone();
+    planned.insert("agent_digest".into(), Value::string(&next));
+    let request = UpdateRequest {
+        object: recorded(uid, &inputs, Some(&state)),
+        inputs: inputs.clone(),
+        planned,
+        changed: vec![AttributePath::root("agent_digest")],
+    };
+    let state = newer.update(request, &call(uid, 2, &sink)).await.unwrap();
+    assert_eq!(digest(&state), next);
+    assert_eq!(state.attributes["running"], true.into());
+    let second = main();
+    assert_ne!(second, first);
+    assert!(runs(&second).contains(&next), "{}", runs(&second));
+    eventually("the one before has ended", async || {
+        runs(&first).is_empty().then_some(())
+    })
+    .await;
+    let object = recorded(uid, &inputs, Some(&state));
+    let ReadOutcome::Present(found) = read(&newer, object.clone()).await else {
+        panic!("its unit is there");
+    };
+    for silent in ["ended", "restarted", "service_changed"] {
+        assert!(!found.attributes.contains_key(silent), "{found:?}");
+    }
+    assert_eq!(systemctl(&["is-active", &name]), "active");
+
+    systemctl(&["kill", "-s", "SIGKILL", &name]);
+    let third = eventually("systemd has started it again", async || {
+        Some(main()).filter(|pid| *pid != second && *pid != "0" && runs(pid).contains(&next))
+    })
+    .await;
+    assert_ne!(third, second);
+    delete(&newer, object, &call(uid, 3, &sink)).await.unwrap();
+    assert!(machines.leave(HOST).await.unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

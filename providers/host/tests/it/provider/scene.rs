@@ -103,6 +103,7 @@ impl Scene {
             base_env: BTreeMap::from([("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())]),
             containers,
             systemd,
+            agents: None,
             machines: Machines::local(),
             project: "shop".to_owned(),
         }));
