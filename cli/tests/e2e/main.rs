@@ -42,3 +42,4 @@ mod scale_range;
 mod secrets;
 mod seed_aws;
 mod separate_machines;
+mod upgrade;

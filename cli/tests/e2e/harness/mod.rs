@@ -18,6 +18,6 @@ pub(crate) use files::{listing, occurrences};
 pub(crate) use http::{Connection, Request, get, send};
 pub(crate) use load::Load;
 pub(crate) use plan::PlanView;
-pub(crate) use process::{alive, kill_process};
+pub(crate) use process::{Unit, alive, kill_process};
 pub(crate) use project::{Project, workers_of};
 pub(crate) use wait::{eventually, within};

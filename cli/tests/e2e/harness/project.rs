@@ -67,6 +67,7 @@ impl Drop for Home {
 pub(crate) struct Project {
     home: Arc<Home>,
     directory: PathBuf,
+    program: PathBuf,
     environment: BTreeMap<String, String>,
     destroyed: bool,
 }
@@ -86,6 +87,7 @@ impl Project {
         Self {
             home,
             directory,
+            program: PathBuf::from(env!("CARGO_BIN_EXE_gabion")),
             environment: BTreeMap::new(),
             destroyed: false,
         }
@@ -150,6 +152,11 @@ impl Project {
         self.environment.insert(name.to_owned(), value.to_owned());
     }
 
+    /// Has another gabion manage the project from now on.
+    pub(crate) fn use_program(&mut self, program: &Path) {
+        self.program = program.to_owned();
+    }
+
     /// The project's directory.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
@@ -180,7 +187,7 @@ impl Project {
 
     /// Returns a gabion command in the project's directory, with nothing of this process's environment but PATH.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gabion"));
+        let mut command = Command::new(&self.program);
         command
             .args(arguments)
             .current_dir(&self.directory)
