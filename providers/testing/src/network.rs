@@ -449,7 +449,6 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(clippy::print_stderr, reason = "what a skipped test leaves for its reader")]
     fn machines_have_addresses_users_and_files_of_their_own_and_leave_nothing() {
         let own = Ipv4Addr::new(10, 88, 7, 1);
         let network = match Network::start(own) {
