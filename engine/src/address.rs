@@ -4,6 +4,7 @@
 //! through moves. Identifiers are newtypes so that one cannot stand where another is meant.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -147,12 +148,30 @@ impl ObjectId {
 ///
 /// Written `type.name`, or `type["name"]` when the name holds a character that an expression would read as its own
 /// (`.`).
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ResourceAddress {
     /// The resource's type.
     pub resource_type: ResourceType,
     /// The resource's name.
     pub name: ResourceName,
+}
+
+/// By type, then by name.
+impl Ord for ResourceAddress {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // Types are interned, and most comparisons are among resources of one type.
+        let by_type = match Arc::ptr_eq(&self.resource_type.0, &other.resource_type.0) {
+            true => Ordering::Equal,
+            false => self.resource_type.cmp(&other.resource_type),
+        };
+        by_type.then_with(|| self.name.cmp(&other.name))
+    }
+}
+
+impl PartialOrd for ResourceAddress {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl ResourceAddress {

@@ -1,6 +1,7 @@
 //! Differences between two values of an attribute, under the attribute's own notion of sameness.
 
-use std::collections::BTreeSet;
+use std::cmp::Ordering;
+use std::sync::Arc;
 
 use crate::schema::{Equality, ResourceSchema};
 use crate::value::{AttributePath, Attributes, Comparison, Value};
@@ -33,22 +34,47 @@ pub struct Differences {
 /// positions would mislead.
 pub fn differences(schema: &ResourceSchema, before: &Attributes, after: &Attributes) -> Differences {
     let mut all = Differences::default();
-    let names: BTreeSet<_> = before.keys().chain(after.keys()).collect();
-    for name in names {
+    // What is not known differs from itself, and a secret cannot always be compared.
+    let is_plain = |value: &Value| value.is_wholly_known() && !value.has_secret();
+    if before.shares(after) && before.values().all(is_plain) {
+        return all;
+    }
+    for (name, b, a) in pairs(before, after) {
         let attribute = schema.attributes.get(name);
         let equality = attribute.map(|a| a.equality).unwrap_or_default();
         let sensitive = attribute.is_some_and(|a| a.sensitive);
-        let (b, a) = (present(before.get(name)), present(after.get(name)));
-        let path = AttributePath::root(name);
         match same(equality, b.unwrap_or(&Value::Null), a.unwrap_or(&Value::Null)) {
             Comparison::Equal => {}
-            _ if equality == Equality::Exact => all.descend(&path, b, a, sensitive),
-            _ => all.leaf(&path, equality, b, a, sensitive),
+            _ if equality == Equality::Exact => {
+                all.descend(&AttributePath::root(name), b, a, sensitive);
+            }
+            _ => all.leaf(&AttributePath::root(name), equality, b, a, sensitive),
         }
     }
     all.found.sort_by(|x, y| x.path.cmp(&y.path));
     all.not_compared.sort();
     all
+}
+
+/// Returns the names that either has, in order, with the values of both.
+fn pairs<'a>(
+    before: &'a Attributes,
+    after: &'a Attributes,
+) -> impl Iterator<Item = (&'a str, Option<&'a Value>, Option<&'a Value>)> {
+    let (mut before, mut after) = (before.iter().peekable(), after.iter().peekable());
+    std::iter::from_fn(move || {
+        let order = match (before.peek(), after.peek()) {
+            (None, None) => return None,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((b, _)), Some((a, _))) => b.cmp(a),
+        };
+        let b = before.next_if(|_| order.is_le());
+        let a = after.next_if(|_| order.is_ge());
+        let (name, _) = b.or(a)?;
+        let value = |entry: Option<(&'a Arc<str>, &'a Value)>| present(entry.map(|(_, value)| value));
+        Some((&**name, value(b), value(a)))
+    })
 }
 
 fn present(value: Option<&Value>) -> Option<&Value> {
@@ -78,9 +104,7 @@ impl Differences {
     }
 
     fn entries(&mut self, path: &AttributePath, before: &Attributes, after: &Attributes, sensitive: bool) {
-        let names: BTreeSet<_> = before.keys().chain(after.keys()).collect();
-        for name in names {
-            let (b, a) = (present(before.get(name)), present(after.get(name)));
+        for (name, b, a) in pairs(before, after) {
             self.descend(&path.key(name), b, a, sensitive);
         }
     }

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use crate::address::{ResourceAddress, Uid};
 use crate::graph::ResourceGraph;
 use crate::plan::change::{Action, Change};
-use crate::plan::claims;
-use crate::plan::decide::Decision;
 use crate::plan::known::Known;
 use crate::plan::{Bindings, Plan};
 use crate::state::State;
@@ -23,12 +21,12 @@ pub struct BindingMoved {
     pub message: String,
 }
 
-/// Works out what a plan is bound to.
+/// Works out what a plan is bound to; `claims` are those that its creations make.
 pub(super) fn fill(
     state: &State,
     known: &Known<'_>,
     graph: &ResourceGraph,
-    decisions: &BTreeMap<usize, Decision>,
+    claims: BTreeSet<Arc<str>>,
     changes: &[Change],
 ) -> Bindings {
     let mut bindings = Bindings::default();
@@ -75,8 +73,6 @@ pub(super) fn fill(
             secrets(value, &mut bindings.secrets);
         }
     }
-    let taking = decisions.values().filter(|d| d.change.action != Action::NoOp);
-    let claims: BTreeSet<Arc<str>> = taking.flat_map(|d| claims::taken(d, known)).collect();
     bindings.claims = claims.into_iter().collect();
     bindings
 }

@@ -113,8 +113,14 @@ pub(super) fn resolve(
     hand_overs
 }
 
+/// Returns the keys that all decisions take.
+pub(super) fn all_taken(decisions: &BTreeMap<usize, Decision>, known: &Known<'_>) -> BTreeSet<Arc<str>> {
+    let taking = decisions.values().filter(|d| d.change.action != Action::NoOp);
+    taking.flat_map(|decision| taken(decision, known)).collect()
+}
+
 /// Returns what a change takes that its object does not hold yet.
-pub(super) fn taken(decision: &Decision, known: &Known<'_>) -> Vec<Arc<str>> {
+fn taken(decision: &Decision, known: &Known<'_>) -> Vec<Arc<str>> {
     let record = decision.record.and_then(|uid| known.state.record(uid));
     let own: BTreeSet<&Arc<str>> = record
         .into_iter()

@@ -4,7 +4,7 @@
 
 use crate::diff::same;
 use crate::plan::path;
-use crate::plan::validate::{Mismatch, mismatches};
+use crate::plan::validate::{Mismatch, mismatches_at};
 use crate::provider::{PlanRequest, PlanResponse};
 use crate::schema::ResourceSchema;
 use crate::value::{AttributePath, Comparison, Value};
@@ -42,16 +42,14 @@ pub(super) fn breaches(
         );
     }
     for (name, attribute) in &schema.attributes {
-        let path = AttributePath::root(name);
+        let path = || AttributePath::root(name);
         let planned = response.planned.get(name).unwrap_or(&Value::Null);
         let desired = request
             .desired
             .get(name)
             .filter(|value| !value.is_null())
             .or(attribute.default.as_ref());
-        let mut wrong = Vec::new();
-        mismatches(&attribute.kind, planned, &path, &mut wrong);
-        for Mismatch { path, message, .. } in wrong {
+        for Mismatch { path, message, .. } in mismatches_at(&attribute.kind, planned, name) {
             breach(
                 path,
                 "a value of the schema's type".to_owned(),
@@ -61,12 +59,12 @@ pub(super) fn breaches(
         match desired {
             Some(desired) => {
                 if !agrees(attribute.equality, desired, planned) {
-                    breach(path, show(desired), show(planned));
+                    breach(path(), show(desired), show(planned));
                 }
             }
             None if attribute.computed || planned.is_null() => {}
             None => breach(
-                path,
+                path(),
                 "nothing, because the configuration does not set it and it is not computed".to_owned(),
                 show(planned),
             ),

@@ -269,7 +269,7 @@ impl<'a> Planner<'a> {
     }
 
     fn finish(
-        self,
+        mut self,
         removals: removal::Removals,
         hand_overs: &[HandOver],
         problems: &mut Diagnostics,
@@ -277,17 +277,26 @@ impl<'a> Planner<'a> {
         let mut left_out: BTreeSet<ResourceAddress> = removals.left_out.into_iter().collect();
         let pending = self.left_out.values().filter(|d| d.change.action != Action::NoOp);
         left_out.extend(pending.map(|d| d.change.address.clone()));
-        let mut changes: Vec<Change> = self.decisions.values().map(|d| d.change.clone()).collect();
+        let (drift, accepted) = finding::drift(&self);
+        let claims = claims::all_taken(&self.decisions, self.known);
+        let unasked: BTreeSet<usize> = self
+            .decisions
+            .iter()
+            .filter(|(_, decision)| decision.order.strength < Strength::Lifecycle)
+            .filter(|(_, decision)| matches!(decision.change.action, Action::Replace(_)))
+            .map(|(position, _)| *position)
+            .collect();
+        let decisions = std::mem::take(&mut self.decisions).into_values();
+        let mut changes: Vec<Change> = decisions.map(|decision| self.settled(decision)).collect();
         changes.extend(self.standing());
         changes.extend(removals.changes);
         self.warn_of_other_files(&left_out, problems);
         changes.sort_by(|a, b| (&a.address, a.deposed, a.uid).cmp(&(&b.address, b.deposed, b.uid)));
         self.delete_together(&mut changes);
-        self.describe_uncompared(&mut changes);
         let blocked = self.blocked(&changes, problems);
         // With other problems there is no plan, and a cycle of steps may only follow from them.
         let fatal = problems.iter().any(|p| p.is_error() && p.code != PREVENT_DESTROY);
-        let steps = match self.order(&mut changes, hand_overs) {
+        let steps = match self.order(&mut changes, &unasked, hand_overs) {
             Ok(steps) => steps,
             Err(cycle) => {
                 if !fatal {
@@ -296,15 +305,8 @@ impl<'a> Planner<'a> {
                 Vec::new()
             }
         };
-        let (drift, accepted) = finding::drift(&self);
         let (outputs, endpoints) = result::evaluate(&self, problems);
-        let bindings = bindings::fill(
-            self.input.state,
-            self.known,
-            self.graph,
-            &self.decisions,
-            &changes,
-        );
+        let bindings = bindings::fill(self.input.state, self.known, self.graph, claims, &changes);
         let notes = self.notes(&changes, &left_out);
         let Known {
             settlements,
@@ -360,13 +362,18 @@ impl<'a> Planner<'a> {
         );
     }
 
-    /// Makes the steps; where no order works otherwise, replacements whose order nobody asked for are turned around.
-    fn order(&self, changes: &mut [Change], hand_overs: &[HandOver]) -> Result<Vec<Step>, Diagnostic> {
+    /// Makes the steps; where no order works otherwise, replacements whose order nobody asked for are turned around:
+    /// `unasked` are the positions of their resources.
+    fn order(
+        &self,
+        changes: &mut [Change],
+        unasked: &BTreeSet<usize>,
+        hand_overs: &[HandOver],
+    ) -> Result<Vec<Step>, Diagnostic> {
         let unasked = |change: &Change| {
-            let position = self.graph.position(&change.address);
-            let decision = position.and_then(|position| self.decisions.get(&position));
-            matches!(change.action, Action::Replace(_))
-                && decision.is_some_and(|decision| decision.order.strength < Strength::Lifecycle)
+            let replaces = matches!(change.action, Action::Replace(_));
+            let position = self.graph.position(&change.address).filter(|_| replaces);
+            position.is_some_and(|position| unasked.contains(&position))
         };
         let mut yielding: BTreeSet<usize> = (0..changes.len())
             .filter(|index| unasked(&changes[*index]))
@@ -487,23 +494,18 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn describe_uncompared(&self, changes: &mut [Change]) {
-        for change in changes.iter_mut().filter(|change| !change.deposed) {
-            let Some(position) = self.graph.position(&change.address) else {
-                continue;
-            };
-            let Some(decision) = self.decisions.get(&position) else {
-                continue;
-            };
-            for at in &decision.not_compared {
-                change.notes.push(match self.input.options.key {
-                    Some(_) => format!(
-                        "`{at}` was not compared: its recorded fingerprint was made with another key."
-                    ),
-                    None => format!("`{at}` was not compared: there is no fingerprint key."),
-                });
-            }
+    /// Returns the change of a decision, with what could not be compared among its notes.
+    fn settled(&self, decision: Decision) -> Change {
+        let mut change = decision.change;
+        for at in &decision.not_compared {
+            change.notes.push(match self.input.options.key {
+                Some(_) => {
+                    format!("`{at}` was not compared: its recorded fingerprint was made with another key.")
+                }
+                None => format!("`{at}` was not compared: there is no fingerprint key."),
+            });
         }
+        change
     }
 
     /// Reports protected objects that would go, and returns their addresses.

@@ -41,8 +41,21 @@ enum Why {
 struct Node {
     change: Option<usize>,
     operation: Option<StepOperation>,
-    label: String,
+    what: What,
     after: Vec<(usize, Why)>,
+}
+
+/// What a node stands for.
+#[derive(Debug, Clone, Copy)]
+enum What {
+    /// Making, updating or checking the object of its change.
+    Apply,
+    /// Removing the object of its change.
+    Remove,
+    /// The declared resource at this position, which is left as it is.
+    Standing(usize),
+    /// The end of a turn of a rolling change.
+    TurnEnd,
 }
 
 struct Builder<'a> {
@@ -134,12 +147,7 @@ impl Builder<'_> {
                 Action::NoOp | Action::Delete | Action::Forget => None,
             };
             if let Some(position) = declared {
-                let verb = match change.action {
-                    Action::Update => "update of",
-                    Action::NoOp => "check of",
-                    _ => "creation of",
-                };
-                apply[position] = Some(self.node(Some(index), operation, format!("{verb} `{address}`")));
+                apply[position] = Some(self.node(Some(index), operation, What::Apply));
             }
             if matches!(change.action, Action::Delete | Action::Replace(_))
                 && let Some(uid) = change.uid
@@ -148,13 +156,7 @@ impl Builder<'_> {
                     Some(with) => StepOperation::DeleteWith { uid, with },
                     None => StepOperation::Delete { uid },
                 };
-                let old = if change.action == Action::Delete {
-                    ""
-                } else {
-                    "old "
-                };
-                let label = format!("deletion of the {old}`{address}`");
-                let node = self.node(Some(index), Some(operation), label);
+                let node = self.node(Some(index), Some(operation), What::Remove);
                 self.remove.insert(uid, node);
                 self.removing.insert(uid, index);
             }
@@ -162,23 +164,43 @@ impl Builder<'_> {
         self.apply = apply
             .into_iter()
             .enumerate()
-            .map(|(position, node)| {
-                node.unwrap_or_else(|| {
-                    self.node(
-                        None,
-                        None,
-                        format!("`{}`, left as it is", self.graph.address(position)),
-                    )
-                })
-            })
+            .map(|(position, node)| node.unwrap_or_else(|| self.node(None, None, What::Standing(position))))
             .collect();
     }
 
-    fn node(&mut self, change: Option<usize>, operation: Option<StepOperation>, label: String) -> usize {
+    /// Names a node, for people.
+    fn label(&self, at: usize) -> String {
+        let node = &self.nodes[at];
+        let change = node.change.map(|change| &self.changes[change]);
+        match (node.what, change) {
+            (What::Apply, Some(change)) => {
+                let verb = match change.action {
+                    Action::Update => "update of",
+                    Action::NoOp => "check of",
+                    _ => "creation of",
+                };
+                format!("{verb} `{}`", change.address)
+            }
+            (What::Remove, Some(change)) => {
+                let old = if change.action == Action::Delete {
+                    ""
+                } else {
+                    "old "
+                };
+                format!("deletion of the {old}`{}`", change.address)
+            }
+            (What::Standing(position), _) => {
+                format!("`{}`, left as it is", self.graph.address(position))
+            }
+            _ => "end of a turn of a rolling change".to_owned(),
+        }
+    }
+
+    fn node(&mut self, change: Option<usize>, operation: Option<StepOperation>, what: What) -> usize {
         self.nodes.push(Node {
             change,
             operation,
-            label,
+            what,
             after: Vec::new(),
         });
         self.nodes.len() - 1
@@ -350,7 +372,7 @@ impl Builder<'_> {
                 })
                 .collect();
             for turn in turns.windows(2) {
-                let end = self.node(None, None, "end of a turn of a rolling change".to_owned());
+                let end = self.node(None, None, What::TurnEnd);
                 for node in &turn[0] {
                     self.edge(*node, end, Why::Rolls(index));
                 }
@@ -416,14 +438,19 @@ impl Builder<'_> {
                 waiting[*first] += 1;
             }
         }
-        // For each node, the steps that being after it means being after.
-        let mut reach: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); self.nodes.len()];
-        let mut kept: Vec<(usize, BTreeSet<usize>)> = Vec::new();
+        // For each node without a step, the steps that being after it means being after, sorted.
+        let mut reach: Vec<Vec<usize>> = vec![Vec::new(); self.nodes.len()];
+        let mut kept: Vec<(usize, Vec<usize>)> = Vec::new();
         for at in order {
-            let mut before = BTreeSet::new();
+            let mut before = Vec::new();
             for (first, _) in &self.nodes[at].after {
-                before.extend(reach[*first].iter().copied());
+                match self.nodes[*first].operation {
+                    Some(_) => before.push(*first),
+                    None => before.extend_from_slice(&reach[*first]),
+                }
             }
+            before.sort_unstable();
+            before.dedup();
             let (many_in, many_out) = (before.len(), waiting[at]);
             let node = &mut self.nodes[at];
             let joins = many_in > 8 && many_out > 8 && node.change.is_some();
@@ -432,7 +459,6 @@ impl Builder<'_> {
             }
             if node.operation.is_some() {
                 kept.push((at, before));
-                reach[at] = BTreeSet::from([at]);
             } else {
                 reach[at] = before;
             }
@@ -448,22 +474,21 @@ impl Builder<'_> {
         })
     }
 
-    fn number(&self, kept: Vec<(usize, BTreeSet<usize>)>) -> Vec<Step> {
+    fn number(&self, kept: Vec<(usize, Vec<usize>)>) -> Vec<Step> {
         let id = |index: usize| StepId(u32::try_from(index).expect("a plan has fewer than 2^32 steps"));
-        let ids: BTreeMap<usize, StepId> = kept
-            .iter()
-            .enumerate()
-            .map(|(index, (node, _))| (*node, id(index)))
-            .collect();
+        let mut ids: Vec<StepId> = vec![StepId(0); self.nodes.len()];
+        for (index, (node, _)) in kept.iter().enumerate() {
+            ids[*node] = id(index);
+        }
         kept.into_iter()
             .filter_map(|(node, before)| {
                 let Node {
                     change, operation, ..
                 } = &self.nodes[node];
-                let mut after: Vec<StepId> = before.iter().map(|first| ids[first]).collect();
+                let mut after: Vec<StepId> = before.iter().map(|first| ids[*first]).collect();
                 after.sort_unstable();
                 Some(Step {
-                    id: ids[&node],
+                    id: ids[node],
                     change: (*change)?,
                     operation: (*operation)?,
                     after,
@@ -546,7 +571,8 @@ impl Builder<'_> {
         self.alone.insert(change);
         let note = format!(
             "The {} takes a call of its own: it cannot wait for the {}, which would take it along.",
-            self.nodes[at].label, self.nodes[holder].label
+            self.label(at),
+            self.label(holder)
         );
         self.notes.entry(change).or_default().push(note);
         true
@@ -562,7 +588,8 @@ impl Builder<'_> {
         };
         let note = format!(
             "The {} cannot wait for the {}, which uses it until then.",
-            self.nodes[at].label, self.nodes[next].label
+            self.label(at),
+            self.label(next)
         );
         if let Some(change) = self.nodes[at].change {
             self.notes.entry(change).or_default().push(note);
@@ -637,7 +664,8 @@ impl Builder<'_> {
             };
             lines.push(format!(
                 "{} waits for the {}: {clause}",
-                self.nodes[*at].label, self.nodes[next].label
+                self.label(*at),
+                self.label(next)
             ));
         }
         Diagnostic::error("step-cycle", "no order of the changes works")

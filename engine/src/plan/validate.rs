@@ -23,8 +23,10 @@ pub(super) fn validate(
             .map(|(name, _)| &**name)
     };
     for (name, value) in inputs {
-        let path = AttributePath::root(name);
-        let key = || places.key(resource.place_of(&path), &path);
+        let key = || {
+            let path = AttributePath::root(name);
+            places.key(resource.place_of(&path), &path)
+        };
         let Some(attribute) = schema.attributes.get(name) else {
             problems.push(
                 Diagnostic::error("unknown-attribute", "unknown attribute")
@@ -51,14 +53,12 @@ pub(super) fn validate(
             }
             continue;
         }
-        let mut wrong = Vec::new();
-        mismatches(&attribute.kind, value, &path, &mut wrong);
         for Mismatch {
             path,
             message,
             hint,
             is_unknown,
-        } in wrong
+        } in mismatches_at(&attribute.kind, value, name)
         {
             let place = resource.place_of(&path);
             let problem = match is_unknown {
@@ -120,20 +120,39 @@ pub(super) struct Mismatch {
     is_unknown: bool,
 }
 
+/// Finds the values of a top-level attribute that are not of its kind.
+pub(super) fn mismatches_at(kind: &AttributeKind, value: &Value, name: &str) -> Vec<Mismatch> {
+    let mut found = Vec::new();
+    if !is_scalar_of(kind, value) {
+        mismatches(kind, value, &AttributePath::root(name), &mut found);
+    }
+    found
+}
+
+/// Returns whether a value is of a kind, as most are, without a look into it.
+fn is_scalar_of(kind: &AttributeKind, value: &Value) -> bool {
+    use AttributeKind as Kind;
+    matches!(
+        (kind, value),
+        (_, Value::Null | Value::Unknown(_))
+            | (Kind::Any, _)
+            | (Kind::Bool, Value::Bool(_))
+            | (Kind::Int, Value::Int(_))
+            | (Kind::Float, Value::Int(_) | Value::Float(_))
+            | (Kind::String, Value::String(_))
+    )
+}
+
 /// Finds the values that are not of a kind. Null, unknown and sealed values are of every kind.
-pub(super) fn mismatches(kind: &AttributeKind, value: &Value, path: &AttributePath, out: &mut Vec<Mismatch>) {
+fn mismatches(kind: &AttributeKind, value: &Value, path: &AttributePath, out: &mut Vec<Mismatch>) {
     use AttributeKind as Kind;
     match (kind, value) {
-        (_, Value::Null | Value::Unknown(_)) | (Kind::Any, _) => {}
+        (kind, value) if is_scalar_of(kind, value) => {}
         (kind, Value::Secret(secret)) => {
             if let Some(value) = secret.expose() {
                 mismatches(kind, value, path, out);
             }
         }
-        (Kind::Bool, Value::Bool(_))
-        | (Kind::Int, Value::Int(_))
-        | (Kind::Float, Value::Int(_) | Value::Float(_))
-        | (Kind::String, Value::String(_)) => {}
         (Kind::List(inner), Value::List(items)) => {
             for (index, item) in items.iter().enumerate() {
                 mismatches(inner, item, &path.index(index), out);
