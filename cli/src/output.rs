@@ -1,5 +1,6 @@
 //! Everything that is printed goes through a [`Printer`]: data to stdout, status and problems to stderr.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -34,6 +35,41 @@ pub(crate) enum ProblemForm {
 }
 
 type Sink = Arc<Mutex<Box<dyn Write + Send>>>;
+
+/// Text that is printed as data while it is written, so that long ones are never in memory as a whole. What is left is
+/// printed when it is dropped.
+pub(crate) struct DataWriter<'a> {
+    printer: &'a Printer,
+    text: String,
+}
+
+impl DataWriter<'_> {
+    /// How many bytes are printed at a time, at least.
+    const CHUNK_BYTES: usize = 64 * 1024;
+
+    fn flush(&mut self) {
+        if !self.text.is_empty() && !self.printer.reader_is_gone() {
+            self.printer.data(&self.text);
+        }
+        self.text.clear();
+    }
+}
+
+impl fmt::Write for DataWriter<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.text.push_str(text);
+        if self.text.len() >= Self::CHUNK_BYTES {
+            self.flush();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for DataWriter<'_> {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
 
 /// The two streams of a command.
 #[derive(Clone)]
@@ -133,6 +169,14 @@ impl Printer {
     pub(crate) fn error_bytes(&self, bytes: &[u8]) {
         let mut err = self.err.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = err.write_all(bytes).and_then(|()| err.flush());
+    }
+
+    /// Returns where long data is written piece by piece, as it is.
+    pub(crate) fn data_writer(&self) -> DataWriter<'_> {
+        DataWriter {
+            printer: self,
+            text: String::new(),
+        }
     }
 
     /// Returns whether whoever reads the data went away.

@@ -19,21 +19,20 @@ pub(crate) fn print_plan(
     size: Size,
 ) {
     let catalogue = Catalogue::of(providers);
-    let digest = plan.digest();
     let format = context.options.format;
+    let digest = (saved || format == Format::Json).then(|| plan.digest());
     let view = PlanContext {
         catalogue: &catalogue,
-        digest: (saved || format == Format::Json).then_some(&*digest),
+        digest: digest.as_deref(),
         next,
         max_bytes: size.max_bytes,
     };
-    let mut text = String::new();
+    let mut text = context.printer.data_writer();
     let written = match format {
         Format::Text => plan_text::write_plan(&mut text, plan, view, &context.printer.data_theme()),
         Format::Markdown => plan_markdown::write_plan(&mut text, plan, view),
         Format::Json => plan_json::write_plan(&mut text, plan, view),
     };
-    // Writing to a string fails only where a plan cannot be JSON, which it always can.
+    // Printing keeps its failures to itself; a plan can always be JSON.
     debug_assert!(written.is_ok());
-    context.printer.data(&text);
 }

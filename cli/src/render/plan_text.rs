@@ -78,6 +78,10 @@ fn write_groups(out: &mut dyn Write, plan: &Plan, theme: &Theme) -> fmt::Result 
             )?,
             None => writeln!(out, "{strong}in no document{strong:#}")?,
         }
+        if let [change] = group.changes.as_slice() {
+            write_change(out, plan, change, theme)?;
+            continue;
+        }
         let folds = view::fold(group.changes, |change| {
             let mut body = String::new();
             // Writing to a string cannot fail.
