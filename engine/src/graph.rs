@@ -435,7 +435,7 @@ fn node(position: usize) -> NodeIndex<u32> {
 mod tests {
     use super::*;
     use crate::config::Sources;
-    use crate::resource::{Alternatives, DocumentRef, Lifecycle, TimeoutOverrides};
+    use crate::resource::{Alternatives, DocumentRef, InputPlaces, Lifecycle, TimeoutOverrides};
 
     fn resource(name: &str, refers: &[&str]) -> Resource {
         let place = Place {
@@ -455,7 +455,7 @@ mod tests {
                     )
                 })
                 .collect(),
-            places: BTreeMap::new(),
+            places: InputPlaces::default(),
             depends_on: Vec::new(),
             lifecycle: Lifecycle::default(),
             timeouts: TimeoutOverrides::default(),

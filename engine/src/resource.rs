@@ -12,7 +12,7 @@ use crate::address::ResourceAddress;
 use crate::diagnostic::Diagnostic;
 use crate::intern::interned;
 use crate::schema::{ReplaceOrder, Timeouts};
-use crate::value::{AttributePath, Attributes, TemplateText};
+use crate::value::{AttributePath, Attributes, PathSegment, TemplateText};
 use crate::words::plain;
 
 /// A place in a configuration file, as people read it.
@@ -63,7 +63,7 @@ pub struct Resource {
     /// it; one with only `env` or `secrets` references is a secret that holds its value already.
     pub inputs: Attributes,
     /// Where each input stands in the configuration, as deep as is known. The empty path is the resource itself.
-    pub places: BTreeMap<AttributePath, Place>,
+    pub places: InputPlaces,
     /// Dependencies beyond those that references make, each with the place that declares it.
     pub depends_on: Vec<(ResourceAddress, Place)>,
     /// How it may be changed.
@@ -102,7 +102,7 @@ impl Resource {
     pub fn place_of(&self, path: &AttributePath) -> &Place {
         let mut segments = path.0.as_slice();
         loop {
-            if let Some(place) = self.places.get(&AttributePath(segments.to_vec())) {
+            if let Some(place) = self.places.at(segments) {
                 return place;
             }
             match segments.split_last() {
@@ -110,6 +110,80 @@ impl Resource {
                 None => return &self.document.place,
             }
         }
+    }
+}
+
+/// Where values stand in the configuration, by their paths.
+///
+/// Copies share what they hold until one of them is changed: a project has one of these for each resource.
+#[derive(Clone, PartialEq, Default)]
+pub struct InputPlaces(Option<Arc<Vec<(AttributePath, Place)>>>);
+
+impl InputPlaces {
+    fn entries(&self) -> &[(AttributePath, Place)] {
+        self.0.as_ref().map_or(&[], |entries| entries.as_slice())
+    }
+
+    fn find(&self, path: &[PathSegment]) -> Result<usize, usize> {
+        let entries = self.entries();
+        entries.binary_search_by(|(own, _)| own.0.as_slice().cmp(path))
+    }
+
+    fn at(&self, path: &[PathSegment]) -> Option<&Place> {
+        let at = self.find(path).ok()?;
+        Some(&self.entries()[at].1)
+    }
+
+    /// Returns the place of a value.
+    pub fn get(&self, path: &AttributePath) -> Option<&Place> {
+        self.at(&path.0)
+    }
+
+    /// Sets the place of a value, and returns the one that it had.
+    pub fn insert(&mut self, path: AttributePath, place: Place) -> Option<Place> {
+        let found = self.find(&path.0);
+        let entries = Arc::make_mut(self.0.get_or_insert_default());
+        match found {
+            Ok(at) => Some(std::mem::replace(&mut entries[at].1, place)),
+            Err(at) => {
+                entries.insert(at, (path, place));
+                None
+            }
+        }
+    }
+
+    /// Takes one out.
+    pub fn remove(&mut self, path: &AttributePath) -> Option<Place> {
+        let at = self.find(&path.0).ok()?;
+        Some(Arc::make_mut(self.0.as_mut()?).remove(at).1)
+    }
+
+    /// Returns the paths and their places, in the order of the paths.
+    pub fn iter(&self) -> impl Iterator<Item = (&AttributePath, &Place)> {
+        self.entries().iter().map(|(path, place)| (path, place))
+    }
+}
+
+impl fmt::Debug for InputPlaces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+impl FromIterator<(AttributePath, Place)> for InputPlaces {
+    /// Of several places of one path the last counts.
+    fn from_iter<I: IntoIterator<Item = (AttributePath, Place)>>(entries: I) -> Self {
+        let mut entries: Vec<(AttributePath, Place)> = entries.into_iter().collect();
+        if entries.is_empty() {
+            return Self(None);
+        }
+        if !entries.is_sorted_by(|a, b| a.0 < b.0) {
+            entries.reverse();
+            entries.sort_by(|a, b| a.0.cmp(&b.0));
+            entries.dedup_by(|later, first| later.0 == first.0);
+        }
+        entries.shrink_to_fit();
+        Self(Some(Arc::new(entries)))
     }
 }
 

@@ -14,7 +14,8 @@ use crate::plan::Plan;
 use crate::plan::change::Action;
 use crate::provider::ProviderRegistry;
 use crate::resource::{
-    Alternatives, Configuration, Directives, DocumentRef, Moved, Place, Resource, TimeoutOverrides,
+    Alternatives, Configuration, Directives, DocumentRef, InputPlaces, Moved, Place, Resource,
+    TimeoutOverrides,
 };
 use crate::state::State;
 use crate::state::fingerprint::FingerprintKey;
@@ -163,7 +164,7 @@ fn resource(request: RevertRequest<'_>, record: &Record, configured: Option<&Att
     Resource {
         address: record.address.clone(),
         inputs,
-        places: BTreeMap::new(),
+        places: InputPlaces::default(),
         depends_on: depends_on
             .into_iter()
             .map(|address| (address.clone(), document.place.clone()))

@@ -55,9 +55,12 @@ impl<'a> Checker<'a> {
     pub(super) fn check(mut self, configuration: &mut Configuration) -> Diagnostics {
         configuration.resources = self.unique(std::mem::take(&mut configuration.resources));
         for resource in &mut configuration.resources {
-            let user = format!("`{}`", resource.address);
-            let inputs = std::mem::take(&mut resource.inputs);
-            resource.inputs = self.attributes(inputs, &user, &|path| Some(resource.place_of(path).clone()));
+            if resource.inputs.values().any(has_template) {
+                let user = format!("`{}`", resource.address);
+                let inputs = std::mem::take(&mut resource.inputs);
+                resource.inputs =
+                    self.attributes(inputs, &user, &|path| Some(resource.place_of(path).clone()));
+            }
             self.declarations(resource);
         }
         let outputs = &self.project.settings.outputs.places;
@@ -76,7 +79,8 @@ impl<'a> Checker<'a> {
 
     fn unique(&mut self, mut resources: Vec<Resource>) -> Vec<Resource> {
         let root = AttributePath::default();
-        resources.sort_by(|a, b| (&a.address, a.place_of(&root)).cmp(&(&b.address, b.place_of(&root))));
+        let by_place = |a: &Resource, b: &Resource| a.place_of(&root).cmp(b.place_of(&root));
+        resources.sort_by(|a, b| a.address.cmp(&b.address).then_with(|| by_place(a, b)));
         resources.retain(|resource| {
             let place = resource.place_of(&root).clone();
             let Some(first) = self.declared.get(&resource.address) else {
@@ -102,6 +106,10 @@ impl<'a> Checker<'a> {
         user: &str,
         place: &dyn Fn(&AttributePath) -> Option<Place>,
     ) -> Attributes {
+        // What holds no template stays as it is, shared with whoever else has it.
+        if !attributes.values().any(has_template) {
+            return attributes;
+        }
         let check = |(name, value): (Arc<str>, Value)| {
             let value = self.value(value, &AttributePath::root(&name), user, place);
             (name, value)
@@ -321,6 +329,10 @@ impl<'a> Checker<'a> {
 
     /// Checks what a resource says beside its inputs.
     fn declarations(&mut self, resource: &Resource) {
+        let triggers = &resource.lifecycle.replace_triggered_by;
+        if resource.depends_on.is_empty() && triggers.is_empty() && resource.conditions.is_empty() {
+            return;
+        }
         let user = format!("`{}`", resource.address);
         for (address, place) in &resource.depends_on {
             if !self.exists(address) {
@@ -329,7 +341,7 @@ impl<'a> Checker<'a> {
             }
         }
         let root = self.span(resource.place_of(&AttributePath::default()));
-        for trigger in &resource.lifecycle.replace_triggered_by {
+        for trigger in triggers {
             if let Ok(template) = trigger.as_str().parse::<Template>() {
                 for reference in template.references() {
                     self.reference(reference, &user, root.as_ref());
@@ -397,4 +409,14 @@ fn sentence_start(text: &str) -> String {
         .next()
         .map(|first| first.to_uppercase().chain(chars).collect())
         .unwrap_or_default()
+}
+
+/// Returns whether a value has a leaf that a template fills.
+fn has_template(value: &Value) -> bool {
+    match value {
+        Value::List(items) => items.iter().any(has_template),
+        Value::Map(entries) => entries.values().any(has_template),
+        Value::Unknown(unknown) => unknown.template.is_some(),
+        _ => false,
+    }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::decode::{FromNode, Spanned};
 use super::node::Node;
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceFile, Span};
-use crate::resource::{DocumentRef, Place};
+use crate::intern::intern;
+use crate::resource::{DocumentRef, Place, Resource};
 
 /// One document of a file.
 #[derive(Clone, Debug)]
@@ -15,7 +16,7 @@ pub struct Document {
     pub document_type: Spanned<String>,
     /// Its `name`, if it has one.
     pub name: Option<Spanned<String>>,
-    /// All of it, `type` and `name` included.
+    /// All of it, `type` and `name` included; null for a `type: resource`, whose meaning was read with it.
     pub node: Node,
     /// The file.
     pub file: Arc<SourceFile>,
@@ -27,6 +28,17 @@ pub struct Document {
     pub each: Option<Arc<str>>,
     /// The module that it is in, if it is in one: what its name begins with.
     pub module: Option<Arc<str>>,
+    /// The resource that it declares, if it is a `type: resource`.
+    pub(super) resource: Option<Box<ReadResource>>,
+}
+
+/// A resource that was read with its document. The nodes of a project's many resources would take several times as much.
+#[derive(Clone, Debug)]
+pub(super) struct ReadResource {
+    /// What could be read.
+    pub(super) resource: Option<Resource>,
+    /// What is wrong with it.
+    pub(super) problems: Diagnostics,
 }
 
 impl Document {
@@ -69,6 +81,7 @@ impl Document {
             range,
             each: None,
             module: None,
+            resource: None,
         })
     }
 
@@ -90,7 +103,7 @@ impl Document {
     /// Returns the reference by which resources and records name this document.
     pub fn reference(&self) -> DocumentRef {
         DocumentRef {
-            document_type: self.document_type.value.as_str().into(),
+            document_type: intern(&self.document_type.value),
             name: self.name().into(),
             place: self.place(),
         }

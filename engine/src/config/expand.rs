@@ -70,19 +70,23 @@ pub(super) fn expand(node: &Node, scopes: &Scopes, problems: &mut Diagnostics) -
     bindings.expand(node, problems)
 }
 
-/// Expands a document into the documents that it stands for: one, unless it has `for_each`.
-pub(super) fn instances(node: &Node, scopes: &Scopes, problems: &mut Diagnostics) -> Vec<Instance> {
+/// Expands a document into the documents that it stands for, and hands each on: one, unless it has `for_each`.
+pub(super) fn instances(
+    mut node: Node,
+    scopes: &Scopes,
+    problems: &mut Diagnostics,
+    take: &mut dyn FnMut(Instance, &mut Diagnostics),
+) {
     let outer = Bindings { scopes, each: None };
     let Some((key, written)) = node.entry("for_each") else {
-        let node = outer.expand(node, problems);
-        return vec![Instance { node, each: None }];
+        outer.expand_in_place(&mut node, problems);
+        return take(Instance { node, each: None }, problems);
     };
     let collection = outer.expand(written, problems);
     let Some(entries) = entries(key, &collection, problems) else {
-        return Vec::new();
+        return;
     };
-    let template = without(node, "for_each");
-    let mut found = Vec::with_capacity(entries.len());
+    let template = without(&node, "for_each");
     for (key, value) in &entries {
         let bindings = Bindings {
             scopes,
@@ -93,15 +97,15 @@ pub(super) fn instances(node: &Node, scopes: &Scopes, problems: &mut Diagnostics
         let expanded = bindings.expand(&template, &mut said);
         let broken = said.has_errors();
         problems.extend(said);
-        found.push(Instance {
+        let instance = Instance {
             node: named(expanded, &template, key),
             each: Some(key.name.as_str().into()),
-        });
+        };
+        take(instance, problems);
         if broken {
             break;
         }
     }
-    found
 }
 
 /// Reads what `for_each` goes over: a map, or a list of different texts.
@@ -206,6 +210,24 @@ fn is_key(reference: &Reference) -> bool {
 }
 
 impl Bindings<'_> {
+    /// Like [`Bindings::expand`], for a node that is needed no more as it was.
+    fn expand_in_place(&self, node: &mut Node, problems: &mut Diagnostics) {
+        match &mut node.kind {
+            NodeKind::String(text) if Template::is_in(text) => *node = self.expand(node, problems),
+            NodeKind::List(items) => {
+                for item in items {
+                    self.expand_in_place(item, problems);
+                }
+            }
+            NodeKind::Map(entries) => {
+                for (_, value) in entries {
+                    self.expand_in_place(value, problems);
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn expand(&self, node: &Node, problems: &mut Diagnostics) -> Node {
         let kind = match &node.kind {
             NodeKind::String(text) if Template::is_in(text) => return self.expand_text(node, text, problems),

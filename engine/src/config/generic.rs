@@ -1,13 +1,11 @@
 //! The engine's own documents: `resource`, `moved`, `removed` and `import`.
 
-use std::collections::BTreeMap;
-
 use super::condition::ConditionExpression;
 use super::decode::{FromNode, Spanned};
-use super::document::Document;
+use super::document::{Document, ReadResource};
 use super::map_reader::MapReader;
 use super::modules::MODULE;
-use super::node::Node;
+use super::node::{Node, NodeKind};
 use super::registry::{DocumentFamily, DocumentType, LowerContext, Lowered, Naming};
 use super::value_reader::PlacedValues;
 use crate::address::{ResourceAddress, ResourceName, ResourceType};
@@ -17,10 +15,13 @@ use crate::resource::{
     TimeoutOverrides,
 };
 use crate::schema::ReplaceOrder;
-use crate::value::{AttributePath, TemplateText};
+use crate::value::{AttributePath, Attributes, TemplateText};
 
 /// The family of the engine's own documents.
 pub(super) struct GenericDocuments;
+
+/// The document type of a single resource.
+pub(super) const RESOURCE: &str = "resource";
 
 const TYPES: [DocumentType; 5] = [
     DocumentType {
@@ -29,7 +30,7 @@ const TYPES: [DocumentType; 5] = [
         naming: Naming::Unique,
     },
     DocumentType {
-        name: "resource",
+        name: RESOURCE,
         summary: "A single resource of any kind that a provider of this build manages.",
         naming: Naming::Shared,
     },
@@ -55,11 +56,17 @@ impl DocumentFamily for GenericDocuments {
         &TYPES
     }
 
-    fn lower(&self, documents: &[Document], _: &LowerContext<'_>) -> (Lowered, Diagnostics) {
+    fn lower(&self, documents: &[&Document], _: &LowerContext<'_>) -> (Lowered, Diagnostics) {
         let (mut lowered, mut problems) = (Lowered::default(), Diagnostics::new());
         for document in documents {
             match document.document_type.value.as_str() {
-                "resource" => lowered.resources.extend(resource(document, &mut problems)),
+                RESOURCE => match &document.resource {
+                    Some(read) => {
+                        problems.extend(read.problems.iter().cloned());
+                        lowered.resources.extend(read.resource.clone());
+                    }
+                    None => lowered.resources.extend(resource(document, &mut problems)),
+                },
                 "moved" => lowered.directives.moved.extend(moved(document, &mut problems)),
                 // Its documents stand in its place long before.
                 MODULE => {}
@@ -78,6 +85,17 @@ impl DocumentFamily for GenericDocuments {
     }
 }
 
+/// Reads a resource with its document, and lets the nodes go. What is wrong with it is kept for lowering to report.
+pub(super) fn read_early(mut document: Document) -> Document {
+    if document.document_type.value == RESOURCE {
+        let mut problems = Diagnostics::new();
+        let resource = resource(&document, &mut problems);
+        document.node.kind = NodeKind::Null;
+        document.resource = Some(Box::new(ReadResource { resource, problems }));
+    }
+    document
+}
+
 /// What can be read of a resource: with a problem in one key the others are still checked.
 fn resource(document: &Document, problems: &mut Diagnostics) -> Option<Resource> {
     let mut map = MapReader::open(&document.node, "resource", problems)?;
@@ -85,9 +103,10 @@ fn resource(document: &Document, problems: &mut Diagnostics) -> Option<Resource>
     map.place(document.span().clone());
     let resource_type = map.required::<Spanned<ResourceType>>("kind");
     let name = map.required::<ResourceName>("name");
-    let properties = match map.get("properties").filter(|node| !node.is_null()) {
-        Some(node) => PlacedValues::read(node, map.problems()),
-        None => PlacedValues::default(),
+    let mut places = Vec::new();
+    let inputs = match map.get("properties").filter(|node| !node.is_null()) {
+        Some(node) => PlacedValues::read_values(node, &mut places, map.problems()),
+        None => Attributes::default(),
     };
     let depends_on = map.each::<Spanned<AddressText>>("depends_on");
     let timeouts = map.or("timeouts", TimeoutOverrides::default());
@@ -95,13 +114,12 @@ fn resource(document: &Document, problems: &mut Diagnostics) -> Option<Resource>
     let conditions = map.or("conditions", Conditions::default());
     map.finish();
     let resource_type = resource_type?;
-    let mut places = BTreeMap::from([(AttributePath::default(), resource_type.span.place())]);
-    places.extend(properties.places);
+    places.push((AttributePath::default(), resource_type.span.place()));
     let depends_on = depends_on.into_iter();
     Some(Resource {
         address: ResourceAddress::new(resource_type.value, name?),
-        inputs: properties.values,
-        places,
+        inputs,
+        places: places.into_iter().collect(),
         depends_on: depends_on.map(|on| (on.value.0, on.span.place())).collect(),
         lifecycle: lifecycle.unwrap_or_default(),
         timeouts: timeouts.unwrap_or_default(),

@@ -4,7 +4,8 @@
 //! directory ──sources──▶ Sources ──yaml──▶ Nodes ──expand──▶ Documents ──registry──▶ resources ──check──▶ Configuration
 //! ```
 //!
-//! Only `sources`, and `root` for it, do I/O. `yaml` turns text into [`Node`] trees with a place on every value, `expand` puts variables
+//! Only `sources`, and `root` for it, do I/O. `yaml` turns text into [`Node`] trees with a place on every value
+//! (`yaml_plain` the plainest, without the library), a few documents at a time, `expand` puts variables
 //! in and multiplies documents with `for_each`, `decode` and
 //! `map_reader` turn nodes into typed values, `expression` parses and evaluates `${{ … }}`, `registry` says what a
 //! family of document types is, `generic` is the engine's own, `project` runs the stages and `check` looks across all
@@ -35,6 +36,7 @@ mod variables;
 mod version;
 mod yaml;
 mod yaml_error;
+mod yaml_plain;
 
 pub use condition::{ConditionError, ConditionExpression, Verdict};
 pub use decode::{Entries, FromNode, Keyword, OneOrMany, Spanned, Switch};

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use super::document::Document;
 use super::expand::{self, Instance, Scopes};
 use super::expression::{Reference, Target, Template};
+use super::generic::{self, RESOURCE};
 use super::map_reader::MapReader;
 use super::node::{Key, Node, NodeKind};
 use super::sources::Sources;
@@ -78,16 +79,22 @@ fn read_level(
     outputs: Option<&mut Node>,
     problems: &mut Diagnostics,
 ) -> Level {
-    let mut raw = Vec::new();
+    let mut found = Found::default();
     let mut incomplete = false;
     for file in files {
-        let yaml::Parsed {
-            documents: nodes,
-            complete,
-            problems: found,
-        } = yaml::read(file);
+        let mut reader = Reader {
+            file,
+            position,
+            scopes: &scopes,
+            last: None,
+            count: 0,
+            found: &mut found,
+            problems,
+        };
+        let (complete, problems_of_yaml) = yaml::read(file, &mut |node| reader.next(node));
+        let is_empty = reader.finish() == 0;
         incomplete |= !complete;
-        if nodes.is_empty() && found.is_empty() {
+        if is_empty && problems_of_yaml.is_empty() {
             problems.push(
                 Diagnostic::error("empty-file", "empty file")
                     .detail(format!("`{}` holds no document.", file.path()))
@@ -95,34 +102,33 @@ fn read_level(
                     .hint("write a document, or remove the file"),
             );
         }
-        problems.extend(found);
-        let starts: Vec<usize> = nodes.iter().map(|node| node.span.start).collect();
-        for (index, node) in nodes.into_iter().enumerate() {
-            let end = starts.get(index + 1).copied().unwrap_or(file.text().len());
-            raw.push(Raw {
-                file: (*file).clone(),
-                index,
-                range: starts[index]..end,
-                node,
-            });
-        }
+        problems.extend(problems_of_yaml);
     }
+    let Found {
+        documents: read,
+        mut later,
+    } = found;
     if let Some(prefix) = position.prefix {
-        let own = Names::of(raw.iter().map(|raw| &raw.node));
-        for raw in &mut raw {
+        let own = Names::of(later.iter().map(|(_, raw)| &raw.node));
+        for (_, raw) in &mut later {
             raw.node = own.prefixed(prefix, &raw.node, problems);
         }
         if let Some(outputs) = outputs {
             *outputs = own.expressions(prefix, outputs);
         }
     }
-    let (modules, others): (Vec<Raw>, Vec<Raw>) = raw
+    let (modules, others): (Vec<_>, Vec<_>) = later
         .into_iter()
-        .partition(|raw| raw.node.get("type").and_then(Node::as_str) == Some(MODULE));
+        .partition(|(_, raw)| raw.node.get("type").and_then(Node::as_str) == Some(MODULE));
     let mut documents = Vec::new();
+    let modules = modules.into_iter().map(|(_, raw)| raw).collect();
     for raw in in_order(modules, problems) {
-        for instance in expand::instances(&raw.node, &scopes, problems) {
-            let Some((name, used)) = use_module(sources, &instance.node, position, problems) else {
+        let mut uses = Vec::new();
+        expand::instances(raw.node, &scopes, problems, &mut |instance, _| {
+            uses.push(instance.node);
+        });
+        for node in uses {
+            let Some((name, used)) = use_module(sources, &node, position, problems) else {
                 incomplete = true;
                 continue;
             };
@@ -131,21 +137,110 @@ fn read_level(
             scopes.modules.insert(name, used.outputs);
         }
     }
-    for raw in others {
-        for instance in expand::instances(&raw.node, &scopes, problems) {
-            let Instance { node, each } = instance;
-            let document = Document::read(&raw.file, raw.index, raw.range.clone(), node, problems);
-            documents.extend(document.map(|document| Document {
-                each,
-                module: position.prefix.map(Arc::from),
-                ..document
-            }));
+    if documents.is_empty() && others.is_empty() {
+        documents = read;
+    } else {
+        let mut read = read.into_iter();
+        let mut taken = 0;
+        for (before, raw) in others {
+            documents.extend(read.by_ref().take(before - taken));
+            taken = before;
+            raw.documents(position, &scopes, &mut documents, problems);
         }
+        documents.extend(read);
     }
     Level {
         documents,
         scopes,
         incomplete,
+    }
+}
+
+/// What the files of a level hold.
+#[derive(Default)]
+struct Found {
+    /// Documents that were read at once.
+    documents: Vec<Document>,
+    /// Documents that others must be known for, each with how many of those that were read at once stand before it.
+    later: Vec<(usize, Raw)>,
+}
+
+/// Takes a file's documents one after another.
+struct Reader<'a> {
+    file: &'a Arc<SourceFile>,
+    position: &'a Position<'a>,
+    scopes: &'a Scopes,
+    /// The last one: it ends where the next one starts.
+    last: Option<Node>,
+    /// How many there were so far.
+    count: usize,
+    found: &'a mut Found,
+    problems: &'a mut Diagnostics,
+}
+
+impl Reader<'_> {
+    fn next(&mut self, node: Node) {
+        let start = node.span.start;
+        if let Some(last) = self.last.replace(node) {
+            self.take(last, start);
+        }
+    }
+
+    /// Takes the last one, and returns how many there were.
+    fn finish(mut self) -> usize {
+        if let Some(last) = self.last.take() {
+            let end = self.file.text().len();
+            self.take(last, end);
+        }
+        self.count
+    }
+
+    fn take(&mut self, node: Node, end: usize) {
+        let raw = Raw {
+            file: self.file.clone(),
+            index: self.count,
+            range: node.span.start..end,
+            node,
+        };
+        self.count += 1;
+        let Found { documents, later } = &mut *self.found;
+        // In a module names depend on what else there is; elsewhere only the outputs of modules are not known yet.
+        let is_resource = raw.node.get("type").and_then(Node::as_str) == Some(RESOURCE);
+        if is_resource && self.position.prefix.is_none() && used_modules(&raw.node).is_empty() {
+            raw.documents(self.position, self.scopes, documents, self.problems);
+        } else {
+            later.push((documents.len(), raw));
+        }
+    }
+}
+
+impl Raw {
+    /// Reads the documents that it stands for.
+    fn documents(
+        self,
+        position: &Position<'_>,
+        scopes: &Scopes,
+        into: &mut Vec<Document>,
+        problems: &mut Diagnostics,
+    ) {
+        let Self {
+            file,
+            index,
+            range,
+            node,
+        } = self;
+        expand::instances(node, scopes, problems, &mut |instance, problems| {
+            let Instance { node, each } = instance;
+            let document = Document::read(&file, index, range.clone(), node, problems);
+            into.extend(document.map(|document| {
+                let module = position.prefix.map(Arc::from);
+                generic::read_early(Document {
+                    each,
+                    module,
+                    ..document
+                })
+            }));
+        });
     }
 }
 

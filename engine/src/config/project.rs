@@ -1,5 +1,6 @@
 //! From sources to a [`Configuration`]: parse, lower, check.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -274,14 +275,16 @@ impl Project {
 
     /// The names of the documents with an error: what refers to their resources is not wrong.
     fn failed<'p>(&self, problems: impl Iterator<Item = &'p Diagnostic>) -> BTreeSet<&str> {
+        let mut problems = problems.filter(|problem| problem.is_error()).peekable();
+        if problems.peek().is_none() {
+            return BTreeSet::new();
+        }
         let mut by_start: BTreeMap<_, Vec<&Document>> = BTreeMap::new();
         for document in &self.documents {
             let start = (document.file.path(), document.range.start);
             by_start.entry(start).or_default().push(document);
         }
-        let spans = problems
-            .filter(|problem| problem.is_error())
-            .filter_map(|problem| problem.primary.as_ref());
+        let spans = problems.filter_map(|problem| problem.primary.as_ref());
         let documents = spans.flat_map(|span| {
             let file = span.file.path();
             let before = by_start.range((file, 0)..=(file, span.start)).next_back();
@@ -300,7 +303,7 @@ impl Project {
         let context = self.context(inputs);
         let families = inputs.registry.families().enumerate();
         families
-            .filter_map(|(index, family)| Some(family.surveys(by_family.get(&index)?, &context)))
+            .filter_map(|(index, family)| Some(family.surveys(&borrowed(by_family.get(&index)?), &context)))
             .flatten()
             .collect()
     }
@@ -313,8 +316,8 @@ impl Project {
             ..self.context(inputs)
         };
         let lower = |(index, family): (usize, &dyn super::registry::DocumentFamily)| {
-            let documents = by_family.get(&index).map_or(&[][..], Vec::as_slice);
-            let (lowered, found) = family.lower(documents, &context);
+            let documents = by_family.get(&index).map(|documents| borrowed(documents));
+            let (lowered, found) = family.lower(&documents.unwrap_or_default(), &context);
             problems.extend(found);
             lowered
         };
@@ -326,8 +329,8 @@ impl Project {
         &self,
         inputs: LowerInputs<'_>,
         problems: &mut Diagnostics,
-    ) -> BTreeMap<usize, Vec<Document>> {
-        let mut by_family: BTreeMap<usize, Vec<Document>> = BTreeMap::new();
+    ) -> BTreeMap<usize, Vec<Cow<'_, Document>>> {
+        let mut by_family: BTreeMap<usize, Vec<Cow<'_, Document>>> = BTreeMap::new();
         let mut names: BTreeMap<(String, String), Span> = BTreeMap::new();
         for document in &self.documents {
             let type_name = document.document_type.value.as_str();
@@ -335,9 +338,9 @@ impl Project {
                 problems.push(unknown_type(document, inputs.registry));
                 continue;
             };
-            let mut document = document.clone();
+            let mut document = Cow::Borrowed(document);
             if known.naming == Naming::FromFile && document.name.is_none() {
-                problems.push(self.give_name(&mut document));
+                problems.push(self.give_name(document.to_mut()));
             }
             if !check_document_name(&document, known.naming, problems) {
                 continue;
@@ -384,6 +387,10 @@ impl Project {
         document.name = Some(Spanned::new(name, span));
         warning
     }
+}
+
+fn borrowed<'a>(documents: &'a [Cow<'_, Document>]) -> Vec<&'a Document> {
+    documents.iter().map(AsRef::as_ref).collect()
 }
 
 fn unknown_type(document: &Document, registry: &DocumentRegistry) -> Diagnostic {

@@ -55,12 +55,12 @@ pub trait DocumentFamily: Send + Sync {
     /// validated. The result must be a function of the arguments. A document with an error gives what can be made of
     /// it, or nothing; nothing is planned then, but the rest is still checked in the same run. Addresses, references
     /// and directives are checked by the caller, over all families.
-    fn lower(&self, documents: &[Document], context: &LowerContext<'_>) -> (Lowered, Diagnostics);
+    fn lower(&self, documents: &[&Document], context: &LowerContext<'_>) -> (Lowered, Diagnostics);
 
     /// Returns what has to be found out about the world before these documents can be lowered, and is not recorded.
     ///
     /// Called as `lower` is. What is found is given to lowering by [`RecordedView::surveyed`].
-    fn surveys(&self, documents: &[Document], context: &LowerContext<'_>) -> Vec<Survey> {
+    fn surveys(&self, documents: &[&Document], context: &LowerContext<'_>) -> Vec<Survey> {
         let _ = (documents, context);
         Vec::new()
     }

@@ -1,12 +1,11 @@
 //! From nodes to [`Value`]s: the free-form parts of documents.
 
-use std::collections::BTreeMap;
-
 use super::decode::FromNode;
 use super::expression::{Reference, Template};
 use super::node::{Node, NodeKind};
 use crate::diagnostic::{Diagnostics, Span};
-use crate::resource::Place;
+use crate::intern::intern;
+use crate::resource::{InputPlaces, Place};
 use crate::value::{AttributePath, Attributes, Value};
 
 /// A text with expressions, and where it is written.
@@ -89,7 +88,7 @@ pub struct PlacedValues {
     /// The values by name; texts with expressions are unknown values that carry their template.
     pub values: Attributes,
     /// Where each value is written, at every depth.
-    pub places: BTreeMap<AttributePath, Place>,
+    pub places: InputPlaces,
 }
 
 impl FromNode for PlacedValues {
@@ -109,17 +108,29 @@ impl FromNode for PlacedValues {
 impl PlacedValues {
     /// Reads what can be read: a value with a problem is null. For checks that go on after a problem.
     pub fn read(node: &Node, problems: &mut Diagnostics) -> Self {
-        let mut read = Self::default();
+        let mut places = Vec::new();
+        let values = Self::read_values(node, &mut places, problems);
+        Self {
+            values,
+            places: places.into_iter().collect(),
+        }
+    }
+
+    /// Reads values, and adds where each is written to others.
+    pub(super) fn read_values(
+        node: &Node,
+        places: &mut Vec<(AttributePath, Place)>,
+        problems: &mut Diagnostics,
+    ) -> Attributes {
         let Some(entries) = node.as_map() else {
             problems.push(node.wrong_type("a map"));
-            return read;
+            return Attributes::default();
         };
-        for (key, node) in entries {
+        let read = |(key, node): &(super::node::Key, Node)| {
             let path = AttributePath::root(&key.name);
-            let value = value(node, &path, &mut read.places, problems);
-            read.values.insert(key.name.as_str().into(), value);
-        }
-        read
+            (intern(&key.name), value(node, path, places, problems))
+        };
+        entries.iter().map(read).collect()
     }
 }
 
@@ -131,7 +142,7 @@ impl FromNode for Value {
 
     fn from_node(node: &Node, problems: &mut Diagnostics) -> Option<Self> {
         let mut found = Diagnostics::new();
-        let value = value(node, &AttributePath::default(), &mut BTreeMap::new(), &mut found);
+        let value = value(node, AttributePath::default(), &mut Vec::new(), &mut found);
         let complete = !found.has_errors();
         problems.extend(found);
         complete.then_some(value)
@@ -141,12 +152,12 @@ impl FromNode for Value {
 /// Reads a value; null after a problem was reported.
 fn value(
     node: &Node,
-    path: &AttributePath,
-    places: &mut BTreeMap<AttributePath, Place>,
+    path: AttributePath,
+    places: &mut Vec<(AttributePath, Place)>,
     problems: &mut Diagnostics,
 ) -> Value {
-    places.insert(path.clone(), node.span.place());
-    match &node.kind {
+    let place = node.span.place();
+    let value = match &node.kind {
         NodeKind::Null => Value::Null,
         NodeKind::Bool(truth) => Value::Bool(*truth),
         NodeKind::Int(number) => Value::Int(*number),
@@ -156,15 +167,17 @@ fn value(
         }
         NodeKind::String(text) => Value::string(text),
         NodeKind::List(items) => {
-            let read = |(index, item)| value(item, &path.index(index), places, problems);
+            let read = |(index, item)| value(item, path.index(index), places, problems);
             Value::List(items.iter().enumerate().map(read).collect())
         }
         NodeKind::Map(entries) => {
             let read = |(key, item): &(super::node::Key, Node)| {
-                let value = value(item, &path.key(&key.name), places, problems);
-                (key.name.as_str().into(), value)
+                let value = value(item, path.key(&key.name), places, problems);
+                (intern(&key.name), value)
             };
             Value::Map(entries.iter().map(read).collect())
         }
-    }
+    };
+    places.push((path, place));
+    value
 }

@@ -5,17 +5,17 @@
 //! value keeps both its places. Never panics; time and memory are bounded by [`MAX_FILE_BYTES`], [`MAX_SCALAR_BYTES`]
 //! and the budget.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::options::{AliasLimits, DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy};
 use serde_saphyr::{Location, Options, Spanned};
 
 use super::node::{Key, Node, NodeKind};
-use super::yaml_error;
+use super::{yaml_error, yaml_plain};
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceFile, Span};
 
 /// The largest file that is read: far beyond any project, and well within memory.
@@ -27,34 +27,25 @@ pub const MAX_DEPTH: usize = 64;
 const PARSER_STACK_BYTES: usize = 16 * 1024 * 1024;
 /// How many values aliases may expand to in one file.
 pub const MAX_ALIAS_EXPANSION: usize = 100_000;
+/// How many bytes of a file are parsed at a time, at least; a document is not split.
+const CHUNK_BYTES: usize = 128 * 1024;
 /// How many documents that are no YAML are reported of one file; one with more is broken as a whole.
 const MAX_BROKEN_DOCUMENTS: usize = 20;
-
-/// What a file holds.
-pub(super) struct Parsed {
-    /// Its documents, without the empty ones.
-    pub(super) documents: Vec<Node>,
-    /// Whether these are all: a document that is no YAML is not among them.
-    pub(super) complete: bool,
-    /// What is wrong with the file.
-    pub(super) problems: Diagnostics,
-}
 
 /// Parses a file into its documents. Empty documents are left out.
 ///
 /// With an error among the diagnostics the documents may be incomplete: one with a syntax error is left out.
 pub fn parse(file: &Arc<SourceFile>) -> (Vec<Node>, Diagnostics) {
-    let parsed = read(file);
-    (parsed.documents, parsed.problems)
+    let mut documents = Vec::new();
+    let (_, problems) = read(file, &mut |node| documents.push(node));
+    (documents, problems)
 }
 
-/// Parses a file, and says whether all its documents could be read.
-pub(super) fn read(file: &Arc<SourceFile>) -> Parsed {
-    let unreadable = |problem: Diagnostic| Parsed {
-        documents: Vec::new(),
-        complete: false,
-        problems: problem.into(),
-    };
+/// Parses a file and hands on each of its documents, in order, without the empty ones. Returns whether these are all (one
+/// that is no YAML is not among them), and what is wrong with the file.
+///
+/// A large file is parsed in chunks, so that only few of its documents have to be in memory at a time.
+pub(super) fn read(file: &Arc<SourceFile>, each: &mut dyn FnMut(Node)) -> (bool, Diagnostics) {
     if file.text().len() > MAX_FILE_BYTES {
         let problem = Diagnostic::error("file-too-large", "file too large")
             .detail(format!(
@@ -64,19 +55,18 @@ pub(super) fn read(file: &Arc<SourceFile>) -> Parsed {
             ))
             .at(Span::of_file(file))
             .hint("split the file; all files of the project directory are read");
-        return unreadable(problem);
+        return (false, problem.into());
     }
     // Deserialising recurses, and at [`MAX_DEPTH`] an unoptimised build outgrows the stack of an ordinary thread.
     std::thread::scope(|scope| {
+        let (sender, chunks) = mpsc::sync_channel(1);
         let parser = std::thread::Builder::new()
             .name("yaml".to_owned())
             .stack_size(PARSER_STACK_BYTES);
-        match parser
-            .spawn_scoped(scope, || read_here(file))
-            .map(|parser| parser.join())
-        {
-            Ok(Ok(parsed)) => parsed,
-            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+        // That nobody receives happens only where the receiver panicked.
+        let parse = move || read_here(file, &|nodes| sender.send(nodes).is_ok());
+        let parser = match parser.spawn_scoped(scope, parse) {
+            Ok(parser) => parser,
             Err(error) => {
                 let problem = Diagnostic::error("no-thread", "cannot start a thread")
                     .detail(format!(
@@ -84,42 +74,103 @@ pub(super) fn read(file: &Arc<SourceFile>) -> Parsed {
                         file.path()
                     ))
                     .at(Span::of_file(file));
-                unreadable(problem)
+                return (false, problem.into());
             }
+        };
+        for chunk in chunks {
+            chunk.into_iter().for_each(&mut *each);
+        }
+        match parser.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
         }
     })
 }
 
-fn read_here(file: &Arc<SourceFile>) -> Parsed {
-    let mut parsed = Parsed {
-        documents: Vec::new(),
+/// Parses a file chunk by chunk; `emit` takes the documents of each, and returns whether it wants more.
+fn read_here(file: &Arc<SourceFile>, emit: &dyn Fn(Vec<Node>) -> bool) -> (bool, Diagnostics) {
+    let mut parser = Parser {
+        expansion: MAX_ALIAS_EXPANSION,
         complete: true,
         problems: Diagnostics::new(),
     };
-    let error = match Part::whole(file).read(MAX_ALIAS_EXPANSION, &mut parsed) {
-        Ok(_) => return parsed,
-        Err(error) => error,
-    };
-    let parts = Part::documents(file);
-    parsed.complete = false;
-    // What is too much in one file is not read in parts.
-    if parts.len() < 2 || yaml_error::is_too_much(&error) {
-        parsed
-            .problems
-            .push(yaml_error::diagnose(&Part::whole(file), &error));
-        return parsed;
-    }
-    let mut expansion = MAX_ALIAS_EXPANSION;
-    for part in parts {
-        match part.read(expansion, &mut parsed) {
-            Ok(expanded) => expansion = expansion.saturating_sub(expanded),
-            Err(error) => parsed.problems.push(yaml_error::diagnose(&part, &error)),
-        }
-        if parsed.problems.len() >= MAX_BROKEN_DOCUMENTS {
+    for chunk in Part::whole(file).split(CHUNK_BYTES) {
+        let mut nodes = Vec::new();
+        let goes_on = parser.chunk(&chunk, &mut nodes);
+        if !emit(nodes) || goes_on.is_none() {
             break;
         }
     }
-    parsed
+    (parser.complete, parser.problems)
+}
+
+/// Parses the chunks of a file.
+struct Parser {
+    /// How many values aliases may still expand to.
+    expansion: usize,
+    /// Whether all documents so far could be read.
+    complete: bool,
+    problems: Diagnostics,
+}
+
+impl Parser {
+    /// Adds the documents of a chunk; `None` when no more is to be read.
+    fn chunk(&mut self, chunk: &Part<'_>, into: &mut Vec<Node>) -> Option<()> {
+        // Those between plain documents go to the library together.
+        let mut others: Option<Part<'_>> = None;
+        for document in chunk.split(0) {
+            match yaml_plain::read(document.file, document.range.clone()) {
+                Some(node) => {
+                    if let Some(others) = others.take() {
+                        self.part(&others, into)?;
+                    }
+                    into.push(node);
+                }
+                None => match &mut others {
+                    Some(others) => others.range.end = document.range.end,
+                    None => others = Some(document),
+                },
+            }
+        }
+        match others {
+            Some(others) => self.part(&others, into),
+            None => Some(()),
+        }
+    }
+
+    /// Adds the documents of a part; with a mistake in one the others are still read. `None` when no more is to be read.
+    fn part(&mut self, part: &Part<'_>, into: &mut Vec<Node>) -> Option<()> {
+        let error = match part.read(self.expansion, &mut self.problems) {
+            Ok((nodes, expanded)) => {
+                self.expansion = self.expansion.saturating_sub(expanded);
+                into.extend(nodes);
+                return Some(());
+            }
+            Err(error) => error,
+        };
+        self.complete = false;
+        let documents = part.split(0);
+        // What is too much in one file is not read in parts.
+        let is_too_much = yaml_error::is_too_much(&error);
+        if is_too_much || documents.len() < 2 {
+            self.problems.push(yaml_error::diagnose(part, &error));
+        } else {
+            for document in documents {
+                match document.read(self.expansion, &mut self.problems) {
+                    Ok((nodes, expanded)) => {
+                        self.expansion = self.expansion.saturating_sub(expanded);
+                        into.extend(nodes);
+                    }
+                    Err(error) => self.problems.push(yaml_error::diagnose(&document, &error)),
+                }
+                if self.problems.len() >= MAX_BROKEN_DOCUMENTS {
+                    break;
+                }
+            }
+        }
+        let is_broken = is_too_much || self.problems.len() >= MAX_BROKEN_DOCUMENTS;
+        (!is_broken).then_some(())
+    }
 }
 
 /// A part of a file that is parsed by itself: the library's places count from its start.
@@ -141,14 +192,27 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// The documents of a file: `---` and `...` at the start of a line separate them wherever they stand. Directives
-    /// (`%YAML 1.1`) are part of the document after them.
-    fn documents(file: &'a Arc<SourceFile>) -> Vec<Self> {
+    /// Splits it between documents into parts of at least so many bytes, except the last: `---` and `...` at the start
+    /// of a line separate documents wherever they stand. Directives (`%YAML 1.1`) are part of the document after them.
+    fn split(&self, at_least: usize) -> Vec<Self> {
+        let file = self.file;
+        if self.range.len() <= at_least {
+            return vec![Self {
+                file,
+                range: self.range.clone(),
+                lines: self.lines,
+            }];
+        }
         let mut parts: Vec<Self> = Vec::new();
-        let (mut start, mut first, mut at) = (0, 0, 0);
+        let mut add = |range: Range<usize>, lines: usize| match parts.last_mut() {
+            Some(last) if last.range.len() < at_least => last.range.end = range.end,
+            _ => parts.push(Self { file, range, lines }),
+        };
+        let (mut start, mut first, mut at) = (self.range.start, self.lines, self.range.start);
         // Whether nothing but directives, comments and empty lines stand in the part so far.
         let mut is_prologue = true;
-        for (number, line) in file.text().split_inclusive('\n').enumerate() {
+        let lines = file.text()[self.range.clone()].split_inclusive('\n');
+        for (number, line) in (self.lines..).zip(lines) {
             let is_marker = |marker: &str| {
                 let rest = line.strip_prefix(marker);
                 rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
@@ -156,32 +220,33 @@ impl<'a> Part<'a> {
             let end = at + line.len();
             if is_marker("---") {
                 if !is_prologue {
-                    let (range, lines) = (start..at, first);
-                    parts.push(Self { file, range, lines });
+                    add(start..at, first);
                     (start, first) = (at, number);
                 }
                 is_prologue = false;
             } else if is_marker("...") {
-                let (range, lines) = (start..end, first);
-                parts.push(Self { file, range, lines });
+                add(start..end, first);
                 (start, first) = (end, number + 1);
                 is_prologue = true;
-            } else {
+            } else if is_prologue {
                 let words = line.trim_start();
-                is_prologue &= words.is_empty() || words.starts_with('#') || line.starts_with('%');
+                is_prologue = words.is_empty() || words.starts_with('#') || line.starts_with('%');
             }
             at = end;
         }
-        let (range, lines) = (start..at, first);
-        let is_empty = is_prologue && !file.text()[range.clone()].contains('%');
-        if !is_empty || parts.is_empty() {
-            parts.push(Self { file, range, lines });
+        let is_empty = is_prologue && !file.text()[start..at].contains('%');
+        if !is_empty || (start, at) == (self.range.start, self.range.end) {
+            add(start..at, first);
         }
         parts
     }
 
-    /// Adds the documents of this part, and returns about how many values its aliases expanded to.
-    fn read(&self, expansion: usize, into: &mut Parsed) -> Result<usize, serde_saphyr::Error> {
+    /// Returns the documents of this part, and about how many values its aliases expanded to.
+    fn read(
+        &self,
+        expansion: usize,
+        problems: &mut Diagnostics,
+    ) -> Result<(Vec<Node>, usize), serde_saphyr::Error> {
         let text = &self.file.text()[self.range.clone()];
         let documents = serde_saphyr::from_multiple_with_options::<Raw>(text, options(expansion))?;
         let mut converter = Converter {
@@ -190,10 +255,10 @@ impl<'a> Part<'a> {
             problems: Diagnostics::new(),
         };
         let nodes = documents.into_iter().map(|raw| converter.node(raw, None));
-        into.documents.extend(nodes.filter(|node| !node.is_null()));
-        into.problems.extend(converter.problems);
+        let nodes = nodes.filter(|node| !node.is_null()).collect();
+        problems.extend(converter.problems);
         // A value that is written takes a byte at least.
-        Ok(converter.values.saturating_sub(text.len()))
+        Ok((nodes, converter.values.saturating_sub(text.len())))
     }
 }
 
@@ -315,6 +380,29 @@ impl<'de> Visitor<'de> for RawVisitor {
     }
 }
 
+/// The keys of a map that is being read, to find one that is there already.
+#[derive(Default)]
+struct KnownKeys {
+    /// The positions of the first so many keys; empty while a look at each is as quick.
+    positions: HashMap<String, usize>,
+}
+
+impl KnownKeys {
+    /// Up to so many keys are looked at one by one.
+    const FEW: usize = 16;
+
+    /// Returns the position of a key among the entries so far.
+    fn find(&mut self, entries: &[(Key, Node)], name: &str) -> Option<usize> {
+        if entries.len() <= Self::FEW {
+            return entries.iter().position(|(key, _)| key.name == name);
+        }
+        for (at, (key, _)) in entries.iter().enumerate().skip(self.positions.len()) {
+            self.positions.insert(key.name.clone(), at);
+        }
+        self.positions.get(name).copied()
+    }
+}
+
 /// Turns raw values into nodes; recursion is bounded by [`MAX_DEPTH`].
 struct Converter<'a> {
     part: &'a Part<'a>,
@@ -392,7 +480,7 @@ impl Converter<'_> {
     /// Reports duplicate keys and expands merge keys.
     fn entries(&mut self, raw: Vec<(Raw, Raw)>) -> Vec<(Key, Node)> {
         let mut entries: Vec<(Key, Node)> = Vec::with_capacity(raw.len());
-        let mut places: BTreeMap<String, Span> = BTreeMap::new();
+        let mut known = KnownKeys::default();
         let mut merges = Vec::new();
         for (key, value) in raw {
             let Some((key, plain)) = self.key(key) else {
@@ -402,7 +490,7 @@ impl Converter<'_> {
                 merges.push((key, value));
                 continue;
             }
-            if let Some(first) = places.get(&key.name) {
+            if let Some(first) = known.find(&entries, &key.name) {
                 self.problems.push(
                     Diagnostic::error("duplicate-key", "duplicate key")
                         .detail(format!(
@@ -410,21 +498,19 @@ impl Converter<'_> {
                             shown(&key.name)
                         ))
                         .at(key.span.clone())
-                        .related(first.clone(), "first set here")
+                        .related(entries[first].0.span.clone(), "first set here")
                         .hint("remove one of the two"),
                 );
                 continue;
             }
-            places.insert(key.name.clone(), key.span.clone());
             let value = self.node(value, Some(&key));
             entries.push((key, value));
         }
         for (key, value) in merges {
             let use_site = self.location(&value.0.referenced);
             for (merged_key, mut merged) in self.merged(&key, value) {
-                if !places.contains_key(&merged_key.name) {
+                if known.find(&entries, &merged_key.name).is_none() {
                     merged.alias.get_or_insert_with(|| use_site.clone());
-                    places.insert(merged_key.name.clone(), merged_key.span.clone());
                     entries.push((merged_key, merged));
                 }
             }
@@ -535,4 +621,110 @@ fn shown(text: &str) -> String {
         short.push('…');
     }
     short
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Documents that are plain, nearly so, or not at all.
+    fn documents() -> impl Strategy<Value = String> {
+        let key = prop::sample::select(vec![
+            "type", "name", "a", "b-c", "n", "true", "on", "x_1", "\"q\"", "1", "<<",
+        ]);
+        let value = prop::sample::select(vec![
+            "",
+            " v",
+            " resource",
+            " a.b/c-d",
+            " 1",
+            " 0",
+            " 007",
+            " 12345678901234567890",
+            " true",
+            " No",
+            " ~",
+            " null",
+            " .5",
+            " 1e3",
+            " a b",
+            " a: b",
+            " a #c",
+            " #c",
+            " \"a b\"",
+            " \"a\\n\"",
+            " 'a'",
+            " [a, \"${{ x.y.z }}\"]",
+            " [a,b]",
+            " []",
+            " [a, [b]]",
+            " [1, true]",
+            " {a: b}",
+            " |\n  text",
+            " &x a",
+            " *x",
+            " !t a",
+            " v ",
+            "  v",
+            " é",
+            " ${{ a.b.c }}",
+            " \"",
+            " -a",
+            " - a",
+            " [a, b",
+            " a]",
+            " %a",
+            " inf",
+            " y",
+        ]);
+        let line = prop_oneof![
+            8 => (0..4usize, key, value)
+                .prop_map(|(indent, key, value)| format!("{}{key}:{value}\n", " ".repeat(indent / 2 * 2))),
+            1 => Just("---\n".to_owned()),
+            1 => prop::sample::select(vec!["\n", "# c\n", "  \n", "...\n", "  # c\n", "- a\n", "\t\n", "%YAML 1.2\n", "text\n"])
+                .prop_map(str::to_owned),
+        ];
+        (prop::collection::vec(line, 1..8), any::<bool>()).prop_map(|(lines, ends)| {
+            let text = lines.concat();
+            match ends {
+                true => text,
+                false => text.trim_end_matches('\n').to_owned(),
+            }
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+        #[test]
+        fn plain_documents_are_read_as_the_library_reads_them(text in documents()) {
+            let file = SourceFile::new("a.yml", text);
+            for part in Part::whole(&file).split(0) {
+                let Some(node) = yaml_plain::read(&file, part.range.clone()) else {
+                    continue;
+                };
+                let mut problems = Diagnostics::new();
+                let read = part.read(MAX_ALIAS_EXPANSION, &mut problems);
+                let (nodes, _) = read.expect("what is plain is YAML");
+                prop_assert!(problems.is_empty());
+                prop_assert_eq!(nodes, vec![node]);
+            }
+        }
+
+        #[test]
+        fn a_file_in_chunks_reads_as_a_whole(texts in prop::collection::vec(documents(), 1..5), size in 0..40usize) {
+            let file = SourceFile::new("a.yml", texts.join("---\n"));
+            let whole = parse(&file);
+            let parts = Part::whole(&file).split(size);
+            let mut parser = Parser { expansion: MAX_ALIAS_EXPANSION, complete: true, problems: Diagnostics::new() };
+            let mut nodes = Vec::new();
+            for part in &parts {
+                if parser.chunk(part, &mut nodes).is_none() {
+                    break;
+                }
+            }
+            prop_assert_eq!(whole, (nodes, parser.problems));
+        }
+    }
 }

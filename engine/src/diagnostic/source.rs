@@ -11,7 +11,7 @@ use crate::resource::Place;
 /// The text of one configuration file, and its path as users know it.
 #[derive(PartialEq, Eq)]
 pub struct SourceFile {
-    path: String,
+    path: Arc<str>,
     /// Whether the path is where the text was given, and no file's.
     is_argument: bool,
     text: String,
@@ -50,7 +50,7 @@ impl SourceFile {
             }
         }
         Self {
-            path,
+            path: path.into(),
             is_argument,
             text,
             line_starts,
@@ -323,7 +323,7 @@ impl Span {
         let shown = self.text().lines().next().unwrap_or_default();
         let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         Place {
-            file: self.file.path.as_str().into(),
+            file: self.file.path.clone(),
             line: small(line),
             column: small(column),
             length: small(shown.chars().count()),

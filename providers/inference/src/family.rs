@@ -82,7 +82,7 @@ impl DocumentFamily for Inference {
         &TYPES
     }
 
-    fn lower(&self, documents: &[Document], context: &LowerContext<'_>) -> (Lowered, Diagnostics) {
+    fn lower(&self, documents: &[&Document], context: &LowerContext<'_>) -> (Lowered, Diagnostics) {
         let mut problems = Diagnostics::new();
         let profiles = Profiles::read(context.profiles, context.profile, &mut problems);
         let mut read = Documents::default();
@@ -151,19 +151,19 @@ impl DocumentFamily for Inference {
         (lowered, problems)
     }
 
-    fn surveys(&self, documents: &[Document], context: &LowerContext<'_>) -> Vec<Survey> {
+    fn surveys(&self, documents: &[&Document], context: &LowerContext<'_>) -> Vec<Survey> {
         let mut unshown = Diagnostics::new();
         let profiles = Profiles::read(context.profiles, context.profile, &mut unshown);
         let mut read = Documents::default();
         let has_places =
-            |document: &&Document| matches!(document.document_type.value.as_str(), "fleet" | "gateway");
+            |document: &&&Document| matches!(document.document_type.value.as_str(), "fleet" | "gateway");
         for document in documents.iter().filter(has_places) {
             read.add(document, &profiles, &mut unshown);
         }
         let mut surveys = lower::surveys(&read.fleets, context.recorded);
         let settings = AwsSettings::of(context.settings, &mut unshown);
         surveys.extend(lower::aws_surveys(&read.gateways, &settings));
-        let runs = |document: &&Document| {
+        let runs = |document: &&&Document| {
             matches!(
                 document.document_type.value.as_str(),
                 "service" | "task" | "dev-environment"

@@ -1,12 +1,11 @@
 //! Putting resources together, with the places that their inputs come from.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::diagnostic::Span;
 use gabion_engine::resource::{
-    Alternatives, DocumentRef, Lifecycle, Place, Resource, Roll, TimeoutOverrides,
+    Alternatives, DocumentRef, InputPlaces, Lifecycle, Place, Resource, Roll, TimeoutOverrides,
 };
 use gabion_engine::schema::ReplaceOrder;
 use gabion_engine::value::{AttributePath, Attributes, TemplateText, Value};
@@ -35,7 +34,7 @@ impl ResourceBuilder {
             resource: Resource {
                 address,
                 inputs: Attributes::new(),
-                places: BTreeMap::new(),
+                places: InputPlaces::default(),
                 depends_on: Vec::new(),
                 lifecycle: Lifecycle::default(),
                 timeouts: TimeoutOverrides::default(),

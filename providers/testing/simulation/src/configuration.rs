@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::resource::{
-    Alternative, Alternatives, Configuration, Directives, DocumentRef, Import, Lifecycle, Moved, Place,
-    Removed, Resource, TimeoutOverrides,
+    Alternative, Alternatives, Configuration, Directives, DocumentRef, Import, InputPlaces, Lifecycle, Moved,
+    Place, Removed, Resource, TimeoutOverrides,
 };
 use gabion_engine::schema::ReplaceOrder;
 use gabion_engine::value::{Attributes, TemplateText, Unknown, Value};
@@ -87,7 +87,7 @@ fn resource(project: &Project, key: Key, node: &Node, place: &Place) -> Resource
     Resource {
         address: address(key),
         inputs: inputs(key, node),
-        places: BTreeMap::new(),
+        places: InputPlaces::default(),
         depends_on: node
             .waits_for
             .iter()
