@@ -1,6 +1,5 @@
 //! From a made-up project to the configuration that the engine plans, without a detour through files.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
