@@ -99,6 +99,8 @@ pub enum Equality {
     NormalisedText,
     /// When they are texts that differ only in case.
     CaseInsensitive,
+    /// Always: the world changes it by itself, as is its business. What was read last is recorded with the next change.
+    Volatile,
 }
 
 /// The order of a replacement.

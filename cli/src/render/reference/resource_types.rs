@@ -84,6 +84,7 @@ fn traits(attribute: &AttributeSchema) -> String {
         Equality::Json => words.push("compared as JSON".to_owned()),
         Equality::NormalisedText => words.push("white space at line ends does not count".to_owned()),
         Equality::CaseInsensitive => words.push("case does not count".to_owned()),
+        Equality::Volatile => words.push("changes by itself".to_owned()),
     }
     words.join("; ")
 }
