@@ -3,6 +3,7 @@
 //! Both live in the agent of their machine, which is asked through its admin socket. The agent holds them durably and
 //! checks the lease epoch of every change; this crate only translates.
 
+mod certificate;
 mod listener;
 mod place;
 mod provider;

@@ -22,8 +22,9 @@ use crate::place::{Place, parts_of};
 use crate::provider::GatewayConfig;
 use crate::values::{Reader, invalid, set};
 
-/// The name of the lease in the port registry.
+/// The names of the leases in the port registry: of the port that routes are served on, and of plain HTTP beside HTTPS.
 const LEASE: &str = "http";
+const PLAIN_LEASE: &str = "plain";
 
 /// How often another port of a range is tried when somebody was quicker to bind the one that was leased.
 const TRIES: u32 = 5;
@@ -32,7 +33,7 @@ const TRIES: u32 = 5;
 const DRAIN_SECONDS: u32 = 10;
 
 /// Attributes of which the agent knows nothing.
-const UNREADABLE: [&str; 3] = ["machine", "ports", "host"];
+const UNREADABLE: [&str; 4] = ["machine", "ports", "http_ports", "host"];
 
 /// Returns the id of a listener.
 pub(crate) fn id(agent: &str, name: &str) -> String {
@@ -55,17 +56,19 @@ pub(crate) fn inputs_of_id(id: &str) -> Option<Attributes> {
 pub(crate) fn validate(inputs: &Attributes) -> Vec<AttributeProblem> {
     let mut problems = Vec::new();
     let reader = Reader(inputs);
-    if let Some(ports) = reader.get("ports").filter(|ports| ports.is_wholly_known())
-        && let Err(error) = port_request(ports)
-    {
-        problems.push(AttributeProblem {
-            path: AttributePath::root("ports"),
-            message: error.message,
-            hint: Some(
-                "`{range: 8080-8999}` leases the first free port, `{port: 8080}` claims that very one"
-                    .to_owned(),
-            ),
-        });
+    for name in ["ports", "http_ports"] {
+        if let Some(ports) = reader.get(name).filter(|ports| ports.is_wholly_known())
+            && let Err(error) = port_request(name, ports)
+        {
+            problems.push(AttributeProblem {
+                path: AttributePath::root(name),
+                message: error.message,
+                hint: Some(
+                    "`{range: 8080-8999}` leases the first free port, `{port: 8080}` claims that very one"
+                        .to_owned(),
+                ),
+            });
+        }
     }
     if let Some(address) = reader.text("address")
         && address.parse::<IpAddr>().is_err()
@@ -85,19 +88,23 @@ pub(crate) fn plan(schema: &ResourceSchema, request: &PlanRequest) -> PlanRespon
     response.planned.insert("listening".into(), true.into());
     let planned = Reader(&response.planned);
     let replaced = !response.replace.is_empty();
-    let fixed_port = planned
-        .get("ports")
-        .and_then(Value::as_map)
-        .and_then(|ports| ports.get("port"))
-        .and_then(Value::as_int);
+    let fixed = |name: &str| {
+        let ports = planned.get(name).and_then(Value::as_map)?;
+        ports.get("port").and_then(Value::as_int)
+    };
+    let is_secure = planned.get("http_ports").is_some();
+    let fixed_ports = [("ports", fixed("ports")), ("http_ports", fixed("http_ports"))];
+    let all_fixed = fixed("ports").is_some() && (!is_secure || fixed("http_ports").is_some());
     let machine = planned.text("machine").unwrap_or_default();
     // A leased port is the registry's to guard: claimed here, it would change what the record says after every creation.
-    let mut claims: Vec<Claim> = fixed_port
-        .map(|port| Claim {
-            key: format!("tcp/{machine}/{port}").into(),
-            path: AttributePath::root("ports"),
-        })
+    let mut claims: Vec<Claim> = fixed_ports
         .into_iter()
+        .filter_map(|(name, port)| {
+            Some(Claim {
+                key: format!("tcp/{machine}/{}", port?).into(),
+                path: AttributePath::root(name),
+            })
+        })
         .collect();
     if let (Some(agent), Some(name)) = (planned.text("agent"), planned.text("name")) {
         claims.push(Claim {
@@ -107,21 +114,26 @@ pub(crate) fn plan(schema: &ResourceSchema, request: &PlanRequest) -> PlanRespon
     }
     response.claims = claims;
     let fresh: &[&str] = match &request.prior {
+        _ if replaced && is_secure => &["id", "port", "url", "http_port"],
         _ if replaced => &["id", "port", "url"],
         // Somebody took its port: the range may give it another one.
-        Some(prior) if fixed_port.is_none() && !Reader(&prior.attributes).truth("listening", true) => {
-            &["port", "url"]
-        }
+        Some(prior) if !all_fixed && !Reader(&prior.attributes).truth("listening", true) => match is_secure {
+            true => &["port", "url", "http_port"],
+            false => &["port", "url"],
+        },
         _ => &[],
     };
+    if !is_secure {
+        response.planned.remove("http_port");
+    }
     for name in fresh {
         response.planned.insert(Arc::from(*name), Value::unknown());
     }
     response
 }
 
-fn port_request(ports: &Value) -> Result<PortRequest, ProviderError> {
-    let wrong = || invalid("ports", "holds either `range: FIRST-LAST` or `port: NUMBER`");
+fn port_request(name: &str, ports: &Value) -> Result<PortRequest, ProviderError> {
+    let wrong = || invalid(name, "holds either `range: FIRST-LAST` or `port: NUMBER`");
     let entries = ports.as_map().ok_or_else(wrong)?;
     let entry = |name: &str| entries.get(name).filter(|value| !value.is_null());
     match (entry("range"), entry("port")) {
@@ -209,17 +221,32 @@ fn describe(agent: &str, listener: &Listener, listening: bool, inputs: Reader<'_
     };
     set(&mut attributes, "domain", domain);
     set(&mut attributes, "port", Value::Int(i64::from(listener.port)));
+    let scheme = match listener.http_port {
+        Some(port) => {
+            set(&mut attributes, "http_port", Value::Int(i64::from(port)));
+            "https"
+        }
+        None => "http",
+    };
     set(
         &mut attributes,
         "url",
-        format!("http://{host}:{}", listener.port).into(),
+        format!("{scheme}://{host}:{}", listener.port).into(),
     );
     set(&mut attributes, "listening", listening.into());
     ObjectState {
         id: ObjectId::new(id),
         attributes,
-        private: serde_json::json!({"port": listener.port}),
+        private: private(listener.port, listener.http_port),
         unreadable: UNREADABLE.iter().map(AttributePath::root).collect(),
+    }
+}
+
+/// Returns what the record keeps for itself: the ports, as soon as they are leased.
+fn private(port: u16, http_port: Option<u16>) -> serde_json::Value {
+    match http_port {
+        None => serde_json::json!({"port": port}),
+        Some(http_port) => serde_json::json!({"port": port, "http_port": http_port}),
     }
 }
 
@@ -268,25 +295,46 @@ async fn put(
     let address: IpAddr = address
         .parse()
         .map_err(|_| invalid("address", "must be an IP address"))?;
-    let wanted = port_request(reader.get("ports").unwrap_or(&Value::Null))?;
+    let wanted = Wanted {
+        port: port_request("ports", reader.get("ports").unwrap_or(&Value::Null))?,
+        http_port: reader
+            .get("http_ports")
+            .map(|ports| port_request("http_ports", ports))
+            .transpose()?,
+    };
     let domain = reader.text("domain").map(str::to_ascii_lowercase);
     let object = ObjectId::new(id(agent_id, name));
     let mut tries = 0;
     loop {
         tries += 1;
         // What it listens on already it keeps, also when the registry has forgotten that.
-        let port = match held_port(&client, name, address, &wanted).await {
-            Some(port) => port,
-            None => lease(config, agents, agent_id, &wanted, call).await?,
+        let (port, http_port) = match held_ports(&client, name, address, &wanted).await {
+            Some(ports) => ports,
+            None => {
+                let port = lease(config, agents, agent_id, (LEASE, &wanted.port), call).await?;
+                let http_port = match &wanted.http_port {
+                    Some(plain) => {
+                        let leased = lease(config, agents, agent_id, (PLAIN_LEASE, plain), call).await;
+                        match leased {
+                            Ok(port) => Some(port),
+                            Err(error) => {
+                                release_unless_held(config, &client, name, call).await?;
+                                return Err(error);
+                            }
+                        }
+                    }
+                    None => None,
+                };
+                (port, http_port)
+            }
         };
-        call.checkpoint(&object, &serde_json::json!({"port": port}))
-            .await?;
+        call.checkpoint(&object, &private(port, http_port)).await?;
         let listener = Listener {
             name: name.to_owned(),
             address,
             port,
             domain: domain.clone(),
-            http_port: None,
+            http_port,
         };
         let put = client
             .change(&fence(call), Operation::PutListener(listener.clone()))
@@ -294,9 +342,7 @@ async fn put(
         match put {
             Ok(()) => return Ok(achieved(agent_id, &listener, planned, inputs)),
             // A program without a lease was quicker: the next lease passes its port over.
-            Err(ClientError::Refused(AgentError::Bind { .. }))
-                if matches!(wanted, PortRequest::Range(_)) && tries < TRIES =>
-            {
+            Err(ClientError::Refused(AgentError::Bind { .. })) if wanted.has_choice() && tries < TRIES => {
                 release(config, call.uid.to_string()).await?;
             }
             Err(error) => {
@@ -310,27 +356,55 @@ async fn put(
     }
 }
 
-/// Returns the port on which the agent serves the listener now, if that is one of those wanted.
-async fn held_port(client: &AgentClient, name: &str, address: IpAddr, wanted: &PortRequest) -> Option<u16> {
+/// The ports that a listener is to have.
+struct Wanted {
+    port: PortRequest,
+    http_port: Option<PortRequest>,
+}
+
+impl Wanted {
+    /// Returns whether other ports would do as well.
+    fn has_choice(&self) -> bool {
+        let mut wanted = [Some(&self.port), self.http_port.as_ref()].into_iter().flatten();
+        wanted.any(|wanted| matches!(wanted, PortRequest::Range(_)))
+    }
+}
+
+fn fits(port: u16, wanted: &PortRequest) -> bool {
+    match wanted {
+        PortRequest::Range(range) => range.contains(&port),
+        PortRequest::Exact(exact) => *exact == port,
+    }
+}
+
+/// Returns the ports on which the agent serves the listener now, if those are what is wanted.
+async fn held_ports(
+    client: &AgentClient,
+    name: &str,
+    address: IpAddr,
+    wanted: &Wanted,
+) -> Option<(u16, Option<u16>)> {
     let view = view(client.clone()).await.ok()?;
     let held = view
         .listeners
         .iter()
         .map(|stored| &stored.object)
         .find(|held| held.name == name)?;
-    let fits = match wanted {
-        PortRequest::Range(range) => range.contains(&held.port),
-        PortRequest::Exact(port) => *port == held.port,
+    let plain_fits = match (held.http_port, &wanted.http_port) {
+        (Some(port), Some(wanted)) => fits(port, wanted),
+        (None, None) => true,
+        _ => false,
     };
     let listens = !view.status.not_listening.contains_key(name);
-    (fits && listens && held.address == address).then_some(held.port)
+    let is_right = fits(held.port, &wanted.port) && plain_fits && listens && held.address == address;
+    is_right.then_some((held.port, held.http_port))
 }
 
 async fn lease(
     config: &GatewayConfig,
     agents: &Agents,
     agent: &str,
-    wanted: &PortRequest,
+    (name, wanted): (&'static str, &PortRequest),
     call: &Call,
 ) -> Result<u16, ProviderError> {
     let owner = PortOwner {
@@ -339,7 +413,7 @@ async fn lease(
         directory: agents.unit_directory(agent),
     };
     let (ports, wanted) = (config.ports.clone(), wanted.clone());
-    blocking(move || ports.lease(&owner, LEASE, &wanted)).await
+    blocking(move || ports.lease(&owner, name, &wanted)).await
 }
 
 async fn release(config: &GatewayConfig, uid: String) -> Result<(), ProviderError> {

@@ -18,8 +18,8 @@ use gabion_host::ports::PortRegistry;
 use gabion_host::transport::Machines;
 use gabion_host::unit;
 
-use crate::schema::{GATEWAY_LISTENER, GATEWAY_REPLICA, GATEWAY_ROUTE, provider_schema};
-use crate::{listener, replica, route};
+use crate::schema::{GATEWAY_CERTIFICATE, GATEWAY_LISTENER, GATEWAY_REPLICA, GATEWAY_ROUTE, provider_schema};
+use crate::{certificate, listener, replica, route};
 
 /// What the provider is told; it reads no environment of its own.
 #[derive(Clone, Debug)]
@@ -45,6 +45,7 @@ pub struct GatewayProvider {
 /// The types of this provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
+    Certificate,
     Listener,
     Route,
     Replica,
@@ -53,6 +54,7 @@ enum Kind {
 impl Kind {
     fn of(resource_type: &ResourceType) -> Result<Self, ProviderError> {
         match resource_type.as_str() {
+            GATEWAY_CERTIFICATE => Ok(Self::Certificate),
             GATEWAY_LISTENER => Ok(Self::Listener),
             GATEWAY_ROUTE => Ok(Self::Route),
             GATEWAY_REPLICA => Ok(Self::Replica),
@@ -82,6 +84,16 @@ impl GatewayProvider {
         let listeners = client.listeners().await.map_err(silent)?;
         let routes = client.routes().await.map_err(silent)?;
         let members = client.members(None).await.map_err(silent)?;
+        let certificates = client.certificates().await.map_err(silent)?;
+        let certificates: Vec<(String, String)> = certificates
+            .iter()
+            .map(|report| {
+                let wanted = &report.wanted.object;
+                let label = wanted.host.split('.').next().unwrap_or_default();
+                let id = certificate::id(agent, &wanted.gateway, &wanted.host);
+                (format!("{}/{label}", wanted.gateway), id)
+            })
+            .collect();
         let listeners = listeners.iter().map(|stored| {
             let name = &stored.object.name;
             (GATEWAY_LISTENER, name.as_str(), listener::id(agent, name))
@@ -100,6 +112,11 @@ impl GatewayProvider {
         Ok(listeners
             .chain(routes)
             .chain(replicas)
+            .chain(
+                certificates
+                    .iter()
+                    .map(|(name, id)| (GATEWAY_CERTIFICATE, name.as_str(), id.clone())),
+            )
             .filter_map(|(kind, name, id)| {
                 Some(ListedObject {
                     resource_type: ResourceType::new(kind).ok()?,
@@ -114,6 +131,7 @@ impl GatewayProvider {
     async fn read_one(&self, kind: Kind, object: RecordedObject) -> Result<ReadOutcome, ProviderError> {
         let objects = [object];
         let outcomes = match kind {
+            Kind::Certificate => certificate::read(&self.agents, &objects).await,
             Kind::Listener => listener::read(&self.agents, &objects).await,
             Kind::Route => route::read(&self.agents, &objects).await,
             Kind::Replica => replica::read(&self.agents, &objects).await,
@@ -133,6 +151,7 @@ impl Provider for GatewayProvider {
 
     fn validate(&self, request: &ValidateRequest) -> Vec<AttributeProblem> {
         match Kind::of(&request.resource_type) {
+            Ok(Kind::Certificate) => certificate::validate(&request.inputs),
             Ok(Kind::Listener) => listener::validate(&request.inputs),
             Ok(Kind::Route) => route::validate(&request.inputs),
             Ok(Kind::Replica) => replica::validate(&request.inputs),
@@ -143,6 +162,7 @@ impl Provider for GatewayProvider {
     fn plan(&self, request: &PlanRequest) -> Result<PlanResponse, ProviderError> {
         let schema = self.resource_schema(&request.resource_type);
         Ok(match Kind::of(&request.resource_type)? {
+            Kind::Certificate => certificate::plan(schema, request),
             Kind::Listener => listener::plan(schema, request),
             Kind::Route => route::plan(schema, request),
             Kind::Replica => propose(schema, request),
@@ -151,6 +171,7 @@ impl Provider for GatewayProvider {
 
     async fn read(&self, request: ReadRequest) -> Result<Vec<ReadOutcome>, ProviderError> {
         Ok(match Kind::of(&request.resource_type)? {
+            Kind::Certificate => certificate::read(&self.agents, &request.objects).await,
             Kind::Listener => listener::read(&self.agents, &request.objects).await,
             Kind::Route => route::read(&self.agents, &request.objects).await,
             Kind::Replica => replica::read(&self.agents, &request.objects).await,
@@ -159,6 +180,7 @@ impl Provider for GatewayProvider {
 
     async fn create(&self, request: CreateRequest, call: &Call) -> Result<ObjectState, ProviderError> {
         match Kind::of(&request.resource_type)? {
+            Kind::Certificate => certificate::create(&self.agents, request, call).await,
             Kind::Listener => listener::create(&self.config, &self.agents, request, call).await,
             Kind::Route => route::create(&self.agents, request, call).await,
             Kind::Replica => replica::create(&self.agents, request, call).await,
@@ -167,6 +189,7 @@ impl Provider for GatewayProvider {
 
     async fn update(&self, request: UpdateRequest, call: &Call) -> Result<ObjectState, ProviderError> {
         match Kind::of(&request.object.address.resource_type)? {
+            Kind::Certificate => certificate::update(&self.agents, request, call).await,
             Kind::Listener => listener::update(&self.config, &self.agents, request, call).await,
             Kind::Route => route::update(&self.agents, request, call).await,
             Kind::Replica => Ok(replica::update(&request)),
@@ -175,6 +198,7 @@ impl Provider for GatewayProvider {
 
     async fn delete(&self, request: DeleteRequest, call: &Call) -> Result<(), ProviderError> {
         match Kind::of(&request.object.address.resource_type)? {
+            Kind::Certificate => certificate::delete(&self.agents, &request.object, call).await,
             Kind::Listener => listener::delete(&self.config, &self.agents, &request.object, call).await,
             Kind::Route => route::delete(&self.agents, &request.object, call).await,
             Kind::Replica => replica::delete(&self.agents, &request.object, call).await,
@@ -223,6 +247,7 @@ impl Provider for GatewayProvider {
     async fn import(&self, request: ImportRequest) -> Result<ObjectState, ProviderError> {
         let kind = Kind::of(&request.resource_type)?;
         let inputs = match kind {
+            Kind::Certificate => certificate::inputs_of_id(request.id.as_str()),
             Kind::Listener => listener::inputs_of_id(request.id.as_str()),
             Kind::Route => route::inputs_of_id(request.id.as_str()),
             Kind::Replica => replica::inputs_of_id(request.id.as_str()),
@@ -230,6 +255,7 @@ impl Provider for GatewayProvider {
         let not_found = |reason: String| ProviderError::new(ErrorClass::NotFound, reason);
         let Some(inputs) = inputs else {
             let form = match kind {
+                Kind::Certificate => "AGENT/GATEWAY/HOST",
                 Kind::Listener => "AGENT/GATEWAY",
                 Kind::Route => "AGENT/GATEWAY/SERVICE",
                 Kind::Replica => "AGENT/GATEWAY/SERVICE/NAME",

@@ -1,4 +1,4 @@
-//! The schemas of `gateway_listener`, `gateway_route` and `gateway_replica`.
+//! The schemas of `gateway_certificate`, `gateway_listener`, `gateway_route` and `gateway_replica`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use gabion_engine::address::{ProviderName, ResourceType};
 use gabion_engine::schema::{
-    AttributeKind, AttributeSchema, Idempotency, ProviderSchema, ReplaceOrder, ResourceSchema, Timeouts,
+    AttributeKind, AttributeSchema, Equality, Idempotency, ProviderSchema, ReplaceOrder, ResourceSchema,
+    Timeouts,
 };
 use gabion_engine::value::Value;
 
+/// The resource type of the certificate of one host name.
+pub const GATEWAY_CERTIFICATE: &str = "gateway_certificate";
 /// The resource type of a place where a gateway accepts requests.
 pub const GATEWAY_LISTENER: &str = "gateway_listener";
 /// The resource type of one service's route.
@@ -35,7 +38,7 @@ pub fn provider_schema() -> ProviderSchema {
     ProviderSchema {
         name: ProviderName::new("gateway"),
         source: "gabion/gateway".to_owned(),
-        resource_types: [listener(), replica(), route()]
+        resource_types: [certificate(), listener(), replica(), route()]
             .into_iter()
             .map(|schema| (schema.resource_type.clone(), schema))
             .collect::<BTreeMap<_, _>>(),
@@ -47,6 +50,76 @@ fn start(name: &str, description: &str) -> ResourceSchema {
     let mut schema = ResourceSchema::new(resource_type, description);
     schema.idempotency = Idempotency::NaturalUpsert;
     schema
+}
+
+fn certificate() -> ResourceSchema {
+    use AttributeKind::{Int, String};
+    let mut schema = start(
+        GATEWAY_CERTIFICATE,
+        "The certificate of one host name of a gateway that speaks HTTPS. The gateway's agent gets it from an ACME \
+         authority by HTTP-01 and renews it after two thirds of its life; its keys are made there and never leave.",
+    );
+    schema.replace_order = ReplaceOrder::DeleteThenCreate;
+    schema.timeouts = Timeouts {
+        create: Duration::from_secs(3600),
+        update: Duration::from_secs(3600),
+        delete: Duration::from_secs(60),
+    };
+    let fixed = |description: &str| AttributeSchema::required(String, description).forces_replacement();
+    let seen =
+        |description: &str| AttributeSchema::computed(String, description).equality(Equality::Volatile);
+    schema
+        .attribute(
+            "machine",
+            AttributeSchema::optional(String, "The agent's machine: `local` is the one that runs gabion.")
+                .default_value("local")
+                .forces_replacement(),
+        )
+        .attribute("agent", fixed("The id of the agent's unit that gets it."))
+        .attribute("gateway", fixed("The name of the listener that serves it, and that answers the authority."))
+        .attribute("host", fixed("The host name, in lower case."))
+        .attribute(
+            "address",
+            AttributeSchema::required(
+                String,
+                "The gateway's address, or a name that leads to it: a certificate is asked for only once the host name \
+                 leads there and nowhere else.",
+            ),
+        )
+        .attribute("directory", AttributeSchema::required(String, "The URL of the authority's directory."))
+        .attribute(
+            "root_certificate",
+            AttributeSchema::optional(
+                String,
+                "The certificates in PEM that the authority itself is known by; the machine's own without it.",
+            )
+            .equality(Equality::NormalisedText),
+        )
+        .attribute("email", AttributeSchema::optional(String, "Where the authority may write to."))
+        .attribute(
+            "nameserver",
+            AttributeSchema::optional(
+                String,
+                "The address and port of the DNS server that is asked where the host name leads; the machine's own without it.",
+            ),
+        )
+        .attribute(
+            "name_timeout",
+            AttributeSchema::optional(Int, "Seconds that apply waits for the host name to lead here.")
+                .default_value(Value::Int(300)),
+        )
+        .attribute("id", AttributeSchema::computed(String, "Agent, gateway and host name."))
+        .attribute("issuer", seen("Who made it."))
+        .attribute("serial_number", seen("Its serial number, in hexadecimal."))
+        .attribute("not_after", seen("Until when it is good."))
+        .attribute(
+            "problem",
+            AttributeSchema::computed(
+                String,
+                "What is wrong with it: it is missing, expired or another one, or it cannot be renewed. Absent when \
+                 nothing is.",
+            ),
+        )
 }
 
 fn listener() -> ResourceSchema {
@@ -86,6 +159,15 @@ fn listener() -> ResourceSchema {
             .forces_replacement(),
         )
         .attribute(
+            "http_ports",
+            AttributeSchema::optional(
+                object(&[("range", String), ("port", Int)]),
+                "With this, it speaks HTTPS on `ports`, and on this one, chosen in the same way, plain HTTP: it answers \
+                 authorities, and sends everybody else to HTTPS.",
+            )
+            .forces_replacement(),
+        )
+        .attribute(
             "domain",
             AttributeSchema::optional(
                 String,
@@ -98,7 +180,8 @@ fn listener() -> ResourceSchema {
             AttributeSchema::computed(Bool, "Whether it accepts requests. Always meant to be true."),
         )
         .attribute("port", AttributeSchema::computed(Int, "The port it listens on."))
-        .attribute("url", AttributeSchema::computed(String, "`http://HOST:PORT`."))
+        .attribute("http_port", AttributeSchema::computed(Int, "The port of plain HTTP beside HTTPS; absent without `http_ports`."))
+        .attribute("url", AttributeSchema::computed(String, "`http://HOST:PORT`, or `https://HOST:PORT`."))
 }
 
 fn replica() -> ResourceSchema {

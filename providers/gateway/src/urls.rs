@@ -52,6 +52,7 @@ pub(crate) fn addresses(reader: Reader<'_>) -> [(&'static str, Value); 2] {
 fn with_host(url: &str, host: &str) -> String {
     let (scheme, authority) = url.split_once("://").unwrap_or(("http", url));
     match authority.rsplit_once(':') {
+        Some((_, "443")) if scheme == "https" => format!("{scheme}://{host}"),
         Some((_, port)) if !port.contains(']') => format!("{scheme}://{host}:{port}"),
         _ => format!("{scheme}://{host}"),
     }

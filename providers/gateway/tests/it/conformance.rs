@@ -7,9 +7,10 @@ use gabion_agent::client::{AgentClient, SOCKET_NAME};
 use gabion_agent::protocol::{Fence, Listener, Operation};
 use gabion_engine::provider::Provider;
 use gabion_engine::value::{Attributes, Secret, Value};
-use gabion_gateway::schema::{GATEWAY_LISTENER, GATEWAY_REPLICA, GATEWAY_ROUTE};
+use gabion_gateway::schema::{GATEWAY_CERTIFICATE, GATEWAY_LISTENER, GATEWAY_REPLICA, GATEWAY_ROUTE};
 use gabion_host::transport::LocalTransport;
-use gabion_testing::conformance::{Case, Subject, check};
+use gabion_testing::acme::{self, Authority};
+use gabion_testing::conformance::{Case, Subject, violations};
 
 use crate::harness::{Project, attributes, listener_inputs};
 
@@ -19,9 +20,48 @@ struct Gateway {
     project: Project,
     other: Project,
     third: Project,
+    fourth: Project,
+    /// Where this machine has one.
+    authority: Option<Authority>,
 }
 
 impl Gateway {
+    fn certificate(&self, authority: &Authority) -> Attributes {
+        let root = std::fs::read_to_string(authority.root_certificate()).unwrap();
+        attributes([
+            ("agent", "fourth-unit".into()),
+            ("gateway", "my-gateway".into()),
+            ("host", "qwen.example.test".into()),
+            ("address", "127.0.0.1".into()),
+            ("directory", authority.directory_url().into()),
+            ("root_certificate", root.into()),
+            ("nameserver", authority.nameserver().to_string().into()),
+        ])
+    }
+
+    async fn listen(&self, unit: &str, name: &str, http_port: Option<u16>) {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        drop(socket);
+        let listener = Listener {
+            name: name.to_owned(),
+            address: address.ip(),
+            port: address.port(),
+            domain: None,
+            http_port,
+        };
+        let fence = Fence {
+            epoch: 1,
+            operation: "prepare".to_owned(),
+            lineage: None,
+        };
+        let socket = self.project.unit(unit).join(SOCKET_NAME);
+        AgentClient::new(Arc::new(LocalTransport), socket)
+            .change(&fence, Operation::PutListener(listener))
+            .await
+            .unwrap();
+    }
+
     fn route(&self) -> Attributes {
         let token = Value::Secret(Secret::new(None, SECRET.into()));
         attributes([
@@ -70,35 +110,17 @@ impl Subject for Gateway {
     async fn cases(&self) -> Vec<Case> {
         // The other agents are other processes as far as anybody can see; their directories are the first one's
         // neighbours.
-        for (agent, unit) in [(&self.other, "second-unit"), (&self.third, "third-unit")] {
+        for (agent, unit) in [
+            (&self.other, "second-unit"),
+            (&self.third, "third-unit"),
+            (&self.fourth, "fourth-unit"),
+        ] {
             std::os::unix::fs::symlink(agent.unit("agent-unit"), self.project.unit(unit)).unwrap();
         }
-        let client = AgentClient::new(
-            Arc::new(LocalTransport),
-            self.project.unit("second-unit").join(SOCKET_NAME),
-        );
-        let fence = Fence {
-            epoch: 1,
-            operation: "prepare".to_owned(),
-            lineage: None,
-        };
         for name in ["my-gateway", "other-gateway"] {
-            let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            let address = socket.local_addr().unwrap();
-            drop(socket);
-            let listener = Listener {
-                name: name.to_owned(),
-                address: address.ip(),
-                port: address.port(),
-                domain: None,
-                http_port: None,
-            };
-            client
-                .change(&fence, Operation::PutListener(listener))
-                .await
-                .unwrap();
+            self.listen("second-unit", name, None).await;
         }
-        vec![
+        let mut cases = vec![
             Case::new(GATEWAY_LISTENER, "my-gateway", listener_inputs())
                 .update(with(listener_inputs(), "domain", "Example.com".into()))
                 .replace(with(listener_inputs(), "name", "other".into())),
@@ -109,7 +131,18 @@ impl Subject for Gateway {
             Case::new(GATEWAY_REPLICA, "qwen/default/0", replica())
                 .update(with(replica(), "drain_timeout", Value::Int(5)))
                 .replace(with(replica(), "url", "http://127.0.0.1:20002".into())),
-        ]
+        ];
+        if let Some(authority) = &self.authority {
+            let challenges = Some(authority.challenge_port());
+            self.listen("fourth-unit", "my-gateway", challenges).await;
+            let inputs = || self.certificate(authority);
+            cases.push(
+                Case::new(GATEWAY_CERTIFICATE, "my-gateway/qwen", inputs())
+                    .update(with(inputs(), "email", "ops@example.test".into()))
+                    .replace(with(inputs(), "host", "other.example.test".into())),
+            );
+        }
+        cases
     }
 }
 
@@ -119,6 +152,28 @@ async fn the_provider_keeps_its_contract() {
         project: Project::start().await,
         other: Project::start().await,
         third: Project::start().await,
+        fourth: Project::start().await,
+        authority: acme::is_there().then(authority),
     };
-    check(&subject).await;
+    let mut found = violations(&subject).await;
+    if subject.authority.is_none() {
+        found.retain(|line| line != "gateway_certificate: there is no case for this type");
+    }
+    assert!(
+        found.is_empty(),
+        "the provider violates its contract:\n{}",
+        found.join("\n")
+    );
+}
+
+/// Starts an authority that looks for its answers at a port where nobody listens yet, at names that lead to this machine.
+fn authority() -> Authority {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = socket.local_addr().unwrap().port();
+    drop(socket);
+    let authority = Authority::start(port).unwrap();
+    for name in ["qwen.example.test", "other.example.test"] {
+        authority.point(name, "127.0.0.1".parse().unwrap()).unwrap();
+    }
+    authority
 }
