@@ -257,6 +257,40 @@ async fn a_refusal_is_told_remembered_and_takes_nothing_away() {
     assert_eq!(settled(&agent).await, first);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_could_not_be_kept_is_fetched_again_and_not_asked_for_again() {
+    if !acme::is_there() {
+        return;
+    }
+    let plain = free_port().await;
+    let authority = Authority::start(plain).unwrap();
+    authority.point(HOST, HERE).unwrap();
+    let mut agent = TestAgent::secure("example.test", plain).await;
+    // What is in the way of the file is in the way of the last step: as if the agent had been killed before it.
+    let directory = agent.path().join("certificates").join(HOST);
+    let file = directory.join("certificate.pem");
+    std::fs::create_dir_all(&file).unwrap();
+    put(&agent, wanted(&authority, HOST)).await;
+    eventually("a failure", || async {
+        matches!(report(&agent).await.progress, Progress::Failed { .. }).then_some(())
+    })
+    .await;
+    let key = std::fs::read(directory.join("pending-key.pem")).unwrap();
+    assert!(directory.join("order.json").is_file());
+
+    std::fs::remove_dir(&file).unwrap();
+    agent.restart().await;
+    put(&agent, wanted(&authority, HOST)).await;
+    let facts = settled(&agent).await;
+    assert!(std::fs::read(&file).unwrap().starts_with(&key));
+    let root = authority.issuer_root().unwrap();
+    assert_eq!(ask(&agent, HOST, &root).await.unwrap().1, facts.fingerprint);
+    let log = authority.log().unwrap();
+    assert_eq!(log.matches("Added order").count(), 1, "{log}");
+    assert_eq!(log.matches("Issued certificate serial").count(), 1, "{log}");
+    assert_eq!(private_files(&directory), ["certificate.pem"]);
+}
+
 #[tokio::test]
 async fn what_cannot_have_a_certificate_is_refused() {
     let agent = TestAgent::start().await;
