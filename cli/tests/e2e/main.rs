@@ -14,6 +14,7 @@
 )]
 
 mod access;
+mod certificates;
 mod containers;
 mod crash;
 mod drift;

@@ -253,7 +253,7 @@ fn what_is_planned_is_made_found_again_kept_and_destroyed() {
     let said = project.run(&apply);
     // It forgets the description of a rule for a group when the rule is made, and not when it is changed.
     if said.code == 6 {
-        assert!(said.err.contains("11 done, 2 failed"), "{}", said.all());
+        assert!(said.err.contains("12 done, 2 failed"), "{}", said.all());
         project.exits(0, &apply);
     }
     let plan = ["plan", "--exclude", "ssh_host.*"];

@@ -20,7 +20,7 @@ use crate::document::task::Task;
 use crate::document::volume::Volume;
 use crate::explain;
 use crate::lower::{
-    self, AwsSettings, Context, Placed, RecordedSlot, Services, Serving, Unread, unsupported,
+    self, AcmeSettings, AwsSettings, Context, Placed, RecordedSlot, Services, Serving, Unread, unsupported,
 };
 use crate::profiles::Profiles;
 use crate::term::excerpt;
@@ -112,6 +112,7 @@ impl DocumentFamily for Inference {
             ready_timeout: local.ready_timeout,
             machine_ready_timeout: machines.ready_timeout,
             aws: AwsSettings::of(context.settings, &mut problems),
+            acme: [(lower::LOCAL, local.acme), (lower::SSH, machines.acme)].into(),
             tokens: context
                 .settings
                 .tokens
@@ -303,11 +304,13 @@ fn check_name(document: &Document, problems: &mut Diagnostics) -> bool {
 }
 
 /// Settings of a backend of this build: `backends: [{type: local, ready_timeout: 60s}]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 struct BackendSettings {
     ready_timeout: Duration,
     agent_path: Option<String>,
     sudo: Option<SudoSettings>,
+    /// Whom certificates are asked from.
+    acme: AcmeSettings,
     /// Where it is said that programs are services of systemd.
     systemd: Option<Span>,
 }
@@ -325,6 +328,7 @@ impl BackendSettings {
             ready_timeout: READY_TIMEOUT,
             agent_path: None,
             sudo: None,
+            acme: AcmeSettings::default(),
             systemd: None,
         };
         let backend = settings
@@ -350,6 +354,7 @@ impl BackendSettings {
         }
         let runtime = map.optional::<Spanned<String>>("runtime").flatten();
         found.systemd = runtime.and_then(|runtime| systemd(&runtime, map.problems()));
+        found.acme = map.optional("acme").flatten().unwrap_or_default();
         let timeout = map.or("ready_timeout", READY_TIMEOUT);
         map.finish();
         found.ready_timeout = timeout.unwrap_or(READY_TIMEOUT);

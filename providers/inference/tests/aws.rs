@@ -255,11 +255,11 @@ fn no_user_data_holds_a_secret_and_ssh_is_open_to_admins_and_gateways_only() {
         .filter(|rule| rule.address.resource_type.as_str() == "aws_vpc_security_group_ingress_rule");
     for rule in rules {
         let open = rule.inputs.get("cidr_ipv4").and_then(Value::as_str) == Some("0.0.0.0/0");
+        let name = rule.address.name.as_str();
         assert_eq!(
             open,
-            rule.address.name.as_str() == "my-gateway/http",
-            "{}",
-            rule.address
+            ["my-gateway/http", "my-gateway/https"].contains(&name),
+            "{name}"
         );
     }
 }
@@ -479,6 +479,108 @@ fn a_gateway_without_a_public_address_has_no_elastic_one() {
     let (configuration, _) = changed("nvidia", &private, &known(&facts));
     let codes: Vec<&str> = configuration.unmet.values().map(|why| why.code).collect();
     assert_eq!(codes, ["no-subnet"]);
+}
+
+#[test]
+fn a_gateway_with_a_domain_has_a_certificate_for_each_host_name() {
+    let (configuration, problems) = lower(&examples().join("nvidia"), &known(&facts()));
+    assert_eq!(errors(&problems), Vec::<&str>::new(), "{problems:?}");
+    for label in ["gateway", "qwen"] {
+        let own = format!("gateway_certificate.my-gateway/{label}");
+        assert_eq!(text(&configuration, &own, "host"), format!("{label}.example.com"));
+        assert_eq!(
+            text(&configuration, &own, "directory"),
+            "https://acme-v02.api.letsencrypt.org/directory"
+        );
+        let certificate = find(&configuration, &own);
+        assert_eq!(
+            certificate.inputs["address"],
+            Value::template("${{ aws_eip.my-gateway.public_ip }}")
+        );
+        let after: Vec<String> = certificate
+            .depends_on
+            .iter()
+            .map(|(address, _)| address.to_string())
+            .collect();
+        assert_eq!(
+            after,
+            [
+                "aws_route53_record.my-gateway",
+                "aws_vpc_security_group_ingress_rule.my-gateway/http",
+                "aws_vpc_security_group_ingress_rule.my-gateway/https"
+            ]
+        );
+    }
+    let listener = find(&configuration, "gateway_listener.my-gateway");
+    let port = |port| Value::map([("port", Value::Int(port))]);
+    assert_eq!(listener.inputs["ports"], port(443));
+    assert_eq!(listener.inputs["http_ports"], port(80));
+    let route = find(&configuration, "gateway_route.qwen");
+    let needs = |(address, _): &(gabion_engine::address::ResourceAddress, _)| {
+        address.to_string() == "gateway_certificate.my-gateway/qwen"
+    };
+    assert!(route.depends_on.iter().any(needs), "{:?}", route.depends_on);
+    assert!(!notes(&configuration).join("\n").contains("plain HTTP"));
+
+    // Another authority.
+    let acme = "    acme: {directory: https://ca.internal/dir, email: a@example.com, nameserver: 10.0.0.2, name_timeout: 10m}\n";
+    let settings = format!("    admin_cidrs: [203.0.113.7/32]\n{acme}");
+    let settings = [(
+        "gabion.yml",
+        "    admin_cidrs: [203.0.113.7/32]\n",
+        settings.as_str(),
+    )];
+    let (configuration, problems) = changed("nvidia", &settings, &known(&facts()));
+    assert_eq!(errors(&problems), Vec::<&str>::new(), "{problems:?}");
+    let own = "gateway_certificate.my-gateway/qwen";
+    let said = ["directory", "email", "nameserver"].map(|name| text(&configuration, own, name));
+    assert_eq!(said, ["https://ca.internal/dir", "a@example.com", "10.0.0.2"]);
+    assert_eq!(find(&configuration, own).inputs["name_timeout"], Value::Int(600));
+}
+
+#[test]
+fn plain_http_is_flagged_and_what_cannot_be_is_refused() {
+    let known = known(&facts());
+    let domain = "domain: example.com";
+    for (instead, flag) in [
+        (
+            "domain: example.com\ncertificate: null",
+            "`certificate: null`: `my-gateway` serves plain HTTP",
+        ),
+        ("", "`my-gateway` has no `domain`, so there is no host name"),
+    ] {
+        let (configuration, problems) = changed("nvidia", &[("gateway.dstack.yml", domain, instead)], &known);
+        assert_eq!(errors(&problems), Vec::<&str>::new(), "{problems:?}");
+        let told = notes(&configuration).join("\n");
+        assert!(told.contains(flag), "{told}");
+        let mut resources = configuration.resources.iter();
+        assert!(!resources.any(|resource| {
+            resource.address.resource_type.as_str() == "gateway_certificate"
+                || resource.address.name.as_str() == "my-gateway/https"
+        }));
+        let ports = Value::map([("port", Value::Int(80))]);
+        assert_eq!(
+            find(&configuration, "gateway_listener.my-gateway").inputs["ports"],
+            ports
+        );
+    }
+    let acm = "domain: example.com\ncertificate: {type: acm, arn: 'arn:aws:acm:eu-west-1:1:certificate/a'}";
+    let (_, problems) = changed("nvidia", &[("gateway.dstack.yml", domain, acm)], &known);
+    assert_eq!(errors(&problems), ["unsupported-key"], "{problems:?}");
+    for (setting, code) in [
+        ("acme: {http_port: 8080}", "unusable-setting"),
+        ("acme: {root_certificate: nowhere.pem}", "unusable-file"),
+        ("acme: {e_mail: a@example.com}", "unknown-key"),
+    ] {
+        let settings = format!("    admin_cidrs: [203.0.113.7/32]\n    {setting}\n");
+        let settings = [(
+            "gabion.yml",
+            "    admin_cidrs: [203.0.113.7/32]\n",
+            settings.as_str(),
+        )];
+        let (_, problems) = changed("nvidia", &settings, &known);
+        assert_eq!(errors(&problems), [code], "{problems:?}");
+    }
 }
 
 #[test]

@@ -36,7 +36,7 @@ map_type! {
         public_ip: bool = true,
         /// A load balancer before it. No backend of this build makes one.
         load_balancer: Option<LoadBalancer> = None,
-        /// Where its certificates come from; `null` for none. This build gets none: a gateway serves plain HTTP.
+        /// Where its certificates come from: an ACME authority (`lets-encrypt`, or the one that the backend's `acme` names), or nowhere (`null`), which is plain HTTP. They need a `domain`. Without this key a gateway on `aws` has them, and one on another backend has not.
         certificate: Spanned<Certificate> => Certificate::LetsEncrypt,
         /// How many machines it has. No backend of this build makes more than one.
         replicas: Spanned<AtLeastOne> => AtLeastOne(1),

@@ -13,7 +13,7 @@ use super::role::{Part, uses_variable};
 use super::run_keys::{self, CONTAINER_KEYS, refused_of_container, says_more, unsupported};
 use crate::document::gateway::{Certificate, Gateway, MACHINE_KEYS};
 use crate::document::model::ModelFormat;
-use crate::document::service::Service;
+use crate::document::service::{Https, Service};
 use crate::term::Text;
 
 /// Reports what a backend cannot do for a gateway.
@@ -32,7 +32,7 @@ pub(crate) fn gateway(gateway: &Placed<Gateway>, backend: Usable, problems: &mut
                     &gateway.document.certificate.span,
                     "Certificates of AWS Certificate Manager are used by load balancers, and this build makes none."
                         .to_owned(),
-                    "write `certificate: null`: this build serves plain HTTP",
+                    "write `certificate: {type: lets-encrypt}`, or `certificate: null` for plain HTTP",
                 ));
             }
             vec!["load_balancer", "replicas", "fleets"]
@@ -51,6 +51,20 @@ pub(crate) fn gateway(gateway: &Placed<Gateway>, backend: Usable, problems: &mut
             &key.span,
             format!("`{}` {why}.", key.name),
             &format!("remove `{}`", key.name),
+        ));
+    }
+}
+
+/// Reports a service that is to be reached by plain HTTP behind a gateway that speaks HTTPS.
+pub(crate) fn https(service: &Service, gateway: &GatewayTarget<'_>, problems: &mut Diagnostics) {
+    if gateway.https.is_some() && service.https.value == Https::Off {
+        problems.push(unsupported(
+            &service.https.span,
+            format!(
+                "The gateway `{}` speaks HTTPS, and does so for all of its services.",
+                gateway.name
+            ),
+            "remove `https`, or write `certificate: null` on a gateway for plain HTTP",
         ));
     }
 }

@@ -82,6 +82,7 @@ mod tests {
         });
         let context = Context {
             aws: crate::lower::AwsSettings::default(),
+            acme: BTreeMap::new(),
             purpose: Purpose::Plan,
             project_directory: String::new(),
             root: None,

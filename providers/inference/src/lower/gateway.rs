@@ -5,7 +5,7 @@ use gabion_engine::config::Spanned;
 use gabion_engine::resource::{DocumentRef, Resource};
 use gabion_engine::value::Value;
 
-use super::aws;
+use super::acme::{self, Https};
 use super::backend::LOCAL;
 use super::builder::{ResourceBuilder, address, reference};
 use super::machines::Machine;
@@ -29,6 +29,8 @@ pub(crate) struct GatewayTarget<'a> {
     pub(crate) machine: Option<&'a Machine>,
     /// Whether anybody who reaches its machine may reach it, or only the machine's neighbours.
     pub(crate) is_public: bool,
+    /// How it speaks HTTPS, unless it speaks plain HTTP.
+    pub(crate) https: Option<Https<'a>>,
     /// Whether its backend is there; nothing is lowered for one that is not.
     pub(crate) usable: bool,
     /// The document that declares it; the loopback has none.
@@ -40,10 +42,12 @@ impl<'a> GatewayTarget<'a> {
         gateway: &'a Gateway,
         document: &'a DocumentRef,
         machine: Option<&'a Machine>,
+        https: Option<Https<'a>>,
         usable: bool,
     ) -> Self {
         Self {
             machine,
+            https,
             is_public: gateway.public_ip,
             name: &gateway.name.value,
             domain: gateway.domain.as_ref(),
@@ -63,6 +67,7 @@ impl<'a> GatewayTarget<'a> {
             is_default: false,
             machine: None,
             is_public: false,
+            https: None,
             usable: true,
             document: None,
         }
@@ -81,6 +86,12 @@ impl<'a> GatewayTarget<'a> {
     pub(crate) fn listener(&self) -> ResourceAddress {
         address("gateway_listener", self.name)
     }
+
+    /// Returns the certificate without which a service cannot be reached.
+    pub(crate) fn certificate(&self, service: &str) -> Option<ResourceAddress> {
+        self.https.as_ref()?;
+        Some(acme::certificate_of(self.name, service))
+    }
 }
 
 /// Returns the agent of a machine; `None` is the one that runs gabion.
@@ -89,13 +100,18 @@ pub(crate) fn agent_of(machine: Option<&Machine>) -> ResourceAddress {
     address("host_unit", &format!("agent/{machine}"))
 }
 
-/// Returns the port of a gateway: one that is its own on a machine that is made for it.
-fn ports(target: &GatewayTarget<'_>) -> Value {
+/// Returns the ports of a gateway: the usual ones on a machine that is made for it.
+fn ports(target: &GatewayTarget<'_>) -> Vec<(&'static str, Value)> {
     let is_made = target.machine.is_some_and(|machine| machine.made.is_some());
-    Value::map([match is_made {
-        true => ("port", Value::Int(i64::from(aws::HTTP))),
+    if let Some(https) = &target.https {
+        let [secure, plain] = https.ports(is_made, PORT_RANGE);
+        return vec![("ports", secure), ("http_ports", plain)];
+    }
+    let ports = Value::map([match is_made {
+        true => ("port", Value::Int(i64::from(acme::HTTP))),
         false => ("range", Value::from(PORT_RANGE)),
-    }])
+    }]);
+    vec![("ports", ports)]
 }
 
 /// Returns the listener of a gateway.
@@ -104,7 +120,7 @@ pub(crate) fn listener(target: &GatewayTarget<'_>, document: &DocumentRef) -> Re
         .input("agent", reference(&target.agent(), "id"))
         .input("name", target.name)
         .input("machine", target.machine_name())
-        .input("ports", ports(target));
+        .inputs(ports(target));
     if let Some(machine) = target.machine {
         builder = match machine.neighbour_address().filter(|_| !target.is_public) {
             Some(address) => builder.input("address", text(&address)),

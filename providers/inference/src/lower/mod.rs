@@ -1,11 +1,12 @@
 //! Lowering: what a project's gateways, services, tasks and development environments are made of.
 //!
 //! Of a fleet reached over SSH: its machines. On AWS: a machine for each gateway and each replica, with its network. Of a
-//! machine that serves: the agent. Of a gateway: its listener on the agent. Of a service: per replica a unit, with a router
-//! one `router_worker` each and the router's unit, and one route. Of a task or a development environment: per node a unit that is meant to
-//! end. The order
+//! machine that serves: the agent. Of a gateway: its listener on the agent, and the certificates of its host names. Of a
+//! service: per replica a unit, with a router one `router_worker` each and the router's unit, and one route. Of a task or a
+//! development environment: per node a unit that is meant to end. The order
 //! of applying falls out of the references between them.
 
+mod acme;
 mod aws;
 mod backend;
 mod builder;
@@ -38,6 +39,7 @@ pub use aws::AWS_REGION;
 pub use local::LocalRuntime;
 pub use project::{Context, Placed, RecordedSlot, Serving, lower};
 
+pub(crate) use acme::AcmeSettings;
 pub(crate) use names::gateway_among;
 
 pub(crate) use aws::{AWS, AwsSettings, survey as aws_survey, surveys as aws_surveys};

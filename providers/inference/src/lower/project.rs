@@ -8,6 +8,7 @@ use gabion_engine::diagnostic::{Diagnostics, Span};
 use gabion_engine::resource::{DocumentRef, Resource};
 use gabion_engine::value::Value;
 
+use super::acme::{self, AcmeSettings, Https};
 use super::aws::{self, AwsSettings, CloudMachine};
 use super::backend::{self, LOCAL, Usable};
 use super::builder::ResourceBuilder;
@@ -44,6 +45,8 @@ pub struct Context {
     pub machine_ready_timeout: Duration,
     /// What is set for AWS.
     pub(crate) aws: AwsSettings,
+    /// Whom gateways on other backends ask for certificates, by backend.
+    pub(crate) acme: BTreeMap<&'static str, AcmeSettings>,
     /// Bearer tokens that services accept: label and template.
     pub tokens: BTreeMap<String, String>,
     /// The slots that replica groups have, by the path before the slot: `qwen/default`.
@@ -163,8 +166,9 @@ fn lower_serving<'a>(
                     .find(|machine| machine.name == *name),
                 Some(Usable::Local) | None => None,
             };
+            let https = usable.and_then(|usable| Https::of(gateway, usable, context, problems));
             let usable = usable.is_some_and(|usable| usable == Usable::Local || machine.is_some());
-            GatewayTarget::declared(&gateway.document, &gateway.reference, machine, usable)
+            GatewayTarget::declared(&gateway.document, &gateway.reference, machine, https, usable)
         })
         .collect();
     let loopback = GatewayTarget::loopback();
@@ -188,6 +192,7 @@ fn lower_serving<'a>(
             }
             check::reach(service, backend, gateway, &mut cannot);
             if let Some(gateway) = gateway {
+                check::https(&service.document, gateway, &mut cannot);
                 separation::check(&service.document, backend, gateway, &mut cannot);
             }
         }
@@ -242,7 +247,18 @@ fn lower_serving<'a>(
         .iter()
         .filter(|cloud| listeners.contains_key(cloud.machine.name.as_str()))
         .collect();
-    aws::lower(&made, &cloud_replicas, gateways, context, recorded, &mut lowered);
+    aws::lower(&made, &cloud_replicas, context, recorded, &mut lowered);
+    for (target, _) in listeners.values() {
+        let served = chosen
+            .iter()
+            .filter(|(_, gateway, usable)| usable.is_some() && gateway.name == target.name)
+            .map(|(service, ..)| {
+                let name = &service.document.name;
+                (name.value.as_str(), &service.reference, &name.span)
+            });
+        acme::lower(target, &served.collect::<Vec<_>>(), &mut lowered);
+    }
+    acme::note_plain_http(gateways, &targets, &mut lowered);
     let mut agents: BTreeMap<&str, (Option<&Machine>, &DocumentRef)> = BTreeMap::new();
     for (target, document) in listeners.values() {
         agents

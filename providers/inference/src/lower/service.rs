@@ -452,6 +452,9 @@ fn route(
     if let Some(machine) = gateway.machine {
         builder = builder.input("machine", machine.name.as_str());
     }
+    if let Some(certificate) = gateway.certificate(name) {
+        builder = builder.depends_on(certificate, service.name.span.place());
+    }
     builder = match gateway.domain {
         Some(domain) => builder.input(
             "hosts",

@@ -4,7 +4,7 @@ use gabion_engine::config::{Lowered, Spanned};
 use gabion_engine::diagnostic::Span;
 use gabion_engine::value::Value;
 
-use super::machine::{CloudMachine, with_profile};
+use super::machine::{CloudMachine, Role, with_profile};
 use super::region::Region;
 use super::settings::AwsSettings;
 use crate::lower::builder::{ResourceBuilder, address};
@@ -54,8 +54,13 @@ fn by_hand(
     }
     let note = format!(
         "The account has no public hosted zone for `{name}`. Once `{}` has its address, add this record where the domain's DNS \
-         is: {name} A ADDRESS (under the endpoints).",
-        gateway.machine.name
+         is: {name} A ADDRESS (under the endpoints).{}",
+        gateway.machine.name,
+        match &gateway.role {
+            Role::Gateway { is_secure: true, .. } =>
+                " An apply waits for it, and asks for certificates once the names lead there.",
+            _ => "",
+        }
     );
     lowered.notes.push((note.into(), Some(span.place())));
     lowered

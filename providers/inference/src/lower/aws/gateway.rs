@@ -120,6 +120,7 @@ fn of(
         role: Role::Gateway {
             is_public: gateway.public_ip,
             domain: gateway.domain.clone(),
+            is_secure: gateway.domain.is_some() && gateway.certificate.value == Certificate::LetsEncrypt,
         },
         choice,
         runs_containers: false,
@@ -148,7 +149,10 @@ pub(super) fn lower(
     recorded: &dyn RecordedView,
     lowered: &mut Lowered,
 ) {
-    let Role::Gateway { is_public, domain } = &gateway.role else {
+    let Role::Gateway {
+        is_public, domain, ..
+    } = &gateway.role
+    else {
         return;
     };
     let region = Region::of(&gateway.region, settings, recorded);
@@ -165,33 +169,5 @@ pub(super) fn lower(
     if let Some(domain) = domain {
         let points_to = Value::template(&gateway.machine.hostname);
         dns::lower(gateway, domain, points_to, &region, settings, lowered);
-    }
-}
-
-/// Says that a gateway serves plain HTTP.
-pub(super) fn note_plain_http(gateways: &[Placed<Gateway>], used: &[&CloudMachine], lowered: &mut Lowered) {
-    for placed in gateways {
-        let gateway = &placed.document;
-        let mut used = used.iter();
-        if !used.any(|machine| machine.machine.name == gateway.name.value) {
-            continue;
-        }
-        let place = match gateway.certificate.value {
-            Certificate::LetsEncrypt => gateway.name.span.place(),
-            _ => gateway.certificate.span.place(),
-        };
-        let note = match gateway.certificate.value {
-            Certificate::None => format!(
-                "`certificate: null`: `{}` serves plain HTTP; requests and bearer tokens can be read on the way.",
-                gateway.name.value
-            ),
-            _ => format!(
-                "This build gets no certificates yet: `{}` serves plain HTTP on port {}, and requests and bearer tokens can be \
-                 read on the way.",
-                gateway.name.value,
-                network::HTTP
-            ),
-        };
-        lowered.notes.push((note.into(), Some(place)));
     }
 }

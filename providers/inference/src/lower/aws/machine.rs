@@ -52,6 +52,8 @@ pub(super) enum Role {
         is_public: bool,
         /// Its domain.
         domain: Option<Spanned<Text>>,
+        /// Whether it speaks HTTPS.
+        is_secure: bool,
     },
     /// A replica of a service runs on it.
     Replica {

@@ -16,15 +16,13 @@ mod settings;
 
 pub(crate) use gateway::gateways;
 pub(crate) use machine::CloudMachine;
-pub(crate) use network::HTTP;
 pub(crate) use region::{survey, surveys};
 pub(crate) use replica::replicas;
 pub(crate) use settings::AwsSettings;
 
 use gabion_engine::config::{Lowered, RecordedView};
 
-use super::project::{Context, Placed};
-use crate::document::gateway::Gateway;
+use super::project::Context;
 
 /// The name of the backend.
 pub(crate) const AWS: &str = "aws";
@@ -36,7 +34,6 @@ pub const AWS_REGION: &str = "aws_region";
 pub(crate) fn lower(
     gateways: &[&CloudMachine],
     replicas: &[CloudMachine],
-    documents: &[Placed<Gateway>],
     context: &Context,
     recorded: &dyn RecordedView,
     lowered: &mut Lowered,
@@ -58,5 +55,4 @@ pub(crate) fn lower(
         }
     }
     settings::flag(gateways, &context.aws, lowered);
-    gateway::note_plain_http(documents, gateways, lowered);
 }

@@ -10,15 +10,13 @@ use gabion_engine::value::Value;
 use super::machine::{CloudMachine, Role, start, tags};
 use super::region::Region;
 use super::settings::AwsSettings;
+use crate::lower::acme::{HTTP, HTTPS};
 use crate::lower::builder::{address, reference};
 use crate::lower::service::RELAY_PORTS;
 use crate::offers::{InstanceType, RegionFacts, Subnet};
 
 /// The port of SSH.
 const SSH: u16 = 22;
-
-/// The port on which gateways serve: plain HTTP, since this build gets no certificates.
-pub(crate) const HTTP: u16 = 80;
 
 /// Returns the security group of a machine: a gateway has its own, the replicas of a service share one.
 pub(super) fn group_of(machine: &CloudMachine) -> ResourceAddress {
@@ -149,15 +147,23 @@ pub(super) fn of_gateway(
         (false, Some(vpc)) if !vpc.cidr_block.is_empty() => vpc.cidr_block.as_str(),
         _ => "0.0.0.0/0",
     };
-    let http = Rule {
-        address: ingress(&format!("{name}/http")),
-        protocol: "tcp",
-        ports: Some((HTTP, HTTP)),
-        peer: Peer::Network(from),
-        what: "requests",
-        span: None,
+    let is_secure = matches!(gateway.role, Role::Gateway { is_secure: true, .. });
+    let plainly = match is_secure {
+        true => "the way to HTTPS, and challenges of the authority that makes certificates",
+        false => "requests",
     };
-    rule(gateway, http, settings, lowered);
+    let secure = is_secure.then_some(("https", HTTPS, "requests"));
+    for (scheme, port, what) in [("http", HTTP, plainly)].into_iter().chain(secure) {
+        let requests = Rule {
+            address: ingress(&format!("{name}/{scheme}")),
+            protocol: "tcp",
+            ports: Some((port, port)),
+            peer: Peer::Network(from),
+            what,
+            span: None,
+        };
+        rule(gateway, requests, settings, lowered);
+    }
     for cidr in &settings.admin_cidrs {
         let ssh = Rule {
             address: ingress(&format!("{name}/{}", ssh_rule(&cidr.value))),

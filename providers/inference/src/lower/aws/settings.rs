@@ -9,6 +9,7 @@ use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Span};
 
 use super::{AWS, CloudMachine};
 use crate::grammar::tags::Tags;
+use crate::lower::acme::AcmeSettings;
 
 /// How long a replica on a new machine may take to become ready: it boots, pulls an image and loads a model.
 const READY_TIMEOUT: Duration = Duration::from_secs(1800);
@@ -42,6 +43,8 @@ pub(crate) struct AwsSettings {
     pub(crate) agent_path: Option<String>,
     /// How long a replica may take to become ready.
     pub(crate) ready_timeout: Duration,
+    /// Whom certificates are asked from.
+    pub(crate) acme: AcmeSettings,
     /// Whether a key is written that is none.
     key_was_refused: bool,
     /// Where the backend is listed.
@@ -101,6 +104,8 @@ impl AwsSettings {
         found.iam_instance_profile = map.optional("iam_instance_profile").flatten();
         found.tags = map.or("tags", Tags::default()).unwrap_or_default().0;
         found.agent_path = map.optional("agent_path").flatten();
+        found.acme = map.optional("acme").flatten().unwrap_or_default();
+        found.acme.refuse_ports(map.problems());
         let timeout = map.or("ready_timeout", READY_TIMEOUT);
         found.ready_timeout = timeout.unwrap_or(READY_TIMEOUT);
         let place = backend.plugin_type.span.clone();
