@@ -117,6 +117,21 @@ impl Files {
         remove_directory(&self.host(host))
     }
 
+    /// Removes what is kept of host names that are not wanted: an agent that was killed while it deleted has left it.
+    pub(crate) fn sweep(&self, is_wanted: impl Fn(&str) -> bool) -> io::Result<()> {
+        let entries = match std::fs::read_dir(self.root.join("certificates")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
+            let name = entry?.file_name();
+            if let Some(host) = name.to_str().filter(|host| !is_wanted(host)) {
+                self.remove(host)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes the keys of all accounts.
     pub(crate) fn remove_accounts(&self) -> io::Result<()> {
         remove_directory(&self.root.join("accounts"))

@@ -208,6 +208,9 @@ fn renewal_time(not_before: u64, not_after: u64) -> u64 {
 
 /// Sees to it that every host name has a certificate, until it is dropped.
 pub(crate) async fn keep(agent: Arc<Agent>) {
+    let sweeper = Arc::clone(&agent);
+    // What cannot be removed now is removed with the agent's directory.
+    drop(tokio::task::spawn_blocking(move || sweep(&sweeper)).await);
     loop {
         for host in due(&agent) {
             let mut attempts = agent.certificates.attempts();
@@ -234,6 +237,17 @@ pub(crate) fn serve_held(agent: &Agent) {
             agent.plane.served.put(&host, held.facts, held.key);
         }
     }
+}
+
+/// Removes keys that nothing is known of any more.
+fn sweep(agent: &Agent) -> std::io::Result<()> {
+    let files = &agent.certificates.files;
+    // Whoever wants a host name is known before anything is written for it.
+    files.sweep(|host| agent.read(|contents| contents.certificates.contains_key(host)))?;
+    if agent.read(|contents| contents.certificates.is_empty()) {
+        files.remove_accounts()?;
+    }
+    Ok(())
 }
 
 /// Ends everything that goes on.

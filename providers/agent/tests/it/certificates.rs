@@ -279,10 +279,15 @@ async fn a_certificate_that_could_not_be_kept_is_fetched_again_and_not_asked_for
     assert!(directory.join("order.json").is_file());
 
     std::fs::remove_dir(&file).unwrap();
+    // What an agent left that was killed in mid deletion.
+    let left = agent.path().join("certificates/left.example.test");
+    std::fs::create_dir(&left).unwrap();
+    std::fs::write(left.join("certificate.pem"), "a key").unwrap();
     agent.restart().await;
     put(&agent, wanted(&authority, HOST)).await;
     let facts = settled(&agent).await;
     assert!(std::fs::read(&file).unwrap().starts_with(&key));
+    assert!(!left.exists());
     let root = authority.issuer_root().unwrap();
     assert_eq!(ask(&agent, HOST, &root).await.unwrap().1, facts.fingerprint);
     let log = authority.log().unwrap();
