@@ -39,7 +39,10 @@ fn what_cannot_be_copied_is_told_where_it_is_written() {
     project.write("big", vec![b'x'; 200 << 10]);
     let said = project.exits(1, &["plan"]).err;
     for (place, why) in [
-        ("job.dstack.yml:3:14", "which is a directory of this machine"),
+        (
+            "job.dstack.yml:3:14",
+            "which is a directory of the machine or of the image",
+        ),
         (
             "job.dstack.yml:6:5",
             "`/etc/conf` is outside the program's own directory",
