@@ -175,6 +175,11 @@ fn become_program(request: &ShimRequest, report: &mut Option<File>) -> Result<()
     if unistd::getsid(None)? != unistd::getpid() {
         unistd::setsid()?;
     }
+    // It takes a while, in which whoever comes after a killed run would find the lock taken by nobody that a mark names.
+    let build = match directory.launch() {
+        Ok(record) if record.is_agent() => Some(program_digest(Path::new(OWN_PROGRAM))?),
+        _ => None,
+    };
     let lock = take_lock(&directory)?;
     // The lock may be of a directory that has been removed since: the record tells.
     let record = directory.launch()?;
@@ -209,7 +214,7 @@ fn become_program(request: &ShimRequest, report: &mut Option<File>) -> Result<()
             log: &log,
         };
         return supervisor.run(
-            || write_mark(&directory, &record, request),
+            || write_mark(&directory, &record, request, build),
             || {
                 drop(report.take());
                 Ok(unistd::dup2_stderr(&log)?)
@@ -217,7 +222,7 @@ fn become_program(request: &ShimRequest, report: &mut Option<File>) -> Result<()
         );
     }
 
-    write_mark(&directory, &record, request)?;
+    write_mark(&directory, &record, request, build)?;
     inherit()?;
     unistd::dup2_stdin(&null)?;
     unistd::dup2_stdout(&log)?;
@@ -484,6 +489,7 @@ fn write_mark(
     directory: &UnitDirectory,
     record: &LaunchRecord,
     request: &ShimRequest,
+    build: Option<String>,
 ) -> Result<(), ShimError> {
     let exit = directory.exit_file();
     match std::fs::remove_file(&exit) {
@@ -497,10 +503,7 @@ fn write_mark(
         epoch: request.epoch,
         launched: directory.launch_digest()?,
         process: ProcessIdentity::current()?,
-        program: match record.is_agent() {
-            true => Some(program_digest(Path::new(OWN_PROGRAM))?),
-            false => None,
-        },
+        program: build,
         draining: Vec::new(),
     };
     durable::write_atomic(&directory.mark_file(), &to_bytes(&mark)?, 0o600)?;
