@@ -15,6 +15,8 @@
 //! | A description tells whether an instance is a spot one, and which capacity reservations it may run in. | EC2 API, Instance |
 //! | Placement groups exist; a name is used once, else `InvalidPlacementGroup.Duplicate`. | EC2 API, CreatePlacementGroup |
 //! | The console of a machine shows nothing before the machine runs; then it shows what a test says. | EC2 API, GetConsoleOutput |
+//! | An elastic address is none of loopback. | EC2 User Guide, "Elastic IP addresses" |
+//! | The description of a security group's rule for another group is shown from its creation. | EC2 API, SecurityGroupRule |
 //! | An address that is no elastic one is owned by `amazon`. | EC2 API, InstanceNetworkInterfaceAssociation |
 //! | A change of records is `PENDING` at first. One batch is made whole or not at all: a `CREATE` of what is there, or a `DELETE` that does not match it, is `InvalidChangeBatch`. | Route 53 API, GetChange and ChangeResourceRecordSets |
 //! | Descriptions may lag behind changes, for as long as a test says. | EC2 Developer Guide, "Eventual consistency" |

@@ -1,5 +1,8 @@
 //! What AWS does and moto does not.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use base64::Engine as _;
@@ -28,6 +31,7 @@ pub(super) async fn apply(world: &World, asked: &Asked) -> Answer {
     let mut answer = forward(world, &completed(asked)).await;
     if answer.status < 300 {
         remember(world, asked, &answer);
+        describe_rule(world, asked, &answer).await;
     }
     if asked.operation.starts_with("Describe") {
         answer = lagging(world, asked, answer).await;
@@ -56,6 +60,11 @@ fn completed(asked: &Asked) -> Asked {
                 }
             }
         }
+        "AllocateAddress" if asked.parameter("Address").is_none() => {
+            completed
+                .parameters
+                .push(("Address".to_owned(), free_address().to_string()));
+        }
         "ChangeResourceRecordSets" => {
             // Judged above; moto does not see that what one change of a batch deletes another one may make.
             let text = String::from_utf8_lossy(&asked.body);
@@ -80,6 +89,50 @@ fn completed(asked: &Asked) -> Asked {
     }
     completed.body = to_form(&completed.parameters).into();
     completed
+}
+
+/// An address that is no machine's: moto's own are loopback ones, which no two machines can use with each other. The block
+/// is one of those that are routed nowhere on the Internet, and large enough for accounts that are open at once.
+fn free_address() -> Ipv4Addr {
+    let random = RandomState::new().build_hasher().finish();
+    Ipv4Addr::from_bits(Ipv4Addr::new(100, 64, 0, 0).to_bits() | (random & 0x003f_ffff) as u32)
+}
+
+/// Gives the rule that was just made for a group its description: moto keeps it with the group, and shows none.
+async fn describe_rule(world: &World, asked: &Asked, answer: &Answer) {
+    let of_rule = |name: &str| asked.parameter(&format!("IpPermissions.1.{name}"));
+    let (true, Some(group), Some(described)) = (
+        asked.operation.starts_with("AuthorizeSecurityGroup"),
+        of_rule("Groups.1.GroupId"),
+        of_rule("Groups.1.Description"),
+    ) else {
+        return;
+    };
+    let text = answer.text();
+    // Of several rules moto does not tell which is which.
+    let ids = all_between(&text, "<securityGroupRuleId>", "</securityGroupRuleId>");
+    let (Some(owner), [id], None) = (
+        asked.parameter("GroupId"),
+        ids.as_slice(),
+        asked.parameter("IpPermissions.2.IpProtocol"),
+    ) else {
+        return;
+    };
+    let rule = |name: &str| format!("SecurityGroupRule.1.SecurityGroupRule.{name}");
+    let ports = ["FromPort", "ToPort"].map(|name| (rule(name), of_rule(name).unwrap_or("-1")));
+    let parameters = [
+        ("GroupId".to_owned(), owner),
+        ("SecurityGroupRule.1.SecurityGroupRuleId".to_owned(), *id),
+        (rule("IpProtocol"), of_rule("IpProtocol").unwrap_or("-1")),
+        (rule("ReferencedGroupId"), group),
+        (rule("Description"), described),
+    ];
+    let all: Vec<(&str, &str)> = parameters
+        .iter()
+        .chain(&ports)
+        .map(|(name, value)| (name.as_str(), *value))
+        .collect();
+    ask(world, asked, "ModifySecurityGroupRules", &all).await;
 }
 
 /// The token of a request, and what else it says.
