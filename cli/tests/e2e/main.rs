@@ -14,6 +14,7 @@
 )]
 
 mod access;
+mod aws_machines;
 mod certificates;
 mod containers;
 mod crash;

@@ -67,6 +67,11 @@ impl Connection {
         let address: SocketAddr = host
             .parse()
             .map_err(|_| format!("{url} has no address and port"))?;
+        Self::open_at(address, host)
+    }
+
+    /// Connects to an address, for a host that is there.
+    pub(crate) fn open_at(address: SocketAddr, host: &str) -> Result<Self, Failure> {
         let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))
             .map_err(|error| format!("connect to {host}: {error}"))?;
         let set = stream
@@ -270,7 +275,7 @@ pub(crate) fn get(url: &str) -> Result<Response, Failure> {
 }
 
 /// Returns the address and port of a URL.
-fn authority(url: &str) -> &str {
+pub(crate) fn authority(url: &str) -> &str {
     let rest = url.strip_prefix("http://").unwrap_or(url);
     rest.split('/').next().unwrap_or(rest)
 }

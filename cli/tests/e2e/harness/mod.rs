@@ -15,9 +15,9 @@ mod wait;
 
 pub(crate) use chat::Endpoint;
 pub(crate) use files::{listing, occurrences};
-pub(crate) use http::{Connection, Request, get, send};
+pub(crate) use http::{Connection, Request, authority, get, send};
 pub(crate) use load::Load;
 pub(crate) use plan::PlanView;
 pub(crate) use process::{Unit, alive, kill_process};
-pub(crate) use project::{Project, workers_of};
+pub(crate) use project::{Project, example, workers_of};
 pub(crate) use wait::{eventually, within};

@@ -1,0 +1,303 @@
+//! The article's files on AWS, with programs: each instance of the account is a machine on a network that the test makes,
+//! at the instance's addresses and with the host key that its console shows.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use gabion_testing::aws::{Aws, all_between, between};
+use gabion_testing::network::Machine;
+use gabion_testing::sshd::make_key;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::harness::lan::{Before, Lan};
+use crate::harness::{Connection, Endpoint, Project, authority, eventually};
+
+const REGION: &str = "eu-west-1";
+const TOKEN: &str = "the-token-of-the-client";
+
+/// An account whose instances are machines.
+struct Cloud<'a> {
+    lan: &'a Lan,
+    aws: Aws,
+    runtime: Runtime,
+    /// The key of whoever logs in, and that of all machines.
+    keys: TempDir,
+    machines: Mutex<BTreeMap<String, (Machine, Before)>>,
+    /// The path of the domain's hosted zone in the API.
+    zone: String,
+    is_over: AtomicBool,
+}
+
+/// Ends the mapping, however the test ends.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl<'a> Cloud<'a> {
+    fn open(lan: &'a Lan, moto: &str, domain: &str) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let keys = tempfile::tempdir().unwrap();
+        for name in ["user", "host"] {
+            make_key(&keys.path().join(name)).unwrap();
+        }
+        let aws = runtime.block_on(Aws::start(moto));
+        let zone = format!(
+            "<CreateHostedZoneRequest xmlns=\"https://route53.amazonaws.com/doc/2013-04-01/\"><Name>{domain}</Name>\
+             <CallerReference>{domain}</CallerReference></CreateHostedZoneRequest>"
+        );
+        let zone = runtime.block_on(aws.route53("POST", "/2013-04-01/hostedzone", &zone));
+        let zone = between(&zone, "<Id>", "</Id>").unwrap().trim_start_matches('/');
+        let zone = format!("/2013-04-01/{zone}");
+        let cloud = Self {
+            lan,
+            aws,
+            runtime,
+            keys,
+            machines: Mutex::default(),
+            zone,
+            is_over: AtomicBool::new(false),
+        };
+        cloud.aws.console(&format!(
+            "-----BEGIN SSH HOST KEY KEYS-----\n{}-----END SSH HOST KEY KEYS-----\n",
+            cloud.public_key("host")
+        ));
+        cloud
+    }
+
+    fn key(&self, name: &str) -> PathBuf {
+        self.keys.path().join(name)
+    }
+
+    fn public_key(&self, name: &str) -> String {
+        std::fs::read_to_string(self.key(name).with_extension("pub")).unwrap()
+    }
+
+    fn ec2(&self, action: &str) -> String {
+        self.runtime.block_on(self.aws.ec2(REGION, action, &[]))
+    }
+
+    /// Gives machines to instances and their elastic addresses to machines, until the test is over.
+    fn map(&self) {
+        while !self.is_over.load(Ordering::Relaxed) {
+            let mut machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
+            for (id, address) in running(&self.ec2("DescribeInstances")) {
+                machines.entry(id.clone()).or_insert_with(|| {
+                    let machine = self.lan.machine_at(&id, address, Some(&self.key("host")));
+                    let before = Before::of(&machine);
+                    machine.let_in(&self.public_key("user")).unwrap();
+                    (machine, before)
+                });
+            }
+            for item in self.ec2("DescribeAddresses").split("<item>") {
+                let part = |name: &str| between(item, &format!("<{name}>"), "</");
+                let (Some(id), Some(address)) = (part("instanceId"), part("publicIp")) else {
+                    continue;
+                };
+                let address: Ipv4Addr = address.parse().unwrap();
+                if let Some((machine, _)) = machines.get_mut(id)
+                    && !machine.addresses().contains(&address)
+                {
+                    machine.add_address(address).unwrap();
+                }
+            }
+            drop(machines);
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// What the hosted zone says.
+    fn records(&self) -> String {
+        let path = format!("{}/rrset", self.zone);
+        self.runtime.block_on(self.aws.route53("GET", &path, ""))
+    }
+
+    /// Returns what is known of the region.
+    fn facts(&self, domain: &str) -> Value {
+        let recorded = crate::harness::example("seed-aws").join("facts.json");
+        let mut facts: Value = serde_json::from_slice(&std::fs::read(recorded).unwrap()).unwrap();
+        let region = &mut facts[REGION];
+        let subnets = self.ec2("DescribeSubnets");
+        let texts = |name: &str| -> Vec<String> {
+            let (start, end) = (format!("<{name}>"), format!("</{name}>"));
+            let found = all_between(&subnets, &start, &end);
+            found.into_iter().map(str::to_owned).collect()
+        };
+        region["vpc"]["id"] = texts("vpcId")[0].clone().into();
+        let found = texts("subnetId").into_iter().zip(texts("availabilityZone"));
+        for (subnet, (id, zone)) in region["subnets"].as_array_mut().unwrap().iter_mut().zip(found) {
+            subnet["id"] = id.into();
+            subnet["availability_zone"] = zone.into();
+        }
+        let images = self.ec2("DescribeImages");
+        let image = between(&images, "<imageId>", "</imageId>").unwrap().to_owned();
+        for (_, known) in region["images"].as_object_mut().unwrap() {
+            known["id"] = image.clone().into();
+        }
+        let zone = self.zone.rsplit('/').next();
+        region["hosted_zones"] = serde_json::json!([{"name": domain, "id": zone, "private": false}]);
+        facts
+    }
+
+    /// What is left in the account, by API: instances that are not terminated, volumes, addresses, groups but the VPC's own,
+    /// rules of groups, keys, records.
+    fn left(&self) -> [usize; 7] {
+        let groups = self.ec2("DescribeSecurityGroups");
+        let names = all_between(&groups, "<groupName>", "</groupName>");
+        [
+            running(&self.ec2("DescribeInstances")).len(),
+            self.ec2("DescribeVolumes").matches("<volumeId>").count(),
+            self.ec2("DescribeAddresses").matches("<publicIp>").count(),
+            names.into_iter().filter(|name| *name != "default").count(),
+            self.ec2("DescribeSecurityGroupRules")
+                .matches("<securityGroupRuleId>")
+                .count(),
+            self.ec2("DescribeKeyPairs").matches("<keyName>").count(),
+            self.records().matches("<ResourceRecordSet>").count(),
+        ]
+    }
+}
+
+/// Returns the instances that run, with their private addresses.
+fn running(described: &str) -> Vec<(String, Ipv4Addr)> {
+    let instances = described.split("<instanceId>").skip(1);
+    instances
+        .filter(|instance| {
+            between(instance, "<instanceState>", "</instanceState>")
+                .is_some_and(|state| state.contains("running"))
+        })
+        .filter_map(|instance| {
+            let (id, _) = instance.split_once('<')?;
+            let address = between(instance, "<privateIpAddress>", "</")?;
+            Some((id.to_owned(), address.parse().ok()?))
+        })
+        .collect()
+}
+
+/// The article's files, with a key that there is, and processes in the place of the image.
+fn project(cloud: &Cloud<'_>, endpoint: SocketAddr, facts: &Path) -> Project {
+    let mut project = Project::from_example("seed-aws/router");
+    for (name, value) in cloud.aws.variables() {
+        project.set(name, &value);
+    }
+    project.set("AWS_ENDPOINT_URL", &format!("http://{endpoint}"));
+    project.set("GABION_AWS_FACTS", &facts.to_string_lossy());
+    project.set("CLIENT_TOKEN", TOKEN);
+    project.set("HF_TOKEN", "token");
+    let agent = crate::harness::machines::agent().unwrap();
+    project.set("GABION_AGENT", &agent.display().to_string());
+    let settings = project.read("gabion.yml");
+    let line = settings.lines().find(|line| line.contains("ssh_key:")).unwrap();
+    project.edit(
+        "gabion.yml",
+        line,
+        &format!(
+            "    ssh_key: {}\n    identity_file: {}",
+            cloud.public_key("user").trim(),
+            cloud.key("user").display()
+        ),
+    );
+    project.edit(
+        "gateway.dstack.yml",
+        "domain: example.com",
+        "domain: example.com\ncertificate: null",
+    );
+    project.edit("qwen.dstack.yml", "image: lmsysorg/sglang:latest\n", "");
+    project.edit(
+        "qwen.dstack.yml",
+        "python3 -m sglang.launch_server",
+        &cloud.lan.engine(),
+    );
+    project.edit("qwen.dstack.yml", "--model-path $MODEL_ID", "--model $MODEL_ID");
+    project.edit(
+        "qwen.dstack.yml",
+        "--port 8000 \\\n      --trust-remote-code",
+        "--port 8000",
+    );
+    project
+}
+
+#[test]
+fn the_seeds_files_serve_a_completion_and_leave_an_empty_account() {
+    let Some(lan) = Lan::start() else { return };
+    let Some(moto) = std::env::var_os("GABION_TEST_AWS") else {
+        eprintln!("skipped: GABION_TEST_AWS names no server of AWS's APIs; `cargo xtask test` starts one");
+        return;
+    };
+    let cloud = Cloud::open(&lan, moto.to_str().unwrap(), "example.com");
+    let before = cloud.left();
+    let facts = cloud.keys.path().join("facts.json");
+    std::fs::write(&facts, cloud.facts("example.com").to_string()).unwrap();
+    let server = authority(&cloud.aws.endpoint()).parse().unwrap();
+    let endpoint = lan.network.forward(server).unwrap();
+    thread::scope(|scope| {
+        let _over = Over(&cloud.is_over);
+        scope.spawn(|| cloud.map());
+        let mut project = lan.network.inside(|| {
+            let project = project(&cloud, endpoint, &facts);
+            project.apply();
+            project
+        });
+        let public = project.attribute("aws_eip.my-gateway", "public_ip");
+        let public: Ipv4Addr = public.as_str().unwrap().parse().unwrap();
+        let records = cloud.records();
+        let record = between(&records, "<Name>*.example.com.</Name>", "</ResourceRecordSet>");
+        assert!(
+            record.is_some_and(|record| record.contains(&format!("<Value>{public}</Value>"))),
+            "{records}"
+        );
+        // Each program is on its own machine: the replica's is reached through the gateway's alone.
+        lan.network.inside(|| {
+            let endpoint = model_endpoint(&project);
+            let host = authority(&endpoint.base).to_owned();
+            eventually("a completion", Duration::from_secs(60), || {
+                let request = endpoint.request("hello", 4, false).header("connection", "close");
+                let connection = Connection::open_at(SocketAddr::from((public, 80)), &host)?;
+                let (answer, _) = connection.send(&request)?.whole()?;
+                match (answer.status, answer.header("x-replica")) {
+                    (200, Some("127.0.0.1:8000")) => Ok(()),
+                    _ => Err(format!("{}: {}", answer.status, answer.text())),
+                }
+            });
+            let programs = |name: &str| {
+                let id = project.attribute(name, "id").as_str().unwrap().to_owned();
+                let machines = cloud.machines.lock().unwrap_or_else(PoisonError::into_inner);
+                let all = machines[&id].0.processes().unwrap().join("\n");
+                ["smg::router", "engine.py", "agent relay", "agent serve"]
+                    .map(|program| all.matches(program).count())
+            };
+            assert_eq!(programs("aws_instance.my-gateway"), [1, 0, 0, 1]);
+            assert_eq!(programs("aws_instance.qwen/default/0"), [0, 1, 1, 0]);
+            project.plan_is_empty();
+            project.run(&["drift"]).exits(0);
+            project.destroy();
+            let machines = cloud.machines.lock().unwrap_or_else(PoisonError::into_inner);
+            assert_eq!(machines.len(), 2);
+            for (machine, before) in machines.values() {
+                before.is_as_left(machine);
+            }
+        });
+    });
+    assert_eq!(cloud.left(), before);
+}
+
+/// The endpoint of the project's model, by the name that it has in the zone.
+fn model_endpoint(project: &Project) -> Endpoint {
+    let mut endpoint = project.endpoint();
+    endpoint.token = Some(TOKEN.to_owned());
+    endpoint
+}
