@@ -130,10 +130,7 @@ fn another_build_of_the_agents_program_upgrades_the_agent_of_a_machine_behind_ss
     upgrade(&project, &address);
     let digest = project.attribute(&address, "agent_digest");
     let uid = project.attribute(&address, "id");
-    let unit = edge
-        .units()
-        .into_iter()
-        .find(|unit| Value::from(unit.uid.as_str()) == uid);
+    let unit = edge.units().into_iter().find(|unit| uid == unit.uid.as_str());
     let runs = fs::read_link(format!("/proc/{}/exe", unit.unwrap().pid())).unwrap();
     assert_eq!(
         runs.parent().unwrap().file_name().unwrap().to_str(),
