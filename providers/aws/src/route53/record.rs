@@ -227,11 +227,7 @@ impl Kind for Records {
             .or(text(&object.inputs, "zone_id"))
             .map(zone_id)
             .unwrap_or_default();
-        let there = match one(clients, zone, &recorded.name, &recorded.kind).await {
-            Ok(there) => there,
-            Err(error) if error.class == ErrorClass::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
+        let there = one(clients, zone, &recorded.name, &recorded.kind).await?;
         let Some(there) = there.as_ref().map(RecordSet::there) else {
             return Ok(());
         };
@@ -258,10 +254,7 @@ impl Kind for Records {
     ) -> Result<Option<ObjectState>, ProviderError> {
         let zone = zone_id(required(&request.inputs, "zone_id"));
         let wanted = RecordSet::of(&request.inputs);
-        let there = match one(clients, zone, &wanted.name, &wanted.kind).await {
-            Err(error) if error.class == ErrorClass::NotFound => return Ok(None),
-            other => other?,
-        };
+        let there = one(clients, zone, &wanted.name, &wanted.kind).await?;
         // One with other values is somebody else's: the creation was refused, or never sent.
         let own = there.filter(|there| RecordSet::there(there) == wanted);
         Ok(own.map(|set| state(zone, &set, &request.inputs)))
@@ -358,7 +351,7 @@ fn is(set: &ResourceRecordSet, name: &str, kind: &str) -> bool {
     set.set_identifier().is_none() && dns_name(set.name()) == name && set.r#type().as_str() == kind
 }
 
-/// Looks one record up.
+/// Looks one record up. A zone that is gone has no records.
 async fn one(
     clients: &Clients,
     zone: &str,
@@ -381,6 +374,7 @@ async fn one(
             .resource_record_sets
             .into_iter()
             .find(|set| is(set, name, kind))),
+        Err(failed) if failed.is("NoSuchHostedZone") => Ok(None),
         Err(failed) => Err(failed.into()),
     }
 }
