@@ -14,6 +14,9 @@ const LOCK: &str = include_str!("packages/moto-5.2.5.txt");
 
 const NAME: &str = "moto-5.2.5";
 
+/// The Python interpreter that has boto3, which moto needs itself: another client than gabion, for its tests.
+pub(crate) const BOTO3: &str = "GABION_TEST_BOTO3";
+
 /// Makes EC2 refuse types, key pairs and images that there are not, as the real one does.
 const STRICT: [&str; 3] = [
     "MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION",
@@ -63,9 +66,14 @@ pub(crate) struct Moto {
 }
 
 impl Moto {
+    /// Installs the server below `packages` when it is not there, and returns its Python interpreter.
+    pub(crate) fn python(packages: &Path) -> Result<PathBuf, Failure> {
+        Ok(packages::ensure(packages, NAME, LOCK)?.join("bin").join("python"))
+    }
+
     /// Starts a server, installing it below `packages` first when it is not there.
     pub(crate) fn start(packages: &Path) -> Result<Self, Failure> {
-        let python = packages::ensure(packages, NAME, LOCK)?.join("bin").join("python");
+        let python = Self::python(packages)?;
         let directory = crate::target()
             .join("tmp")
             .join(format!("moto-{}", std::process::id()));

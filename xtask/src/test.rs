@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::docker::Docker;
 use crate::failures::{self, Failures};
-use crate::moto::Moto;
+use crate::moto::{self, Moto};
 use crate::postgres::Postgres;
 use crate::{Failure, browser, json_schema, pebble, plan_readers, process, python, simulate, sshd, systemd};
 
@@ -41,6 +41,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     tests.arg("test");
     tests.env(PACKAGES, packages());
     tests.env(json_schema::PYTHON, json_schema::python(&packages())?);
+    tests.env(moto::BOTO3, Moto::python(&packages())?);
     if plan_readers::are_wanted(arguments) {
         tests.env(plan_readers::PYTHON, plan_readers::python(&packages())?);
     }

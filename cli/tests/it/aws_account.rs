@@ -1,13 +1,30 @@
 //! An account for a test's project, and whoever looks at it and changes it beside gabion.
 
 use std::future::Future;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
 
 use gabion_testing::aws::{Aws, between};
+use serde_json::Value as Json;
 use tokio::runtime::Runtime;
 
 use crate::harness::{Project, Said};
 
 pub(crate) const REGION: &str = "eu-west-1";
+
+/// Makes calls that come as JSON, in order, and prints their answers.
+const BOTO3: &str = "\
+import json, sys
+import boto3
+answers, clients = [], {}
+for service, call, parameters in json.load(sys.stdin):
+    if service not in clients:
+        clients[service] = boto3.client(service)
+    answer = getattr(clients[service], call)(**parameters)
+    answer.pop('ResponseMetadata', None)
+    answers.append(answer)
+json.dump(answers, sys.stdout, default=str)
+";
 
 /// An account.
 pub(crate) struct Account {
@@ -35,6 +52,31 @@ impl Account {
 
     pub(crate) fn ec2(&self, action: &str, parameters: &[(&str, &str)]) -> String {
         self.wait(self.aws.ec2(REGION, action, parameters))
+    }
+
+    /// Makes calls with another client: service, method and parameters as boto3 has them.
+    #[expect(clippy::disallowed_methods, reason = "tests are told where the program is")]
+    #[track_caller]
+    pub(crate) fn boto3(&self, calls: &Json) -> Json {
+        let python = std::env::var("GABION_TEST_BOTO3")
+            .expect("GABION_TEST_BOTO3 is not set; run the tests with: cargo xtask test -p gabion");
+        let mut child = Command::new(python)
+            .args(["-I", "-c", BOTO3])
+            .env_clear()
+            .envs(self.aws.variables())
+            .env("AWS_DEFAULT_REGION", REGION)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(calls.to_string().as_bytes()).unwrap();
+        drop(input);
+        let output = child.wait_with_output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{calls}\n{errors}");
+        serde_json::from_slice(&output.stdout).unwrap()
     }
 
     pub(crate) fn project(&self, documents: &str) -> Project {
