@@ -4,33 +4,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use serde_json::Value;
+
+use super::cloud::Calls;
 use crate::Failure;
 
-/// Waits for a program and says what the kernel counted for it: Rust's standard library does not tell.
-const WAIT: &str = "
-import json, os, sqlite3, sys, time
-limit, log, command = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
-null = os.open(os.devnull, os.O_WRONLY)
-out = os.open('out', os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-started = time.monotonic()
-pid = os.posix_spawn(command[0], command, os.environ,
-    file_actions=[(os.POSIX_SPAWN_DUP2, out, 1), (os.POSIX_SPAWN_DUP2, out, 2)], setpgroup=0)
-import signal
-signal.signal(signal.SIGALRM, lambda *_: os.killpg(pid, signal.SIGKILL))
-signal.alarm(limit)
-_, status, used = os.wait4(pid, 0)
-signal.alarm(0)
-wall = time.monotonic() - started
-events = None
-if os.path.exists(log):
-    state = sqlite3.connect('file:' + log + '?mode=ro', uri=True)
-    events = state.execute('select count(*), coalesce(sum(length(body)), 0) from events').fetchone()
-print(json.dumps({'code': os.waitstatus_to_exitcode(status), 'wall': wall, 'user': used.ru_utime,
-    'system': used.ru_stime, 'peak': used.ru_maxrss, 'events': events}))
-";
+/// Waits for a program and says what the kernel counted for it, and what became of its log.
+const WAIT: &str = include_str!("wait.py");
+
+/// Measures what it costs to make a write durable.
+const SYNC: &str = include_str!("sync.py");
 
 /// What a command used.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Usage {
     /// Seconds on the clock on the wall.
     pub(super) wall: f64,
@@ -38,13 +24,41 @@ pub(super) struct Usage {
     pub(super) cpu: f64,
     /// The most memory that it held at once, in MiB.
     pub(super) peak: f64,
-    /// Events in the project's log afterwards, and their bytes; of gabion only.
-    pub(super) log: Option<(u64, u64)>,
+    /// Bytes that it had written to disk.
+    pub(super) written: u64,
+    /// What it added to the project's log; of gabion only.
+    pub(super) log: Option<Growth>,
+    /// How many requests to the fake cloud it made, by verb and type.
+    pub(super) calls: Option<Calls>,
+    /// What a durable write costs in its directory, measured right after it.
+    pub(super) sync: Option<Sync>,
     /// Whether it was ended at the limit.
     pub(super) cut: bool,
 }
 
-/// Where measuring happens: a directory of its own, with a home directory that holds nothing.
+/// What a command added to a project's log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Growth {
+    /// Events.
+    pub(super) events: u64,
+    /// Their bytes.
+    pub(super) bytes: u64,
+    /// Commits of the database, of every connection that was open for more than a few milliseconds.
+    pub(super) commits: u64,
+}
+
+/// What a durable write costs: medians, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sync {
+    /// How many bytes each write has.
+    pub(super) bytes: u64,
+    /// With `fsync`, which is what the SQLite of gabion calls.
+    pub(super) fsync: f64,
+    /// With `fdatasync`.
+    pub(super) fdatasync: f64,
+}
+
+/// Where measuring happens: a directory of its own.
 #[derive(Debug)]
 pub(super) struct Gauge {
     root: PathBuf,
@@ -53,53 +67,107 @@ pub(super) struct Gauge {
 
 impl Gauge {
     pub(super) fn new() -> Result<Self, Failure> {
-        let root = std::env::temp_dir().join(format!("gabion-bench-{}", std::process::id()));
-        let home = root.join("home");
-        std::fs::create_dir_all(&home).map_err(|error| format!("{}: {error}", home.display()))?;
+        static GAUGES: AtomicUsize = AtomicUsize::new(0);
+        let number = GAUGES.fetch_add(1, Ordering::Relaxed);
+        let root = std::env::temp_dir().join(format!("gabion-bench-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&root).map_err(|error| format!("{}: {error}", root.display()))?;
         Ok(Self {
             root,
             count: AtomicUsize::new(0),
         })
     }
 
-    /// Returns a new empty directory.
-    pub(super) fn directory(&self, name: &str) -> Result<PathBuf, Failure> {
+    /// Returns a new place to measure in.
+    pub(super) fn place(&self, name: &str) -> Result<Place, Failure> {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
-        let directory = self.root.join(format!("{name}-{number}"));
-        std::fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-        Ok(directory)
+        let root = self.root.join(format!("{name}-{number}"));
+        let place = Place {
+            directory: root.join("project"),
+            home: root.join("home"),
+            root,
+        };
+        for directory in [&place.directory, &place.home] {
+            std::fs::create_dir_all(directory)
+                .map_err(|error| format!("{}: {error}", directory.display()))?;
+        }
+        Ok(place)
+    }
+}
+
+impl Drop for Gauge {
+    fn drop(&mut self) {
+        // What is left is in a directory for temporary files.
+        std::fs::remove_dir_all(&self.root).ok();
+    }
+}
+
+/// A directory for a project, and a home directory for its user that holds nothing yet. Removed with this.
+#[derive(Debug)]
+pub(super) struct Place {
+    root: PathBuf,
+    directory: PathBuf,
+    home: PathBuf,
+}
+
+impl Place {
+    /// Returns the directory for the project.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Writes a file of the project.
+    pub(super) fn write(&self, name: &str, text: &str) -> Result<(), Failure> {
+        let file = self.directory.join(name);
+        std::fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))
+    }
+
+    /// Empties what programs cache.
+    pub(super) fn forget_cached(&self) -> Result<(), Failure> {
+        match std::fs::remove_dir_all(self.cache()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(format!("{}: {error}", self.cache().display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns how many files programs have cached.
+    pub(super) fn cached(&self) -> usize {
+        files(&self.cache())
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.home.join(".cache")
     }
 
     /// Runs a program to its end, or to the limit in seconds; any other failure of it is one.
+    ///
+    /// `environment` comes on top of `PATH` and a home directory of the place's own.
     pub(super) fn run(
         &self,
         program: &Path,
         arguments: &[&str],
-        directory: &Path,
+        environment: &[(&str, &Path)],
         limit: u64,
     ) -> Result<Usage, Failure> {
-        let mut command = Command::new("python3");
+        let mut command = self.python(WAIT);
         command
-            .args(["-c", WAIT, &limit.to_string(), ".gabion/state.db"])
+            .args([&limit.to_string(), ".gabion/state.db"])
             .arg(program)
             .args(arguments)
-            .current_dir(directory)
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", self.root.join("home"))
             .env("NO_COLOR", "1")
             .env("CHECKPOINT_DISABLE", "1")
             .env("TF_IN_AUTOMATION", "1")
             .env("TF_INPUT", "0")
-            .stdin(Stdio::null());
-        let answer = crate::process::output(&mut command)?;
-        let answer: serde_json::Value =
-            serde_json::from_str(&answer).map_err(|error| format!("python3 said `{answer}`: {error}"))?;
+            .envs(environment.iter().copied());
+        let answer = said(&mut command)?;
         let number = |name: &str| answer[name].as_f64().unwrap_or_default();
         let code = answer["code"].as_i64().unwrap_or(-1);
-        let cut = code == -9;
+        let cut = answer["cut"].as_bool().unwrap_or_default();
         if code != 0 && !cut {
-            let said = std::fs::read_to_string(directory.join("out")).unwrap_or_default();
+            let said = std::fs::read(self.directory.join("out")).unwrap_or_default();
+            // Only the end of what may be very long.
+            let said = String::from_utf8_lossy(&said[said.len().saturating_sub(4096)..]).into_owned();
             let end: Vec<&str> = said.lines().rev().take(12).collect();
             let end: Vec<&str> = end.into_iter().rev().collect();
             return Err(format!(
@@ -109,19 +177,133 @@ impl Gauge {
                 end.join("\n")
             ));
         }
+        let growth = |log: &Value| {
+            Some(Growth {
+                events: log["events"].as_u64()?,
+                bytes: log["bytes"].as_u64()?,
+                commits: log["commits"].as_u64()?,
+            })
+        };
         Ok(Usage {
             wall: number("wall"),
             cpu: number("user") + number("system"),
             peak: number("peak") / 1024.0,
-            log: answer["events"][0].as_u64().zip(answer["events"][1].as_u64()),
+            // The kernel counts blocks of 512 bytes.
+            written: answer["blocks"].as_u64().unwrap_or_default() * 512,
+            log: growth(&answer["log"]),
+            calls: None,
+            sync: None,
             cut,
         })
     }
+
+    /// Measures some hundreds of durable writes of so many bytes each, beside the project's state.
+    pub(super) fn sync(&self, bytes: u64) -> Result<Sync, Failure> {
+        let answer = said(self.python(SYNC).arg(bytes.to_string()))?;
+        let number = |name: &str| answer[name].as_f64().unwrap_or_default();
+        Ok(Sync {
+            bytes,
+            fsync: number("fsync"),
+            fdatasync: number("fdatasync"),
+        })
+    }
+
+    /// Rust's standard library does not tell what a process used.
+    fn python(&self, script: &str) -> Command {
+        let mut command = Command::new("python3");
+        command
+            .args(["-c", script])
+            .current_dir(&self.directory)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", &self.home)
+            .stdin(Stdio::null());
+        command
+    }
 }
 
-impl Drop for Gauge {
+impl Drop for Place {
     fn drop(&mut self) {
-        // What is left is in a directory for temporary files.
+        // What is left goes with the whole.
         std::fs::remove_dir_all(&self.root).ok();
+    }
+}
+
+fn said(command: &mut Command) -> Result<Value, Failure> {
+    let answer = crate::process::output(command)?;
+    serde_json::from_str(&answer).map_err(|error| format!("python3 said `{answer}`: {error}"))
+}
+
+fn files(directory: &Path) -> usize {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.file_type() {
+            Ok(kind) if kind.is_dir() => files(&entry.path()),
+            _ => 1,
+        })
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Commits by a program other than gabion, so that it is known how many there are.
+    const COMMITS: &str = "
+import os, sqlite3
+os.makedirs('.gabion', exist_ok=True)
+state = sqlite3.connect('.gabion/state.db', isolation_level=None)
+state.execute('pragma journal_mode = wal')
+state.execute('create table if not exists events (sequence integer primary key, body text)')
+for number in range(500):
+    state.execute(\"insert into events (body) values ('four')\")
+";
+
+    #[test]
+    fn commits_and_bytes_of_a_log_are_those_of_the_command() {
+        let gauge = Gauge::new().unwrap();
+        let place = gauge.place("commits").unwrap();
+        let python = Path::new("/usr/bin/env");
+        for round in 0..2 {
+            let used = place.run(python, &["python3", "-c", COMMITS], &[], 300).unwrap();
+            let log = used.log.unwrap();
+            assert_eq!((log.events, log.bytes), (500, 2000));
+            // The table is made in the first round only.
+            assert!((500..=501).contains(&log.commits), "{round}: {log:?}");
+            assert!(!used.cut && used.wall > 0.0 && used.peak > 1.0, "{used:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_that_does_not_end_is_cut_and_one_that_fails_says_why() {
+        let gauge = Gauge::new().unwrap();
+        let place = gauge.place("ends").unwrap();
+        let shell = Path::new("/bin/sh");
+        assert!(place.run(shell, &["-c", "exec sleep 600"], &[], 1).unwrap().cut);
+        let failure = place
+            .run(shell, &["-c", "echo why; kill -9 $$"], &[], 60)
+            .unwrap_err();
+        assert!(failure.contains("why") && failure.contains("-9"), "{failure}");
+    }
+
+    #[test]
+    fn what_a_durable_write_costs_is_above_nothing() {
+        let gauge = Gauge::new().unwrap();
+        let sync = gauge.place("sync").unwrap().sync(8192).unwrap();
+        assert!(sync.fsync > 0.0 && sync.fdatasync > 0.0, "{sync:?}");
+    }
+
+    #[test]
+    fn caches_are_counted_and_emptied() {
+        let gauge = Gauge::new().unwrap();
+        let place = gauge.place("cache").unwrap();
+        assert_eq!(place.cached(), 0);
+        let shell = Path::new("/bin/sh");
+        let fill = "mkdir -p ~/.cache/one && touch ~/.cache/one/a ~/.cache/b";
+        place.run(shell, &["-c", fill], &[], 60).unwrap();
+        assert_eq!(place.cached(), 2);
+        place.forget_cached().unwrap();
+        place.forget_cached().unwrap();
+        assert_eq!(place.cached(), 0);
     }
 }

@@ -1,19 +1,40 @@
 //! `cargo xtask bench`: what gabion costs at scale, as people run it: the release binary, a process for each command.
 //!
-//! Projects of `gabion_data` in several shapes; where a `terraform` is in `PATH`, the same shapes with its
-//! `terraform_data`, in the same run. Each figure is the median of the runs. Nothing is asserted: a busy machine changes
-//! times, and processor time the least.
+//! Projects in several shapes; where a `terraform` is in `PATH`, the same shapes with its `terraform_data`, in the same
+//! run. Each figure is the median of the runs. Nothing is asserted: a busy machine changes times, and processor time the
+//! least.
+//!
+//! | module | what it owns |
+//! | --- | --- |
+//! | [`options`] | what to measure |
+//! | [`shape`], [`mix`] | the projects |
+//! | [`measure`] | what a command used |
+//! | [`cloud`] | the fake cloud, which counts requests |
+//! | [`terraform`] | the same with Terraform |
+//! | [`results`], [`goals`] | what was measured, and what it was to be |
+//! | [`about`], [`tables`], [`report`], [`words`] | how that is written down |
 
+mod about;
+mod cloud;
+mod goals;
 mod measure;
+mod mix;
+mod options;
 mod report;
+mod results;
 mod shape;
+mod tables;
 mod terraform;
+mod words;
 
 use std::path::{Path, PathBuf};
 
 use crate::{Failure, process};
-use measure::Gauge;
-use report::{Phase, Results};
+use about::About;
+use cloud::{Cloud, Programs};
+use measure::{Gauge, Place, Usage};
+use options::{LARGE, Options, USAGE};
+use results::{Cell, Engine, Phase, Results};
 use shape::{Change, Shape};
 
 /// The page that `--write` writes, at the top of the repository.
@@ -22,134 +43,208 @@ const PAGE: &str = "BENCHMARKS.md";
 /// How long a single command may take, in seconds.
 const LIMIT: u64 = 900;
 
-struct Options {
-    shapes: Vec<Shape>,
-    sizes: Vec<usize>,
-    runs: usize,
-    terraform: bool,
-    binary: Option<PathBuf>,
-    write: bool,
-}
+/// The same, of a large project.
+const LARGE_LIMIT: u64 = 3600;
 
-/// Measures; prints a table for each shape, and the figures as one line of JSON at the end.
+/// The variable that leads to the fake cloud.
+const CLOUD: &str = "GABION_FAKE_CLOUD";
+
+/// Measures; prints the report, and the figures as one line of JSON at the end.
 pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
-    let options = parse(arguments)?;
+    let options = Options::parse(arguments)?;
+    if options.help {
+        println!("{USAGE}");
+        return Ok(());
+    }
+    let with_mix = options.cells.iter().any(|cell| cell.0 == Shape::Mix);
     let binary = match &options.binary {
         Some(binary) => binary.clone(),
-        None => build()?,
+        None => build(with_mix)?,
     };
-    let gauge = Gauge::new()?;
     let terraform = options.terraform.then(terraform::find).flatten();
-    let mut results = Results::new(&binary, terraform.as_deref())?;
-    for shape in &options.shapes {
-        for size in &options.sizes {
-            for run in 1..=options.runs {
-                eprintln!("{} of {size}, run {run} of {}", shape.name(), options.runs);
-                gabion(&gauge, &binary, *shape, *size, &mut results)?;
-                if let Some(terraform) = &terraform {
-                    terraform::measure(&gauge, terraform, *shape, *size, LIMIT, &mut results)?;
-                }
-            }
+    let about = About::find(&binary, options.binary.is_none(), terraform.as_deref())?;
+    let bench = Bench {
+        programs: Programs::beside(&binary),
+        binary,
+        terraform,
+        gauge: Gauge::new()?,
+    };
+    let mut results = Results::default();
+    for cell in &options.cells {
+        for run in 1..=options.runs_of(cell.1) {
+            eprintln!(
+                "{}, run {run} of {}",
+                words::name_of(*cell),
+                options.runs_of(cell.1)
+            );
+            bench.pair(*cell, &mut results)?;
         }
     }
-    print!("{}", results.tables());
-    println!("{}", results.json());
+    print!("{}", report::body(&about, &results));
+    println!("{}", report::json(&about, &results));
     if options.write {
         let page = crate::root().join(PAGE);
-        std::fs::write(&page, results.page()).map_err(|error| format!("{}: {error}", page.display()))?;
+        std::fs::write(&page, report::page(&about, &results))
+            .map_err(|error| format!("{}: {error}", page.display()))?;
     }
-    Ok(())
+    match results.failures() {
+        [] => Ok(()),
+        failures => Err(format!(
+            "{} projects could not be measured to their end",
+            failures.len()
+        )),
+    }
 }
 
-fn parse(arguments: &[String]) -> Result<Options, Failure> {
-    let mut options = Options {
-        shapes: Shape::ALL.to_vec(),
-        sizes: vec![1_000, 10_000],
-        runs: 3,
-        terraform: true,
-        binary: None,
-        write: false,
-    };
-    let mut arguments = arguments.iter();
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--write" => options.write = true,
-            "--no-terraform" => options.terraform = false,
-            "--shapes" | "--sizes" | "--runs" | "--binary" => {
-                let value = arguments
-                    .next()
-                    .ok_or_else(|| format!("`{argument}` needs a value"))?;
-                set(&mut options, argument, value)?;
+/// Builds gabion as it is released, and what the fake cloud needs.
+fn build(with_mix: bool) -> Result<PathBuf, Failure> {
+    let mut cargo = process::cargo();
+    cargo.args([
+        "build",
+        "--quiet",
+        "--release",
+        "--package",
+        "gabion",
+        "--bin",
+        "gabion",
+    ]);
+    if with_mix {
+        cargo.args(["--package", "gabion-kill-loop", "--package", "gabion-testing"]);
+        cargo.args(Programs::NAMES.iter().flat_map(|name| ["--bin", name]));
+    }
+    process::run(&mut cargo)?;
+    Ok(crate::target().join("release/gabion"))
+}
+
+struct Bench {
+    binary: PathBuf,
+    /// What the mix runs with, if it is there.
+    programs: Option<Programs>,
+    terraform: Option<PathBuf>,
+    gauge: Gauge,
+}
+
+impl Bench {
+    /// Measures gabion, then Terraform. What fails of gabion's is noted, and the rest is measured.
+    fn pair(&self, cell: Cell, results: &mut Results) -> Result<(), Failure> {
+        let place = self.gauge.place("gabion")?;
+        let project = match self.project(cell, &place) {
+            Ok(Some(project)) => project,
+            Ok(None) => {
+                results.skip(format!(
+                    "{}: {} are not beside {}",
+                    words::name_of(cell),
+                    Programs::NAMES.join(" and "),
+                    self.binary.display()
+                ));
+                return Ok(());
             }
-            other => return Err(format!("there is no argument `{other}`")),
+            Err(failure) => return Err(failure),
+        };
+        if let Err(failure) = project.lead(results) {
+            eprintln!("{failure}");
+            results.fail(cell, failure);
+        }
+        drop(project);
+        drop(place);
+        match &self.terraform {
+            Some(terraform) => terraform::measure(&self.gauge, terraform, cell, LIMIT, results),
+            None => Ok(()),
         }
     }
-    Ok(options)
-}
 
-fn set(options: &mut Options, argument: &str, value: &str) -> Result<(), Failure> {
-    let count = |text: &str| {
-        let count = text.replace('_', "").parse::<usize>().ok();
-        count
-            .filter(|count| *count > 0)
-            .ok_or_else(|| format!("`{text}` is not a number above 0"))
-    };
-    match argument {
-        "--shapes" => {
-            options.shapes = value
-                .split(',')
-                .map(|name| Shape::find(name).ok_or_else(|| format!("there is no shape `{name}`")))
-                .collect::<Result<_, _>>()?;
-        }
-        "--sizes" => options.sizes = value.split(',').map(count).collect::<Result<_, _>>()?,
-        "--runs" => options.runs = count(value)?,
-        _ => options.binary = Some(std::path::absolute(value).map_err(|error| format!("{value}: {error}"))?),
+    fn project<'a>(&'a self, cell: Cell, place: &'a Place) -> Result<Option<Project<'a>>, Failure> {
+        let (program, cloud) = match (cell.0, &self.programs) {
+            (Shape::Mix, None) => return Ok(None),
+            (Shape::Mix, Some(programs)) => {
+                let socket = place.directory().join("cloud.socket");
+                (
+                    programs.gabion.as_path(),
+                    Some(Cloud::start(&programs.cloud, socket)?),
+                )
+            }
+            _ => (self.binary.as_path(), None),
+        };
+        Ok(Some(Project {
+            cell,
+            program,
+            place,
+            cloud,
+        }))
     }
-    Ok(())
 }
 
-/// Builds gabion as it is released.
-fn build() -> Result<PathBuf, Failure> {
-    process::run(process::cargo().args(["build", "--quiet", "--release", "--package", "gabion"]))?;
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| crate::root().join("target"), PathBuf::from);
-    Ok(target.join("release/gabion"))
+/// One project on its way from nothing to nothing.
+struct Project<'a> {
+    cell: Cell,
+    program: &'a Path,
+    place: &'a Place,
+    cloud: Option<Cloud>,
 }
 
-/// Leads one project from nothing to nothing.
-fn gabion(
-    gauge: &Gauge,
-    binary: &Path,
-    shape: Shape,
-    size: usize,
-    results: &mut Results,
-) -> Result<(), Failure> {
-    let directory = gauge.directory("gabion")?;
-    let write = |change: Change| {
-        let text = shape.gabion(size, change);
-        let file = directory.join("main.gabion.yml");
-        std::fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))
-    };
-    let settings = directory.join("gabion.yml");
-    std::fs::write(&settings, "project: bench\n")
-        .map_err(|error| format!("{}: {error}", settings.display()))?;
-    let mut measure = |phase: Phase, arguments: &[&str]| -> Result<(), Failure> {
-        let usage = gauge.run(binary, arguments, &directory, LIMIT)?;
-        results.add(shape, size, "gabion", phase, usage);
+impl Project<'_> {
+    fn lead(&self, results: &mut Results) -> Result<(), Failure> {
+        self.write(Change::None)?;
+        self.measure(results, Phase::FirstPlan, &["plan"])?;
+        self.measure(results, Phase::FirstPlanWarm, &["plan"])?;
+        self.measure(results, Phase::Apply, &["apply", "-y"])?;
+        self.place.forget_cached()?;
+        self.measure(results, Phase::EmptyPlan, &["plan"])?;
+        self.measure(results, Phase::EmptyPlanWarm, &["plan"])?;
+        self.measure(results, Phase::Drift, &["drift"])?;
+        self.measure(results, Phase::List, &["state", "list"])?;
+        self.measure(results, Phase::Graph, &["graph"])?;
+        self.write(Change::One)?;
+        self.measure(results, Phase::OnePlan, &["plan"])?;
+        self.measure(results, Phase::OneApply, &["apply", "-y"])?;
+        self.write(Change::Percent)?;
+        self.measure(results, Phase::PercentPlan, &["plan"])?;
+        self.measure(results, Phase::Destroy, &["destroy", "-y"])?;
+        results.add_cached(self.cell, self.place.cached());
         Ok(())
-    };
-    write(Change::None)?;
-    measure(Phase::FirstPlan, &["plan"])?;
-    measure(Phase::Apply, &["apply", "-y"])?;
-    measure(Phase::EmptyPlan, &["plan"])?;
-    measure(Phase::Drift, &["drift"])?;
-    measure(Phase::List, &["state", "list"])?;
-    measure(Phase::Graph, &["graph"])?;
-    write(Change::One)?;
-    measure(Phase::OnePlan, &["plan"])?;
-    measure(Phase::OneApply, &["apply", "-y"])?;
-    write(Change::Percent)?;
-    measure(Phase::PercentPlan, &["plan"])?;
-    measure(Phase::Destroy, &["destroy", "-y"])?;
-    std::fs::remove_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))
+    }
+
+    fn write(&self, change: Change) -> Result<(), Failure> {
+        let (shape, size) = self.cell;
+        shape.gabion(size, change, |name, text| self.place.write(name, text))
+    }
+
+    fn measure(&self, results: &mut Results, phase: Phase, arguments: &[&str]) -> Result<(), Failure> {
+        let limit = if self.cell.1 >= LARGE { LARGE_LIMIT } else { LIMIT };
+        let mut usage = self.used(arguments, limit)?;
+        if phase == Phase::Apply && self.cell.0.levels(self.cell.1).is_some() {
+            usage.sync = Some(self.place.sync(bytes_a_commit(&usage))?);
+        }
+        let cut = usage.cut;
+        results.add(self.cell, Engine::Gabion, phase, usage);
+        match cut {
+            true => Err(format!(
+                "`gabion {}` was ended after {limit} s",
+                arguments.join(" ")
+            )),
+            false => Ok(()),
+        }
+    }
+
+    fn used(&self, arguments: &[&str], limit: u64) -> Result<Usage, Failure> {
+        let Some(cloud) = &self.cloud else {
+            return self.place.run(self.program, arguments, &[], limit);
+        };
+        let before = cloud.calls()?;
+        let mut usage = self
+            .place
+            .run(self.program, arguments, &[(CLOUD, cloud.socket())], limit)?;
+        usage.calls = Some(cloud::between(&before, &cloud.calls()?));
+        Ok(usage)
+    }
+}
+
+/// Returns how much an apply wrote for each of its commits, in whole pages.
+fn bytes_a_commit(usage: &Usage) -> u64 {
+    const PAGE: u64 = 4096;
+    let commits = usage.log.map_or(0, |log| log.commits).max(1);
+    // A file system that counts nothing is taken to write a page.
+    (usage.written / commits)
+        .next_multiple_of(PAGE)
+        .clamp(PAGE, 256 * PAGE)
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::measure::Gauge;
-use super::report::{Phase, Results};
+use super::results::{Cell, Engine, Phase, Results};
 use super::shape::Shape;
 use crate::Failure;
 
@@ -15,6 +15,12 @@ const MOST_APPLIED: usize = 1_000;
 
 /// Longer chains are not even planned: minutes.
 const LONGEST_CHAIN: usize = 2_000;
+
+/// Larger projects are not planned.
+const MOST_PLANNED: usize = 20_000;
+
+/// A project of which a command took longer than so many seconds is measured once.
+const LONG: f64 = 60.0;
 
 /// Returns the program, if there is one.
 pub(super) fn find() -> Option<PathBuf> {
@@ -28,38 +34,40 @@ pub(super) fn find() -> Option<PathBuf> {
 pub(super) fn measure(
     gauge: &Gauge,
     terraform: &Path,
-    shape: Shape,
-    size: usize,
+    cell: Cell,
     limit: u64,
     results: &mut Results,
 ) -> Result<(), Failure> {
-    if shape == Shape::Chain && size > LONGEST_CHAIN || size > 20_000 {
+    let (shape, size) = cell;
+    let too_large = size > MOST_PLANNED || shape == Shape::Chain && size > LONGEST_CHAIN;
+    let took_long = Phase::ALL.iter().any(|phase| {
+        let earlier = results.terraform(cell, *phase);
+        earlier.is_some_and(|figures| figures.wall > LONG)
+    });
+    if shape == Shape::Mix || too_large || took_long {
         return Ok(());
     }
-    let directory = gauge.directory("terraform")?;
-    let write = |name: &str, text: String| {
-        let file = directory.join(name);
-        std::fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))
-    };
-    write("main.tf", shape.terraform(size))?;
-    gauge.run(terraform, &["init", "-no-color"], &directory, limit)?;
+    let place = gauge.place("terraform")?;
+    place.write("main.tf", &shape.terraform(size))?;
+    place.run(terraform, &["init", "-no-color"], &[], limit)?;
     let mut measure = |phase: Phase, arguments: &[&str]| -> Result<bool, Failure> {
-        let usage = gauge.run(terraform, arguments, &directory, limit)?;
-        results.add(shape, size, "terraform", phase, usage);
-        Ok(!usage.cut)
+        let usage = place.run(terraform, arguments, &[], limit)?;
+        let ended = !usage.cut;
+        results.add(cell, Engine::Terraform, phase, usage);
+        Ok(ended)
     };
     measure(Phase::FirstPlan, &["plan", "-no-color"])?;
     let applied = size <= MOST_APPLIED
         && shape != Shape::Chain
         && measure(Phase::Apply, &["apply", "-no-color", "-auto-approve"])?;
     if !applied {
-        write("terraform.tfstate", state(shape, size).to_string())?;
+        place.write("terraform.tfstate", &state(shape, size).to_string())?;
     }
     measure(Phase::EmptyPlan, &["plan", "-no-color"])?;
     if applied {
         measure(Phase::Destroy, &["destroy", "-no-color", "-auto-approve"])?;
     }
-    std::fs::remove_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))
+    Ok(())
 }
 
 /// A state in which everything is as it should be. It names direct dependencies only, where Terraform's own lists all.
