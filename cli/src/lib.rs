@@ -30,6 +30,7 @@ mod pricing;
 mod project;
 mod recorded;
 mod render;
+pub mod rendering;
 mod review;
 mod scaling;
 mod secrets;

@@ -41,6 +41,22 @@ no way to the fake cloud. The cloud is a process of its own, whose requests take
 to boot; neither is in gabion's processor time or memory.
 ";
 
+const MICRO: &str = "\
+## Micro-benchmarks
+
+Parts by themselves, at 1,000 and 10,000 resources, with criterion:
+
+```text
+$ cargo bench -p gabion-engine --bench parts
+$ cargo bench -p gabion --bench render
+```
+
+The first has parsing, lowering, graph, diff, plan and appending to the log, the second a plan as text, Markdown and JSON.
+Arguments after `--` go to criterion: a part of a name chooses, `--save-baseline NAME` and `--baseline NAME` compare.
+`cargo bench -p gabion-engine --bench apply` and `cargo bench -p gabion-inference --bench read` print whole applies and the
+reading of services as JSON.
+";
+
 const DURABILITY: &str = "\
 Applies of chains, where every resource waits for the one before. Commits are counted in the index of SQLite's write-ahead
 log. Right after the apply, writes of as many bytes as it wrote a commit were made durable 301 times in the same directory,
@@ -54,7 +70,7 @@ is not told apart.";
 /// Returns the page for the repository.
 pub(super) fn page(about: &About, results: &Results) -> String {
     format!(
-        "# Benchmarks\n\n{HEAD}\n\n{}{REPEAT}```text\n{USAGE}\n```\n\n{SHAPES}\n{}",
+        "# Benchmarks\n\n{HEAD}\n\n{}{REPEAT}```text\n{USAGE}\n```\n\n{SHAPES}\n{MICRO}\n{}",
         summary(about, results),
         figures(results).trim_start()
     )
