@@ -312,7 +312,6 @@ mod tests {
             wall,
             cpu,
             peak,
-            written: 0,
             log: None,
             calls: None,
             sync: None,
@@ -410,6 +409,7 @@ mod tests {
             events: 4_004,
             bytes: 0,
             commits: 2_010,
+            commit_bytes: 16_480,
         });
         used.sync = Some(Sync {
             bytes: 16_384,

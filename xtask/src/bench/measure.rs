@@ -24,8 +24,6 @@ pub(super) struct Usage {
     pub(super) cpu: f64,
     /// The most memory that it held at once, in MiB.
     pub(super) peak: f64,
-    /// Bytes that it had written to disk.
-    pub(super) written: u64,
     /// What it added to the project's log; of gabion only.
     pub(super) log: Option<Growth>,
     /// How many requests to the fake cloud it made, by verb and type.
@@ -45,6 +43,8 @@ pub(super) struct Growth {
     pub(super) bytes: u64,
     /// Commits of the database, of every connection that was open for more than a few milliseconds.
     pub(super) commits: u64,
+    /// How many bytes a commit wrote to the write-ahead log; 0 when that could not be seen.
+    pub(super) commit_bytes: u64,
 }
 
 /// What a durable write costs: medians, in seconds.
@@ -182,14 +182,13 @@ impl Place {
                 events: log["events"].as_u64()?,
                 bytes: log["bytes"].as_u64()?,
                 commits: log["commits"].as_u64()?,
+                commit_bytes: log["commit_bytes"].as_u64()?,
             })
         };
         Ok(Usage {
             wall: number("wall"),
             cpu: number("user") + number("system"),
             peak: number("peak") / 1024.0,
-            // The kernel counts blocks of 512 bytes.
-            written: answer["blocks"].as_u64().unwrap_or_default() * 512,
             log: growth(&answer["log"]),
             calls: None,
             sync: None,
@@ -270,6 +269,8 @@ for number in range(500):
             assert_eq!((log.events, log.bytes), (500, 2000));
             // The table is made in the first round only.
             assert!((500..=501).contains(&log.commits), "{round}: {log:?}");
+            // A page of 4 KiB with its header, and now and then more than one.
+            assert!((4120..6000).contains(&log.commit_bytes), "{log:?}");
             assert!(!used.cut && used.wall > 0.0 && used.peak > 1.0, "{used:?}");
         }
     }

@@ -239,12 +239,10 @@ impl Project<'_> {
     }
 }
 
-/// Returns how much an apply wrote for each of its commits, in whole pages.
+/// Returns how much a commit wrote, or what it writes at least: a page and its header.
 fn bytes_a_commit(usage: &Usage) -> u64 {
-    const PAGE: u64 = 4096;
-    let commits = usage.log.map_or(0, |log| log.commits).max(1);
-    // A file system that counts nothing is taken to write a page.
-    (usage.written / commits)
-        .next_multiple_of(PAGE)
-        .clamp(PAGE, 256 * PAGE)
+    const LEAST: u64 = 4096 + 24;
+    usage
+        .log
+        .map_or(LEAST, |log| log.commit_bytes.clamp(LEAST, 1 << 20))
 }

@@ -58,9 +58,9 @@ reading of services as JSON.
 ";
 
 const DURABILITY: &str = "\
-Applies of chains, where every resource waits for the one before. Commits are counted in the index of SQLite's write-ahead
-log. Right after the apply, writes of as many bytes as it wrote a commit were made durable 301 times in the same directory,
-over a file that has its size already; the medians are given. gabion's SQLite calls `fsync`. The wall's time is that of the
+Applies of chains, where every resource waits for the one before. Commits and the bytes that each writes are taken from the
+index of SQLite's write-ahead log. Right after the apply, as many bytes were written and made durable 301 times in the same
+directory, over a file that has its size already; the medians are given. gabion's SQLite calls `fsync`. The wall's time is that of the
 whole command, with reading and planning.";
 
 const CACHES: &str = "\

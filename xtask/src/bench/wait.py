@@ -1,7 +1,8 @@
 """Waits for a program and says what it used: python3 wait.py LIMIT LOG PROGRAM ARGUMENT…
 
 Commits of the log are counted from the index of SQLite's write-ahead log, which every connection shares: it has a counter
-that each commit raises. The index goes when the last connection closes, and what was opened of it can still be read.
+that each commit raises, and the number of pages in the log. The index goes when the last connection closes, and what was
+opened of it can still be read.
 """
 import json, os, signal, sqlite3, struct, sys, threading, time
 
@@ -28,7 +29,10 @@ class Commits(threading.Thread):
     def __init__(self):
         super().__init__(daemon=True)
         self.ended = threading.Event()
-        self.seen = []
+        self.indexes = []
+        self.last = None
+        # Of commits between two looks, within which the log did not begin anew.
+        self.commits, self.written = 0, 0
 
     def run(self):
         while not self.ended.wait(0.002):
@@ -36,22 +40,34 @@ class Commits(threading.Thread):
 
     def look(self):
         try:
-            now = os.stat(log + '-shm')
-            if not self.seen or self.seen[-1][1] != now.st_ino:
+            inode = os.stat(log + '-shm').st_ino
+            if not self.indexes or self.indexes[-1][1] != inode:
                 index = os.open(log + '-shm', os.O_RDONLY)
-                self.seen.append((index, os.fstat(index).st_ino))
+                self.indexes.append((index, os.fstat(index).st_ino))
+                self.last = None
         except OSError:
-            pass
+            return
+        commits, page, frames = self.header(self.indexes[-1][0])
+        if self.last and commits > self.last[0] and frames > self.last[1]:
+            self.commits += commits - self.last[0]
+            self.written += (frames - self.last[1]) * (page + 24)
+        self.last = commits, frames
 
     def count(self):
+        """Returns how many there were, and how many bytes each wrote to the log."""
         self.ended.set()
         self.join()
-        return sum(self.counter(index) for index, _ in self.seen)
+        commits = sum(self.header(index)[0] for index, _ in self.indexes)
+        return commits, self.written // self.commits if self.commits else 0
 
     @staticmethod
-    def counter(index):
-        header = os.pread(index, 12, 0)
-        return struct.unpack('=I', header[8:12])[0] if len(header) == 12 else 0
+    def header(index):
+        """Returns the counter of commits, the size of a page, and how many pages are in the log."""
+        header = os.pread(index, 20, 0)
+        if len(header) < 20:
+            return 0, 0, 0
+        commits, _, page, frames = struct.unpack('=IHHI', header[8:20])
+        return commits, 65536 if page == 1 else page, frames
 
 
 before = reached()
@@ -74,13 +90,14 @@ signal.alarm(limit)
 _, status, used = os.wait4(pid, 0)
 signal.alarm(0)
 wall = time.monotonic() - started
-committed = commits.count()
+committed, commit_bytes = commits.count()
 grown = None
 if os.path.exists(log):
     state = sqlite3.connect(log)
     grown = state.execute(
         'select count(*), coalesce(sum(length(body)), 0) from events where sequence > ?', (before,)).fetchone()
     state.close()
-    grown = {'events': grown[0], 'bytes': grown[1], 'commits': committed}
+    grown = {'events': grown[0], 'bytes': grown[1], 'commits': committed,
+        'commit_bytes': commit_bytes}
 print(json.dumps({'code': os.waitstatus_to_exitcode(status), 'wall': wall, 'user': used.ru_utime,
-    'system': used.ru_stime, 'peak': used.ru_maxrss, 'blocks': used.ru_oublock, 'log': grown, 'cut': bool(cut)}))
+    'system': used.ru_stime, 'peak': used.ru_maxrss, 'log': grown, 'cut': bool(cut)}))
