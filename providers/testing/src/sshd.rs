@@ -244,6 +244,25 @@ impl Sshd {
         log.matches("Accepted publickey").count()
     }
 
+    /// Returns the processor time of the sessions that have ended since it runs, in seconds; that of programs that outlive
+    /// them is not theirs.
+    #[must_use]
+    pub fn processor_seconds(&self) -> f64 {
+        /// The kernel's clock ticks in a second, as it counts processor time for programs.
+        const TICKS: f64 = 100.0;
+        let stat = self
+            .child
+            .as_ref()
+            .map(|child| format!("/proc/{}/stat", child.id()));
+        let text = stat
+            .and_then(|stat| fs::read_to_string(stat).ok())
+            .unwrap_or_default();
+        // Its own time, and that of the children that it has waited for.
+        let fields = text.rsplit_once(") ").map_or("", |(_, fields)| fields);
+        let times = fields.split_whitespace().skip(11).take(4);
+        times.filter_map(|time| time.parse::<f64>().ok()).sum::<f64>() / TICKS
+    }
+
     /// A directory that is the host's own.
     #[must_use]
     pub fn directory(&self) -> &Path {

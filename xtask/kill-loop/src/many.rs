@@ -2,7 +2,8 @@
 //!
 //! The hosts are loopback addresses of a few SSH servers, each with a directory of its own; the agent's program is on them
 //! already, as it is after the first contact. Figures are of the whole command: gabion and the `ssh` processes that it
-//! starts.
+//! starts. What the hosts do is done by the same processors, so it is kept to what every host does: their user has an empty
+//! home directory, and its shell reads nothing of whoever measures.
 
 use std::fmt::Write;
 use std::fs;
@@ -22,6 +23,9 @@ use crate::store::StoreKind;
 
 /// How often memory is looked at.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// How long sessions may take to end after their command.
+const SESSIONS: Duration = Duration::from_secs(2);
 
 /// The kernel's clock ticks in a second, as it counts processor time for programs.
 const TICKS: f64 = 100.0;
@@ -49,6 +53,8 @@ pub struct Cost {
     pub seconds: f64,
     /// Seconds of processor time, those of `ssh` included and those of the hosts not.
     pub cpu_seconds: f64,
+    /// Seconds of processor time of the hosts: what their SSH servers, shells and agents took of the same processors.
+    pub host_cpu_seconds: f64,
     /// How often it logged in at a host.
     pub logins: usize,
     /// The most `ssh` processes at a time that were seen.
@@ -86,9 +92,11 @@ pub fn run(plan: &Plan, tell: &dyn Fn(&str)) -> Result<ManyFigures, Failure> {
         return Ok(figures);
     }
     let addresses = addresses(plan.hosts)?;
+    let home = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let home = home.path().display().to_string();
     let mut servers = Vec::new();
     for part in addresses.chunks(MOST_ADDRESSES) {
-        let server = Sshd::start_at(part, &[]).map_err(|error| error.to_string())?;
+        let server = Sshd::start_at(part, &[("HOME", &home)]).map_err(|error| error.to_string())?;
         for address in part {
             place(&plan.agent, &server.gabion_root_at(*address))?;
         }
@@ -183,6 +191,11 @@ fn logins(servers: &Servers) -> usize {
     servers.iter().map(|(server, _)| server.logins()).sum()
 }
 
+/// Returns the processor time of the hosts' sessions that have ended, in seconds.
+fn cpu_of_hosts(servers: &Servers) -> f64 {
+    servers.iter().map(|(server, _)| server.processor_seconds()).sum()
+}
+
 fn measured(
     project: &Project,
     servers: &Servers,
@@ -190,7 +203,7 @@ fn measured(
     codes: &[i32],
 ) -> Result<Cost, Failure> {
     let before = logins(servers);
-    let cpu = cpu_of_children();
+    let (cpu, host_cpu) = (cpu_of_children(), cpu_of_hosts(servers));
     let mut run = project.start(arguments)?;
     let mut cost = Cost {
         command: arguments.join(" "),
@@ -214,6 +227,9 @@ fn measured(
     }
     cost.seconds = rounded(said.took.as_secs_f64());
     cost.cpu_seconds = rounded(cpu_of_children() - cpu);
+    // Sessions take a moment to end.
+    std::thread::sleep(SESSIONS);
+    cost.host_cpu_seconds = rounded(cpu_of_hosts(servers) - host_cpu);
     cost.logins = logins(servers) - before;
     Ok(cost)
 }
