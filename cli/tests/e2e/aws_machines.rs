@@ -97,7 +97,7 @@ impl<'a> Cloud<'a> {
             let mut machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
             for (id, address) in running(&self.ec2("DescribeInstances")) {
                 machines.entry(id.clone()).or_insert_with(|| {
-                    let machine = self.lan.machine_at(&id, address, Some(&self.key("host")));
+                    let machine = self.lan.machine_at(&id, address, Some(&self.key("host")), None);
                     let before = Before::of(&machine);
                     machine.let_in(&self.public_key("user")).unwrap();
                     (machine, before)

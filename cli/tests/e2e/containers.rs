@@ -3,20 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::harness::containers::Daemon;
+use crate::harness::containers::{Daemon, service};
 use crate::harness::machines::{Machine, fleet};
 use crate::harness::{Project, eventually};
-
-/// The seed article's service, but for its image and its engine.
-fn service(image: &str, more: &str) -> String {
-    format!(
-        "type: service\nname: qwen\nimage: {image}\n\
-         env:\n  - MODEL_ID=qwen/qwen2.5-0.5b-instruct\n  - HF_TOKEN\n\
-         commands:\n  - |\n    engine \\\n      --model $MODEL_ID \\\n      --port 8000\n\
-         port: 8000\nmodel: qwen/qwen2.5-0.5b-instruct\nreplicas: 2\nauth: false\n\
-         resources: {{cpu: 1.., memory: 1GB.., disk: 1GB.., shm_size: 32MB}}\n{more}"
-    )
-}
 
 /// Asks until as many replicas have answered.
 fn all_answer(project: &Project, count: usize) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::harness::containers::Daemon;
-use crate::harness::lan::{Before, Lan, fleet};
+use crate::harness::lan::{Before, Lan};
 use crate::harness::{Project, eventually, send};
 
 /// The router on a machine of its own, prefill and decode workers on whatever has room.
@@ -58,14 +58,11 @@ fn workers_that_answer(project: &Project, each: usize) -> [BTreeSet<String>; 2] 
 #[test]
 fn router_prefill_and_decode_workers_find_each_other_on_machines_of_their_own() {
     let Some(lan) = Lan::start() else { return };
-    let machines =
-        [("edge", 11), ("first", 12), ("second", 13)].map(|(name, number)| lan.machine(name, number));
-    let [edge, first, second] = &machines;
+    let machines = lan.three(None);
     let before = machines.each_ref().map(Before::of);
     lan.network.inside(|| {
         let mut project = lan.project();
-        project.write("edge.dstack.yml", &fleet("edge", "1", &[edge]));
-        project.write("gpu.dstack.yml", &fleet("gpu", "2", &[first, second]));
+        Lan::fleets(&project, &machines);
         project.write(
             "gateway.dstack.yml",
             "type: gateway\nname: my-gateway\nbackend: ssh\nfleets: [edge]\npublic_ip: false\n",

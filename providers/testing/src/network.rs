@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -31,6 +32,10 @@ const BRIDGE: &str = "ip link set lo up && ip link add bridge type bridge && ip 
 
 /// The port of SSH servers.
 pub const SSH: u16 = 22;
+
+/// Where a machine's Docker daemon listens, as machines usually have it, and what is its own.
+const DOCKER_SOCKET: &str = "/run/docker.sock";
+const DOCKER: &str = "/run/machine/docker";
 
 /// How long a network or a machine may take.
 const START: Duration = Duration::from_secs(60);
@@ -60,6 +65,9 @@ pub struct Wanted<'a> {
     pub shown: &'a [&'a Path],
     /// The private key of its SSH server, with the public one beside it; made for it if none is given.
     pub host_key: Option<&'a Path>,
+    /// The program of a Docker daemon, if one of its own is to run on it, which the user may use. Containers that ask for
+    /// accelerators get what Docker would give them, but for the accelerators.
+    pub docker: Option<&'a Path>,
 }
 
 /// A machine. Dropping it ends it with all that runs on it.
@@ -197,6 +205,7 @@ impl Network {
             .args(["sh", "-c", MACHINE, "sh"])
             .arg(directory.path())
             .args([OWN_ROOT, wanted.name, wanted.user, &addresses.join(" ")])
+            .arg(wanted.docker.unwrap_or(Path::new("")))
             .args(wanted.shown.iter().filter(|directory| directory.exists()))
             .current_dir("/")
             .stdin(Stdio::piped())
@@ -212,6 +221,13 @@ impl Network {
             user: wanted.user.to_owned(),
         };
         self.plug_in(&mut machine)?;
+        if wanted.docker.is_some() {
+            let deadline = Instant::now() + START;
+            while UnixStream::connect(machine.path(DOCKER_SOCKET)).is_err() {
+                machine.is_starting(deadline)?;
+                thread::sleep(PAUSE);
+            }
+        }
         Ok(machine)
     }
 
@@ -312,7 +328,14 @@ impl Machine {
         PathBuf::from(format!("/proc/{}/root{file}", self.first))
     }
 
-    /// The command lines of all that runs on it, apart from what it runs itself: its first process and its SSH server.
+    /// Where its Docker daemon is reached from this machine, as `DOCKER_HOST` has it.
+    #[must_use]
+    pub fn docker_host(&self) -> String {
+        format!("unix://{}", self.path(DOCKER_SOCKET).display())
+    }
+
+    /// The command lines of all that runs on it, in containers too, apart from what it runs itself: its first process, its
+    /// SSH server and its Docker daemon.
     ///
     /// # Errors
     /// When it cannot be looked at.
@@ -338,7 +361,9 @@ impl Machine {
             let own = line == first
                 || line == "cat"
                 || line.starts_with("sshd:")
-                || line.contains("/sshd -D -e -f /run/machine");
+                || line.contains("/sshd -D -e -f /run/machine")
+                || line.contains(&format!("dockerd --data-root {DOCKER}/"))
+                || line.starts_with(&format!("containerd --config {DOCKER}/"));
             if !line.is_empty() && !own {
                 found.push(line);
             }
@@ -348,14 +373,14 @@ impl Machine {
     }
 
     /// All files and directories that are not of the machine that it stands on: what was written, changed or removed on
-    /// it, in memory too.
+    /// it, in memory too, unit files among them. What its Docker daemon keeps for itself is the daemon's to list.
     ///
     /// # Errors
     /// When it cannot be looked at.
     pub fn files(&self) -> io::Result<BTreeSet<PathBuf>> {
         let mut found = BTreeSet::new();
         for top in ["/run", "/tmp", "/dev/shm"] {
-            collect(&self.path(top), &mut found)?;
+            collect(&self.path(top), &self.path(DOCKER), &mut found)?;
         }
         let log = self.path("/run/machine/sshd.log");
         found.remove(&log);
@@ -374,8 +399,9 @@ impl Machine {
             None => return Ok(()),
         };
         let said = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
-        let server = fs::read_to_string(self.path("/run/machine/sshd.log")).unwrap_or_default();
-        Err(io::Error::other(format!("{why}\n{said}{server}")))
+        let log = |file: &str| fs::read_to_string(self.path(file)).unwrap_or_default();
+        let (server, docker) = (log("/run/machine/sshd.log"), log(&format!("{DOCKER}/log")));
+        Err(io::Error::other(format!("{why}\n{said}{server}{docker}")))
     }
 }
 
@@ -413,13 +439,13 @@ fn ip(process: u32, arguments: &[&str]) -> io::Result<()> {
     }
 }
 
-/// Adds what is below a directory.
-fn collect(directory: &Path, found: &mut BTreeSet<PathBuf>) -> io::Result<()> {
+/// Adds what is below a directory, and of another one only that it is there.
+fn collect(directory: &Path, closed: &Path, found: &mut BTreeSet<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         found.insert(entry.path());
-        if entry.file_type()?.is_dir() {
-            collect(&entry.path(), found)?;
+        if entry.file_type()?.is_dir() && entry.path() != closed {
+            collect(&entry.path(), closed, found)?;
         }
     }
     Ok(())
@@ -466,6 +492,7 @@ mod tests {
                 environment: &[("GREETING", "hello")],
                 shown: &[],
                 host_key: None,
+                docker: None,
             };
             network.machine(&wanted).unwrap()
         };

@@ -1,10 +1,11 @@
 # A machine on a network of the tests' own, in namespaces: its first process. $1 is a directory with its keys and the
 # configuration of its SSH server, in which its mounts are made too; $2 the text of own_root.sh; $3 its name; $4 who logs in;
-# $5 its addresses; what follows are directories that it has of this machine.
+# $5 its addresses; $6 the program of its Docker daemon, if it is to have one; what follows are directories that it has of
+# this machine.
 # Everything that it writes is in memory. It ends when standard input is closed.
 set -e
-directory=$1; parts=$2; name=$3; user=$4; addresses=$5
-shift 5
+directory=$1; parts=$2; name=$3; user=$4; addresses=$5; dockerd=$6
+shift 6
 eval "$parts"
 own_root "$directory/mounts"
 own_views
@@ -15,6 +16,13 @@ for shown in "$@"; do
     while [ "$above" != / ]; do chmod a+rx "$root$above"; above=$(dirname "$above"); done
 done
 chmod a+rx "$root/root"
+if [ -n "$dockerd" ]; then
+    mount --rbind /sys/fs/cgroup "$root/sys/fs/cgroup"
+    # Docker gives accelerators to containers where there is this program, which prepares them: here there are none.
+    hook="$root/usr/local/bin/nvidia-container-runtime-hook"
+    printf '#!/bin/sh\n' > "$hook"
+    chmod 755 "$hook"
+fi
 home=/root
 if [ "$user" != root ]; then
     home="/home/$user"
@@ -41,5 +49,16 @@ for address in $addresses; do ip addr add "$address/32" dev eth0; done
 ip link set eth0 up
 # Everybody on the network is a neighbour, whatever the address.
 ip route add default dev eth0
+if [ -n "$dockerd" ]; then
+    # By itself it changes the packet filter, which containers do not need to be reached from their machine.
+    ip link add docker0 type bridge
+    ip addr add 172.17.0.1/16 dev docker0
+    ip link set docker0 up
+    # Where it keeps what is its own, and the sockets of what it runs.
+    mkdir -p /run/machine/docker /run/containerd/s
+    "$dockerd" --data-root /run/machine/docker/data --exec-root /run/machine/docker/exec --pidfile /run/machine/docker/pid \
+        --host unix:///run/docker.sock --group "$user" --bridge docker0 --iptables=false --ip6tables=false \
+        --ip-forward=false --ip-masq=false < /dev/null > /run/machine/docker/log 2>&1 &
+fi
 "$(command -v sshd || echo /usr/sbin/sshd)" -D -e -f /run/machine/sshd_config < /dev/null 2> /run/machine/sshd.log &
 cat > /dev/null || true

@@ -49,13 +49,22 @@ impl Lan {
         Some(Self { network, python })
     }
 
-    /// Starts a machine whose address ends in a number from 2.
-    pub(crate) fn machine(&self, name: &str, number: u8) -> Machine {
-        self.machine_at(name, address(number), None)
+    /// Starts the three machines that most tests have: one for the gateway and two for replicas. Each has a Docker daemon of
+    /// its own if the program of one is given.
+    pub(crate) fn three(&self, docker: Option<&Path>) -> [Machine; 3] {
+        [("edge", 11), ("first", 12), ("second", 13)]
+            .map(|(name, number)| self.machine_at(name, address(number), None, docker))
     }
 
-    /// Starts a machine at any address, with a key of its SSH server that is known before.
-    pub(crate) fn machine_at(&self, name: &str, address: Ipv4Addr, host_key: Option<&Path>) -> Machine {
+    /// Starts a machine at any address, with a key of its SSH server that is known before, and with a Docker daemon of its
+    /// own if the program of one is given.
+    pub(crate) fn machine_at(
+        &self,
+        name: &str,
+        address: Ipv4Addr,
+        host_key: Option<&Path>,
+        docker: Option<&Path>,
+    ) -> Machine {
         let cache = packages().join("gabion");
         let installed = cache.join("packages");
         let environment = [
@@ -69,6 +78,7 @@ impl Lan {
             environment: &environment,
             shown: &[&root(), &installed, Path::new(&self.python)],
             host_key,
+            docker,
         };
         self.network.machine(&wanted).unwrap()
     }
@@ -87,6 +97,12 @@ impl Lan {
         project.edit("service.dstack.yml", "python3 engine.py", &self.engine());
         project.edit("service.dstack.yml", "interval: 5s", "interval: 1s");
         project
+    }
+
+    /// Gives a project two fleets: the first of three machines for the gateway, and the others, each for two replicas.
+    pub(crate) fn fleets(project: &Project, [edge, first, second]: &[Machine; 3]) {
+        project.write("edge.dstack.yml", &fleet("edge", "1", &[edge]));
+        project.write("gpu.dstack.yml", &fleet("gpu", "2", &[first, second]));
     }
 }
 
