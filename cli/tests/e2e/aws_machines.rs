@@ -1,7 +1,8 @@
 //! The article's files on AWS, with programs: each instance of the account is a machine on a network that the test makes,
-//! at the instance's addresses and with the host key that its console shows.
+//! at the instance's addresses, with the host key that its console shows and a Docker daemon of its own, which has an image
+//! of the article's name. Names lead where the account's zone says, and an authority on the network makes certificates.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use gabion_testing::acme::{self, Authority};
 use gabion_testing::aws::{Aws, all_between, between};
 use gabion_testing::network::Machine;
 use gabion_testing::sshd::make_key;
@@ -16,23 +18,43 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use crate::harness::containers::{Docker, Image, dockerd};
 use crate::harness::lan::{Before, Lan};
-use crate::harness::{Connection, Endpoint, Project, authority, eventually};
+use crate::harness::{Project, authority, eventually};
 
 const REGION: &str = "eu-west-1";
 const TOKEN: &str = "the-token-of-the-client";
 
+/// The image of the article's service.
+const IMAGE: &str = "lmsysorg/sglang:latest";
+
+/// The gateway's host names: of its models, and of its service.
+const NAMES: [&str; 2] = ["gateway.example.com", "qwen.example.com"];
+
 /// An account whose instances are machines.
 struct Cloud<'a> {
     lan: &'a Lan,
+    /// Who makes certificates, and answers for names.
+    authority: Authority,
+    /// What the machines' Docker daemons are, and have.
+    dockerd: PathBuf,
+    image: Image,
     aws: Aws,
     runtime: Runtime,
     /// The key of whoever logs in, and that of all machines.
     keys: TempDir,
-    machines: Mutex<BTreeMap<String, (Machine, Before)>>,
+    machines: Mutex<BTreeMap<String, Mapped>>,
     /// The path of the domain's hosted zone in the API.
     zone: String,
     is_over: AtomicBool,
+}
+
+/// An instance's machine, and what it was before gabion.
+struct Mapped {
+    machine: Machine,
+    before: Before,
+    docker: Docker,
+    had: [BTreeSet<String>; 4],
 }
 
 /// Ends the mapping, however the test ends.
@@ -45,7 +67,14 @@ impl Drop for Over<'_> {
 }
 
 impl<'a> Cloud<'a> {
-    fn open(lan: &'a Lan, moto: &str, domain: &str) -> Self {
+    /// Opens the account; `None`, with a word, where a part of it is missing.
+    fn open(lan: &'a Lan, moto: &str, domain: &str) -> Option<Self> {
+        if !acme::is_there() {
+            return None;
+        }
+        let (dockerd, image) = (dockerd()?, Image::pack()?);
+        let own = lan.network.address();
+        let authority = lan.network.inside(|| Authority::start_at(own, 80)).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -65,6 +94,9 @@ impl<'a> Cloud<'a> {
         let zone = format!("/2013-04-01/{zone}");
         let cloud = Self {
             lan,
+            authority,
+            dockerd,
+            image,
             aws,
             runtime,
             keys,
@@ -76,7 +108,7 @@ impl<'a> Cloud<'a> {
             "-----BEGIN SSH HOST KEY KEYS-----\n{}-----END SSH HOST KEY KEYS-----\n",
             cloud.public_key("host")
         ));
-        cloud
+        Some(cloud)
     }
 
     fn key(&self, name: &str) -> PathBuf {
@@ -91,17 +123,15 @@ impl<'a> Cloud<'a> {
         self.runtime.block_on(self.aws.ec2(REGION, action, &[]))
     }
 
-    /// Gives machines to instances and their elastic addresses to machines, until the test is over.
+    /// Gives machines to instances, their elastic addresses to machines, and names to addresses, until the test is over.
     fn map(&self) {
+        let mut led = None;
         while !self.is_over.load(Ordering::Relaxed) {
             let mut machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
             for (id, address) in running(&self.ec2("DescribeInstances")) {
-                machines.entry(id.clone()).or_insert_with(|| {
-                    let machine = self.lan.machine_at(&id, address, Some(&self.key("host")), None);
-                    let before = Before::of(&machine);
-                    machine.let_in(&self.public_key("user")).unwrap();
-                    (machine, before)
-                });
+                machines
+                    .entry(id.clone())
+                    .or_insert_with(|| self.machine(&id, address));
             }
             for item in self.ec2("DescribeAddresses").split("<item>") {
                 let part = |name: &str| between(item, &format!("<{name}>"), "</");
@@ -109,15 +139,44 @@ impl<'a> Cloud<'a> {
                     continue;
                 };
                 let address: Ipv4Addr = address.parse().unwrap();
-                if let Some((machine, _)) = machines.get_mut(id)
+                if let Some(Mapped { machine, .. }) = machines.get_mut(id)
                     && !machine.addresses().contains(&address)
                 {
                     machine.add_address(address).unwrap();
                 }
             }
             drop(machines);
+            let address = self.wildcard();
+            if let (Some(address), true) = (address, address != led) {
+                let point = |name: &&str| self.authority.point(name, address.into()).unwrap();
+                self.lan.network.inside(|| NAMES.iter().for_each(point));
+                led = Some(address);
+            }
             thread::sleep(Duration::from_millis(200));
         }
+    }
+
+    fn machine(&self, id: &str, address: Ipv4Addr) -> Mapped {
+        let key = self.key("host");
+        let machine = self.lan.machine_at(id, address, Some(&key), Some(&self.dockerd));
+        let docker = Docker::at(machine.docker_host());
+        docker.import(&self.image, IMAGE);
+        let before = Before::of(&machine);
+        machine.let_in(&self.public_key("user")).unwrap();
+        let had = docker.all();
+        Mapped {
+            machine,
+            before,
+            docker,
+            had,
+        }
+    }
+
+    /// Where the zone says that every name leads.
+    fn wildcard(&self) -> Option<Ipv4Addr> {
+        let records = self.records();
+        let record = between(&records, "<Name>*.example.com.</Name>", "</ResourceRecordSet>")?;
+        between(record, "<Value>", "</Value>")?.parse().ok()
     }
 
     /// What the hosted zone says.
@@ -188,7 +247,7 @@ fn running(described: &str) -> Vec<(String, Ipv4Addr)> {
         .collect()
 }
 
-/// The article's files, with a key that there is, and processes in the place of the image.
+/// The article's files, with a key that there is, and the authority of the test's network.
 fn project(cloud: &Cloud<'_>, endpoint: SocketAddr, facts: &Path) -> Project {
     let mut project = Project::from_example("seed-aws/router");
     for (name, value) in cloud.aws.variables() {
@@ -200,45 +259,55 @@ fn project(cloud: &Cloud<'_>, endpoint: SocketAddr, facts: &Path) -> Project {
     project.set("HF_TOKEN", "token");
     let agent = crate::harness::machines::agent().unwrap();
     project.set("GABION_AGENT", &agent.display().to_string());
+    let root = cloud.authority.root_certificate();
+    std::fs::copy(root, project.directory().join("ca.pem")).unwrap();
     let settings = project.read("gabion.yml");
     let line = settings.lines().find(|line| line.contains("ssh_key:")).unwrap();
     project.edit(
         "gabion.yml",
         line,
         &format!(
-            "    ssh_key: {}\n    identity_file: {}",
+            "    ssh_key: {}\n    identity_file: {}\n    acme: {{directory: {}, root_certificate: ca.pem, nameserver: {}}}",
             cloud.public_key("user").trim(),
-            cloud.key("user").display()
+            cloud.key("user").display(),
+            cloud.authority.directory_url(),
+            cloud.authority.nameserver(),
         ),
-    );
-    project.edit(
-        "gateway.dstack.yml",
-        "domain: example.com",
-        "domain: example.com\ncertificate: null",
-    );
-    project.edit("qwen.dstack.yml", "image: lmsysorg/sglang:latest\n", "");
-    project.edit(
-        "qwen.dstack.yml",
-        "python3 -m sglang.launch_server",
-        &cloud.lan.engine(),
-    );
-    project.edit("qwen.dstack.yml", "--model-path $MODEL_ID", "--model $MODEL_ID");
-    project.edit(
-        "qwen.dstack.yml",
-        "--port 8000 \\\n      --trust-remote-code",
-        "--port 8000",
     );
     project
 }
 
+/// Asks the gateway's models over HTTPS; returns who answered.
+fn complete(public: Ipv4Addr, root: &str) -> Result<String, String> {
+    let [models, _] = NAMES;
+    let body =
+        r#"{"model":"qwen/qwen2.5-0.5b-instruct","messages":[{"role":"user","content":"is all well?"}]}"#;
+    let request = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: {models}\r\nContent-Type: application/json\r\n\
+         Authorization: Bearer {TOKEN}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let exchanged = acme::exchange((public, 443).into(), models, root, &request);
+    let answer = exchanged.map_err(|error| error.to_string())?.answer;
+    let said = format!("no completion: {answer}");
+    match answer.starts_with("HTTP/1.1 200 ") && answer.contains("chat.completion") {
+        true => between(&answer, "x-replica: ", "\r\n")
+            .map(str::to_owned)
+            .ok_or(said),
+        false => Err(said),
+    }
+}
+
 #[test]
-fn the_seeds_files_serve_a_completion_and_leave_an_empty_account() {
+fn the_seeds_files_serve_a_completion_over_https_and_leave_an_empty_account() {
     let Some(lan) = Lan::start() else { return };
     let Some(moto) = std::env::var_os("GABION_TEST_AWS") else {
         eprintln!("skipped: GABION_TEST_AWS names no server of AWS's APIs; `cargo xtask test` starts one");
         return;
     };
-    let cloud = Cloud::open(&lan, moto.to_str().unwrap(), "example.com");
+    let Some(cloud) = Cloud::open(&lan, moto.to_str().unwrap(), "example.com") else {
+        return;
+    };
     let before = cloud.left();
     let facts = cloud.keys.path().join("facts.json");
     std::fs::write(&facts, cloud.facts("example.com").to_string()).unwrap();
@@ -254,50 +323,34 @@ fn the_seeds_files_serve_a_completion_and_leave_an_empty_account() {
         });
         let public = project.attribute("aws_eip.my-gateway", "public_ip");
         let public: Ipv4Addr = public.as_str().unwrap().parse().unwrap();
-        let records = cloud.records();
-        let record = between(&records, "<Name>*.example.com.</Name>", "</ResourceRecordSet>");
-        assert!(
-            record.is_some_and(|record| record.contains(&format!("<Value>{public}</Value>"))),
-            "{records}"
-        );
-        // Each program is on its own machine: the replica's is reached through the gateway's alone.
+        assert_eq!(cloud.wildcard(), Some(public), "{}", cloud.records());
         lan.network.inside(|| {
-            let endpoint = model_endpoint(&project);
-            let host = authority(&endpoint.base).to_owned();
-            eventually("a completion", Duration::from_secs(60), || {
-                let request = endpoint.request("hello", 4, false).header("connection", "close");
-                let connection = Connection::open_at(SocketAddr::from((public, 80)), &host)?;
-                let (answer, _) = connection.send(&request)?.whole()?;
-                match (answer.status, answer.header("x-replica")) {
-                    (200, Some("127.0.0.1:8000")) => Ok(()),
-                    _ => Err(format!("{}: {}", answer.status, answer.text())),
-                }
+            let root = cloud.authority.issuer_root().unwrap();
+            let replica = eventually("a completion", Duration::from_secs(60), || {
+                complete(public, &root)
             });
-            let programs = |name: &str| {
+            // Each program is on its own machine: the replica's is reached through the gateway's alone.
+            let on = |name: &str| {
                 let id = project.attribute(name, "id").as_str().unwrap().to_owned();
                 let machines = cloud.machines.lock().unwrap_or_else(PoisonError::into_inner);
-                let all = machines[&id].0.processes().unwrap().join("\n");
-                ["smg::router", "engine.py", "agent relay", "agent serve"]
-                    .map(|program| all.matches(program).count())
+                let Mapped { machine, docker, .. } = &machines[&id];
+                let all = machine.processes().unwrap().join("\n");
+                let programs = ["smg::router", "engine --model-path", "agent relay", "agent serve"]
+                    .map(|program| all.matches(program).count());
+                (programs, docker.names())
             };
-            assert_eq!(programs("aws_instance.my-gateway"), [1, 0, 0, 1]);
-            assert_eq!(programs("aws_instance.qwen/default/0"), [0, 1, 1, 0]);
+            assert_eq!(on("aws_instance.my-gateway"), ([1, 0, 0, 1], Vec::new()));
+            assert_eq!(on("aws_instance.qwen/default/0"), ([0, 1, 1, 0], vec![replica]));
             project.plan_is_empty();
             project.run(&["drift"]).exits(0);
             project.destroy();
             let machines = cloud.machines.lock().unwrap_or_else(PoisonError::into_inner);
             assert_eq!(machines.len(), 2);
-            for (machine, before) in machines.values() {
-                before.is_as_left(machine);
+            for mapped in machines.values() {
+                mapped.before.is_as_left(&mapped.machine);
+                assert_eq!(mapped.docker.all(), mapped.had);
             }
         });
     });
     assert_eq!(cloud.left(), before);
-}
-
-/// The endpoint of the project's model, by the name that it has in the zone.
-fn model_endpoint(project: &Project) -> Endpoint {
-    let mut endpoint = project.endpoint();
-    endpoint.token = Some(TOKEN.to_owned());
-    endpoint
 }

@@ -1,4 +1,5 @@
-//! An ACME authority with a DNS server, on loopback: pebble and what comes with it, for tests of certificates.
+//! An ACME authority with a DNS server: pebble and what comes with it, for tests of certificates. They are on loopback, or on
+//! a network of the tests' own.
 //!
 //! The authority looks for challenges at one port of whatever address the DNS server gives for a name. It forgets all accounts
 //! and orders when it ends, and its root is another one at each start.
@@ -59,25 +60,34 @@ pub fn is_there() -> bool {
 }
 
 impl Authority {
-    /// Starts both; challenges are looked for at this port.
+    /// Starts both on loopback; challenges are looked for at this port.
     ///
     /// # Errors
     /// They cannot be started.
     pub fn start(challenges: u16) -> io::Result<Self> {
+        Self::start_at(Ipv4Addr::LOCALHOST, challenges)
+    }
+
+    /// Starts both at an address of the network that the caller is on; whoever asks something of them later is on it too.
+    ///
+    /// # Errors
+    /// They cannot be started.
+    pub fn start_at(own: Ipv4Addr, challenges: u16) -> io::Result<Self> {
         let directory = tempfile::tempdir()?;
-        let key = rcgen::generate_simple_self_signed(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])
+        let key = rcgen::generate_simple_self_signed(vec!["localhost".to_owned(), own.to_string()])
             .map_err(io::Error::other)?;
         std::fs::write(directory.path().join("cert.pem"), key.cert.pem())?;
         std::fs::write(directory.path().join("key.pem"), key.signing_key.serialize_pem())?;
-        let (dns, [dns_address, dns_management]) = started(directory.path(), "dns", |[dns, management]| {
-            let mut command = Command::new(DNS);
-            command
-                .args(["-dns01", &dns.to_string(), "-management", &management.to_string()])
-                .args(["-http01", "", "-https01", "", "-tlsalpn01", ""])
-                .args(["-defaultIPv4", "", "-defaultIPv6", ""]);
-            Ok(command)
-        })?;
-        let (pebble, [address, management]) = pebble(directory.path(), challenges, dns_address)?;
+        let (dns, [dns_address, dns_management]) =
+            started(own, directory.path(), "dns", |[dns, management]| {
+                let mut command = Command::new(DNS);
+                command
+                    .args(["-dns01", &dns.to_string(), "-management", &management.to_string()])
+                    .args(["-http01", "", "-https01", "", "-tlsalpn01", ""])
+                    .args(["-defaultIPv4", "", "-defaultIPv6", ""]);
+                Ok(command)
+            })?;
+        let (pebble, [address, management]) = pebble(own, directory.path(), challenges, dns_address)?;
         Ok(Self {
             directory,
             challenges,
@@ -93,7 +103,7 @@ impl Authority {
     /// Returns the URL of the directory.
     #[must_use]
     pub fn directory_url(&self) -> String {
-        format!("https://127.0.0.1:{}/dir", self.address.port())
+        format!("https://{}/dir", self.address)
     }
 
     /// Returns the file with the certificate that the authority itself shows.
@@ -228,8 +238,13 @@ pub fn exchange(server: SocketAddr, name: &str, root: &str, request: &str) -> io
     })
 }
 
-fn pebble(directory: &Path, challenges: u16, dns: SocketAddr) -> io::Result<(Server, [SocketAddr; 2])> {
-    started(directory, "pebble", |[address, management]| {
+fn pebble(
+    own: Ipv4Addr,
+    directory: &Path,
+    challenges: u16,
+    dns: SocketAddr,
+) -> io::Result<(Server, [SocketAddr; 2])> {
+    started(own, directory, "pebble", |[address, management]| {
         let config = json!({"pebble": {
             "listenAddress": address.to_string(),
             "managementListenAddress": management.to_string(),
@@ -261,15 +276,16 @@ fn pebble_command(config: &Path, dns: SocketAddr) -> Command {
     command
 }
 
-/// Starts a server on two free ports of loopback.
+/// Starts a server on two free ports of an address.
 fn started(
+    own: Ipv4Addr,
     directory: &Path,
     name: &str,
     command: impl Fn([SocketAddr; 2]) -> io::Result<Command>,
 ) -> io::Result<(Server, [SocketAddr; 2])> {
     let log = directory.join(format!("{name}.log"));
     for _ in 0..TRIES {
-        let addresses = [free_address()?, free_address()?];
+        let addresses = [free_address(own)?, free_address(own)?];
         let mut server = spawn(&mut command(addresses)?, &log)?;
         if await_ports(&mut server, &addresses) {
             return Ok((server, addresses));
@@ -310,6 +326,6 @@ fn await_ports(server: &mut Server, addresses: &[SocketAddr]) -> bool {
     }
 }
 
-fn free_address() -> io::Result<SocketAddr> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
+fn free_address(own: Ipv4Addr) -> io::Result<SocketAddr> {
+    TcpListener::bind((own, 0))?.local_addr()
 }
