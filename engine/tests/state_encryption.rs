@@ -69,6 +69,8 @@ async fn fill(store: &SqliteStore, numbers: std::ops::Range<u64>) -> u64 {
         append(store, epoch, vec![create(n, n, &format!("{WORD}{n}"))]).await;
         append(store, epoch, vec![succeeded(n, &format!("id-{WORD}-{n}"), 1)]).await;
     }
+    // With this the records have all of the log in them.
+    append(store, epoch, vec![EventBody::LeaseReleased]).await;
     epoch
 }
 

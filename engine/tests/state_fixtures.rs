@@ -16,7 +16,7 @@ use rusqlite::Connection;
 use sha2::{Digest, Sha256};
 
 /// The layout of the database that this version writes.
-const LAYOUT: i64 = 2;
+const LAYOUT: i64 = 3;
 
 /// A copy of a state that a released version wrote.
 struct Fixture {

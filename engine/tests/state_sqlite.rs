@@ -5,6 +5,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use gabion_engine::state::event::EventBody;
 use gabion_engine::state::sqlite::SqliteStore;
 use gabion_engine::state::store::{AppendRequest, LeaseRequest};
 use gabion_engine::state::verify::verify;
@@ -13,6 +14,7 @@ use gabion_testing::store_events::{
     create, creation, delete, deleted, events, holder, lease_taken, succeeded,
 };
 use rusqlite::Connection;
+use sha2::{Digest, Sha256};
 
 struct Place {
     _directory: tempfile::TempDir,
@@ -27,8 +29,13 @@ fn place() -> Place {
     }
 }
 
-/// Makes a state with a few objects and returns it.
+/// Makes a state with a few objects and returns it; its records have all of the log in them.
 async fn fill(path: &Path, commits: u64) -> State {
+    write(path, commits, true).await
+}
+
+/// Makes a state by a run that ends, or that was cut off after its last result.
+async fn write(path: &Path, commits: u64, ends: bool) -> State {
     let store = SqliteStore::at(path);
     store.create(creation()).await.unwrap();
     let grant = store
@@ -47,6 +54,9 @@ async fn fill(path: &Path, commits: u64) -> State {
     }
     bodies.push(vec![delete(99, 1, "r1")]);
     bodies.push(vec![deleted(99)]);
+    if ends {
+        bodies.push(vec![EventBody::LeaseReleased]);
+    }
     let mut sequence = 1;
     for bodies in bodies {
         let events = events(sequence + 1, grant.epoch, bodies);
@@ -114,14 +124,14 @@ async fn a_newer_format_is_refused_before_anything_is_written() {
     let place = place();
     fill(&place.path, 1).await;
     let connection = Connection::open(&place.path).unwrap();
-    connection.pragma_update(None, "user_version", 3).unwrap();
+    connection.pragma_update(None, "user_version", 4).unwrap();
     drop(connection);
     let before = std::fs::read(&place.path).unwrap();
-    assert!(refused(&place.path).await.contains("format 3"));
+    assert!(refused(&place.path).await.contains("format 4"));
     let store = SqliteStore::at(&place.path);
     let lease = store.lease().await;
     assert!(
-        matches!(lease, Err(StoreError::NewerFormat { found: 3, .. })),
+        matches!(lease, Err(StoreError::NewerFormat { found: 4, .. })),
         "{lease:?}"
     );
     drop(store);
@@ -187,15 +197,155 @@ async fn altered_rows_are_noticed() {
             "does not end with event",
         ),
         ("DELETE FROM events", "does not end with event"),
+        ("DELETE FROM meta WHERE key = 'table'", "`table` in table meta"),
     ] {
         let place = place();
         fill(&place.path, 4).await;
-        let connection = Connection::open(&place.path).unwrap();
-        assert!(connection.execute(change, []).unwrap() > 0, "{change}");
-        drop(connection);
+        alter(&place.path, change);
         let text = refused(&place.path).await;
         assert!(text.contains(what), "{change}: {text}");
     }
+}
+
+fn alter(path: &Path, change: &str) {
+    let connection = Connection::open(path).unwrap();
+    assert!(connection.execute(change, []).unwrap() > 0, "{change}");
+}
+
+fn records(path: &Path) -> u64 {
+    let connection = Connection::open(path).unwrap();
+    let count = connection.query_row("SELECT count(*) FROM records", [], |row| row.get(0));
+    count.unwrap()
+}
+
+#[tokio::test]
+async fn what_a_run_that_was_cut_off_left_is_read_from_the_log() {
+    let place = place();
+    let state = write(&place.path, 4, false).await;
+    assert_eq!((records(&place.path), state.len()), (0, 3));
+    assert_eq!(SqliteStore::at(&place.path).load().await.unwrap().state, state);
+    let store = SqliteStore::at(&place.path);
+    assert_eq!(verify(&store).await.unwrap().damage, Vec::<String>::new());
+    // Compacting needs the records, and the next run that ends brings them to the log's end.
+    assert_eq!(store.compact(1, 6).await.unwrap(), 6);
+    assert_eq!(records(&place.path), 3);
+    assert_eq!(SqliteStore::at(&place.path).load().await.unwrap().state, state);
+    let bodies = [create(50, 50, "r50"), succeeded(50, "id-50", 1)];
+    for bodies in [bodies.to_vec(), vec![EventBody::LeaseReleased]] {
+        let sequence = store.load().await.unwrap().state.serial;
+        let request = AppendRequest {
+            epoch: 1,
+            expected_sequence: sequence,
+            events: events(sequence + 1, 1, bodies),
+        };
+        store.append(request).await.unwrap();
+    }
+    assert_eq!(records(&place.path), 4);
+    let after = SqliteStore::at(&place.path).load().await.unwrap().state;
+    assert_eq!(after, store.load().await.unwrap().state);
+    assert_eq!(verify(&store).await.unwrap().damage, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn records_that_another_process_brought_further_are_not_written_over() {
+    let place = place();
+    write(&place.path, 4, false).await;
+    let (store, other) = (SqliteStore::at(&place.path), SqliteStore::at(&place.path));
+    let state = store.load().await.unwrap().state;
+    other.compact(1, 3).await.unwrap();
+    let request = AppendRequest {
+        epoch: 1,
+        expected_sequence: state.serial,
+        events: events(
+            state.serial + 1,
+            1,
+            [delete(98, 2, "r2"), deleted(98), EventBody::LeaseReleased],
+        ),
+    };
+    store.append(request).await.unwrap();
+    assert_eq!(records(&place.path), 2);
+    let after = SqliteStore::at(&place.path).load().await.unwrap().state;
+    assert_eq!(after, store.load().await.unwrap().state);
+}
+
+#[tokio::test]
+async fn a_long_run_brings_the_records_along() {
+    let place = place();
+    let state = write(&place.path, 1200, false).await;
+    // Two events each, so at most some 2,000 are left to fold.
+    assert!(records(&place.path) > 100 && state.len() == 1199);
+    assert_eq!(SqliteStore::at(&place.path).load().await.unwrap().state, state);
+}
+
+#[tokio::test]
+async fn altered_events_that_the_records_do_not_have_yet_are_noticed() {
+    for (change, what) in [
+        (
+            "UPDATE events SET body = replace(body, 'id-2', 'id-9')",
+            "was altered",
+        ),
+        ("DELETE FROM events WHERE sequence = 4", "event 4 is missing"),
+        ("DELETE FROM events WHERE sequence > 5", "does not end with event"),
+    ] {
+        let place = place();
+        write(&place.path, 3, false).await;
+        alter(&place.path, change);
+        let text = refused(&place.path).await;
+        assert!(text.contains(what), "{change}: {text}");
+    }
+}
+
+/// Turns a database of layout 3 into what layout 2 was: one row said where the log ends and how far the records go.
+fn as_layout_2(path: &Path) {
+    let connection = Connection::open(path).unwrap();
+    let row = |key: &str| -> serde_json::Value {
+        let value: String = connection
+            .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
+            .unwrap();
+        serde_json::from_str(&value).unwrap()
+    };
+    let mut head = row("head");
+    for (name, value) in row("table").as_object().unwrap() {
+        head[name] = value.clone();
+    }
+    let value = head.to_string();
+    let digest = hex::encode(&Sha256::digest(format!("head\0{value}"))[..16]);
+    connection
+        .execute(
+            "UPDATE meta SET value = ?1, digest = ?2 WHERE key = 'head'",
+            [&value, &digest],
+        )
+        .unwrap();
+    connection
+        .execute("DELETE FROM meta WHERE key = 'table'", [])
+        .unwrap();
+    connection.pragma_update(None, "user_version", 2).unwrap();
+}
+
+#[tokio::test]
+async fn a_database_of_the_layout_before_is_read_and_brought_to_this_one() {
+    let place = place();
+    let state = fill(&place.path, 4).await;
+    as_layout_2(&place.path);
+    let store = SqliteStore::at(&place.path);
+    assert_eq!(store.load().await.unwrap().state, state);
+    let held = store.lease().await.unwrap().unwrap();
+    let request = LeaseRequest {
+        holder: holder("bob"),
+        length: std::time::Duration::from_secs(30),
+        at: creation().at,
+        replaces: Some(held.seen()),
+    };
+    let epoch = store.take_lease(request).await.unwrap().epoch;
+    let request = AppendRequest {
+        epoch,
+        expected_sequence: state.serial,
+        events: events(state.serial + 1, epoch, [lease_taken(), create(50, 50, "r50")]),
+    };
+    store.append(request).await.unwrap();
+    let after = SqliteStore::at(&place.path).load().await.unwrap().state;
+    assert_eq!((after.serial, after.len()), (state.serial + 2, state.len() + 1));
+    assert_eq!(verify(&store).await.unwrap().damage, Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -209,9 +359,7 @@ async fn verification_names_an_altered_event() {
     ] {
         let place = place();
         fill(&place.path, 2).await;
-        let connection = Connection::open(&place.path).unwrap();
-        assert_eq!(connection.execute(change, []).unwrap(), 1, "{change}");
-        drop(connection);
+        alter(&place.path, change);
         let found = verify(&SqliteStore::at(&place.path)).await.unwrap();
         assert!(found.damage[0].contains(what), "{found:?}");
     }

@@ -2,7 +2,7 @@
 
 use crate::state::copy::LogCopy;
 use crate::state::snapshot::State;
-use crate::state::sqlite::rows::Rows;
+use crate::state::sqlite::rows::{Rows, Written};
 use crate::state::store::StoreError;
 
 impl Rows<'_> {
@@ -11,11 +11,12 @@ impl Rows<'_> {
         if log.base().serial > 0 {
             self.put_base(log.base())?;
         }
-        for event in log.events() {
-            self.put_event(event)?;
-        }
-        let all = log.state().records().map(|record| record.uid).collect();
-        self.put_state(None, &State::default(), log.state(), &all)?;
-        Ok(())
+        self.put_events(log.events(), log.state())?;
+        let mut written = Written {
+            state: log.state().clone(),
+            table: State::default(),
+            touched: log.state().records().map(|record| record.uid).collect(),
+        };
+        self.put_table(&mut written)
     }
 }

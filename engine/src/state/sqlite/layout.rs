@@ -10,7 +10,8 @@ use crate::state::store::StoreError;
 ///
 /// 1: content is text, and records have their address and status in columns of their own.
 /// 2: content may be encrypted, and nothing of it stands beside it; the lease has a digest.
-const VERSION: u32 = 2;
+/// 3: the records may be behind the log, and say how far they go.
+const VERSION: u32 = 3;
 
 /// Content is text, or a blob when it is encrypted.
 const TABLES: &str = "
@@ -56,6 +57,11 @@ pub(super) fn is_current(rows: &Rows<'_>) -> Result<bool, StoreError> {
     Ok(version(rows.connection, rows.file)? == VERSION)
 }
 
+/// Returns whether the records of the database may be behind its log.
+pub(super) fn may_be_behind(rows: &Rows<'_>) -> Result<bool, StoreError> {
+    Ok(version(rows.connection, rows.file)? >= 3)
+}
+
 /// Removes the log that is there; the lease stays.
 pub(super) fn remake(rows: &Rows<'_>) -> Result<(), StoreError> {
     rows.connection
@@ -71,21 +77,26 @@ pub(super) fn upgrade(rows: &Rows<'_>) -> Result<(), StoreError> {
         return Ok(());
     }
     // Nothing is carried over that cannot be trusted.
-    let (state, lease) = (rows.state()?, rows.lease()?);
-    let moved = rows.connection.execute_batch(&format!(
-        "ALTER TABLE meta RENAME TO meta_1;
-         ALTER TABLE events RENAME TO events_1;
-         ALTER TABLE records RENAME TO records_1;
-         DROP TABLE lease;
-         {TABLES} {LEASE_TABLE}
-         INSERT INTO meta SELECT key, value, digest FROM meta_1;
-         INSERT INTO events SELECT sequence, hash, body FROM events_1 ORDER BY sequence;
-         INSERT INTO records SELECT uid, body, digest FROM records_1 ORDER BY uid;
-         DROP TABLE meta_1; DROP TABLE events_1; DROP TABLE records_1;"
-    ));
-    moved
-        .and_then(|()| rows.connection.pragma_update(None, "user_version", VERSION))
-        .map_err(|error| rows.file.error("upgrading the database", error))?;
-    rows.put_lease(&lease)?;
-    rows.put_parts(&state)
+    let (state, lease) = (rows.state()?.state, rows.lease()?);
+    if version(rows.connection, rows.file)? == 1 {
+        rows.connection
+            .execute_batch(&format!(
+                "ALTER TABLE meta RENAME TO meta_1;
+                 ALTER TABLE events RENAME TO events_1;
+                 ALTER TABLE records RENAME TO records_1;
+                 DROP TABLE lease;
+                 {TABLES} {LEASE_TABLE}
+                 INSERT INTO meta SELECT key, value, digest FROM meta_1;
+                 INSERT INTO events SELECT sequence, hash, body FROM events_1 ORDER BY sequence;
+                 INSERT INTO records SELECT uid, body, digest FROM records_1 ORDER BY uid;
+                 DROP TABLE meta_1; DROP TABLE events_1; DROP TABLE records_1;"
+            ))
+            .map_err(|error| rows.file.error("upgrading the database", error))?;
+        rows.put_lease(&lease)?;
+    }
+    rows.put_parts(&state)?;
+    rows.put_events([], &state)?;
+    rows.connection
+        .pragma_update(None, "user_version", VERSION)
+        .map_err(|error| rows.file.error("upgrading the database", error))
 }

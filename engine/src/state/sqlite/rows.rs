@@ -16,15 +16,19 @@ use crate::state::folded::Folded;
 use crate::state::record::Record;
 use crate::state::snapshot::{Head, State, StateParts};
 use crate::state::sqlite::file::DatabaseFile;
+use crate::state::sqlite::layout;
 use crate::state::store::StoreError;
 
 /// The keys of the parts that a state has beside its records, in table meta.
-pub(super) const PARTS: [&str; 4] = ["base", "beside", "head", SEALED_WITH];
+pub(super) const PARTS: [&str; 5] = ["base", "beside", "head", TABLE, SEALED_WITH];
+
+/// What proves that the records are those of the log, as far as they go.
+const TABLE: &str = "table";
 
 /// The id of the key that everything is encrypted with, once nothing else is left in the files.
 const SEALED_WITH: &str = "sealed_with";
 
-/// The head of the log, and what proves that the records are those that belong to it.
+/// The end of the log: written with every commit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct HeadRow {
     /// The format of the log's events.
@@ -32,6 +36,18 @@ pub(super) struct HeadRow {
     format: u32,
     #[serde(flatten)]
     pub(super) head: Head,
+    epoch: u64,
+}
+
+/// How far the records follow the log, and what proves that they are those that belong there.
+///
+/// They may be behind: whoever reads folds the events that came after. So a record is written once for all that a run did
+/// to it, and not with each of its events.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct TableRow {
+    /// Of the last event that the records have in them.
+    #[serde(flatten)]
+    head: Head,
     /// Layout 1 had it here.
     #[serde(default, skip_serializing)]
     project: Option<Arc<str>>,
@@ -41,17 +57,53 @@ pub(super) struct HeadRow {
     digest: String,
 }
 
+/// A state, and how much of it the records have.
+#[derive(Debug, Clone)]
+pub(super) struct Written {
+    /// The state at the end of the log.
+    pub(super) state: State,
+    /// The state that the records and what is beside them have.
+    pub(super) table: State,
+    /// The objects whose records differ between the two.
+    pub(super) touched: BTreeSet<Uid>,
+}
+
+impl Written {
+    /// Of a state that the records have whole.
+    pub(super) fn whole(state: State) -> Self {
+        Self {
+            table: state.clone(),
+            state,
+            touched: BTreeSet::new(),
+        }
+    }
+
+    /// Takes in events that were written to the log.
+    pub(super) fn follow(&mut self, folded: &Folded) {
+        self.state = folded.after().clone();
+        self.touched.extend(folded.touched());
+    }
+
+    /// Returns whether there is so much that the records do not have that whoever reads would wait for it.
+    pub(super) fn is_far_behind(&self) -> bool {
+        self.state.serial - self.table.serial >= FURTHEST_BEHIND
+    }
+}
+
+/// By how many events the records are behind the log at most, after a commit. Folding so many takes some 20 ms.
+const FURTHEST_BEHIND: u64 = 2048;
+
 /// Layout 1 did not say which format its log has.
 fn first_format() -> u32 {
     1
 }
 
-impl HeadRow {
+impl TableRow {
     /// Returns the sum of all records' digests.
     fn sum(&self, file: &DatabaseFile) -> Result<RecordDigest, StoreError> {
         let mut sum = RecordDigest::default();
         hex::decode_to_slice(&self.digest, &mut sum)
-            .map_err(|error| file.unreadable("`head` in table meta", error.to_string()))?;
+            .map_err(|error| file.unreadable("`table` in table meta", error.to_string()))?;
         Ok(sum)
     }
 }
@@ -231,23 +283,64 @@ impl Rows<'_> {
         Ok(self.head()?.epoch)
     }
 
-    /// Returns the state as the records have it, after checking that they are all there and unaltered.
-    pub(super) fn state(&self) -> Result<State, StoreError> {
-        self.state_of(self.head()?)
+    /// Returns how far the records go.
+    fn table(&self) -> Result<TableRow, StoreError> {
+        let part = match layout::may_be_behind(self)? {
+            true => TABLE,
+            // The records had all of the log in them.
+            false => "head",
+        };
+        self.meta(part)?.ok_or_else(|| {
+            self.file
+                .unreadable(format!("`{part}` in table meta"), "it is missing")
+        })
+    }
+
+    /// Returns the state at the end of the log, after checking that the records are all there and unaltered.
+    pub(super) fn state(&self) -> Result<Written, StoreError> {
+        self.state_of(&self.head()?)
     }
 
     /// Returns the state of this head, which is the one that is there.
-    pub(super) fn state_of(&self, head: HeadRow) -> Result<State, StoreError> {
+    pub(super) fn state_of(&self, head: &HeadRow) -> Result<Written, StoreError> {
         self.check_last_event(&head.head)?;
+        let mut written = Written::whole(self.table_state()?);
+        while written.state.serial < head.head.sequence {
+            let events = self.events(written.state.serial, 1000)?;
+            if events.is_empty() {
+                break;
+            }
+            for event in events {
+                let (state, touched) = written.state.folded(&event.event, event.hash)?;
+                written.state = state;
+                written.touched.extend(touched);
+            }
+        }
+        if (written.state.serial, &written.state.chain) != (head.head.sequence, &head.head.chain) {
+            return Err(self.file.unreadable(
+                "table events",
+                format!(
+                    "with the events after {}, which the records are the result of, it does not come to event {}",
+                    written.table.serial, head.head.sequence
+                ),
+            ));
+        }
+        Ok(written)
+    }
+
+    /// Returns the state as the records have it.
+    fn table_state(&self) -> Result<State, StoreError> {
+        let table = self.table()?;
+        self.check_event(&table.head)?;
         let parts: StateParts = self
             .meta("beside")?
             .ok_or_else(|| self.file.unreadable("`beside` in table meta", "it is missing"))?;
         let parts = StateParts {
-            lineage: Some(head.head.lineage),
-            project: head.project.unwrap_or(parts.project),
-            serial: head.head.sequence,
-            chain: head.head.chain,
-            epoch: head.epoch,
+            lineage: Some(table.head.lineage),
+            project: table.project.unwrap_or(parts.project),
+            serial: table.head.sequence,
+            chain: table.head.chain,
+            epoch: table.epoch,
             ..parts
         };
 
@@ -276,13 +369,13 @@ impl Rows<'_> {
         if let Some(error) = failure {
             return Err(error);
         }
-        if count != head.records {
+        if count != table.records {
             return Err(self.file.unreadable(
                 "table records",
-                format!("it holds {count} records, and the log gave {}", head.records),
+                format!("it holds {count} records, and the log gave {}", table.records),
             ));
         }
-        if hex::encode(sum) != head.digest {
+        if hex::encode(sum) != table.digest {
             return Err(self
                 .file
                 .unreadable("table records", "a record was altered after it was written"));
@@ -323,70 +416,123 @@ impl Rows<'_> {
             .map_err(self.error("reading"))?;
         let kept = match last {
             Some((sequence, hash)) => sequence == head.sequence && *hash == *head.chain,
-            None => self
-                .base()?
-                .head()
-                .is_some_and(|base| base.sequence == head.sequence && base.chain == head.chain),
+            None => self.is_base(head)?,
         };
-        if kept {
+        match kept {
+            true => Ok(()),
+            false => Err(self.file.unreadable(
+                "table events",
+                format!(
+                    "it does not end with event {}, which the head names",
+                    head.sequence
+                ),
+            )),
+        }
+    }
+
+    /// Checks that the log has the event up to which the records follow it.
+    fn check_event(&self, head: &Head) -> Result<(), StoreError> {
+        let (sequence, chain) = self.before(head.sequence)?;
+        if (sequence, &chain) == (head.sequence, &head.chain) {
             return Ok(());
         }
         Err(self.file.unreadable(
             "table events",
             format!(
-                "it does not end with event {}, which the records are the result of",
+                "it does not have event {}, which the records are the result of",
                 head.sequence
             ),
         ))
     }
 
-    /// Writes events that follow what is there, whose head is given (none: nothing is there), and what they change.
-    /// Returns the new head.
-    pub(super) fn put_folded(&self, head: Option<&HeadRow>, folded: &Folded) -> Result<HeadRow, StoreError> {
-        for event in folded.events() {
-            self.put_event(event)?;
-        }
-        self.put_state(head, folded.before(), folded.after(), folded.touched())
+    fn is_base(&self, head: &Head) -> Result<bool, StoreError> {
+        let base = self.base()?.head();
+        Ok(base.is_some_and(|base| base.sequence == head.sequence && base.chain == head.chain))
     }
 
-    /// Writes what changed between two states, the first of which is there and has this head.
-    pub(super) fn put_state(
+    /// Writes events that follow the end of the log, and the new one, which is returned.
+    pub(super) fn put_events<'e>(
         &self,
-        head: Option<&HeadRow>,
-        before: &State,
+        events: impl IntoIterator<Item = &'e ChainedEvent>,
         after: &State,
-        touched: &BTreeSet<Uid>,
     ) -> Result<HeadRow, StoreError> {
-        let mut sum = match head {
-            Some(head) => head.sum(self.file)?,
-            None => RecordDigest::default(),
+        for event in events {
+            self.put_event(event)?;
+        }
+        let head = after
+            .head()
+            .ok_or_else(|| self.file.unreadable("the state", "it was never created"))?;
+        let row = HeadRow {
+            format: FORMAT_VERSION,
+            head,
+            epoch: after.epoch,
         };
-        for uid in touched {
+        self.put_meta("head", &row)?;
+        Ok(row)
+    }
+
+    /// Brings the records, and what is beside them, to the end of the log.
+    pub(super) fn put_table(&self, written: &mut Written) -> Result<(), StoreError> {
+        let is_new = written.table.serial == 0;
+        let mut sum = RecordDigest::default();
+        if !is_new {
+            let row = self.table()?;
+            // Another process may have brought the records further, which it can without an event.
+            if row.head.sequence != written.table.serial {
+                *written = self.state()?;
+            }
+            if written.table.serial == written.state.serial {
+                return Ok(());
+            }
+            sum = row.sum(self.file)?;
+        }
+        let Written {
+            state,
+            table,
+            touched,
+        } = written;
+        for uid in std::mem::take(touched) {
             let name = uid.to_string();
             // What is not recorded yet has no row.
-            if before.record(*uid).is_some()
+            if table.record(uid).is_some()
                 && let Some(old) = self.take_record(&name)?
             {
                 toggle(&mut sum, &old);
             }
-            if let Some(record) = after.record(*uid) {
+            if let Some(record) = state.record(uid) {
                 let body =
                     serde_json::to_vec(record).expect("a record has only text keys and finite numbers");
                 toggle(&mut sum, &self.put_record(&name, &body)?);
             }
         }
-        let beside_after = beside(after);
-        if head.is_none() || beside_after != beside(before) {
-            self.put_meta("beside", &beside_after)?;
+        let now = beside(state);
+        if is_new || now != beside(table) {
+            self.put_meta("beside", &now)?;
         }
-        self.put_head(after, &sum)
+        self.put_table_row(state, &sum)?;
+        *table = state.clone();
+        Ok(())
     }
 
-    /// Writes what a state has beside its records.
+    /// Notes that the records are those of a state, which they are. What is beside them is written again.
     pub(super) fn put_parts(&self, state: &State) -> Result<(), StoreError> {
-        let sum = self.head()?.sum(self.file)?;
+        let sum = self.table()?.sum(self.file)?;
         self.put_meta("beside", &beside(state))?;
-        self.put_head(state, &sum).map(|_| ())
+        self.put_table_row(state, &sum)
+    }
+
+    fn put_table_row(&self, state: &State, sum: &RecordDigest) -> Result<(), StoreError> {
+        let head = state
+            .head()
+            .ok_or_else(|| self.file.unreadable("the state", "it was never created"))?;
+        let row = TableRow {
+            head,
+            project: None,
+            epoch: state.epoch,
+            records: state.len() as u64,
+            digest: hex::encode(sum),
+        };
+        self.put_meta(TABLE, &row)
     }
 
     /// Writes a record and returns its digest.
@@ -405,16 +551,16 @@ impl Rows<'_> {
         if records.is_empty() {
             return Ok(());
         }
-        let mut head = self.head()?;
-        let mut sum = head.sum(self.file)?;
+        let mut table = self.table()?;
+        let mut sum = table.sum(self.file)?;
         for (uid, body) in records {
             if let Some(old) = self.take_record(uid)? {
                 toggle(&mut sum, &old);
             }
             toggle(&mut sum, &self.put_record(uid, body)?);
         }
-        head.digest = hex::encode(sum);
-        self.put_meta("head", &head)
+        table.digest = hex::encode(sum);
+        self.put_meta(TABLE, &table)
     }
 
     /// Removes a record and returns its digest, if it is there.
@@ -436,22 +582,6 @@ impl Rows<'_> {
             Some(key) => self.put_meta(SEALED_WITH, &key),
             None => Ok(()),
         }
-    }
-
-    fn put_head(&self, after: &State, sum: &RecordDigest) -> Result<HeadRow, StoreError> {
-        let head = after
-            .head()
-            .ok_or_else(|| self.file.unreadable("the state", "it was never created"))?;
-        let row = HeadRow {
-            format: FORMAT_VERSION,
-            head,
-            project: None,
-            epoch: after.epoch,
-            records: after.len() as u64,
-            digest: hex::encode(sum),
-        };
-        self.put_meta("head", &row)?;
-        Ok(row)
     }
 
     pub(super) fn put_event(&self, event: &ChainedEvent) -> Result<(), StoreError> {

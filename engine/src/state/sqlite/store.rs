@@ -10,13 +10,14 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use crate::state::chain::{self, ChainedEvent};
 use crate::state::envelope::Envelope;
+use crate::state::event::EventBody;
 use crate::state::folded::Folded;
 use crate::state::snapshot::{Head, State};
 use crate::state::sqlite::file::{DatabaseFile, FileIdentity, PATIENCE};
 use crate::state::sqlite::layout;
 use crate::state::sqlite::lease::LeaseRow;
 use crate::state::sqlite::reseal::Progress;
-use crate::state::sqlite::rows::{HeadRow, Rows};
+use crate::state::sqlite::rows::{HeadRow, Rows, Written};
 use crate::state::store::{
     AdoptRequest, AppendRequest, CreateRequest, LeaseGrant, LeaseRequest, LeaseView, Loaded, StateStore,
     StoreError,
@@ -42,22 +43,16 @@ struct Session {
 /// A state that was read or written whole, and the head that was there then: as long as the head is the same, so is it.
 struct Known {
     head: HeadRow,
-    state: State,
+    written: Written,
 }
 
 impl Known {
-    /// Returns the state that is there, which is read only if it is another one.
-    fn current(known: &mut Option<Self>, rows: &Rows<'_>, head: &HeadRow) -> Result<State, StoreError> {
-        if let Some(known) = known.as_ref().filter(|known| known.head == *head) {
-            return Ok(known.state.clone());
+    /// Takes the state that is there, which is read only if it is another one.
+    fn take(known: &mut Option<Self>, rows: &Rows<'_>, head: &HeadRow) -> Result<Written, StoreError> {
+        match known.take() {
+            Some(known) if known.head == *head => Ok(known.written),
+            _ => rows.state_of(head),
         }
-        *known = None;
-        let state = rows.state_of(head.clone())?;
-        *known = Some(Self {
-            head: head.clone(),
-            state: state.clone(),
-        });
-        Ok(state)
     }
 }
 
@@ -189,7 +184,10 @@ impl Session {
     fn load(&mut self, file: &DatabaseFile) -> Result<State, StoreError> {
         self.transaction(file, TransactionBehavior::Deferred, |rows, known| {
             let head = rows.head()?;
-            Known::current(known, rows, &head)
+            let written = Known::take(known, rows, &head)?;
+            let state = written.state.clone();
+            *known = Some(Known { head, written });
+            Ok(state)
         })
     }
 
@@ -204,11 +202,12 @@ impl Session {
                     found: head.head.sequence,
                 });
             }
-            let mut folded = Folded::new(Known::current(known, rows, &head)?);
+            let written = Known::take(known, rows, &head)?;
+            let mut folded = Folded::new(written.state.clone());
             for event in request.events {
                 folded.push(event)?;
             }
-            put(rows, head, &folded, &mut appended)
+            put(rows, head, written, &folded, &mut appended)
         })?;
         self.known = appended;
         Ok(head)
@@ -221,7 +220,7 @@ impl Session {
         folded: &Folded,
     ) -> Result<Head, StoreError> {
         let mut appended = None;
-        let head = self.transaction(file, TransactionBehavior::Immediate, |rows, _| {
+        let head = self.transaction(file, TransactionBehavior::Immediate, |rows, known| {
             let head = rows.head()?;
             holds(rows, epoch)?;
             // The hash included: what they follow is what is there, and nothing that only is as long.
@@ -238,7 +237,8 @@ impl Session {
                     found: *sequence,
                 });
             }
-            put(rows, head, folded, &mut appended)
+            let written = Known::take(known, rows, &head)?;
+            put(rows, head, written, folded, &mut appended)
         })?;
         self.known = appended;
         Ok(head)
@@ -246,8 +246,11 @@ impl Session {
 
     fn compact(&mut self, file: &DatabaseFile, epoch: u64, up_to: u64) -> Result<u64, StoreError> {
         self.write(file, |rows| {
-            rows.head()?;
+            let head = rows.head()?;
             holds(rows, epoch)?;
+            // What the records do not have yet is not dropped from under them.
+            let mut written = rows.state_of(&head)?;
+            rows.put_table(&mut written)?;
             let mut base = rows.base()?;
             let before = base.serial;
             loop {
@@ -365,18 +368,21 @@ impl Session {
 fn put(
     rows: &Rows<'_>,
     head: HeadRow,
+    mut written: Written,
     folded: &Folded,
     appended: &mut Option<Known>,
 ) -> Result<Head, StoreError> {
-    let row = match folded.is_empty() {
-        true => head,
-        false => rows.put_folded(Some(&head), folded)?,
-    };
+    let mut row = head;
+    if !folded.is_empty() {
+        row = rows.put_events(folded.events(), folded.after())?;
+        written.follow(folded);
+        let is_last = |event: &ChainedEvent| matches!(event.event.body, EventBody::LeaseReleased);
+        if written.is_far_behind() || folded.events().iter().any(is_last) {
+            rows.put_table(&mut written)?;
+        }
+    }
     let head = row.head.clone();
-    *appended = Some(Known {
-        head: row,
-        state: folded.after().clone(),
-    });
+    *appended = Some(Known { head: row, written });
     Ok(head)
 }
 
@@ -411,7 +417,12 @@ impl StateStore for SqliteStore {
                     connection: &transaction,
                     file,
                 };
-                rows.put_folded(None, &folded)?;
+                rows.put_events(folded.events(), folded.after())?;
+                rows.put_table(&mut Written {
+                    state: folded.after().clone(),
+                    table: State::default(),
+                    touched: folded.touched().clone(),
+                })?;
                 rows.put_lease(&LeaseRow { epoch: 0, held: None })?;
                 rows.put_sealed_with()?;
                 transaction
