@@ -166,11 +166,11 @@ fn worker() -> Change {
         Some(Value::template(
             "http://127.0.0.1:${{ host_unit.my-gateway/router/qwen.port }}",
         )),
-        Cause::Reference {
+        Cause::Reference(Box::new(CausingReference {
             address: address("host_unit.my-gateway/router/qwen"),
             path: AttributePath::root("port"),
             place: Some(place("service.dstack.yml", 4, 3)),
-        },
+        })),
     );
     worker
 }

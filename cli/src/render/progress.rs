@@ -97,12 +97,13 @@ impl Progress {
             .changes
             .iter()
             .flat_map(|change| change.attributes.iter().map(move |attribute| (change, attribute)))
-            .filter_map(|(change, attribute)| match &attribute.cause {
-                Cause::Configuration(Some(place))
-                | Cause::Reference {
-                    place: Some(place), ..
-                } => Some(((change.address.clone(), attribute.path.clone()), place.clone())),
-                _ => None,
+            .filter_map(|(change, attribute)| {
+                let place = match &attribute.cause {
+                    Cause::Configuration(place) => place.as_ref(),
+                    Cause::Reference(reference) => reference.place.as_ref(),
+                    Cause::Drift | Cause::Computed => None,
+                };
+                Some(((change.address.clone(), attribute.path.clone()), place?.clone()))
             })
             .collect();
         let now = Instant::now();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::config::Effect;
-use gabion_engine::plan::change::{Action, AttributeChange, Cause, Change, Reason};
+use gabion_engine::plan::change::{Action, AttributeChange, Cause, CausingReference, Change, Reason};
 use gabion_engine::plan::policy::PolicyReport;
 use gabion_engine::plan::{Basis, Plan};
 use gabion_engine::provider::Observation;
@@ -280,7 +280,8 @@ pub(crate) fn because(plan: &Plan, change: &Change) -> Vec<BecauseLine> {
                     format!("because the configuration changed {}", path_list(&paths)),
                 ));
             }
-            Cause::Reference { address, path, place } => {
+            Cause::Reference(reference) => {
+                let CausingReference { address, path, place } = &**reference;
                 if seen.contains(address) {
                     continue;
                 }
@@ -310,7 +311,7 @@ pub(crate) fn because(plan: &Plan, change: &Change) -> Vec<BecauseLine> {
 
 /// Returns whether an attribute follows another resource whose change is told already.
 fn is_told(attribute: &AttributeChange, seen: &BTreeSet<ResourceAddress>) -> bool {
-    matches!(&attribute.cause, Cause::Reference { address, .. } if seen.contains(address))
+    matches!(&attribute.cause, Cause::Reference(reference) if seen.contains(&reference.address))
 }
 
 /// Returns the secret whose value changed, where the configuration asks for the same one as before.
@@ -340,7 +341,7 @@ fn causes<'a>(
     told: &[&AttributeChange],
 ) -> Vec<(&'a Cause, Vec<AttributePath>)> {
     let same = |a: &Cause, b: &Cause| match (a, b) {
-        (Cause::Reference { address: x, .. }, Cause::Reference { address: y, .. }) => x == y,
+        (Cause::Reference(x), Cause::Reference(y)) => x.address == y.address,
         (a, b) => a == b,
     };
     let mut causes: Vec<(&Cause, Vec<AttributePath>)> = Vec::new();
@@ -423,7 +424,8 @@ fn follow_cause(
         Cause::Configuration(None) => lines.push((depth, format!("where the configuration changed {name}"))),
         Cause::Drift => lines.push((depth, format!("where {name} changed outside gabion"))),
         Cause::Computed => lines.push((depth, format!("where {name} is computed"))),
-        Cause::Reference { address, path, .. } => {
+        Cause::Reference(reference) => {
+            let CausingReference { address, path, .. } = &**reference;
             lines.push((
                 depth,
                 format!("where {name} follows {address}.{}", plain(&path.to_string())),

@@ -2,7 +2,7 @@
 
 use crate::diff::{Difference, Differences};
 use crate::graph::DependenceKind;
-use crate::plan::change::{AttributeChange, Cause};
+use crate::plan::change::{AttributeChange, Cause, CausingReference};
 use crate::plan::decide::{Decider, Existing};
 use crate::plan::known::Actual;
 use crate::plan::path;
@@ -72,11 +72,11 @@ impl Decider<'_> {
             value.is_none_or(|value| !value.is_wholly_known())
         };
         if let Some((input, target, attribute)) = meant.iter().find(unknown).or(meant.first()) {
-            return Cause::Reference {
+            return Cause::Reference(Box::new(CausingReference {
                 address: self.graph.address(*target).clone(),
                 path: attribute.clone(),
                 place: Some(resource.place_of(input).clone()),
-            };
+            }));
         }
         if let Some(record) = recorded {
             let was = path::get(&record.attributes, at).unwrap_or(&Value::Null);

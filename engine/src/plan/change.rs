@@ -225,19 +225,24 @@ pub struct AttributeChange {
 pub enum Cause {
     /// The configuration says something new, at this place.
     Configuration(Option<Place>),
-    /// An attribute of another resource changes, and this one refers to it.
-    Reference {
-        /// The other resource.
-        address: ResourceAddress,
-        /// Its attribute.
-        path: AttributePath,
-        /// Where the reference stands.
-        place: Option<Place>,
-    },
+    /// An attribute of another resource changes, and this one refers to it. Few attributes have such a cause, so it takes
+    /// no room in all the others.
+    Reference(Box<CausingReference>),
     /// The world was changed behind our back.
     Drift,
     /// The provider computes it.
     Computed,
+}
+
+/// A reference through which a change passes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CausingReference {
+    /// The other resource.
+    pub address: ResourceAddress,
+    /// Its attribute.
+    pub path: AttributePath,
+    /// Where the reference stands.
+    pub place: Option<Place>,
 }
 
 /// A difference between what was recorded and what is there.

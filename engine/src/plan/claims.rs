@@ -8,6 +8,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::graph::ResourceGraph;
 use crate::plan::change::{Action, Change};
 use crate::plan::decide::Decision;
+use crate::plan::decisions::Decisions;
 use crate::plan::known::Known;
 use crate::plan::problem::Places;
 use crate::resource::Configuration;
@@ -32,7 +33,7 @@ enum Holder<'a> {
 
 /// Finds claims that two objects would hold, and those that pass from one to another.
 pub(super) fn resolve(
-    decisions: &BTreeMap<usize, Decision>,
+    decisions: &Decisions,
     removals: &[Change],
     known: &Known<'_>,
     graph: &ResourceGraph,
@@ -46,7 +47,7 @@ pub(super) fn resolve(
         .filter(|change| change.action == Action::Delete)
         .filter_map(|change| change.uid)
         .collect();
-    let decided: BTreeSet<Uid> = decisions.values().filter_map(|d| d.record).collect();
+    let decided: BTreeSet<Uid> = decisions.iter().filter_map(|d| d.record).collect();
     let mut held_now: BTreeMap<&Arc<str>, Vec<Uid>> = BTreeMap::new();
     for record in known.state.records() {
         for key in &record.declaration.claims {
@@ -60,7 +61,7 @@ pub(super) fn resolve(
         places.span(configuration.resources[decision.position].place_of(path))
     };
     let mut hand_overs = Vec::new();
-    for decision in decisions.values() {
+    for decision in decisions.iter() {
         let own: BTreeSet<&Arc<str>> = decision
             .record
             .and_then(|uid| known.state.record(uid))
@@ -114,8 +115,8 @@ pub(super) fn resolve(
 }
 
 /// Returns the keys that all decisions take.
-pub(super) fn all_taken(decisions: &BTreeMap<usize, Decision>, known: &Known<'_>) -> BTreeSet<Arc<str>> {
-    let taking = decisions.values().filter(|d| d.change.action != Action::NoOp);
+pub(super) fn all_taken(decisions: &Decisions, known: &Known<'_>) -> BTreeSet<Arc<str>> {
+    let taking = decisions.iter().filter(|d| d.change.action != Action::NoOp);
     taking.flat_map(|decision| taken(decision, known)).collect()
 }
 

@@ -483,7 +483,7 @@ impl<'a> Decider<'a> {
         let changed = change.attributes.iter().any(|a| match a.cause {
             Cause::Drift => false,
             Cause::Computed => !drifted,
-            Cause::Configuration(_) | Cause::Reference { .. } => true,
+            Cause::Configuration(_) | Cause::Reference(_) => true,
         });
         let mut reasons = Vec::new();
         if existing.imported.is_some() {

@@ -76,8 +76,8 @@ fn compare(
         .graph
         .position(&record.address)
         .filter(|_| !record.deposed);
-    let covered = position.and_then(|at| planner.decisions.get(&at));
-    let decision = covered.or_else(|| planner.left_out.get(&position?));
+    let covered = position.and_then(|at| planner.decisions.get(at));
+    let decision = covered.or_else(|| planner.left_out.get(position?));
     let lifecycle = match position {
         Some(at) => &planner.input.configuration.resources[at].lifecycle,
         None => &record.declaration.lifecycle,

@@ -8,6 +8,7 @@ mod claims;
 pub(crate) mod condition;
 mod contract;
 mod decide;
+mod decisions;
 mod evaluate;
 pub mod file;
 mod finding;

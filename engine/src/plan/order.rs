@@ -4,12 +4,11 @@
 //! with it must be create-first too. Where that one cannot be, the dependant gives way and goes first. The firmer wish
 //! wins; two wishes of the configuration that contradict each other are a problem.
 
-use std::collections::BTreeMap;
-
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::graph::ResourceGraph;
 use crate::plan::change::Action;
 use crate::plan::decide::Decision;
+use crate::plan::decisions::Decisions;
 use crate::plan::problem::Places;
 use crate::resource::Configuration;
 use crate::schema::ReplaceOrder;
@@ -58,7 +57,7 @@ impl Order {
 
 /// Settles the orders of all replacements, each linear in the edges.
 pub(super) fn settle(
-    decisions: &mut BTreeMap<usize, Decision>,
+    decisions: &mut Decisions,
     graph: &ResourceGraph,
     configuration: &Configuration,
     places: &Places<'_>,
@@ -66,12 +65,8 @@ pub(super) fn settle(
 ) {
     use ReplaceOrder::{CreateThenDelete, DeleteThenCreate};
     let replaced = |decision: &Decision| matches!(decision.change.action, Action::Replace(_));
-    let of = |decisions: &BTreeMap<usize, Decision>, at: usize| {
-        decisions
-            .get(&at)
-            .filter(|d| replaced(d))
-            .map(|d| d.order.clone())
-    };
+    let of =
+        |decisions: &Decisions, at: usize| decisions.get(at).filter(|d| replaced(d)).map(|d| d.order.clone());
     // Create-first spreads from dependants to weaker dependencies.
     for dependant in graph.reverse_order() {
         let Some(own) = of(decisions, dependant).filter(|own| own.order == CreateThenDelete) else {
@@ -82,7 +77,7 @@ pub(super) fn settle(
                 continue;
             };
             if other.order == CreateThenDelete {
-                if let Some(decision) = decisions.get_mut(&dependency) {
+                if let Some(decision) = decisions.get_mut(dependency) {
                     decision.order.strength = decision.order.strength.max(own.strength);
                 }
             } else if other.strength < own.strength {
@@ -132,14 +127,8 @@ pub(super) fn settle(
     }
 }
 
-fn flip(
-    decisions: &mut BTreeMap<usize, Decision>,
-    at: usize,
-    order: ReplaceOrder,
-    strength: Strength,
-    note: String,
-) {
-    if let Some(decision) = decisions.get_mut(&at) {
+fn flip(decisions: &mut Decisions, at: usize, order: ReplaceOrder, strength: Strength, note: String) {
+    if let Some(decision) = decisions.get_mut(at) {
         decision.order = Order {
             order,
             strength,

@@ -14,6 +14,7 @@ use crate::graph::ResourceGraph;
 use crate::plan::change::{Action, Change, Note, PlannedAlternatives, Reason};
 use crate::plan::claims::{self, HandOver};
 use crate::plan::decide::{self, Decider, Decision};
+use crate::plan::decisions::Decisions;
 use crate::plan::evaluate::{Outcome, PlanScope};
 use crate::plan::known::Known;
 use crate::plan::options::PlanInput;
@@ -70,8 +71,8 @@ fn make(input: &PlanInput<'_>, problems: &mut Diagnostics) -> Option<Plan> {
         known: &known,
         selection: &selection,
         outcomes: vec![Outcome::unknown(); graph.len()],
-        decisions: BTreeMap::new(),
-        left_out: BTreeMap::new(),
+        decisions: Decisions::of(graph.len()),
+        left_out: Decisions::of(graph.len()),
     };
     if input.options.mode == Mode::Apply {
         planner.decide_all(problems);
@@ -162,9 +163,9 @@ pub(super) struct Planner<'a> {
     pub(super) selection: &'a Selection,
     pub(super) outcomes: Vec<Outcome>,
     /// What was decided about the resources that the plan covers, by position.
-    pub(super) decisions: BTreeMap<usize, Decision>,
+    pub(super) decisions: Decisions,
     /// What would have been decided about the others.
-    pub(super) left_out: BTreeMap<usize, Decision>,
+    pub(super) left_out: Decisions,
 }
 
 impl<'a> Planner<'a> {
@@ -184,7 +185,7 @@ impl<'a> Planner<'a> {
                 if let Some(decision) = decider.decide(*position, problems) {
                     finding::sealed_secrets(&decider, &decision, problems);
                     self.outcomes[*position] = decide::outcome(&decision, self.known);
-                    self.decisions.insert(*position, decision);
+                    self.decisions.insert(decision);
                 }
                 continue;
             }
@@ -192,7 +193,7 @@ impl<'a> Planner<'a> {
             if !self.selection.held_up.contains_key(position) {
                 let mut unheard = Diagnostics::new();
                 if let Some(decision) = decider.decide(*position, &mut unheard) {
-                    self.left_out.insert(*position, decision);
+                    self.left_out.insert(decision);
                 }
             }
             self.outcomes[*position] = decide::standing(self.known, self.graph.address(*position));
@@ -275,19 +276,20 @@ impl<'a> Planner<'a> {
         problems: &mut Diagnostics,
     ) -> Option<Plan> {
         let mut left_out: BTreeSet<ResourceAddress> = removals.left_out.into_iter().collect();
-        let pending = self.left_out.values().filter(|d| d.change.action != Action::NoOp);
+        let pending = self.left_out.iter().filter(|d| d.change.action != Action::NoOp);
         left_out.extend(pending.map(|d| d.change.address.clone()));
         let (drift, accepted) = finding::drift(&self);
         let claims = claims::all_taken(&self.decisions, self.known);
         let unasked: BTreeSet<usize> = self
             .decisions
             .iter()
-            .filter(|(_, decision)| decision.order.strength < Strength::Lifecycle)
-            .filter(|(_, decision)| matches!(decision.change.action, Action::Replace(_)))
-            .map(|(position, _)| *position)
+            .filter(|decision| decision.order.strength < Strength::Lifecycle)
+            .filter(|decision| matches!(decision.change.action, Action::Replace(_)))
+            .map(|decision| decision.position)
             .collect();
         let decisions = std::mem::take(&mut self.decisions).into_values();
-        let mut changes: Vec<Change> = decisions.map(|decision| self.settled(decision)).collect();
+        let mut changes = Vec::with_capacity(self.graph.len() + removals.changes.len());
+        changes.extend(decisions.map(|decision| self.settled(decision)));
         changes.extend(self.standing());
         changes.extend(removals.changes);
         self.warn_of_other_files(&left_out, problems);

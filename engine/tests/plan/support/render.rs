@@ -124,7 +124,7 @@ fn one(change: &Change, out: &mut String) {
             let cause = match &a.cause {
                 Cause::Configuration(Some(place)) => format!("{place}"),
                 Cause::Configuration(None) => "configuration".to_owned(),
-                Cause::Reference { address, path, .. } => format!("{address}.{path}"),
+                Cause::Reference(reference) => format!("{}.{}", reference.address, reference.path),
                 Cause::Drift => "drift".to_owned(),
                 Cause::Computed => "computed".to_owned(),
             };
