@@ -19,6 +19,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupts;
+use crate::lasting::lasting;
 use crate::output::Printer;
 use crate::render::events::Events;
 use crate::render::markdown::{cell_code, prose};
@@ -259,6 +260,7 @@ pub(crate) fn print_endpoints(context: &Context, plan: &Plan, report: Option<&Ap
 
 /// Gives the lease back, also after a failure.
 pub(crate) async fn close(journal: &Journal, outcome: Outcome, printer: &Printer) -> Outcome {
+    lasting(journal.state());
     match journal.close().await {
         Ok(()) | Err(JournalError::Closed) => outcome,
         Err(error) => match outcome {

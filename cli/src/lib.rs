@@ -22,6 +22,7 @@ mod interrupt;
 )]
 #[path = "../tests/json_schema/mod.rs"]
 mod json_schema;
+mod lasting;
 mod options;
 mod output;
 mod planning;

@@ -20,6 +20,7 @@ use gabion_engine::state::{
 
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::lasting::lasting;
 use crate::options::{Options, shell_word};
 use crate::output::Printer;
 use crate::project::{LoadedProject, print_warnings};
@@ -85,6 +86,8 @@ impl StateAccess {
             .await
             .map_err(open_failure)?;
         self.check_lineage(&state)?;
+        // Every later state shares most of it.
+        lasting(state.clone());
         Ok(state)
     }
 

@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupts;
+use crate::lasting::lasting;
 use crate::output::Verbosity;
 use crate::planning::{self, PlanRequest, Planned};
 use crate::policy;
@@ -73,7 +74,7 @@ pub(super) async fn fresh(what: &Doing<'_>, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let interrupts = Interrupts::listen(printer)?;
     let project = LoadedProject::read(options);
-    let access = StateAccess::of(&project, options)?;
+    let access = StateAccess::of(project, options)?;
     let state = access.load().await?;
     // A new project's state is made only once there is something to write.
     let mut journal = None;
@@ -82,7 +83,7 @@ pub(super) async fn fresh(what: &Doing<'_>, context: &Context) -> Outcome {
         let opening = access.journal(options, what.operation, what.execution.locking.lock_timeout, key);
         journal = Some(Arc::new(interrupts.unless(opening).await??));
     }
-    let outcome = under_lease(what, context, &interrupts, &project, &access, &mut journal).await;
+    let outcome = under_lease(what, context, &interrupts, project, &access, &mut journal).await;
     match journal {
         Some(journal) => {
             access.remind_to_pin(&journal.state(), printer);
@@ -121,26 +122,26 @@ async fn under_lease(
         key: key.clone(),
         scale: what.scale,
     };
-    let planned = interrupts
-        .unless(planning::make(context, project, &state, request))
-        .await??;
+    let making = planning::make(context, project, &state, request);
+    let planned = lasting(interrupts.unless(making).await??);
     let plan = &planned.plan;
     let quiet = printer.verbosity() == Verbosity::Quiet && what.execution.yes;
     if !quiet && options.format != Format::Json {
         print_plan(context, plan, &planned.providers, false, None, Size::default());
     }
-    if let Some(blocked) = planned.blocked {
-        return Err(Failure::from(blocked).exit(Exit::Blocked));
+    if let Some(blocked) = &planned.blocked {
+        return Err(Failure::from(blocked.clone()).exit(Exit::Blocked));
     }
     if let Some(denied) = policy::denied(plan) {
         return Err(denied);
     }
     if plan.is_empty() {
-        return Ok(nothing_to_do(context, &planned));
+        return Ok(nothing_to_do(context, planned));
     }
     if plan.has_changes() {
         confirm(what, context, interrupts).await?;
     }
+    let digest = plan.digest();
     let journal = match journal {
         Some(journal) => journal.clone(),
         None => {
@@ -152,7 +153,6 @@ async fn under_lease(
             );
             let opened = Arc::new(interrupts.unless(opening).await??);
             // Another first apply may have been quicker.
-            let digest = plan.digest();
             let moved = bindings::moved(plan, &digest, &opened.state(), &Default::default());
             *journal = Some(opened.clone());
             if !moved.is_empty() {
@@ -163,7 +163,7 @@ async fn under_lease(
     };
     let run = Run {
         plan,
-        digest: plan.digest(),
+        digest,
         providers: &planned.providers,
         facts: &planned.world.facts,
         secrets: project.secrets(),
@@ -208,7 +208,7 @@ async fn saved(args: &Apply, context: &Context) -> Outcome {
     }
     let interrupts = Interrupts::listen(printer)?;
     let project = LoadedProject::read(options);
-    let access = StateAccess::of(&project, options)?;
+    let access = StateAccess::of(project, options)?;
     let missing = project.missing_secrets(&plan);
     if missing.has_errors() {
         return Err(missing.into());

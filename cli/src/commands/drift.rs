@@ -89,14 +89,14 @@ pub(crate) async fn run(args: &DriftArgs, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let interrupts = Interrupts::listen(printer)?;
     let project = LoadedProject::read(options);
-    let access = StateAccess::of(&project, options)?;
+    let access = StateAccess::of(project, options)?;
     if args.accept.is_empty() {
         let state = access.load().await?;
         let in_flight = access.live_holder().await?;
         let planned = interrupts
-            .unless(look(context, &project, &state, in_flight))
+            .unless(look(context, project, &state, in_flight))
             .await??;
-        return report(args, context, &project, &planned, &BTreeSet::new());
+        return report(args, context, project, &planned, &BTreeSet::new());
     }
     access.load_existing().await?;
     let key = existing_key(options)?;
@@ -104,7 +104,7 @@ pub(crate) async fn run(args: &DriftArgs, context: &Context) -> Outcome {
     let journal = interrupts.unless(opening).await??;
     let written = async {
         let state = journal.state();
-        let planned = interrupts.unless(look(context, &project, &state, None)).await??;
+        let planned = interrupts.unless(look(context, project, &state, None)).await??;
         let events = accepting(&args.accept, &state, &planned)?;
         let number = events.len();
         journal
@@ -119,7 +119,7 @@ pub(crate) async fn run(args: &DriftArgs, context: &Context) -> Outcome {
         report(
             args,
             context,
-            &project,
+            project,
             &planned,
             &args.accept.iter().cloned().collect(),
         )

@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupts;
+use crate::lasting::lasting;
 use crate::options::{Options, Trust, shell_word};
 use crate::planning::{self, PlanRequest, Planned};
 use crate::policy;
@@ -39,7 +40,7 @@ pub(crate) async fn run(args: &PlanArgs, context: &Context) -> Outcome {
         Err(failure) => plan_events::failed(&events, failure),
     }
     events.finish(printer);
-    let planned = made?;
+    let planned = lasting(made?);
     let plan = &planned.plan;
     if let Some(reviewed) = &reviewed {
         check_same(reviewed, plan)?;
@@ -58,8 +59,8 @@ pub(crate) async fn run(args: &PlanArgs, context: &Context) -> Outcome {
         next.as_deref(),
         args.size,
     );
-    if let Some(blocked) = planned.blocked {
-        return Err(Failure::from(blocked).exit(Exit::Blocked));
+    if let Some(blocked) = &planned.blocked {
+        return Err(Failure::from(blocked.clone()).exit(Exit::Blocked));
     }
     if let Some(path) = &args.out {
         printer.status(&format!("Saved to {}.", path.display()));
@@ -82,7 +83,7 @@ async fn make(
     let project = LoadedProject::read(options);
     let mode = if args.destroy { Mode::Destroy } else { Mode::Apply };
     plan_events::started(events, &project.project.settings.project.value, mode);
-    let access = StateAccess::of(&project, options)?;
+    let access = StateAccess::of(project, options)?;
     interrupts
         .unless(async {
             let state = access.load().await?;
@@ -106,7 +107,7 @@ async fn make(
                 Some(run) => Some(before(run, &*access.store, options).await?),
                 None => None,
             };
-            planning::make_to(context, &project, &state, past.as_ref(), request).await
+            planning::make_to(context, project, &state, past.as_ref(), request).await
         })
         .await?
 }

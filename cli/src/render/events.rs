@@ -112,6 +112,11 @@ impl Events {
         Ok(Self(Arc::new(Mutex::new(file))))
     }
 
+    /// Returns whether anybody asked for it.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.file().is_some()
+    }
+
     /// Writes an event.
     pub(crate) fn write(&self, event: EventJson) {
         if let Some(file) = self.file().as_mut() {

@@ -38,6 +38,10 @@ pub(crate) fn started(events: &Events, project: &str, mode: Mode) {
 
 /// Says what was planned.
 pub(crate) fn finished(events: &Events, plan: &Plan) {
+    // What it takes to write them grows with the plan.
+    if !events.is_wanted() {
+        return;
+    }
     for drift in &plan.drift {
         events.write(EventJson::DriftFound {
             address: drift.address.to_string(),
