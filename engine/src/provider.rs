@@ -248,10 +248,10 @@ pub struct ObjectState {
     /// All its attributes, inputs included, as they are in the world.
     pub attributes: Attributes,
     /// Data that only the provider reads.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub private: serde_json::Value,
     /// Attributes that the world does not tell; their recorded values stand.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<AttributePath>,
 }
 

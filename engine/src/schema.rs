@@ -141,6 +141,7 @@ pub struct Timeouts {
     pub delete: Duration,
 }
 
+/// A record that says nothing of its timeouts has these, so they stay what they are.
 impl Default for Timeouts {
     fn default() -> Self {
         Self {

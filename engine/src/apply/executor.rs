@@ -27,9 +27,10 @@ use crate::plan::resume::Progress;
 use crate::plan::step::{StepId, StepOperation};
 use crate::provider::{CallAction, ErrorClass, ProviderError};
 use crate::redact::Redactor;
-use crate::state::event::{EventBody, Intent};
+use crate::state::event::{AskedBy, EventBody, Intent};
 use crate::state::fold::FoldError;
 use crate::state::journal::{Draft, Journal, JournalError};
+use crate::value::Attributes;
 
 /// Carries out a plan, whose bindings were checked before, and writes everything to the journal. At its end the journal
 /// is finished, so that the serial that it tells is the one that the next command sees; closing it is the caller's.
@@ -321,11 +322,14 @@ impl Run<'_> {
             action,
             uid,
             address: call.address.clone(),
-            inputs: call.inputs.clone(),
+            inputs: match action {
+                CallAction::Delete => Attributes::new(),
+                CallAction::Create | CallAction::Update => call.inputs.clone(),
+            },
             // That of an update comes with its result, if it is another one.
             declaration: call.declaration.clone().filter(|_| action == CallAction::Create),
             deposes: call.deposes,
-            plan: Some(self.request.digest.clone()),
+            asked_by: AskedBy::Run,
             step: step.0,
         });
         self.record(intent, batch)?;

@@ -223,10 +223,22 @@ pub struct Holder {
     pub who: String,
     /// The host's name.
     pub host: String,
-    /// The process, when it runs on a host whose processes can be looked at.
+    /// The process, when it runs on a host whose processes can be looked at. The lease has it; the log does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessIdentity>,
     /// The command: `apply`, `destroy`, `state mv`.
     pub operation: String,
+}
+
+impl Holder {
+    /// Returns what the log keeps of it: what says whether a process still runs is for the lease.
+    #[must_use]
+    pub fn for_log(&self) -> Self {
+        Self {
+            process: None,
+            ..self.clone()
+        }
+    }
 }
 
 /// What makes a process the same one: its id alone is used again.
@@ -251,8 +263,10 @@ pub struct RunStarted {
     /// Who ran it.
     pub who: String,
     /// The digest of the plan that it carries out, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Arc<str>>,
     /// The commit of the configuration, if it is in a git checkout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<Arc<str>>,
 }
 
@@ -267,7 +281,8 @@ pub struct Intent {
     pub uid: Uid,
     /// Its address.
     pub address: ResourceAddress,
-    /// The inputs, wholly known, sealed; of a deletion, those it was made with.
+    /// The inputs, wholly known, sealed; none for a deletion, which has those that the object was made with.
+    #[serde(default, skip_serializing_if = "Attributes::is_empty")]
     pub inputs: Attributes,
     /// What the configuration says about it, of a creation; `None` for others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -275,10 +290,45 @@ pub struct Intent {
     /// The object whose address this one takes, which becomes deposed in this very event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deposes: Option<Uid>,
-    /// The digest of the plan that asked for it.
-    pub plan: Option<Arc<str>>,
+    /// The plan that asked for it, by its digest. Not said is the plan that the run carries out, and null none at all.
+    #[serde(default, rename = "plan", skip_serializing_if = "AskedBy::is_run")]
+    #[schemars(with = "Option<String>")]
+    pub asked_by: AskedBy,
     /// The number of the plan's step.
     pub step: u32,
+}
+
+/// Which plan asked for a call.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(from = "Option<Arc<str>>", into = "Option<Arc<str>>")]
+pub enum AskedBy {
+    /// The one that its run carries out, if it does.
+    #[default]
+    Run,
+    /// The one with this digest, or none: how format 1 has it.
+    Digest(Option<Arc<str>>),
+}
+
+impl AskedBy {
+    /// Returns whether it is the run's.
+    pub fn is_run(&self) -> bool {
+        *self == Self::Run
+    }
+}
+
+impl From<Option<Arc<str>>> for AskedBy {
+    fn from(digest: Option<Arc<str>>) -> Self {
+        Self::Digest(digest)
+    }
+}
+
+impl From<AskedBy> for Option<Arc<str>> {
+    fn from(asked_by: AskedBy) -> Self {
+        match asked_by {
+            AskedBy::Run => None,
+            AskedBy::Digest(digest) => digest,
+        }
+    }
 }
 
 /// A record in a newer schema version.

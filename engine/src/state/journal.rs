@@ -550,7 +550,7 @@ impl Writer {
         let before = folded.len();
         let announcement =
             (!self.announced && before == 0 && !bodies.is_empty()).then(|| EventBody::LeaseTaken {
-                holder: self.holder.clone(),
+                holder: self.holder.for_log(),
             });
         for body in announcement.into_iter().chain(bodies) {
             let event = Event {

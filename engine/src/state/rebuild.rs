@@ -141,7 +141,7 @@ pub fn log(
         }));
     }
     bodies.push(EventBody::LeaseTaken {
-        holder: rebuilder.holder.clone(),
+        holder: rebuilder.holder.for_log(),
     });
     bodies.push(EventBody::RunStarted(RunStarted {
         operation: rebuilder.holder.operation.clone(),

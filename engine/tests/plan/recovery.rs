@@ -4,7 +4,7 @@ use gabion_engine::address::{ObjectId, OperationId};
 use gabion_engine::plan::Plan;
 use gabion_engine::plan::resume::{Progress, progress};
 use gabion_engine::provider::{CallAction, Effect, ErrorClass, Observation, ProviderError};
-use gabion_engine::state::event::{EventBody, Holder, Intent};
+use gabion_engine::state::event::{AskedBy, EventBody, Holder, Intent};
 use gabion_engine::value::Attributes;
 use insta::assert_snapshot;
 use uuid::Uuid;
@@ -29,7 +29,7 @@ fn interrupted(plan: &Plan, scenario: &mut Scenario) {
         inputs: change.inputs.clone().unwrap(),
         declaration: change.declaration.clone(),
         deposes: None,
-        plan: Some(plan.digest()),
+        asked_by: AskedBy::Digest(Some(plan.digest())),
         step: 0,
     }));
 }
@@ -155,7 +155,7 @@ fn an_incomplete_object_is_updated_even_when_nothing_differs() {
         inputs: record.inputs.clone(),
         declaration: Some(record.declaration.clone()),
         deposes: None,
-        plan: None,
+        asked_by: AskedBy::Digest(None),
         step: 0,
     }));
     let error = ProviderError::new(ErrorClass::Invalid, "It broke.").with_effect(Effect::Partial);
@@ -197,7 +197,7 @@ fn a_deletion_that_did_not_finish_is_finished_first() {
         inputs: Attributes::new(),
         declaration: None,
         deposes: None,
-        plan: None,
+        asked_by: AskedBy::Digest(None),
         step: 0,
     }));
     let error = ProviderError::new(ErrorClass::Conflict, "It is in use.").with_effect(Effect::Partial);

@@ -7,7 +7,9 @@ use gabion_engine::address::{Lineage, ObjectId, OperationId, ProviderName, Resou
 use gabion_engine::provider::{CallAction, Effect, ErrorClass, ObjectState, Observation, ProviderError};
 use gabion_engine::schema::{ReplaceOrder, Timeouts};
 use gabion_engine::state::clock::StoppedClock;
-use gabion_engine::state::event::{Created, Event, EventBody, Holder, Intent, ObjectMove, RunStarted};
+use gabion_engine::state::event::{
+    AskedBy, Created, Event, EventBody, Holder, Intent, ObjectMove, RunStarted,
+};
 use gabion_engine::state::record::{Declaration, Record, Status};
 use gabion_engine::state::store::CreateRequest;
 use gabion_engine::state::{Clock, FORMAT_VERSION};
@@ -82,7 +84,7 @@ pub fn intent(action: CallAction, call: u64, object: u64, name: &str, value: i64
         inputs: input(value),
         declaration: (action != CallAction::Delete).then(declaration),
         deposes: None,
-        plan: None,
+        asked_by: AskedBy::Digest(None),
         step: 0,
     }
 }

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::address::{ObjectId, OperationId, ResourceAddress, Uid};
 use crate::provider::{CallAction, Effect, ObjectState, Observation};
 use crate::state::chain;
-use crate::state::event::{Created, Destination, Event, EventBody, Intent, ObjectMove};
+use crate::state::event::{AskedBy, Created, Destination, Event, EventBody, Intent, ObjectMove};
 use crate::state::fold::FORMAT_VERSION;
 use crate::state::fold::attributes::{accept, adopt};
 use crate::state::fold::error::{FoldError, contradiction, same_id};
@@ -365,7 +365,10 @@ impl Folding {
             epoch,
         };
         let last_call = LastCall {
-            plan: intent.plan.clone(),
+            plan: match &intent.asked_by {
+                AskedBy::Run => self.plan.clone(),
+                AskedBy::Digest(digest) => digest.clone(),
+            },
             step: intent.step,
             action: intent.action,
             done: false,
@@ -429,6 +432,7 @@ impl Folding {
         open.before = Some(record.status);
         if intent.action == CallAction::Delete {
             record.status = Status::Deleting;
+            open.inputs = record.inputs.clone();
         }
         record.open = Some(open);
         record.last_call = Some(last_call);

@@ -22,4 +22,7 @@ mod folding;
 pub use error::FoldError;
 
 /// The version of the log's format that this build writes, and the newest that it reads.
-pub const FORMAT_VERSION: u32 = 1;
+///
+/// 1: every intent names its plan, and a declaration says everything.
+/// 2: what is as it is where nothing is said is left out, and so is the plan of an intent that is its run's.
+pub const FORMAT_VERSION: u32 = 2;

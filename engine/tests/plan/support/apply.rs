@@ -8,7 +8,7 @@ use gabion_engine::plan::Plan;
 use gabion_engine::plan::change::{Action, Change};
 use gabion_engine::plan::step::{Step, StepOperation};
 use gabion_engine::provider::{CallAction, ObjectState, Observation};
-use gabion_engine::state::event::{EventBody, Intent, RunStarted};
+use gabion_engine::state::event::{AskedBy, EventBody, Intent, RunStarted};
 use gabion_engine::state::record::{Declaration, Record, Status};
 use gabion_engine::value::{Attributes, Value, seal_attributes};
 use uuid::Uuid;
@@ -161,7 +161,7 @@ impl Scenario {
             inputs: seal_attributes(&inputs),
             declaration: declaration.clone(),
             deposes,
-            plan: Some(self.running.clone()),
+            asked_by: AskedBy::Digest(Some(self.running.clone())),
             step: step.id.0,
         }));
         let state = if deleting {
