@@ -15,3 +15,4 @@ pub mod store_adopt;
 pub mod store_conformance;
 pub mod store_events;
 pub mod store_random;
+pub mod wait;

@@ -10,30 +10,13 @@ use gabion_agent::client::{AgentClient, SOCKET_NAME};
 use gabion_agent::protocol::{Auth, Fence, Listener, Operation, Paths, Replica, Route, Upstream};
 use gabion_agent::{Clock, Limits, ServeOptions, serve};
 use gabion_host::transport::LocalTransport;
+pub(crate) use gabion_testing::wait::eventually;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Waits until a condition holds, asking again and again.
-pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
-    what: &str,
-    mut ask: impl FnMut() -> F,
-) -> T {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    loop {
-        if let Some(value) = ask().await {
-            return value;
-        }
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "{what} did not happen within {PATIENCE:?}"
-        );
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
 
 pub(crate) fn fence() -> Fence {
     Fence {

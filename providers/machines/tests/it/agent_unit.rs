@@ -16,6 +16,7 @@ use gabion_agent::protocol::{
 use gabion_host::process::ProcessIdentity;
 use gabion_host::transport::LocalTransport;
 use gabion_host::unit::{self, LogSettings, Mark, StartRequest, UnitDirectory, UnitSpec, program_digest};
+pub(crate) use gabion_testing::wait::eventually;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -39,21 +40,6 @@ pub(crate) const ARGV: [&str; 7] = [
     "--grace",
     "5",
 ];
-
-/// Waits until a condition holds, asking again and again.
-pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
-    what: &str,
-    mut ask: impl FnMut() -> F,
-) -> T {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    loop {
-        if let Some(value) = ask().await {
-            return value;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "{what} did not happen");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
 
 /// A program and its hash.
 #[derive(Clone, Debug)]

@@ -19,6 +19,7 @@ use gabion_machines::protocol::Directories;
 use gabion_machines::ssh::{SshAddress, Trust};
 use gabion_machines::{Hosts, Spread};
 use gabion_testing::sshd::Sshd;
+pub(crate) use gabion_testing::wait::eventually;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -206,18 +207,6 @@ pub(crate) async fn delete(
     call: &Call,
 ) -> Result<(), ProviderError> {
     provider.delete(DeleteRequest { object }, call).await
-}
-
-/// Polls until something is so.
-pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let end = tokio::time::Instant::now() + Duration::from_secs(30);
-    loop {
-        if let Some(found) = look().await {
-            return found;
-        }
-        assert!(tokio::time::Instant::now() < end, "{what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }
 
 /// Returns machines of which one is connected. Under load a connection may take longer than the product waits for it.

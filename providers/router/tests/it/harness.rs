@@ -18,6 +18,7 @@ use gabion_engine::value::{Attributes, Value};
 use gabion_host::process::ProcessIdentity;
 use gabion_host::transport::Machines;
 use gabion_router::RouterProvider;
+pub(crate) use gabion_testing::wait::eventually;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -32,24 +33,6 @@ pub(crate) const AGENT: &str = "agent-unit";
 
 /// The id of the router's unit.
 pub(crate) const ROUTER: &str = "router-unit";
-
-/// Waits until something holds, asking again and again.
-pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
-    what: &str,
-    mut ask: impl FnMut() -> F,
-) -> T {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    loop {
-        if let Some(value) = ask().await {
-            return value;
-        }
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "{what} did not happen within {PATIENCE:?}"
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
 
 /// Remembers what calls say.
 #[derive(Default)]
