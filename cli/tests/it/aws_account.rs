@@ -33,16 +33,26 @@ pub(crate) struct Account {
 }
 
 impl Account {
+    /// Opens one at moto.
     #[expect(clippy::disallowed_methods, reason = "tests are told where the server is")]
     pub(crate) fn open() -> Self {
         let moto = std::env::var("GABION_TEST_AWS")
             .expect("GABION_TEST_AWS is not set; run the tests with: cargo xtask test -p gabion");
+        Self::at(async move { Aws::start(&moto).await })
+    }
+
+    /// Opens one of a cloud of our own.
+    pub(crate) fn own() -> Self {
+        Self::at(Aws::own())
+    }
+
+    fn at(opening: impl Future<Output = Aws>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .unwrap();
-        let aws = runtime.block_on(Aws::start(&moto));
+        let aws = runtime.block_on(opening);
         Self { runtime, aws }
     }
 

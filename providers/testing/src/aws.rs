@@ -1,7 +1,11 @@
-//! AWS for tests: a moto server, made stricter.
+//! AWS for tests: a moto server, made stricter, or a quick cloud of our own.
 //!
-//! [`Aws`] is a proxy in front of moto with an account of its own. It adds what moto lacks or gets wrong, each rule taken
-//! from AWS's documentation:
+//! [`Aws`] is a proxy in front of an account of its own, in which a test can have calls throttled, failed, or their answers
+//! lost after the effect, and which counts them. The account is one of moto ([`Aws::start`]), or of a cloud of our own in
+//! memory ([`Aws::own`], whose rules stand in `aws/cloud/mod.rs`). The two are independent opinions: the provider's own tests
+//! run on both, and one test compares their answers.
+//!
+//! To moto the proxy adds what it lacks or gets wrong, each rule taken from AWS's documentation:
 //!
 //! | Rule | Where AWS says so |
 //! | --- | --- |
@@ -20,9 +24,8 @@
 //! | An address that is no elastic one is owned by `amazon`. | EC2 API, InstanceNetworkInterfaceAssociation |
 //! | A change of records is `PENDING` at first. One batch is made whole or not at all: a `CREATE` of what is there, or a `DELETE` that does not match it, is `InvalidChangeBatch`. | Route 53 API, GetChange and ChangeResourceRecordSets |
 //! | Descriptions may lag behind changes, for as long as a test says. | EC2 Developer Guide, "Eventual consistency" |
-//!
-//! On top of that a test can have calls throttled, failed, or their answers lost after the effect, and counts them.
 
+mod cloud;
 mod http;
 mod placement_groups;
 mod record_sets;
@@ -33,6 +36,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use cloud::{Cloud, Moment};
+use http::{Answer, Asked};
 use placement_groups::PlacementGroup;
 
 /// The account that a test has for itself, behind a proxy.
@@ -68,11 +73,20 @@ pub enum Fault {
     RequestLost,
 }
 
-/// What goes on beside moto.
+/// What is behind the proxy, and what goes on beside it.
 #[derive(Debug)]
 pub(crate) struct World {
-    pub(crate) upstream: String,
+    upstream: Upstream,
     pub(crate) state: Mutex<State>,
+}
+
+/// What is behind the proxy.
+#[derive(Debug)]
+enum Upstream {
+    /// A moto server, by host and port.
+    Moto(String),
+    /// A cloud of our own, which needs none of the rules that are added to moto.
+    Own(Mutex<Cloud>),
 }
 
 #[derive(Debug, Default)]
@@ -104,6 +118,33 @@ impl World {
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Answers a request as AWS would.
+    async fn answer(&self, asked: &Asked) -> Answer {
+        match &self.upstream {
+            Upstream::Moto(_) => rules::apply(self, asked).await,
+            Upstream::Own(_) => self.upstream_answer(asked).await,
+        }
+    }
+
+    /// Passes a request on to what is behind the proxy.
+    async fn upstream_answer(&self, asked: &Asked) -> Answer {
+        let cloud = match &self.upstream {
+            Upstream::Moto(server) => return http::forward(server, asked).await,
+            Upstream::Own(cloud) => cloud,
+        };
+        let moment = {
+            let state = self.state();
+            Moment {
+                now: Instant::now(),
+                boot: state.boot,
+                lag: state.lag,
+                console: state.console.clone(),
+            }
+        };
+        let mut cloud = cloud.lock().unwrap_or_else(PoisonError::into_inner);
+        cloud.answer(asked, &moment)
+    }
 }
 
 impl Aws {
@@ -117,6 +158,22 @@ impl Aws {
             .trim_end_matches('/')
             .to_owned();
         let account = http::account(&upstream).await;
+        Self::open(Upstream::Moto(upstream), account).await
+    }
+
+    /// Opens an account of a cloud of our own, which lives as long as this.
+    pub async fn own() -> Self {
+        let account = Account {
+            number: "111122223333".to_owned(),
+            access_key: "ASIAGABIONTESTACCOUNT".to_owned(),
+            secret: "of-no-worth".to_owned(),
+            token: "session".to_owned(),
+        };
+        let cloud = Cloud::new(&account.number, &account.access_key);
+        Self::open(Upstream::Own(Mutex::new(cloud)), account).await
+    }
+
+    async fn open(upstream: Upstream, account: Account) -> Self {
         let world = Arc::new(World {
             upstream,
             state: Mutex::new(State {
@@ -186,7 +243,21 @@ impl Aws {
     /// # Panics
     /// When it is refused.
     pub async fn ec2(&self, region: &str, action: &str, parameters: &[(&str, &str)]) -> String {
-        http::ec2(&self.world, &self.account, region, action, parameters).await
+        let answer = self.try_ec2(region, action, parameters).await;
+        answer.unwrap_or_else(|(code, message)| panic!("EC2 {action}: {code}: {message}"))
+    }
+
+    /// Makes a call of EC2 as another client would; when it is refused, returns the code and the message.
+    ///
+    /// # Errors
+    /// What the refusal says.
+    pub async fn try_ec2(
+        &self,
+        region: &str,
+        action: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<String, (String, String)> {
+        told(http::ec2(&self.world, &self.account, region, action, parameters).await)
     }
 
     /// Makes a call of Route 53 as another client would.
@@ -194,7 +265,21 @@ impl Aws {
     /// # Panics
     /// When it is refused.
     pub async fn route53(&self, method: &str, path: &str, body: &str) -> String {
-        http::route53(&self.world, &self.account, method, path, body).await
+        let answer = self.try_route53(method, path, body).await;
+        answer.unwrap_or_else(|(code, message)| panic!("Route 53 {method} {path}: {code}: {message}"))
+    }
+
+    /// Makes a call of Route 53 as another client would; when it is refused, returns the code and the message.
+    ///
+    /// # Errors
+    /// What the refusal says.
+    pub async fn try_route53(
+        &self,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> Result<String, (String, String)> {
+        told(http::route53(&self.world, &self.account, method, path, body).await)
     }
 }
 
@@ -202,6 +287,18 @@ impl Drop for Aws {
     fn drop(&mut self) {
         self.serving.abort();
     }
+}
+
+fn told(answer: Answer) -> Result<String, (String, String)> {
+    let text = answer.text();
+    if answer.status < 300 {
+        return Ok(text);
+    }
+    let part = |name: &str| {
+        let part = between(&text, &format!("<{name}>"), &format!("</{name}>"));
+        part.unwrap_or_default().to_owned()
+    };
+    Err((part("Code"), part("Message")))
 }
 
 /// Returns every text between two others.

@@ -8,7 +8,17 @@ use gabion_engine::value::Value;
 use gabion_testing::aws::{Fault, between};
 use gabion_testing::conformance::{Case, Subject};
 
-use crate::support::{KEY, REGION, World, block, inputs, texts, with};
+use crate::support::{KEY, REGION, Server, World, block, inputs, on_both_servers, texts, with};
+
+on_both_servers!(
+    security_groups_pass,
+    rules_pass,
+    key_pairs_and_placement_groups_pass,
+    addresses_pass,
+    instances_pass,
+    volumes_and_attachments_pass,
+    zones_and_records_pass
+);
 
 struct Account {
     world: World,
@@ -80,9 +90,8 @@ fn web() -> Value {
     ])
 }
 
-#[tokio::test]
-async fn security_groups_pass() {
-    let world = World::open().await;
+async fn security_groups_pass(server: Server) {
+    let world = World::open(server).await;
     let plain = inputs([("tags", tags(&[("team", "ml")]))]);
     let ruled = inputs([
         ("name", "ruled".into()),
@@ -108,9 +117,8 @@ async fn security_groups_pass() {
     passes(world, "CreateSecurityGroup", cases).await;
 }
 
-#[tokio::test]
-async fn rules_pass() {
-    let world = World::open().await;
+async fn rules_pass(server: Server) {
+    let world = World::open(server).await;
     let (one, other) = (group(&world, "one").await, group(&world, "other").await);
     let http = inputs([
         ("security_group_id", one.as_str().into()),
@@ -125,7 +133,7 @@ async fn rules_pass() {
         .replace(with(&http, "security_group_id", other.as_str().into()));
     passes(world, "AuthorizeSecurityGroupIngress", vec![ingress]).await;
 
-    let world = World::open().await;
+    let world = World::open(server).await;
     let (one, other) = (group(&world, "one").await, group(&world, "other").await);
     let out = inputs([
         ("security_group_id", one.as_str().into()),
@@ -140,16 +148,15 @@ async fn rules_pass() {
     passes(world, "AuthorizeSecurityGroupEgress", vec![egress]).await;
 }
 
-#[tokio::test]
-async fn key_pairs_and_placement_groups_pass() {
-    let world = World::open().await;
+async fn key_pairs_and_placement_groups_pass(server: Server) {
+    let world = World::open(server).await;
     let key = inputs([("key_name", "ada".into()), ("public_key", KEY.into())]);
     let case = Case::new("aws_key_pair", "ada", key.clone())
         .update(with(&key, "tags", tags(&[("team", "ml")])))
         .replace(with(&key, "key_name", "bob".into()));
     passes(world, "ImportKeyPair", vec![case]).await;
 
-    let world = World::open().await;
+    let world = World::open(server).await;
     let close = inputs([("name", "close".into()), ("strategy", "cluster".into())]);
     let case = Case::new("aws_placement_group", "close", close.clone())
         .update(with(&close, "tags", tags(&[("team", "ml")])))
@@ -157,17 +164,15 @@ async fn key_pairs_and_placement_groups_pass() {
     passes(world, "CreatePlacementGroup", vec![case]).await;
 }
 
-#[tokio::test]
-async fn addresses_pass() {
-    let world = World::open().await;
+async fn addresses_pass(server: Server) {
+    let world = World::open(server).await;
     let plain = inputs([("tags", tags(&[("team", "ml")]))]);
     let case = Case::new("aws_eip", "plain", plain.clone()).update(with(&plain, "tags", Value::Null));
     passes(world, "AllocateAddress", vec![case]).await;
 }
 
-#[tokio::test]
-async fn instances_pass() {
-    let world = World::open().await;
+async fn instances_pass(server: Server) {
+    let world = World::open(server).await;
     let (image, group) = (world.image().await, group(&world, "web").await);
     let machine = inputs([
         ("ami", image.as_str().into()),
@@ -194,9 +199,8 @@ async fn instances_pass() {
     passes(world, "RunInstances", vec![case]).await;
 }
 
-#[tokio::test]
-async fn volumes_and_attachments_pass() {
-    let world = World::open().await;
+async fn volumes_and_attachments_pass(server: Server) {
+    let world = World::open(server).await;
     let zone = format!("{REGION}a");
     let disk = inputs([
         ("availability_zone", zone.as_str().into()),
@@ -207,7 +211,7 @@ async fn volumes_and_attachments_pass() {
         .replace(with(&disk, "size", Value::Int(5)));
     passes(world, "CreateVolume", vec![case]).await;
 
-    let world = World::open().await;
+    let world = World::open(server).await;
     let image = world.image().await;
     let machine = inputs([
         ("ami", image.as_str().into()),
@@ -229,9 +233,8 @@ async fn volumes_and_attachments_pass() {
     passes(world, "AttachVolume", vec![case]).await;
 }
 
-#[tokio::test]
-async fn zones_and_records_pass() {
-    let world = World::open().await;
+async fn zones_and_records_pass(server: Server) {
+    let world = World::open(server).await;
     let zone = inputs([
         ("name", "zone.example.com".into()),
         ("force_destroy", Value::Bool(true)),
@@ -241,7 +244,7 @@ async fn zones_and_records_pass() {
         .replace(with(&zone, "name", "other.example.com".into()));
     passes(world, "CreateHostedZone", vec![case]).await;
 
-    let world = World::open().await;
+    let world = World::open(server).await;
     let made = world.create("aws_route53_zone.zone", &zone).await;
     let id = made.state.id.as_str();
     let record = |name: &str, kind: &str, values: &[&str]| {

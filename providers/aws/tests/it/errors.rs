@@ -7,7 +7,7 @@ use gabion_engine::provider::{Effect, ErrorClass, ProviderError};
 use gabion_engine::value::Attributes;
 use gabion_testing::aws::Fault;
 
-use crate::support::{World, inputs, operation, uid, with};
+use crate::support::{Server, World, inputs, operation, uid, with};
 
 async fn refused(world: &World, machine: &Attributes) -> ProviderError {
     world
@@ -29,7 +29,7 @@ fn says(error: &ProviderError, class: ErrorClass, message: &[&str], hint: &str) 
 
 #[tokio::test]
 async fn each_refusal_names_api_region_code_request_and_the_way_out() {
-    let world = World::open().await;
+    let world = World::open(Server::Moto).await;
     let machine = inputs([
         ("ami", world.image().await.as_str().into()),
         ("instance_type", "t3.micro".into()),
@@ -88,7 +88,7 @@ async fn each_refusal_names_api_region_code_request_and_the_way_out() {
 
 #[tokio::test]
 async fn throttled_and_unavailable_calls_may_be_made_again_and_a_servers_failure_may_not() {
-    let world = World::open().await;
+    let world = World::open(Server::Moto).await;
     let nothing = Attributes::new();
     for (status, code, class, effect) in [
         (503, "RequestLimitExceeded", ErrorClass::Throttled, Effect::None),
@@ -118,7 +118,7 @@ async fn throttled_and_unavailable_calls_may_be_made_again_and_a_servers_failure
 
 #[tokio::test]
 async fn a_machine_without_credentials_is_told_how_to_get_some() {
-    let world = World::open().await;
+    let world = World::open(Server::Moto).await;
     let endpoint = world.aws.endpoint();
     let loader: gabion_aws::Loader = std::sync::Arc::new(move |_| {
         let config = aws_config::SdkConfig::builder()
@@ -155,7 +155,7 @@ async fn a_machine_without_credentials_is_told_how_to_get_some() {
 
 #[tokio::test]
 async fn nobody_listening_is_no_effect() {
-    let world = World::open().await;
+    let world = World::open(Server::Moto).await;
     let loader: gabion_aws::Loader = std::sync::Arc::new(|_| {
         let config = aws_config::SdkConfig::builder()
             .behavior_version(aws_config::BehaviorVersion::v2026_01_12())

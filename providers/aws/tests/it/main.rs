@@ -8,5 +8,6 @@ mod instances;
 mod records;
 mod recovery;
 mod refresh;
+mod servers;
 mod support;
 mod survey;

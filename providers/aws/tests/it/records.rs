@@ -4,7 +4,15 @@ use gabion_engine::provider::{Effect, ErrorClass, Observation, ReadOutcome};
 use gabion_engine::value::{Attributes, Value};
 use gabion_testing::aws::Fault;
 
-use crate::support::{Made, World, inputs, operation, texts, uid, with};
+use crate::support::{Made, Server, World, inputs, on_both_servers, operation, texts, uid, with};
+
+on_both_servers!(
+    a_record_that_somebody_else_made_is_a_conflict_that_names_it,
+    a_record_that_was_re_pointed_is_neither_changed_to_something_new_nor_deleted,
+    a_record_whose_answer_was_lost_is_found_by_its_values,
+    a_zone_whose_answer_was_lost_is_found_by_its_reference_and_made_once,
+    values_are_told_in_the_words_in_which_they_were_written
+);
 
 async fn zone(world: &World, name: &str) -> Made {
     let zone = inputs([("name", name.into()), ("force_destroy", Value::Bool(true))]);
@@ -33,9 +41,8 @@ async fn foreign(world: &World, zone: &Made, name: &str, value: &str) {
     world.aws.route53("POST", &path, &body).await;
 }
 
-#[tokio::test]
-async fn a_record_that_somebody_else_made_is_a_conflict_that_names_it() {
-    let world = World::open().await;
+async fn a_record_that_somebody_else_made_is_a_conflict_that_names_it(server: Server) {
+    let world = World::open(server).await;
     let zone = zone(&world, "foreign.example.com").await;
     foreign(&world, &zone, "*.foreign.example.com", "198.51.100.9").await;
     let ours = record(&zone, "*.foreign.example.com", "192.0.2.1");
@@ -58,9 +65,8 @@ async fn a_record_that_somebody_else_made_is_a_conflict_that_names_it() {
     assert_eq!(seen, Observation::Absent);
 }
 
-#[tokio::test]
-async fn a_record_that_was_re_pointed_is_neither_changed_to_something_new_nor_deleted() {
-    let world = World::open().await;
+async fn a_record_that_was_re_pointed_is_neither_changed_to_something_new_nor_deleted(server: Server) {
+    let world = World::open(server).await;
     let zone = zone(&world, "moved.example.com").await;
     let name = "gw.moved.example.com";
     let mut made = world
@@ -85,9 +91,8 @@ async fn a_record_that_was_re_pointed_is_neither_changed_to_something_new_nor_de
     assert_eq!(world.read(&made).await, ReadOutcome::Absent);
 }
 
-#[tokio::test]
-async fn a_record_whose_answer_was_lost_is_found_by_its_values() {
-    let world = World::open().await;
+async fn a_record_whose_answer_was_lost_is_found_by_its_values(server: Server) {
+    let world = World::open(server).await;
     let zone = zone(&world, "lost.example.com").await;
     let ours = record(&zone, "lost.example.com", "192.0.2.1");
     let (operation, uid) = (operation(), uid());
@@ -103,9 +108,8 @@ async fn a_record_whose_answer_was_lost_is_found_by_its_values() {
     assert!(matches!(seen, Observation::Present(_)), "{seen:?}");
 }
 
-#[tokio::test]
-async fn a_zone_whose_answer_was_lost_is_found_by_its_reference_and_made_once() {
-    let world = World::open().await;
+async fn a_zone_whose_answer_was_lost_is_found_by_its_reference_and_made_once(server: Server) {
+    let world = World::open(server).await;
     let zone = inputs([("name", "once.example.com".into())]);
     let (operation, uid) = (operation(), uid());
     world.aws.fault("CreateHostedZone", Fault::AnswerLost);
@@ -142,9 +146,8 @@ async fn a_zone_whose_answer_was_lost_is_found_by_its_reference_and_made_once() 
     );
 }
 
-#[tokio::test]
-async fn values_are_told_in_the_words_in_which_they_were_written() {
-    let world = World::open().await;
+async fn values_are_told_in_the_words_in_which_they_were_written(server: Server) {
+    let world = World::open(server).await;
     let zone = zone(&world, "words.example.com").await;
     for (number, (kind, value)) in [
         ("TXT", "say \"hi\""),

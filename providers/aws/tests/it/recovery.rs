@@ -4,7 +4,15 @@ use gabion_engine::provider::{Effect, ErrorClass, Observation};
 use gabion_engine::value::{Attributes, Value};
 use gabion_testing::aws::{Fault, all_between};
 
-use crate::support::{KEY, REGION, World, inputs, operation, uid};
+use crate::support::{KEY, REGION, Server, World, inputs, on_both_servers, operation, uid};
+
+on_both_servers!(
+    an_instance_whose_answer_was_lost_is_found_by_its_operation_and_made_once,
+    a_request_that_never_arrived_is_absent_although_descriptions_lag,
+    what_descriptions_do_not_show_yet_is_waited_for,
+    a_group_that_was_made_halfway_is_finished_by_the_next_update,
+    a_deletion_whose_answer_was_lost_can_be_made_again
+);
 
 /// Returns how many instances run.
 async fn running(world: &World) -> usize {
@@ -24,9 +32,8 @@ async fn machine(world: &World) -> Attributes {
     ])
 }
 
-#[tokio::test]
-async fn an_instance_whose_answer_was_lost_is_found_by_its_operation_and_made_once() {
-    let world = World::open().await;
+async fn an_instance_whose_answer_was_lost_is_found_by_its_operation_and_made_once(server: Server) {
+    let world = World::open(server).await;
     let machine = machine(&world).await;
     let (operation, uid) = (operation(), uid());
     world.aws.fault("RunInstances", Fault::AnswerLost);
@@ -52,9 +59,8 @@ async fn an_instance_whose_answer_was_lost_is_found_by_its_operation_and_made_on
     assert_eq!(running(&world).await, 1);
 }
 
-#[tokio::test]
-async fn a_request_that_never_arrived_is_absent_although_descriptions_lag() {
-    let world = World::open().await;
+async fn a_request_that_never_arrived_is_absent_although_descriptions_lag(server: Server) {
+    let world = World::open(server).await;
     let key = inputs([("key_name", "ada".into()), ("public_key", KEY.into())]);
     let (operation, uid) = (operation(), uid());
     world.aws.fault("ImportKeyPair", Fault::RequestLost);
@@ -67,9 +73,8 @@ async fn a_request_that_never_arrived_is_absent_although_descriptions_lag() {
     assert_eq!(seen, Observation::Absent);
 }
 
-#[tokio::test]
-async fn what_descriptions_do_not_show_yet_is_waited_for() {
-    let world = World::open().await;
+async fn what_descriptions_do_not_show_yet_is_waited_for(server: Server) {
+    let world = World::open(server).await;
     world.aws.lag(std::time::Duration::from_millis(1500));
     let machine = machine(&world).await;
     let made = world.create("aws_instance.web", &machine).await;
@@ -91,9 +96,8 @@ async fn what_descriptions_do_not_show_yet_is_waited_for() {
     assert!(matches!(seen, Observation::Present(_)), "{seen:?}");
 }
 
-#[tokio::test]
-async fn a_group_that_was_made_halfway_is_finished_by_the_next_update() {
-    let world = World::open().await;
+async fn a_group_that_was_made_halfway_is_finished_by_the_next_update(server: Server) {
+    let world = World::open(server).await;
     let (operation, uid) = (operation(), uid());
     let nothing = Attributes::new();
     world.aws.fault("CreateSecurityGroup", Fault::AnswerLost);
@@ -120,9 +124,8 @@ async fn a_group_that_was_made_halfway_is_finished_by_the_next_update() {
     assert!(!text.contains("0.0.0.0/0"), "{text}");
 }
 
-#[tokio::test]
-async fn a_deletion_whose_answer_was_lost_can_be_made_again() {
-    let world = World::open().await;
+async fn a_deletion_whose_answer_was_lost_can_be_made_again(server: Server) {
+    let world = World::open(server).await;
     for (address, operation, entries) in [
         ("aws_eip.gw", "ReleaseAddress", inputs([])),
         (

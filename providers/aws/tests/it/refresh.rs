@@ -5,7 +5,9 @@ use gabion_engine::provider::{Provider, ReadOutcome, ReadRequest, RecordedObject
 use gabion_engine::value::{Attributes, Value};
 use gabion_testing::aws::all_between;
 
-use crate::support::{REGION, World, inputs};
+use crate::support::{REGION, Server, World, inputs, on_both_servers};
+
+on_both_servers!(a_thousand_instances_with_their_groups_and_records_are_read_in_thirty_calls);
 
 const MANY: usize = 1000;
 
@@ -79,9 +81,8 @@ fn recorded(resource_type: &str, ids: &[String]) -> ReadRequest {
     }
 }
 
-#[tokio::test]
-async fn a_thousand_instances_with_their_groups_and_records_are_read_in_thirty_calls() {
-    let world = World::open().await;
+async fn a_thousand_instances_with_their_groups_and_records_are_read_in_thirty_calls(server: Server) {
+    let world = World::open(server).await;
     let all = [
         ("aws_instance", instances(&world).await),
         ("aws_security_group", groups(&world).await),

@@ -22,6 +22,47 @@ use tokio_util::sync::CancellationToken;
 /// The region that tests are in unless they say otherwise.
 pub(crate) const REGION: &str = "eu-west-1";
 
+/// Which of the servers that stand for AWS: each is an opinion of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Server {
+    Moto,
+    Own,
+}
+
+impl Server {
+    /// Opens an account.
+    pub(crate) async fn open(self) -> Aws {
+        if self == Self::Own {
+            return Aws::own().await;
+        }
+        #[expect(clippy::disallowed_methods, reason = "tests are told where the server is")]
+        let moto = std::env::var("GABION_TEST_AWS")
+            .expect("GABION_TEST_AWS is not set; run the tests with: cargo xtask test -p gabion-aws");
+        Aws::start(&moto).await
+    }
+}
+
+/// Makes tests of functions that take a [`Server`]: one of each on moto, and one of all of them beside each other on the cloud
+/// of our own, where they wait most of their time.
+macro_rules! on_both_servers {
+    ($($name:ident),+ $(,)?) => {
+        mod on_moto {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(crate::support::Server::Moto).await;
+            })+
+        }
+
+        #[tokio::test]
+        async fn all_is_the_same_on_a_cloud_of_our_own() {
+            let all: Vec<futures_util::future::BoxFuture<'static, ()>> =
+                vec![$(Box::pin($name(crate::support::Server::Own))),+];
+            futures_util::future::join_all(all).await;
+        }
+    };
+}
+pub(crate) use on_both_servers;
+
 /// A provider, its account, and whose objects they are.
 pub(crate) struct World {
     pub(crate) aws: Aws,
@@ -57,11 +98,8 @@ impl CallSink for Notes {
 
 impl World {
     /// Opens an account.
-    pub(crate) async fn open() -> Self {
-        #[expect(clippy::disallowed_methods, reason = "tests are told where the server is")]
-        let moto = std::env::var("GABION_TEST_AWS")
-            .expect("GABION_TEST_AWS is not set; run the tests with: cargo xtask test -p gabion-aws");
-        let aws = Aws::start(&moto).await;
+    pub(crate) async fn open(server: Server) -> Self {
+        let aws = server.open().await;
         let provider = provider(&aws);
         Self {
             aws,

@@ -3,11 +3,12 @@
 use gabion_aws::facts::image_key;
 use gabion_engine::value::Value;
 
-use crate::support::{REGION, World, inputs, texts};
+use crate::support::{REGION, Server, World, inputs, on_both_servers, texts};
 
-#[tokio::test]
-async fn a_region_tells_its_types_zones_network_images_and_hosted_zones() {
-    let world = World::open().await;
+on_both_servers!(a_region_tells_its_types_zones_network_images_and_hosted_zones);
+
+async fn a_region_tells_its_types_zones_network_images_and_hosted_zones(server: Server) {
+    let world = World::open(server).await;
     let zone = inputs([("name", "facts.example.com".into())]);
     world.create("aws_route53_zone.facts", &zone).await;
     let image = Value::map([

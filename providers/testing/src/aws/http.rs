@@ -11,7 +11,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Account, Fault, World, between, rules};
+use super::{Account, Fault, World, between};
 
 /// A request as far as rules look at it.
 #[derive(Debug, Clone)]
@@ -125,7 +125,7 @@ async fn answer(world: Arc<World>, request: Request<Incoming>) -> Result<Respons
         Some(Fault::Refused(status, code)) => {
             Answer::refused(asked.route53, *status, code, "The test says so.")
         }
-        Some(Fault::AnswerLost) | None => rules::apply(&world, &asked).await,
+        Some(Fault::AnswerLost) | None => world.answer(&asked).await,
     };
     if fault == Some(Fault::AnswerLost) {
         return Err(Lost);
@@ -205,8 +205,8 @@ pub(super) fn to_form(parameters: &[(String, String)]) -> String {
     pairs.join("&")
 }
 
-/// Passes a request on to moto.
-pub(super) async fn forward(world: &World, asked: &Asked) -> Answer {
+/// Passes a request on to a moto server.
+pub(super) async fn forward(server: &str, asked: &Asked) -> Answer {
     let mut request = Request::builder().method(asked.parts.method.clone()).uri(
         asked
             .parts
@@ -219,7 +219,7 @@ pub(super) async fn forward(world: &World, asked: &Asked) -> Answer {
             request = request.header(name, value);
         }
     }
-    send(&world.upstream, request, asked.body.clone()).await
+    send(server, request, asked.body.clone()).await
 }
 
 /// Sends a request to moto.
@@ -291,7 +291,7 @@ pub(super) async fn ec2(
     region: &str,
     action: &str,
     parameters: &[(&str, &str)],
-) -> String {
+) -> Answer {
     let mut all = vec![
         ("Action".to_owned(), action.to_owned()),
         ("Version".to_owned(), "2016-11-15".to_owned()),
@@ -306,9 +306,7 @@ pub(super) async fn ec2(
         .uri("/")
         .header("authorization", authorization(&account.access_key, region, "ec2"))
         .header("content-type", "application/x-www-form-urlencoded");
-    let answer = send(&world.upstream, request, to_form(&all).into()).await;
-    assert_eq!(answer.status, 200, "EC2 {action}: {}", answer.text());
-    answer.text()
+    asked_beside(world, request, to_form(&all)).await
 }
 
 pub(super) async fn route53(
@@ -317,7 +315,7 @@ pub(super) async fn route53(
     method: &str,
     path: &str,
     body: &str,
-) -> String {
+) -> Answer {
     let request = Request::builder()
         .method(method)
         .uri(path)
@@ -326,7 +324,13 @@ pub(super) async fn route53(
             authorization(&account.access_key, "us-east-1", "route53"),
         )
         .header("content-type", "text/xml");
-    let answer = send(&world.upstream, request, body.to_owned().into()).await;
-    assert!(answer.status < 300, "Route 53 {method} {path}: {}", answer.text());
-    answer.text()
+    asked_beside(world, request, body.to_owned()).await
+}
+
+async fn asked_beside(world: &World, request: hyper::http::request::Builder, body: String) -> Answer {
+    let (parts, ()) = request
+        .body(())
+        .expect("the parts of a request are well formed")
+        .into_parts();
+    world.upstream_answer(&asked(parts, body.into())).await
 }

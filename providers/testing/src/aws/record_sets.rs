@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::http::{Answer, Asked, forward};
+use super::http::{Answer, Asked};
 use super::{World, all_between, between};
 
 /// A record set: name, type, and what it answers.
@@ -97,7 +97,7 @@ async fn listed(world: &World, asked: &Asked) -> BTreeSet<Set> {
             return sets;
         };
         list.parts.uri = uri;
-        let text = forward(world, &list).await.text();
+        let text = world.upstream_answer(&list).await.text();
         let page = all_between(&text, "<ResourceRecordSet>", "</ResourceRecordSet>");
         sets.extend(page.into_iter().filter_map(Set::of));
         let next = between(&text, "<NextRecordName>", "</NextRecordName>");

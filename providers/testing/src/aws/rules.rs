@@ -8,7 +8,7 @@ use std::time::Instant;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::http::{Answer, Asked, forward, to_form};
+use super::http::{Answer, Asked, to_form};
 use super::{World, all_between, between, placement_groups, record_sets};
 
 /// Answers a request as AWS would.
@@ -28,7 +28,7 @@ pub(super) async fn apply(world: &World, asked: &Asked) -> Answer {
     if let Some(answer) = record_sets::refused(world, asked).await {
         return answer;
     }
-    let mut answer = forward(world, &completed(asked)).await;
+    let mut answer = world.upstream_answer(&completed(asked)).await;
     if answer.status < 300 {
         remember(world, asked, &answer);
         describe_rule(world, asked, &answer).await;
@@ -266,7 +266,7 @@ async fn ask(world: &World, asked: &Asked, action: &str, parameters: &[(&str, &s
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
     );
     other.body = to_form(&other.parameters).into();
-    forward(world, &other).await.text()
+    world.upstream_answer(&other).await.text()
 }
 
 /// Notes what a call did.
@@ -357,7 +357,7 @@ async fn lagging(world: &World, asked: &Asked, answer: Answer) -> Answer {
             .map(|(name, value)| (name.to_owned(), value.to_owned())),
     );
     other.body = to_form(&other.parameters).into();
-    forward(world, &other).await
+    world.upstream_answer(&other).await
 }
 
 /// The first that moto tells of an instance, and of nothing else.
