@@ -113,3 +113,62 @@ fn each_refusal_names_resource_place_api_code_request_and_the_way_out() {
     let text = account.ec2("DescribeInstances", &running);
     assert_eq!(text.matches("<instanceId>").count(), 1, "{text}");
 }
+
+/// A security group in a region, at line 6.
+fn in_region(region: &str) -> String {
+    format!(
+        "type: resource\nkind: aws_security_group\nname: web\nproperties:\n  description: web\n  region: {region}\n"
+    )
+}
+
+#[test]
+fn a_mistyped_region_is_told_at_plan_with_its_place_and_the_nearest_one() {
+    let account = Account::own();
+    let project = account.project(&in_region("eu-west-9"));
+    let told = [
+        "main.gabion.yml:6",
+        "There is no region `eu-west-9`",
+        "EC2 DescribeAvailabilityZones in eu-west-9",
+        "did you mean `eu-west-1`?",
+        "eu-central-1, eu-central-2, eu-north-1",
+    ];
+    let said = project.exits(1, &["plan"]);
+    mentions(&said, &told);
+    mentions(&said, &["AuthFailure", "aws_security_group.web"]);
+    // Nobody listens where the name leads: that is told in the same way.
+    let elsewhere = account
+        .project(&in_region("eu-west-9"))
+        .set("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
+    let said = elsewhere.exits(1, &["plan"]);
+    mentions(&said, &told);
+    // One that this build does not know is none the less asked, and one that it knows is not.
+    project.write("main.gabion.yml", in_region("us-west-2"));
+    account.aws.take_calls();
+    project.exits(0, &["plan"]);
+    assert_eq!(account.aws.take_calls(), Vec::<String>::new());
+}
+
+#[test]
+fn a_gateway_in_a_mistyped_region_is_told_at_plan() {
+    let account = Account::own();
+    let project = account
+        .project("")
+        .set("CLIENT_TOKEN", "token")
+        .set("HF_TOKEN", "token");
+    let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/seed-aws/nvidia");
+    for entry in std::fs::read_dir(example).unwrap().flatten() {
+        let text = std::fs::read_to_string(entry.path()).unwrap();
+        let text = text.replace("region: eu-west-1", "region: eu-west-9");
+        project.write(&entry.file_name().to_string_lossy(), text);
+    }
+    let said = project.exits(1, &["plan"]);
+    mentions(
+        &said,
+        &[
+            "gateway.dstack.yml",
+            "region: eu-west-9",
+            "AuthFailure",
+            "did you mean `eu-west-1`?",
+        ],
+    );
+}

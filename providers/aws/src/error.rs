@@ -10,6 +10,8 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use gabion_engine::provider::{Effect, ErrorClass, ProviderError};
 
+use crate::regions;
+
 /// An operation of a service: `EC2 RunInstances`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Api {
@@ -94,7 +96,12 @@ where
             }
             _ => code,
         };
-        if let Some(hint) = hint_for(known, region) {
+        // An endpoint of another region, or of nobody, knows no credentials for it.
+        let hint = match class == ErrorClass::Denied && !regions::is_known(region) {
+            true => Some(regions::hint(region)),
+            false => hint_for(known, region),
+        };
+        if let Some(hint) = hint {
             failure = failure.with_hint(hint);
         }
         return Failed {
@@ -149,9 +156,13 @@ where
     };
     match error {
         SdkError::ConstructionFailure(_) => unsent(ErrorClass::Invalid),
-        SdkError::DispatchFailure(_) if never_connected(error) => unsent(ErrorClass::Transient).with_hint(
-            format!("see that this machine reaches AWS, and that the region `{region}` exists"),
-        ),
+        SdkError::DispatchFailure(_) if never_connected(error) => {
+            let hint = match regions::is_known(region) {
+                true => format!("see that this machine reaches AWS in the region `{region}`"),
+                false => regions::hint(region),
+            };
+            unsent(ErrorClass::Transient).with_hint(hint)
+        }
         SdkError::ResponseError(response) => {
             let status = response.raw().status().as_u16();
             // A refusal in another form than the API's is a refusal all the same; a server's own failure may come after

@@ -46,6 +46,7 @@ pub mod facts;
 mod kind;
 mod pace;
 mod provider;
+mod regions;
 mod route53;
 mod survey;
 mod tags;

@@ -20,7 +20,7 @@ use crate::ec2::images;
 use crate::ec2::instance::{self, image_fact, image_value};
 use crate::facts::RegionFacts;
 use crate::kind::{Kind, Sought, read_one};
-use crate::{ec2, route53, survey, tags};
+use crate::{ec2, regions, route53, survey, tags};
 
 /// How often what is waited for is looked at.
 const POLL: Duration = Duration::from_secs(3);
@@ -166,6 +166,9 @@ impl Provider for AwsProvider {
     }
 
     fn plan(&self, request: &PlanRequest) -> Result<PlanResponse, ProviderError> {
+        if let Some(refusal) = regions::refusal(&request.desired, &request.facts) {
+            return Err(refusal);
+        }
         let schema = self.resource_schema(&request.resource_type);
         Ok(self.kind(&request.resource_type).plan(schema, request))
     }
@@ -305,8 +308,16 @@ impl Provider for AwsProvider {
     async fn facts(&self, request: FactsRequest) -> Result<BTreeMap<String, Value>, ProviderError> {
         let mut facts = BTreeMap::new();
         let mut wanted: BTreeMap<Place, Vec<images::ImagePattern>> = BTreeMap::new();
+        let mut doubtful = std::collections::BTreeSet::new();
         for (address, inputs) in &request.resources {
             let place = Place::of_type(&address.resource_type, inputs);
+            if place
+                .region
+                .as_deref()
+                .is_some_and(|region| !regions::is_known(region))
+            {
+                doubtful.insert(place.clone());
+            }
             self.pool.note(place.clone());
             if address.resource_type.as_str() == instance::TYPE
                 && text(inputs, "ami").is_none()
@@ -316,6 +327,14 @@ impl Provider for AwsProvider {
                 if !patterns.contains(&pattern) {
                     patterns.push(pattern);
                 }
+            }
+        }
+        for place in doubtful {
+            let clients = self.pool.clients(&place).await?;
+            if let (Some(fact), Some(problem)) = (regions::fact(&place), regions::problem(&clients).await) {
+                // There is nothing to find in it.
+                wanted.remove(&place);
+                facts.insert(fact, Value::from(problem));
             }
         }
         for (place, patterns) in wanted {
