@@ -248,7 +248,11 @@ fn round(account: &Account, project: &Project, image: &str, seed: u64, round: u6
     );
 }
 
-/// Has rounds, several accounts beside each other, and returns how many there were.
+/// Has rounds, several accounts beside each other.
+#[expect(
+    clippy::print_stdout,
+    reason = "whoever starts a thousand rounds reads how far they are"
+)]
 fn rounds(open: fn() -> Account, otherwise: u64, beside: u64) {
     let seed = number("GABION_TEST_AWS_SEED", 1);
     let rounds = number("GABION_TEST_AWS_ROUNDS", otherwise);
