@@ -24,6 +24,7 @@ use gabion_inference::offers::PriceBook;
 use crate::args::{RefreshArg, Selection};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::lasting::lasting;
 use crate::options::{Options, Trust};
 use crate::policy;
 use crate::pricing;
@@ -59,16 +60,16 @@ pub(crate) struct PlanRequest<'a> {
     pub(crate) scale: Option<&'a Wanted>,
 }
 
-/// A plan and everything that it was made from.
+/// A plan and everything that it was made from. What grows with the project is kept until the process ends.
 pub(crate) struct Planned {
     /// The plan.
-    pub(crate) plan: Plan,
+    pub(crate) plan: &'static Plan,
     /// What blocks it, if anything does; then it is shown and never applied.
     pub(crate) blocked: Option<Diagnostics>,
     /// What was declared.
-    pub(crate) configuration: Configuration,
+    pub(crate) configuration: &'static Configuration,
     /// What was found in the world.
-    pub(crate) world: World,
+    pub(crate) world: &'static World,
     /// What it is applied with.
     pub(crate) providers: ProviderRegistry,
 }
@@ -172,10 +173,10 @@ pub(crate) async fn make_to(
         .partition(|problem| problem.code == PREVENT_DESTROY);
     print_warnings(printer, &others.into_iter().collect());
     Ok(Planned {
-        plan,
+        plan: lasting(plan),
         blocked: (!blocking.is_empty()).then(|| blocking.into_iter().collect()),
-        configuration,
-        world,
+        configuration: lasting(configuration),
+        world: lasting(world),
         providers,
     })
 }

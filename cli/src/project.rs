@@ -15,7 +15,6 @@ use gabion_engine::value::{Attributes, TemplateText, Value};
 
 use crate::checking;
 use crate::failure::Failure;
-use crate::lasting::lasting;
 use crate::options::{Options, Trust};
 use crate::output::{Printer, ProblemForm};
 use crate::policy;
@@ -72,7 +71,7 @@ impl About<'_> {
 
 impl LoadedProject {
     /// Reads and parses the files of the project directory. Problems are kept, to be reported with those of lowering.
-    pub(crate) fn read(options: &Options) -> &'static Self {
+    pub(crate) fn read(options: &Options) -> Self {
         let (sources, mut problems) = match options.trust {
             Trust::Full => Sources::load(&options.directory),
             Trust::Untrusted { .. } => Sources::load_untrusted(&options.directory),
@@ -97,7 +96,7 @@ impl LoadedProject {
             base,
         };
         wiring::configure(options, &read);
-        lasting(read)
+        read
     }
 
     /// Returns what has to be found out about the world before documents have a meaning.

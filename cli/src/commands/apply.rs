@@ -13,7 +13,6 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupts;
-use crate::lasting::lasting;
 use crate::output::Verbosity;
 use crate::planning::{self, PlanRequest, Planned};
 use crate::policy;
@@ -74,7 +73,7 @@ pub(super) async fn fresh(what: &Doing<'_>, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let interrupts = Interrupts::listen(printer)?;
     let project = LoadedProject::read(options);
-    let access = StateAccess::of(project, options)?;
+    let access = StateAccess::of(&project, options)?;
     let state = access.load().await?;
     // A new project's state is made only once there is something to write.
     let mut journal = None;
@@ -83,7 +82,7 @@ pub(super) async fn fresh(what: &Doing<'_>, context: &Context) -> Outcome {
         let opening = access.journal(options, what.operation, what.execution.locking.lock_timeout, key);
         journal = Some(Arc::new(interrupts.unless(opening).await??));
     }
-    let outcome = under_lease(what, context, &interrupts, project, &access, &mut journal).await;
+    let outcome = under_lease(what, context, &interrupts, &project, &access, &mut journal).await;
     match journal {
         Some(journal) => {
             access.remind_to_pin(&journal.state(), printer);
@@ -123,20 +122,20 @@ async fn under_lease(
         scale: what.scale,
     };
     let making = planning::make(context, project, &state, request);
-    let planned = lasting(interrupts.unless(making).await??);
-    let plan = &planned.plan;
+    let planned = interrupts.unless(making).await??;
+    let plan = planned.plan;
     let quiet = printer.verbosity() == Verbosity::Quiet && what.execution.yes;
     if !quiet && options.format != Format::Json {
         print_plan(context, plan, &planned.providers, false, None, Size::default());
     }
-    if let Some(blocked) = &planned.blocked {
-        return Err(Failure::from(blocked.clone()).exit(Exit::Blocked));
+    if let Some(blocked) = planned.blocked {
+        return Err(Failure::from(blocked).exit(Exit::Blocked));
     }
     if let Some(denied) = policy::denied(plan) {
         return Err(denied);
     }
     if plan.is_empty() {
-        return Ok(nothing_to_do(context, planned));
+        return Ok(nothing_to_do(context, &planned));
     }
     if plan.has_changes() {
         confirm(what, context, interrupts).await?;
@@ -208,7 +207,7 @@ async fn saved(args: &Apply, context: &Context) -> Outcome {
     }
     let interrupts = Interrupts::listen(printer)?;
     let project = LoadedProject::read(options);
-    let access = StateAccess::of(project, options)?;
+    let access = StateAccess::of(&project, options)?;
     let missing = project.missing_secrets(&plan);
     if missing.has_errors() {
         return Err(missing.into());
@@ -296,7 +295,7 @@ fn stale(moved: &[bindings::BindingMoved], program: &str, path: &str) -> Failure
 
 fn nothing_to_do(context: &Context, planned: &Planned) -> Exit {
     if context.options.format == Format::Json {
-        print_endpoints(context, &planned.plan, None);
+        print_endpoints(context, planned.plan, None);
     }
     match planned.plan.is_open() {
         true => Exit::Incomplete,

@@ -33,7 +33,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(crate) async fn run(args: &Attach, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let project = LoadedProject::read(options);
-    let state = StateAccess::of(project, options)?.load_existing().await?;
+    let state = StateAccess::of(&project, options)?.load_existing().await?;
     let root = units_root(options, &state);
     wiring::providers(options, &project.project.settings.project.value, &state)?;
     let found = find(&state, &args.name, args.replica)?;

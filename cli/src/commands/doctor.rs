@@ -176,7 +176,7 @@ async fn project(context: &Context) -> Vec<Check> {
     if project.project.documents.is_empty() && project.problems.has_errors() {
         return vec![Check::note("no project in this directory")];
     }
-    let Ok(access) = StateAccess::of(project, options) else {
+    let Ok(access) = StateAccess::of(&project, options) else {
         return vec![Check::bad(
             "the project's settings have problems",
             "gabion validate",

@@ -89,14 +89,14 @@ pub(crate) async fn run(args: &DriftArgs, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let interrupts = Interrupts::listen(printer)?;
     let project = LoadedProject::read(options);
-    let access = StateAccess::of(project, options)?;
+    let access = StateAccess::of(&project, options)?;
     if args.accept.is_empty() {
         let state = access.load().await?;
         let in_flight = access.live_holder().await?;
         let planned = interrupts
-            .unless(look(context, project, &state, in_flight))
+            .unless(look(context, &project, &state, in_flight))
             .await??;
-        return report(args, context, project, &planned, &BTreeSet::new());
+        return report(args, context, &project, &planned, &BTreeSet::new());
     }
     access.load_existing().await?;
     let key = existing_key(options)?;
@@ -104,7 +104,7 @@ pub(crate) async fn run(args: &DriftArgs, context: &Context) -> Outcome {
     let journal = interrupts.unless(opening).await??;
     let written = async {
         let state = journal.state();
-        let planned = interrupts.unless(look(context, project, &state, None)).await??;
+        let planned = interrupts.unless(look(context, &project, &state, None)).await??;
         let events = accepting(&args.accept, &state, &planned)?;
         let number = events.len();
         journal
@@ -119,7 +119,7 @@ pub(crate) async fn run(args: &DriftArgs, context: &Context) -> Outcome {
         report(
             args,
             context,
-            project,
+            &project,
             &planned,
             &args.accept.iter().cloned().collect(),
         )
@@ -214,7 +214,7 @@ fn report(
     accepted: &BTreeSet<ResourceAddress>,
 ) -> Outcome {
     let Context { options, printer } = context;
-    let plan = &planned.plan;
+    let plan = planned.plan;
     let settings = project.project.settings.file.path();
     let drift: Vec<Drift> = plan
         .drift
@@ -222,7 +222,7 @@ fn report(
         .filter(|drift| !accepted.contains(&drift.address))
         .cloned()
         .collect();
-    let unmanaged = unmanaged(&planned.world);
+    let unmanaged = unmanaged(planned.world);
     let late = turned_up(plan);
     let drifted = drift.iter().any(counts) || !unmanaged.is_empty() || !late.is_empty();
     let not_asked = &planned.world.unasked;
@@ -369,7 +369,7 @@ fn write_text(
         }
         text.push('\n');
     }
-    let late = turned_up(&planned.plan);
+    let late = turned_up(planned.plan);
     if !late.is_empty() {
         let _ = writeln!(
             text,
@@ -389,7 +389,7 @@ fn write_text(
         }
         text.push('\n');
     }
-    let notes = notes(&planned.plan);
+    let notes = notes(planned.plan);
     if !notes.is_empty() {
         let _ = writeln!(text, "{0}Notes{0:#}", theme.strong);
         for note in &notes {
@@ -458,7 +458,7 @@ fn notes(plan: &Plan) -> Vec<String> {
 
 /// Returns the addresses of the objects that were looked at.
 fn objects(planned: &Planned) -> Vec<ResourceAddress> {
-    let plan = &planned.plan;
+    let plan = planned.plan;
     let of_changes = plan
         .changes
         .iter()

@@ -31,7 +31,7 @@ pub(crate) async fn run(args: &GraphArgs, context: &Context) -> Outcome {
 async fn configured(context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let project = LoadedProject::read(options);
-    let state = StateAccess::of(project, options)?.load().await?;
+    let state = StateAccess::of(&project, options)?.load().await?;
     let configuration = project.lower(options, printer, About::Nothing, &state)?;
     let places = Places::new(&project.project.sources);
     let (edges, problems) = ResourceGraph::build(&configuration.resources, &places);
@@ -52,7 +52,7 @@ async fn planned(args: &GraphArgs, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let interrupts = Interrupts::listen(printer)?;
     let project = LoadedProject::read(options);
-    let access = StateAccess::of(project, options)?;
+    let access = StateAccess::of(&project, options)?;
     let selection = Selection::default();
     let (state, planned) = interrupts
         .unless(async {
@@ -69,14 +69,14 @@ async fn planned(args: &GraphArgs, context: &Context) -> Outcome {
                 events: None,
                 key: existing_key(options)?,
             };
-            let planned = planning::make(context, project, &state, request).await?;
+            let planned = planning::make(context, &project, &state, request).await?;
             Ok::<_, Failure>((state, planned))
         })
         .await??;
     let places = Places::new(&project.project.sources);
     // The planner has reported its problems already.
     let (edges, _) = ResourceGraph::build(&planned.configuration.resources, &places);
-    let mut graph = Graph::of_plan(&planned.plan, &planned.configuration, &edges, &state);
+    let mut graph = Graph::of_plan(planned.plan, planned.configuration, &edges, &state);
     if args.changed_only {
         graph = graph.changed_only();
     }

@@ -22,7 +22,7 @@ pub(crate) async fn run(args: &Import, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let interrupts = Interrupts::listen(printer)?;
     let project = LoadedProject::read(options);
-    let access = StateAccess::of(project, options)?;
+    let access = StateAccess::of(&project, options)?;
     let state = access.load().await?;
     if let Some(record) = state.current(&args.address) {
         return Err(Failure::new("the address is taken").detail(format!(
@@ -47,7 +47,7 @@ pub(crate) async fn run(args: &Import, context: &Context) -> Outcome {
             events: None,
             key: None,
         };
-        planning::make(context, project, &state, request).await
+        planning::make(context, &project, &state, request).await
     };
     let planned = interrupts.unless(look).await??;
     let (plan, differs) = only_import(planned.plan.clone(), &args.address)?;

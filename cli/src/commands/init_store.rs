@@ -25,10 +25,10 @@ pub(crate) async fn run(url: Option<&StoreUrl>, context: &Context) -> Result<boo
     }
     let kept = Kept::of(settings);
     let access = match url {
-        None => StateAccess::of(project, options)?,
+        None => StateAccess::of(&project, options)?,
         Some(url) => {
-            let access = StateAccess::in_store(project, options, Some(&plugin_of(url, &kept)?))?;
-            leave_no_state_behind(project, &access, url, context).await?;
+            let access = StateAccess::in_store(&project, options, Some(&plugin_of(url, &kept)?))?;
+            leave_no_state_behind(&project, &access, url, context).await?;
             access
         }
     };
@@ -58,7 +58,7 @@ pub(crate) async fn run(url: Option<&StoreUrl>, context: &Context) -> Result<boo
             lineage
         }
     };
-    let mut file = SettingsFile::of(project)?;
+    let mut file = SettingsFile::of(&project)?;
     if let Some(url) = url {
         file.set_store(url, &kept);
     }

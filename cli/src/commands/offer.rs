@@ -24,7 +24,7 @@ struct Answer {
 pub(crate) async fn run(args: &OfferArgs, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let project = LoadedProject::read(options);
-    let requests = requests(args, project)?;
+    let requests = requests(args, &project)?;
     let mut answers = Vec::new();
     for request in requests {
         let Some(survey) = request.survey(&project.project) else {

@@ -24,7 +24,7 @@ use crate::state_access::StateAccess;
 pub(crate) async fn run(args: &Output, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let project = LoadedProject::read(options);
-    let state = StateAccess::of(project, options)?.load_existing().await?;
+    let state = StateAccess::of(&project, options)?.load_existing().await?;
     let configuration = project.lower(options, printer, About::Nothing, &state)?;
     let endpoints = recorded::endpoints(&configuration, &state);
     let outputs = &state.outputs;

@@ -12,7 +12,6 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupts;
-use crate::lasting::lasting;
 use crate::options::{Options, Trust, shell_word};
 use crate::planning::{self, PlanRequest, Planned};
 use crate::policy;
@@ -36,12 +35,12 @@ pub(crate) async fn run(args: &PlanArgs, context: &Context) -> Outcome {
     let events = Events::open(args.events.as_deref())?;
     let made = make(args, &context, &interrupts, &events).await;
     match &made {
-        Ok(planned) => plan_events::finished(&events, &planned.plan),
+        Ok(planned) => plan_events::finished(&events, planned.plan),
         Err(failure) => plan_events::failed(&events, failure),
     }
     events.finish(printer);
-    let planned = lasting(made?);
-    let plan = &planned.plan;
+    let planned = made?;
+    let plan = planned.plan;
     if let Some(reviewed) = &reviewed {
         check_same(reviewed, plan)?;
     }
@@ -59,8 +58,8 @@ pub(crate) async fn run(args: &PlanArgs, context: &Context) -> Outcome {
         next.as_deref(),
         args.size,
     );
-    if let Some(blocked) = &planned.blocked {
-        return Err(Failure::from(blocked.clone()).exit(Exit::Blocked));
+    if let Some(blocked) = planned.blocked {
+        return Err(Failure::from(blocked).exit(Exit::Blocked));
     }
     if let Some(path) = &args.out {
         printer.status(&format!("Saved to {}.", path.display()));
@@ -83,7 +82,7 @@ async fn make(
     let project = LoadedProject::read(options);
     let mode = if args.destroy { Mode::Destroy } else { Mode::Apply };
     plan_events::started(events, &project.project.settings.project.value, mode);
-    let access = StateAccess::of(project, options)?;
+    let access = StateAccess::of(&project, options)?;
     interrupts
         .unless(async {
             let state = access.load().await?;
@@ -107,7 +106,7 @@ async fn make(
                 Some(run) => Some(before(run, &*access.store, options).await?),
                 None => None,
             };
-            planning::make_to(context, project, &state, past.as_ref(), request).await
+            planning::make_to(context, &project, &state, past.as_ref(), request).await
         })
         .await?
 }

@@ -31,7 +31,7 @@ struct Row<'a> {
 pub(crate) async fn run(_: &Ps, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let project = LoadedProject::read(options);
-    let state = StateAccess::of(project, options)?.load().await?;
+    let state = StateAccess::of(&project, options)?.load().await?;
     let root = units_root(options, &state);
     let records: Vec<&Record> = state
         .current_records()

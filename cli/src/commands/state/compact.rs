@@ -48,7 +48,7 @@ pub(super) async fn run(kept: Kept, yes: bool, locking: Locking, context: &Conte
     let Context { options, printer } = context;
     let interrupts = Interrupts::listen(printer)?;
     let project = LoadedProject::read(options);
-    let access = StateAccess::of(project, options)?;
+    let access = StateAccess::of(&project, options)?;
     let state = access.load_existing().await?;
     let all = runs(&*access.store)
         .await

@@ -48,7 +48,7 @@ enum Difference {
 pub(crate) async fn run(from: u64, to: Option<u64>, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let project = LoadedProject::read(options);
-    let access = StateAccess::of(project, options)?;
+    let access = StateAccess::of(&project, options)?;
     let now = access.load_existing().await?;
     let given = to;
     let to = to.unwrap_or(now.serial);

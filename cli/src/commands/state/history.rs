@@ -23,7 +23,7 @@ pub(crate) async fn run(
 ) -> Outcome {
     let Context { options, printer } = context;
     let project = LoadedProject::read(options);
-    let access = StateAccess::of(project, options)?;
+    let access = StateAccess::of(&project, options)?;
     access.load_existing().await?;
     let all = history(&*access.store, about)
         .await
@@ -74,7 +74,7 @@ fn last<T>(all: &[T], entries: Option<usize>) -> &[T] {
 pub(crate) async fn runs(entries: Option<usize>, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let project = LoadedProject::read(options);
-    let access = StateAccess::of(project, options)?;
+    let access = StateAccess::of(&project, options)?;
     access.load_existing().await?;
     let all = history::runs(&*access.store)
         .await

@@ -31,13 +31,13 @@ pub(crate) async fn run(to: &str, locking: Locking, context: &Context) -> Outcom
     let project = LoadedProject::read(options);
     let kept = Kept::of(&project.project.settings);
     let plugin = plugin_of(&url, &kept)?;
-    let mut file = SettingsFile::of(project)?;
+    let mut file = SettingsFile::of(&project)?;
     file.set_store(&url, &kept);
     let (mut known, mut moved) = (0, 0);
-    for stack in stacks(project)? {
+    for stack in stacks(&project)? {
         let options = of_stack(options, stack.as_deref());
-        let source = StateAccess::of(project, &options)?;
-        let target = StateAccess::in_store(project, &options, Some(&plugin))?;
+        let source = StateAccess::of(&project, &options)?;
+        let target = StateAccess::in_store(&project, &options, Some(&plugin))?;
         let same = source.store.location() == target.store.location();
         let state = match source.store.load().await {
             Ok(loaded) => loaded.state,

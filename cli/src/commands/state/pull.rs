@@ -17,7 +17,7 @@ use crate::state_access::{StateAccess, store_failure};
 pub(crate) async fn run(out: Option<&Path>, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let project = LoadedProject::read(options);
-    let access = StateAccess::of(project, options)?;
+    let access = StateAccess::of(&project, options)?;
     access.load_existing().await?;
     let log = LogCopy::read(&*access.store, 0)
         .await

@@ -21,7 +21,7 @@ use crate::state_access::{StateAccess, open_failure, store_failure};
 pub(crate) async fn run(path: &Path, force: bool, locking: Locking, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let project = LoadedProject::read(options);
-    let access = StateAccess::of(project, options)?;
+    let access = StateAccess::of(&project, options)?;
     let log = read(path)?;
     access.check_lineage(log.state())?;
     let there = match access.store.load().await {

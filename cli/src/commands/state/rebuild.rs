@@ -42,7 +42,7 @@ pub(crate) async fn run(yes: bool, locking: Locking, context: &Context) -> Outco
     let Context { options, printer } = context;
     let interrupts = Interrupts::listen(printer)?;
     let project = LoadedProject::read(options);
-    let access = StateAccess::of(project, options)?;
+    let access = StateAccess::of(&project, options)?;
     let Some(left) = left(&access).await? else {
         printer.status("The state is whole, and nothing of it is missing: there is nothing to rebuild.");
         return Ok(Exit::Done);
@@ -97,7 +97,7 @@ pub(crate) async fn run(yes: bool, locking: Locking, context: &Context) -> Outco
     };
     let log = log(&found, left.readable.as_ref(), &rebuilder)
         .map_err(|error| Failure::bug(format!("What was found does not fit the state: {error}.")))?;
-    let aside = write(&access, &log, left.there, project, locking, context).await?;
+    let aside = write(&access, &log, left.there, &project, locking, context).await?;
     access
         .mark
         .write(log.head())

@@ -13,7 +13,7 @@ use crate::wiring;
 pub(crate) async fn run(locking: Locking, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let project = LoadedProject::read(options);
-    let access = StateAccess::of(project, options)?;
+    let access = StateAccess::of(&project, options)?;
     access.load_existing().await?;
     let journal = access
         .journal(options, "state rekey", locking.lock_timeout, None)

@@ -30,7 +30,7 @@ use crate::wiring;
 pub(crate) async fn run(address: Option<&ResourceAddress>, at: Option<u64>, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let project = LoadedProject::read(options);
-    let access = StateAccess::of(project, options)?;
+    let access = StateAccess::of(&project, options)?;
     let mut state = access.load_existing().await?;
     if let Some(serial) = at {
         state = state_at(&access, serial, &state).await?;

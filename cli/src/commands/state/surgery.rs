@@ -92,7 +92,7 @@ async fn write(
 ) -> Result<(), Failure> {
     let Context { options, printer } = context;
     let project = LoadedProject::read(options);
-    let access = StateAccess::of(project, options)?;
+    let access = StateAccess::of(&project, options)?;
     access.load_existing().await?;
     let journal = access
         .journal(options, operation, locking.lock_timeout, None)

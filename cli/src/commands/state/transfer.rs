@@ -52,9 +52,9 @@ pub(super) async fn run(
         ..options.clone()
     };
     let project = LoadedProject::read(options);
-    let from = StateAccess::of(project, options)?;
+    let from = StateAccess::of(&project, options)?;
     // Files and variables of stacks may differ; where their states are does not.
-    let to = StateAccess::of(project, &there)?;
+    let to = StateAccess::of(&project, &there)?;
     let addresses: BTreeSet<ResourceAddress> = addresses.iter().cloned().collect();
     let moving = Transfer {
         addresses: &addresses,

@@ -18,7 +18,7 @@ pub(crate) async fn run(yes: bool, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let interrupts = Interrupts::listen(printer)?;
     let project = LoadedProject::read(options);
-    let access = StateAccess::of(project, options)?;
+    let access = StateAccess::of(&project, options)?;
     access.load_existing().await?;
     let Some(view) = access
         .store

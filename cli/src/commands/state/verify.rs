@@ -17,7 +17,7 @@ use crate::state_access::{StateAccess, store_failure};
 pub(crate) async fn run(context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let project = LoadedProject::read(options);
-    let access = StateAccess::of(project, options)?;
+    let access = StateAccess::of(&project, options)?;
     access.load_existing().await?;
     let found = verify(&*access.store)
         .await
