@@ -260,6 +260,7 @@ pub(crate) fn print_endpoints(context: &Context, plan: &Plan, report: Option<&Ap
 
 /// Gives the lease back, also after a failure.
 pub(crate) async fn close(journal: &Journal, outcome: Outcome, printer: &Printer) -> Outcome {
+    // It shares most with what was read, and the process ends soon.
     lasting(journal.state());
     match journal.close().await {
         Ok(()) | Err(JournalError::Closed) => outcome,

@@ -69,6 +69,7 @@ pub mod config;
 pub mod diagnostic;
 pub mod diff;
 pub mod drift;
+pub mod form;
 pub mod gather;
 pub mod graph;
 mod intern;

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::address::{Lineage, ObjectId, OperationId, ResourceAddress, ResourceType, Uid};
+use crate::form::is_left_out;
 use crate::schema::{ProviderSchema, ResourceSchema};
 use crate::value::{AttributePath, Attributes, Value};
 
@@ -248,10 +249,10 @@ pub struct ObjectState {
     /// All its attributes, inputs included, as they are in the world.
     pub attributes: Attributes,
     /// Data that only the provider reads.
-    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    #[serde(default, skip_serializing_if = "is_left_out")]
     pub private: serde_json::Value,
     /// Attributes that the world does not tell; their recorded values stand.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "is_left_out")]
     pub unreadable: Vec<AttributePath>,
 }
 

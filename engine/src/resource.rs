@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::ResourceAddress;
 use crate::diagnostic::Diagnostic;
+use crate::form::is_left_out;
 use crate::intern::interned;
 use crate::schema::{ReplaceOrder, Timeouts};
-use crate::state::record::is_default;
 use crate::value::{AttributePath, Attributes, PathSegment, TemplateText};
 use crate::words::plain;
 
@@ -193,16 +193,16 @@ impl FromIterator<(AttributePath, Place)> for InputPlaces {
 #[serde(default)]
 pub struct Lifecycle {
     /// Whether a plan that would delete the object is refused.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "is_left_out")]
     pub prevent_destroy: bool,
     /// The order of replacements; `None` means as the schema says.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "is_left_out")]
     pub replace_order: Option<ReplaceOrder>,
     /// Attributes whose differences are not acted on.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "is_left_out")]
     pub ignore_changes: Vec<AttributePath>,
     /// Resources, or attributes of resources, whose change replaces this one.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "is_left_out")]
     pub replace_triggered_by: Vec<TemplateText>,
     /// With which others it is replaced in turn, a few at a time.
     #[serde(skip_serializing_if = "Option::is_none")]

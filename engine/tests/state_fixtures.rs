@@ -8,6 +8,7 @@ use std::time::Duration;
 use gabion_engine::state::chain::ChainedEvent;
 use gabion_engine::state::copy::LogCopy;
 use gabion_engine::state::envelope::{Envelope, StoreKey};
+use gabion_engine::state::log_file;
 use gabion_engine::state::store::{AdoptRequest, AppendRequest, LeaseRequest};
 use gabion_engine::state::verify::verify;
 use gabion_engine::state::{FORMAT_VERSION, MemoryStore, SqliteStore, State, StateStore, StoreError};
@@ -144,6 +145,50 @@ async fn a_log_of_every_released_version_folds_to_the_same_state_in_any_store() 
             "{}",
             fixture.name
         );
+    }
+}
+
+/// Returns a log as the version that wrote it exported it: no event had bytes beside it.
+fn exported(fixture: &Fixture) -> serde_json::Value {
+    let connection = Connection::open(fixture.path()).unwrap();
+    let base: Option<String> = connection
+        .query_row("SELECT value FROM meta WHERE key = 'base'", [], |row| row.get(0))
+        .ok();
+    let events = fixture.log.iter().map(|event| {
+        let said: serde_json::Value = serde_json::from_slice(&event.encoded).unwrap();
+        serde_json::json!({"hash": &*event.hash, "event": said})
+    });
+    let mut exported = serde_json::json!({
+        "format": "gabion-log",
+        "format_version": 1,
+        "lineage": fixture.state.lineage,
+        "project": &*fixture.state.project,
+        "serial": fixture.state.serial,
+        "chain": &*fixture.state.chain,
+        "epoch": fixture.state.epoch,
+        "base": null,
+        "events": events.collect::<Vec<_>>(),
+    });
+    if let Some(base) = base {
+        exported["base_digest"] = hex::encode(Sha256::digest(&base)).into();
+        exported["base"] = serde_json::from_str(&base).unwrap();
+    }
+    exported
+}
+
+#[tokio::test]
+async fn what_a_released_version_exported_is_read() {
+    for fixture in fixtures() {
+        let mut exported = exported(&fixture);
+        let log = log_file::read(exported.to_string().as_bytes());
+        let log = log.unwrap_or_else(|error| panic!("{}: {error}", fixture.name));
+        assert_eq!(*log.state(), fixture.state, "{}", fixture.name);
+        assert_eq!(log.events(), fixture.log, "{}", fixture.name);
+        // What is written of it now is read the same.
+        let again = log_file::read(&log_file::write(&log)).unwrap();
+        assert_eq!(again.events(), fixture.log, "{}", fixture.name);
+        exported["events"][3]["event"]["at"] = "2001-01-01T00:00:00Z".into();
+        assert!(log_file::read(exported.to_string().as_bytes()).is_err());
     }
 }
 

@@ -194,10 +194,10 @@ async fn a_log_comes_back_from_its_file() {
             let altered = altered.replace(from, to);
             assert!(log_file::read(altered.as_bytes()).is_err(), "{from}");
         }
-        let newer = altered.replace("\"format_version\": 1", "\"format_version\": 2");
+        let newer = altered.replace("\"format_version\": 2", "\"format_version\": 3");
         assert!(matches!(
             log_file::read(newer.as_bytes()),
-            Err(LogFileError::Newer { found: 2 })
+            Err(LogFileError::Newer { found: 3 })
         ));
     }
 }

@@ -141,7 +141,7 @@ fn a_state_is_pulled_and_pushed() {
     let printed = project.exits(0, &["state", "pull"]).json();
     assert_eq!(
         (&printed["format"], &printed["format_version"]),
-        (&"gabion-log".into(), &1.into())
+        (&"gabion-log".into(), &2.into())
     );
     project.exits(0, &["state", "pull", "-o", "copy.json"]);
     let path = project.directory().join("copy.json");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::form::in_first_form;
 use crate::plan::check::check;
 use crate::plan::{PLAN_FORMAT_VERSION, Plan};
 use crate::value::{AttributePath, Value};
@@ -73,7 +74,12 @@ impl Plan {
 
     /// Returns the plan's canonical form. Secrets are sealed in it.
     fn canonical(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("a plan is made of what JSON can say")
+        let write = || serde_json::to_vec(self).expect("a plan is made of what JSON can say");
+        match self.format_version {
+            // A plan keeps its name under a later version, whose runs go on with what an earlier one began.
+            1 => in_first_form(write),
+            _ => write(),
+        }
     }
 
     /// Returns what a file of the plan holds.
@@ -89,7 +95,11 @@ impl Plan {
             digest: &digest,
             plan: self,
         };
-        let mut bytes = serde_json::to_vec(&written).expect("a plan is made of what JSON can say");
+        let write = || serde_json::to_vec(&written).expect("a plan is made of what JSON can say");
+        let mut bytes = match self.format_version {
+            1 => in_first_form(write),
+            _ => write(),
+        };
         bytes.push(b'\n');
         Ok(bytes)
     }

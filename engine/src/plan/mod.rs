@@ -52,7 +52,10 @@ use price::PlanPrices;
 use step::Step;
 
 /// The version of a plan's written form.
-pub const PLAN_FORMAT_VERSION: u32 = 1;
+///
+/// 1: what an object's declaration and state say is all written down.
+/// 2: what is as it is where nothing is said is left out.
+pub const PLAN_FORMAT_VERSION: u32 = 2;
 
 /// A finished plan. Same documents, state and world give the same plan, byte for byte.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

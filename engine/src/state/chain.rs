@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use crate::form::in_first_form;
 use crate::state::event::Event;
 
 /// An event as a store keeps it: the bytes that were written, and the hash that chains them to those before.
@@ -70,9 +71,22 @@ pub enum ChainError {
 }
 
 /// Returns the canonical bytes of an event: JSON without white space, fields in the order of their declaration, maps by
-/// key. Reading them back and writing them again gives the same bytes.
+/// key. Reading them back and writing them again gives the same bytes, but for events of format 1.
 pub fn encode(event: &Event) -> Vec<u8> {
     serde_json::to_vec(event).expect("an event has only text keys and finite numbers")
+}
+
+/// Returns the bytes of an event that its hash covers: its canonical ones, or those that format 1 gives it. Where neither
+/// fits, its canonical ones, for whoever checks the chain to refuse.
+pub(crate) fn encode_for(previous: &str, event: &Event, hash: &str) -> Vec<u8> {
+    let encoded = encode(event);
+    if *link(previous, &encoded) != *hash {
+        let first = in_first_form(|| encode(event));
+        if *link(previous, &first) == *hash {
+            return first;
+        }
+    }
+    encoded
 }
 
 /// Returns the hash of an event's canonical bytes, chained to the hash before it (empty for the first), in hexadecimal.

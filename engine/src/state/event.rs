@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::{Lineage, ObjectId, OperationId, ResourceAddress, RunId, Uid};
+use crate::form::is_left_out;
 use crate::provider::{CallAction, ObjectState, Observation, ProviderError};
 use crate::state::record::{Declaration, Record};
 use crate::value::Attributes;
@@ -69,10 +70,10 @@ pub enum EventBody {
         /// The call.
         operation: OperationId,
         /// The object as it is now, sealed; `None` after a deletion.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "is_left_out")]
         state: Option<ObjectState>,
         /// What the configuration now says about it; `None` leaves it as it was or as the intent has it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default, skip_serializing_if = "is_left_out")]
         declaration: Option<Arc<Declaration>>,
     },
     /// A call failed, or its answer was lost.
@@ -224,7 +225,7 @@ pub struct Holder {
     /// The host's name.
     pub host: String,
     /// The process, when it runs on a host whose processes can be looked at. The lease has it; the log does not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "is_left_out")]
     pub process: Option<ProcessIdentity>,
     /// The command: `apply`, `destroy`, `state mv`.
     pub operation: String,
@@ -263,10 +264,10 @@ pub struct RunStarted {
     /// Who ran it.
     pub who: String,
     /// The digest of the plan that it carries out, if it does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "is_left_out")]
     pub plan: Option<Arc<str>>,
     /// The commit of the configuration, if it is in a git checkout.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "is_left_out")]
     pub commit: Option<Arc<str>>,
 }
 
@@ -282,16 +283,16 @@ pub struct Intent {
     /// Its address.
     pub address: ResourceAddress,
     /// The inputs, wholly known, sealed; none for a deletion, which has those that the object was made with.
-    #[serde(default, skip_serializing_if = "Attributes::is_empty")]
+    #[serde(default, skip_serializing_if = "is_left_out")]
     pub inputs: Attributes,
     /// What the configuration says about it, of a creation; `None` for others.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "is_left_out")]
     pub declaration: Option<Arc<Declaration>>,
     /// The object whose address this one takes, which becomes deposed in this very event.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "is_left_out")]
     pub deposes: Option<Uid>,
     /// The plan that asked for it, by its digest. Not said is the plan that the run carries out, and null none at all.
-    #[serde(default, rename = "plan", skip_serializing_if = "AskedBy::is_run")]
+    #[serde(default, rename = "plan", skip_serializing_if = "is_left_out")]
     #[schemars(with = "Option<String>")]
     pub asked_by: AskedBy,
     /// The number of the plan's step.
@@ -305,15 +306,8 @@ pub enum AskedBy {
     /// The one that its run carries out, if it does.
     #[default]
     Run,
-    /// The one with this digest, or none: how format 1 has it.
+    /// The one with this digest, or none; what an event of format 1 always says.
     Digest(Option<Arc<str>>),
-}
-
-impl AskedBy {
-    /// Returns whether it is the run's.
-    pub fn is_run(&self) -> bool {
-        *self == Self::Run
-    }
 }
 
 impl From<Option<Arc<str>>> for AskedBy {

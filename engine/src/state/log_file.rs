@@ -2,7 +2,7 @@
 //!
 //! ```json
 //! {
-//!   "format": "gabion-log", "format_version": 1,
+//!   "format": "gabion-log", "format_version": 2,
 //!   "lineage": "…", "project": "chat", "serial": 42, "chain": "…", "epoch": 7,
 //!   "base": null,
 //!   "events": [{"hash": "…", "event": {…}}, …]
@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::address::Lineage;
+use crate::form::in_first_form;
 use crate::state::chain::{self, ChainedEvent};
 use crate::state::copy::{CopyError, LogCopy};
 use crate::state::event::Event;
@@ -26,8 +27,9 @@ use crate::state::snapshot::{State, WrittenState};
 
 /// What names the format.
 const FORMAT: &str = "gabion-log";
-/// The version of the format that this build writes, and the newest that it reads.
-const FORMAT_VERSION: u32 = 1;
+/// The version of the format that this build writes, and the newest that it reads: its events are those of the log's
+/// formats.
+const FORMAT_VERSION: u32 = 2;
 
 /// A whole state with its history, as `gabion state pull` prints it and `gabion state push` reads it.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -163,14 +165,23 @@ pub fn read(text: &[u8]) -> Result<LogCopy, LogFileError> {
         });
     }
     let written: Written = serde_json::from_slice(text).map_err(foreign)?;
-    if written.base.as_ref().map(digest) != written.base_digest {
-        return Err(LogFileError::Base);
+    let base_digest = written.base.as_ref().map(digest);
+    if base_digest != written.base_digest {
+        let first = written.base.as_ref().map(|base| in_first_form(|| digest(base)));
+        if first != written.base_digest {
+            return Err(LogFileError::Base);
+        }
     }
+    let mut previous = match &written.base {
+        Some(base) => base.chain.to_string(),
+        None => String::new(),
+    };
     let events = written.events.into_iter().map(|written| {
         let encoded = match written.encoded {
             Some(encoded) => encoded.into_bytes(),
-            None => chain::encode(&written.event),
+            None => chain::encode_for(&previous, &written.event, &written.hash),
         };
+        previous.clone_from(&written.hash);
         // What the hash covers is what counts.
         ChainedEvent::read(encoded, written.hash)
     });

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::{ObjectId, OperationId, ProviderName, ResourceAddress, Uid};
+use crate::form::is_left_out;
 use crate::intern::interned_option;
 use crate::provider::{CallAction, RecordedObject};
 use crate::resource::{DocumentRef, Lifecycle};
@@ -133,19 +134,19 @@ pub struct Declaration {
     /// The schema version that its attributes have.
     pub schema_version: u32,
     /// The document that declared it; `None` for an imported object without configuration.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "is_left_out")]
     pub document: Option<DocumentRef>,
     /// Direct dependencies.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "is_left_out")]
     pub dependencies: Vec<Dependency>,
     /// How it may be changed.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, skip_serializing_if = "is_left_out")]
     pub lifecycle: Lifecycle,
     /// How long each action may take.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, skip_serializing_if = "is_left_out")]
     pub timeouts: Timeouts,
     /// The order in which it is replaced.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, skip_serializing_if = "is_left_out")]
     pub replace_order: ReplaceOrder,
     /// What it holds exclusively.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -153,11 +154,6 @@ pub struct Declaration {
     /// Resolved choices that later plans keep while they satisfy the need, each with what it was chosen from.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pins: BTreeMap<Arc<str>, Pin>,
-}
-
-/// Whether a value is what it is where nothing is said: most objects have nothing but that, and each is written.
-pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }
 
 /// A direct dependency of an object.

@@ -22,8 +22,8 @@ use crate::state::snapshot::{Head, State};
 /// # The contract
 /// * A store never invents: what was never created is [`StoreError::NotFound`], and what is there but cannot be read
 ///   whole is [`StoreError::Unreadable`]. It never answers either with an empty state.
-/// * [`append`](StateStore::append) is atomic and durable: when it returns, the events, the records that they give and
-///   the head are on stable storage, all or none. It succeeds only while the lease epoch and the head are those that the
+/// * [`append`](StateStore::append) is atomic and durable: when it returns, the events and the head are on stable
+///   storage, all or none, and whoever loads gets the records that they give. It succeeds only while the lease epoch and the head are those that the
 ///   request names, so that of two writers at most one succeeds. It folds the events and refuses illegal ones.
 /// * An append whose answer is lost may have happened. Its caller stops writing, and the next one loads.
 /// * Loading, reading events and looking at the lease take no lease and disturb no writer; what they return is a state

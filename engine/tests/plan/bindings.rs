@@ -68,6 +68,22 @@ fn a_saved_plan_reads_back_the_same() {
 }
 
 #[test]
+fn a_plan_of_the_first_format_is_read_and_keeps_its_digest() {
+    let mut plan = Scenario::new(CONFIG).plan();
+    let now = plan.digest();
+    plan.format_version = 1;
+    let file = plan.to_file().unwrap();
+    let text = String::from_utf8(file.clone()).unwrap();
+    assert!(
+        text.contains("\"lifecycle\":{\"prevent_destroy\":false"),
+        "{text}"
+    );
+    let read = Plan::from_file(&file).unwrap();
+    assert_eq!((&read, read.digest()), (&plan, plan.digest()));
+    assert_ne!(read.digest(), now);
+}
+
+#[test]
 fn what_is_damaged_or_newer_is_refused() {
     let file = Scenario::new(CONFIG).plan().to_file().unwrap();
     let text = String::from_utf8(file.clone()).unwrap();
@@ -75,8 +91,8 @@ fn what_is_damaged_or_newer_is_refused() {
         assert!(Plan::from_file(&file[..cut]).is_err(), "{cut}");
     }
     assert_eq!(Plan::from_file(b"{}"), Err(PlanFileError::NotAPlan));
-    let newer = text.replacen("\"format_version\":1", "\"format_version\":2", 1);
-    assert_snapshot!(Plan::from_file(newer.as_bytes()).unwrap_err(), @r"the saved plan has format 2, and this gabion knows formats up to 1: use the gabion that made it");
+    let newer = text.replacen("\"format_version\":2", "\"format_version\":3", 1);
+    assert_snapshot!(Plan::from_file(newer.as_bytes()).unwrap_err(), @r"the saved plan has format 3, and this gabion knows formats up to 2: use the gabion that made it");
     let other = text.replacen("\"box.a\"", "\"box.z\"", 1);
     assert_snapshot!(Plan::from_file(other.as_bytes()).unwrap_err(), @r"the saved plan is damaged: its digest does not fit its content");
     assert_snapshot!(Plan::from_file(&file[..100]).unwrap_err(), @r"the saved plan is damaged: its end is missing");

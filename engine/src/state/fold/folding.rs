@@ -432,7 +432,9 @@ impl Folding {
         open.before = Some(record.status);
         if intent.action == CallAction::Delete {
             record.status = Status::Deleting;
-            open.inputs = record.inputs.clone();
+            if intent.inputs.is_empty() {
+                open.inputs = record.inputs.clone();
+            }
         }
         record.open = Some(open);
         record.last_call = Some(last_call);

@@ -1,7 +1,6 @@
 //! Writing a whole log into the database at once.
 
 use crate::state::copy::LogCopy;
-use crate::state::snapshot::State;
 use crate::state::sqlite::rows::{Rows, Written};
 use crate::state::store::StoreError;
 
@@ -12,11 +11,6 @@ impl Rows<'_> {
             self.put_base(log.base())?;
         }
         self.put_events(log.events(), log.state())?;
-        let mut written = Written {
-            state: log.state().clone(),
-            table: State::default(),
-            touched: log.state().records().map(|record| record.uid).collect(),
-        };
-        self.put_table(&mut written)
+        self.put_table(&mut Written::new_log(log.state().clone()))
     }
 }

@@ -1,7 +1,7 @@
 //! The default store: an SQLite database in the project's `.gabion` directory.
 //!
-//! Events, records and head are written in one transaction, and every part carries a digest, because SQLite itself does
-//! not notice a flipped bit. Write-ahead logging lets readers go on while a writer commits; `synchronous = FULL` makes a
+//! Events and head are written in one transaction, and the records now and then in one of these: until then whoever reads
+//! folds the events that came after. Every part carries a digest, because SQLite itself does not notice a flipped bit. Write-ahead logging lets readers go on while a writer commits; `synchronous = FULL` makes a
 //! commit durable before it returns. The file appears only when it is complete: it is made under another name and then
 //! renamed.
 //!

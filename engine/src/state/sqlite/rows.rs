@@ -69,6 +69,15 @@ pub(super) struct Written {
 }
 
 impl Written {
+    /// Of a log that is not written yet, and so is no record of it.
+    pub(super) fn new_log(state: State) -> Self {
+        Self {
+            touched: state.records().map(|record| record.uid).collect(),
+            state,
+            table: State::default(),
+        }
+    }
+
     /// Of a state that the records have whole.
     pub(super) fn whole(state: State) -> Self {
         Self {
@@ -311,7 +320,14 @@ impl Rows<'_> {
                 break;
             }
             for event in events {
-                let (state, touched) = written.state.folded(&event.event, event.hash)?;
+                let sequence = event.event.sequence;
+                let folded = written.state.folded(&event.event, event.hash);
+                let (state, touched) = folded.map_err(|error| {
+                    self.file.unreadable(
+                        format!("event {sequence}"),
+                        format!("it does not fit what the records have: {error}"),
+                    )
+                })?;
                 written.state = state;
                 written.touched.extend(touched);
             }

@@ -418,11 +418,7 @@ impl StateStore for SqliteStore {
                     file,
                 };
                 rows.put_events(folded.events(), folded.after())?;
-                rows.put_table(&mut Written {
-                    state: folded.after().clone(),
-                    table: State::default(),
-                    touched: folded.touched().clone(),
-                })?;
+                rows.put_table(&mut Written::new_log(folded.after().clone()))?;
                 rows.put_lease(&LeaseRow { epoch: 0, held: None })?;
                 rows.put_sealed_with()?;
                 transaction

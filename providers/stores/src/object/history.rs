@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gabion_engine::state::StoreError;
+use gabion_engine::state::{FORMAT_VERSION, StoreError};
 
 use super::core::Core;
 use super::manifest::{Manifest, PageEntry, SegmentEntry, Stored};
@@ -69,6 +69,7 @@ impl Core {
             manifest.since_snapshot = manifest.segments.iter().map(|segment| segment.stored.size).sum();
         }
         manifest.write = self.mark();
+        manifest.format_version = FORMAT_VERSION;
         Ok(manifest)
     }
 
@@ -197,6 +198,7 @@ impl Core {
         }
         manifest.older = newest;
         manifest.write = self.mark();
+        manifest.format_version = FORMAT_VERSION;
         Ok(manifest)
     }
 }

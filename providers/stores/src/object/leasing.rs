@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use gabion_engine::state::StoreError;
 use gabion_engine::state::store::{LeaseGrant, LeaseRequest, LeaseView};
+use gabion_engine::state::{FORMAT_VERSION, StoreError};
 use jiff::Timestamp;
 use object_store::UpdateVersion;
 
@@ -128,6 +128,8 @@ impl Core {
                 return Ok(before.fence);
             };
             let mut manifest = Manifest {
+                // Whoever knows this format alone is kept from reading what follows, and from calling it damaged.
+                format_version: FORMAT_VERSION,
                 write: self.mark(),
                 fence,
                 ..before.clone()

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use gabion_engine::state::chain::ChainedEvent;
 use gabion_engine::state::snapshot::Head;
 use gabion_engine::state::store::{AppendRequest, CreateRequest};
-use gabion_engine::state::{State, StoreError};
+use gabion_engine::state::{FORMAT_VERSION, State, StoreError};
 use object_store::UpdateVersion;
 
 use super::core::{Core, Known};
@@ -223,6 +223,7 @@ impl Core {
     fn with_segment(&self, manifest: &Manifest, appending: &Pending) -> Manifest {
         let mut manifest = manifest.clone();
         manifest.write = self.mark();
+        manifest.format_version = FORMAT_VERSION;
         manifest.head = Head {
             lineage: manifest.head.lineage,
             sequence: appending.state.serial,

@@ -104,6 +104,13 @@ impl Turn<'_> {
             0,
         )
         .await?;
+        // The base is written in the present format, whatever the events are in.
+        self.execute(
+            "UPDATE {s}.logs SET format = $2 WHERE id = $1",
+            &[(&log, Type::INT8), (&FORMAT, Type::INT4)],
+            0,
+        )
+        .await?;
         Ok(())
     }
 
