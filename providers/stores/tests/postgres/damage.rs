@@ -150,9 +150,10 @@ async fn a_damaged_log_is_not_written_to() {
 
 #[tokio::test]
 async fn a_newer_format_is_refused_by_everything() {
-    for newer in [
-        "UPDATE {s}.logs SET format = format + 1",
-        "UPDATE {s}.format SET version = version + 1",
+    for (newer, version) in [
+        ("UPDATE {s}.logs SET format = format + 1", FORMAT_VERSION + 1),
+        // That of the tables.
+        ("UPDATE {s}.format SET version = version + 1", 2),
     ] {
         let place = Place::new();
         let epoch = filled(&place).await;
@@ -175,7 +176,7 @@ async fn a_newer_format_is_refused_by_everything() {
             ];
             for error in refused {
                 assert!(
-                    matches!(error, Some(StoreError::NewerFormat { found, .. }) if found == FORMAT_VERSION + 1),
+                    matches!(error, Some(StoreError::NewerFormat { found, .. }) if found == version),
                     "{newer}: {error:?}"
                 );
             }
