@@ -5,8 +5,10 @@
 use std::sync::Arc;
 
 use gabion_engine::provider::{CallAction, Effect, Observation};
+use gabion_engine::state::chain;
 use gabion_engine::state::event::{Event, EventBody};
 use gabion_engine::state::record::{Dependency, Record, Status};
+use gabion_engine::state::snapshot::LastWriter;
 use gabion_engine::state::verify::contradictions;
 use gabion_engine::state::{FoldError, State};
 use gabion_engine::value::{AttributePath, Attributes, Secret, TemplateText, Value};
@@ -313,6 +315,30 @@ fn what_turned_up_late_is_recorded_again() {
     let state = fold(gone.iter().cloned().chain([create(2, 2, "a"), turned_up()])).unwrap();
     assert_eq!(current(&state, "a").uid, uid(2));
     assert!(state.record(uid(1)).unwrap().deposed);
+}
+
+#[test]
+fn what_an_event_does_not_say_of_its_writer_is_as_in_the_one_before() {
+    let state = fold([create(1, 1, "a")]).unwrap();
+    let said = events(state.serial + 1, 1, [succeeded(1, "id-1", 1)]).remove(0);
+    let unsaid = Event {
+        run: None,
+        epoch: None,
+        ..said.clone()
+    };
+    assert!(chain::encode(&unsaid).len() + 50 < chain::encode(&said).len());
+    let (mut after, mut same) = (state.clone(), state.clone());
+    after.fold(&said).unwrap();
+    same.fold(&unsaid).unwrap();
+    assert_eq!((after.run.0, after.epoch), (same.run.0, same.epoch));
+    assert_eq!(after.records().next(), same.records().next());
+    // Where nobody is known to have written before, it has to be said.
+    let mut nobody = state;
+    nobody.run = LastWriter(None);
+    let refused = nobody.clone().fold(&unsaid).unwrap_err();
+    assert!(matches!(refused, FoldError::Unfit { .. }), "{refused}");
+    nobody.fold(&said).unwrap();
+    assert!(nobody.run.0.is_some());
 }
 
 #[test]

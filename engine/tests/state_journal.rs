@@ -17,10 +17,12 @@ use gabion_engine::state::store::{
     AppendRequest, CreateRequest, LeaseGrant, LeaseRequest, LeaseView, Loaded,
 };
 use gabion_engine::state::{
-    FoldError, Journal, JournalError, JournalOptions, MemoryStore, OpenError, State, StateStore, StoreError,
+    Journal, JournalError, JournalOptions, MemoryStore, OpenError, State, StateStore, StoreError,
     load_for_reading,
 };
-use gabion_testing::store_events::{address, checkpoint, create, deleted, holder, run, succeeded, uid};
+use gabion_testing::store_events::{
+    address, checkpoint, create, deleted, holder, run, run_started, succeeded, uid,
+};
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -434,12 +436,14 @@ async fn whoever_closed_has_a_mark_at_the_last_commit() {
 async fn a_draft_takes_what_fits_and_is_written_as_it_is() {
     let store = MemoryStore::new();
     let journal = Journal::open(Arc::new(store.clone()), options()).await.unwrap();
-    // Nothing fits before the lease is announced, which the first commit does.
-    assert!(matches!(
-        journal.draft().push(create(1, 1, "a")),
-        Err(FoldError::Epoch { .. })
-    ));
-    journal.commit(vec![create(1, 1, "a")]).await.unwrap();
+    // The first one says that the lease was taken, unless nothing else fits.
+    let mut draft = journal.draft();
+    assert!(draft.push(deleted(99)).is_err());
+    assert!(draft.is_empty());
+    draft.push(create(1, 1, "a")).unwrap();
+    assert_eq!(draft.state().epoch, journal.epoch());
+    let state = journal.commit_draft(draft).await.unwrap();
+    assert_eq!(state.serial, 3);
     let mut draft = journal.draft();
     assert!(draft.push(create(2, 2, "a")).is_err());
     assert!(draft.push(deleted(99)).is_err());
@@ -455,6 +459,48 @@ async fn a_draft_takes_what_fits_and_is_written_as_it_is() {
     let state = journal.commit_draft(draft).await.unwrap();
     assert_eq!(*state, store.load().await.unwrap().state);
     assert_eq!(state.open_calls().count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lease_is_announced_once_whoever_is_first() {
+    let store = MemoryStore::new();
+    let journal = Journal::open(Arc::new(store.clone()), options()).await.unwrap();
+    let (mut first, mut second) = (journal.draft(), journal.draft());
+    first.push(create(1, 1, "a")).unwrap();
+    second.push(run_started()).unwrap();
+    second.push(create(2, 2, "b")).unwrap();
+    journal.commit_draft(first).await.unwrap();
+    let state = journal.commit_draft(second).await.unwrap();
+    assert_eq!((state.len(), state.serial), (2, 5));
+    journal.close().await.unwrap();
+    let log = store.events(0, 100).await.unwrap();
+    let takes: Vec<bool> = log.iter().map(|event| event.event.body.takes_lease()).collect();
+    assert_eq!(takes, [false, true, false, false, false, false]);
+    // Run and epoch are said once.
+    let says: Vec<bool> = log.iter().map(|event| event.event.epoch.is_some()).collect();
+    assert_eq!(says, takes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_begins_and_ends_with_an_event_each() {
+    let store = MemoryStore::new();
+    let journal = Journal::open(Arc::new(store.clone()), options()).await.unwrap();
+    let holder = options().holder;
+    let finished = EventBody::RunFinished {
+        summary: Default::default(),
+    };
+    journal
+        .commit(vec![run_started(), finished.clone()])
+        .await
+        .unwrap();
+    journal.close().await.unwrap();
+    let log = store.events(1, 100).await.unwrap();
+    assert_eq!(log.len(), 2);
+    let EventBody::RunStarted(started) = &log[0].event.body else {
+        panic!("{:?}", log[0]);
+    };
+    assert_eq!(started.host.as_deref(), Some(holder.host.as_str()));
+    assert_eq!(log[1].event.body, finished);
 }
 
 #[tokio::test(start_paused = true)]

@@ -43,6 +43,7 @@ impl Run<'_> {
             Effects::Passed(step, outcome) => self.passed(step, outcome),
             Effects::Ended(step, outcome, began) => self.ended(step, outcome, began.elapsed()),
             Effects::Skipped(step, outcome) => self.ended(step, outcome, Duration::ZERO),
+            Effects::RunEnded => self.ended = true,
         }
     }
 
@@ -155,6 +156,7 @@ impl Run<'_> {
                 }
                 Effects::Passed(step, _) => self.passed(step, StepOutcome::Failed(lost())),
                 Effects::Skipped(step, outcome) => self.ended(step, outcome, Duration::ZERO),
+                Effects::RunEnded => {}
             }
         }
         if self.stopped.is_none() {

@@ -67,10 +67,14 @@ pub async fn apply(
     if resumes {
         events.extend(resume::left_behind(&request, &view.state, options, control).await);
     }
-    view.state = journal.commit(events).await.map_err(|source| ApplyError::Log {
-        source,
-        report: Box::default(),
-    })?;
+    let mut opening = journal.draft();
+    for event in events {
+        opening.push(event).map_err(|error| ApplyError::Log {
+            source: error.into(),
+            report: Box::default(),
+        })?;
+    }
+    view.state = Arc::new(opening.state().clone());
     let progress = if resumes {
         plan::resume::progress(plan, &request.digest, &view.state)
     } else {
@@ -102,8 +106,9 @@ pub async fn apply(
         messages,
         heard,
         stopped: None,
+        ended: false,
     };
-    run.run().await
+    run.run(opening).await
 }
 
 fn check_lineage(request: &ApplyRequest<'_>, journal: &Journal) -> Result<Lineage, ApplyError> {
@@ -154,6 +159,8 @@ pub(super) struct Run<'a> {
     pub(super) messages: mpsc::UnboundedSender<Message>,
     pub(super) heard: mpsc::UnboundedReceiver<Message>,
     pub(super) stopped: Option<Stopped>,
+    /// Whether the log says that the run ended.
+    pub(super) ended: bool,
 }
 
 /// A call that runs.
@@ -200,13 +207,32 @@ pub(super) enum Effects {
     Ended(StepId, StepOutcome, Instant),
     /// A step will not start.
     Skipped(StepId, StepOutcome),
+    /// The run ended.
+    RunEnded,
+}
+
+impl Effects {
+    /// Returns how a step ends with it, if one does.
+    fn outcome(&self) -> Option<&StepOutcome> {
+        match self {
+            Self::Passed(_, outcome) | Self::Ended(_, outcome, _) | Self::Skipped(_, outcome) => {
+                Some(outcome)
+            }
+            Self::Launch(..) | Self::Confirm(_) | Self::RunEnded => None,
+        }
+    }
 }
 
 impl Run<'_> {
-    async fn run(mut self) -> Result<ApplyReport, ApplyError> {
+    /// `opening` is what the run begins with: it is made durable together with the intents of the first steps.
+    async fn run(mut self, opening: Draft) -> Result<ApplyReport, ApplyError> {
         let mut first = None;
+        let mut opening = Some(opening);
         loop {
-            let mut batch = Batch::default();
+            let mut batch = Batch {
+                events: opening.take(),
+                effects: Vec::new(),
+            };
             while let Some(message) = first.take().or_else(|| self.heard.try_recv().ok()) {
                 self.take(message, &mut batch);
             }
@@ -214,9 +240,10 @@ impl Run<'_> {
                 self.stop(Stopped::Person, &mut batch);
             }
             self.start_steps(&mut batch);
+            self.end(&mut batch);
             if !batch.is_empty() {
                 self.commit(batch).await;
-            } else if self.schedule.is_finished() && self.running.is_empty() {
+            } else if self.is_over() {
                 return self.finish().await;
             } else {
                 tokio::select! {
@@ -337,34 +364,39 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Returns whether every step has ended or will not start.
+    fn is_over(&self) -> bool {
+        self.schedule.is_finished() && self.running.is_empty()
+    }
+
+    /// Puts the end of the run into the commit of what its last calls gave.
+    fn end(&mut self, batch: &mut Batch) {
+        if self.ended || !self.is_over() || matches!(self.stopped, Some(Stopped::Lease | Stopped::Log(_))) {
+            return;
+        }
+        let outputs = preamble::outputs(&self.request, &self.view);
+        let sealed = crate::seal::Sealer::new(self.request.fingerprints.as_deref()).attributes(&outputs);
+        let set = (sealed != self.view.state.outputs).then_some(EventBody::OutputsSet { outputs });
+        let mut report = ApplyReport::default();
+        let ending = batch.effects.iter().filter_map(Effects::outcome);
+        for outcome in self.outcomes.iter().flatten().chain(ending) {
+            report.count(outcome);
+        }
+        let finished = EventBody::RunFinished {
+            summary: report.summary(),
+        };
+        for event in set.into_iter().chain([finished]) {
+            self.record(event, batch)
+                .expect("a run that started can end, and outputs fit every state");
+        }
+        batch.effects.push(Effects::RunEnded);
+    }
+
     async fn finish(mut self) -> Result<ApplyReport, ApplyError> {
         while self.calls.join_next().await.is_some() {}
-        let outputs = preamble::outputs(&self.request, &self.view);
         let endpoints = preamble::endpoints(&self.request, &self.view);
         let mut report = self.report();
         report.endpoints = endpoints;
-        if !matches!(self.stopped, Some(Stopped::Lease | Stopped::Log(_))) {
-            let mut events = Vec::new();
-            let sealed = crate::seal::Sealer::new(self.request.fingerprints.as_deref()).attributes(&outputs);
-            if sealed != self.view.state.outputs {
-                events.push(EventBody::OutputsSet { outputs });
-            }
-            events.push(EventBody::RunFinished {
-                summary: [
-                    ("done", report.done),
-                    ("failed", report.failed),
-                    ("skipped", report.skipped),
-                    ("uncertain", report.uncertain),
-                ]
-                .into_iter()
-                .map(|(name, count)| (name.into(), count as u64))
-                .collect(),
-            });
-            match self.journal.commit(events).await {
-                Ok(state) => self.view.state = state,
-                Err(error) => self.stopped = Some(Stopped::Log(error)),
-            }
-        }
         report.outputs = self.view.state.outputs.clone();
         if !matches!(self.stopped, Some(Stopped::Lease | Stopped::Log(_)))
             && let Err(error) = self.journal.finish().await
@@ -398,12 +430,7 @@ impl Run<'_> {
         };
         for (step, outcome) in self.request.plan.steps.iter().zip(&self.outcomes) {
             let outcome = outcome.clone().expect("a run ends when every step has");
-            *match &outcome {
-                StepOutcome::Done | StepOutcome::Unneeded => &mut report.done,
-                StepOutcome::Failed(_) => &mut report.failed,
-                StepOutcome::Uncertain(_) => &mut report.uncertain,
-                StepOutcome::Skipped { .. } => &mut report.skipped,
-            } += 1;
+            report.count(&outcome);
             report.steps.push(StepReport {
                 step: step.id,
                 address: self.request.plan.changes[step.change].address.clone(),

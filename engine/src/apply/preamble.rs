@@ -27,6 +27,7 @@ pub(super) fn opening(
     let mut events = vec![EventBody::RunStarted(RunStarted {
         operation: request.operation.clone(),
         who: request.who.clone(),
+        host: None,
         plan: Some(request.digest.clone()),
         commit: plan.basis.commit.clone(),
     })];

@@ -123,6 +123,29 @@ impl ApplyReport {
     pub fn is_complete(&self) -> bool {
         self.failed == 0 && self.skipped == 0 && self.uncertain == 0
     }
+
+    pub(super) fn count(&mut self, outcome: &StepOutcome) {
+        *match outcome {
+            StepOutcome::Done | StepOutcome::Unneeded => &mut self.done,
+            StepOutcome::Failed(_) => &mut self.failed,
+            StepOutcome::Uncertain(_) => &mut self.uncertain,
+            StepOutcome::Skipped { .. } => &mut self.skipped,
+        } += 1;
+    }
+
+    /// Returns how many steps ended how, for the log.
+    pub(super) fn summary(&self) -> BTreeMap<Arc<str>, u64> {
+        [
+            ("done", self.done),
+            ("failed", self.failed),
+            ("skipped", self.skipped),
+            ("uncertain", self.uncertain),
+        ]
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(name, count)| (name.into(), count as u64))
+        .collect()
+    }
 }
 
 /// How one step ended.

@@ -330,8 +330,8 @@ impl<'a> Known<'a> {
         let event = Event {
             sequence: self.state.serial + 1,
             at: self.world.gathered_at,
-            run: RunId::from_uuid(uuid::Uuid::nil()),
-            epoch: self.state.epoch,
+            run: Some(RunId::from_uuid(uuid::Uuid::nil())),
+            epoch: None,
             body,
         };
         self.state.fold(&event).map_err(|error| error.to_string())

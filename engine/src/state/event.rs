@@ -1,7 +1,8 @@
 //! The events of the log. Records are what folding them gives; nothing else changes a record.
 //!
 //! Every write to the state is one of these. An event carries a hash chained to the previous one, so that a log that
-//! lost or altered an event shows it.
+//! lost or altered an event shows it. What an event has in common with the one before it is not said again, and folding
+//! knows it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use crate::address::{Lineage, ObjectId, OperationId, ResourceAddress, RunId, Uid
 use crate::form::is_left_out;
 use crate::provider::{CallAction, ObjectState, Observation, ProviderError};
 use crate::state::record::{Declaration, Record};
+use crate::state::snapshot::State;
 use crate::value::Attributes;
 
 /// One event of the log.
@@ -25,12 +27,43 @@ pub struct Event {
     /// made then is looked for.
     #[schemars(with = "String")]
     pub at: Timestamp,
-    /// The run that wrote it.
-    pub run: RunId,
-    /// The lease epoch under which it was written; 0 for the log's creation.
-    pub epoch: u64,
+    /// The run that wrote it; `None` for the one that wrote the event before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunId>,
+    /// The lease epoch under which it was written, 0 for the log's creation; `None` for that of the event before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
     /// What happened.
     pub body: EventBody,
+}
+
+/// Who writes an event, and under which lease epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Writer {
+    /// The run.
+    pub run: RunId,
+    /// The epoch.
+    pub epoch: u64,
+}
+
+impl Event {
+    /// Returns the event that follows a state, to the millisecond. It says of its writer what the event before does not.
+    pub fn after(state: &State, writer: Writer, at: Timestamp, body: EventBody) -> Self {
+        let run = (state.run.0 != Some(writer.run)).then_some(writer.run);
+        let epoch = (state.epoch != writer.epoch).then_some(writer.epoch);
+        Self {
+            sequence: state.serial + 1,
+            at: to_the_millisecond(at),
+            run,
+            epoch,
+            body,
+        }
+    }
+}
+
+/// Returns the moment without what is finer than a millisecond.
+fn to_the_millisecond(at: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)
 }
 
 /// What happened.
@@ -44,13 +77,14 @@ pub enum EventBody {
         /// Who holds it.
         holder: Holder,
     },
-    /// A run gave the lease back.
+    /// A run gave the lease back without having finished.
     LeaseReleased,
-    /// A run began to carry out a plan, or another command that writes.
+    /// A run began to carry out a plan, or another command that writes. If it says the host, the run took the lease with
+    /// it.
     RunStarted(RunStarted),
-    /// A run ended by itself.
+    /// A run ended by itself. It writes nothing more: no `lease_released` follows.
     RunFinished {
-        /// How many changes were done, failed, skipped and left uncertain.
+        /// How many changes were done, failed, skipped and left uncertain; what there is none of is not said.
         summary: BTreeMap<Arc<str>, u64>,
     },
     /// A call that changes the world is about to be made.
@@ -231,6 +265,22 @@ pub struct Holder {
     pub operation: String,
 }
 
+impl EventBody {
+    /// Returns whether the lease is taken with this event.
+    pub fn takes_lease(&self) -> bool {
+        match self {
+            Self::LeaseTaken { .. } => true,
+            Self::RunStarted(started) => started.host.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Returns whether this is the last event of its writer.
+    pub fn is_last(&self) -> bool {
+        matches!(self, Self::RunFinished { .. } | Self::LeaseReleased)
+    }
+}
+
 impl Holder {
     /// Returns what the log keeps of it: what says whether a process still runs is for the lease.
     #[must_use]
@@ -263,6 +313,9 @@ pub struct RunStarted {
     pub operation: String,
     /// Who ran it.
     pub who: String,
+    /// The host's name, of a run that takes the lease with this event; `None` when it was taken before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Arc<str>>,
     /// The digest of the plan that it carries out, if it does.
     #[serde(default, skip_serializing_if = "is_left_out")]
     pub plan: Option<Arc<str>>,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use uuid::Uuid;
 
 use crate::address::{OperationId, ResourceAddress, RunId, Uid};
 use crate::provider::{CallAction, Effect, Observation};
@@ -57,7 +58,8 @@ pub struct RunEntry {
     pub before: u64,
     /// The serial after it.
     pub after: u64,
-    /// How many changes were done, failed, skipped and left uncertain; `None` when it did not end by itself.
+    /// How many changes were done, failed, skipped and left uncertain, without those of which there are none; `None` when
+    /// it did not end by itself.
     pub summary: Option<BTreeMap<Arc<str>, u64>>,
 }
 
@@ -79,13 +81,13 @@ pub async fn history(
 ) -> Result<Vec<HistoryEntry>, StoreError> {
     let mut entries = Vec::new();
     let mut authors = BTreeMap::new();
-    let last = walk(store, u64::MAX, |state, event| {
-        note_author(&mut authors, event);
+    let last = walk(store, u64::MAX, |state, run, event| {
+        note_author(&mut authors, run, event);
         for (subject, what) in describe(state, event) {
             entries.push(HistoryEntry {
                 serial: event.sequence,
                 at: event.at,
-                run: event.run,
+                run,
                 who: Arc::default(),
                 operation: Arc::default(),
                 commit: None,
@@ -116,11 +118,11 @@ pub async fn history(
 pub async fn runs(store: &dyn StateStore) -> Result<Vec<RunEntry>, StoreError> {
     let mut runs: Vec<RunEntry> = Vec::new();
     let mut authors = BTreeMap::new();
-    walk(store, u64::MAX, |_, event| {
-        note_author(&mut authors, event);
-        if runs.last().is_none_or(|last| last.run != event.run) {
+    walk(store, u64::MAX, |_, run, event| {
+        note_author(&mut authors, run, event);
+        if runs.last().is_none_or(|last| last.run != run) {
             runs.push(RunEntry {
-                run: event.run,
+                run,
                 who: Arc::default(),
                 operation: Arc::default(),
                 commit: None,
@@ -152,15 +154,15 @@ pub async fn runs(store: &dyn StateStore) -> Result<Vec<RunEntry>, StoreError> {
 /// # Errors
 /// When the store cannot be read, or an event does not fit the ones before.
 pub async fn state_at(store: &dyn StateStore, serial: u64) -> Result<Option<State>, StoreError> {
-    let state = walk(store, serial, |_, _| {}).await?;
+    let state = walk(store, serial, |_, _, _| {}).await?;
     Ok((state.serial == serial).then_some(state))
 }
 
-/// Folds the kept events up to a serial, showing each with the state before it, and returns the state after the last.
+/// Folds the kept events up to a serial, showing each with the state before it and the run that wrote it, and returns the state after the last.
 async fn walk(
     store: &dyn StateStore,
     up_to: u64,
-    mut visit: impl FnMut(&State, &Event) + Send,
+    mut visit: impl FnMut(&State, RunId, &Event) + Send,
 ) -> Result<State, StoreError> {
     let mut state = store.base().await?;
     loop {
@@ -172,21 +174,27 @@ async fn walk(
             if event.event.sequence > up_to {
                 return Ok(state);
             }
-            visit(&state, &event.event);
+            // Folding refuses an event of which the run is not known.
+            let run = event
+                .event
+                .run
+                .or(state.run.0)
+                .unwrap_or_else(|| RunId::from_uuid(Uuid::nil()));
+            visit(&state, run, &event.event);
             (state, _) = state.folded(&event.event, event.hash)?;
         }
     }
 }
 
-fn note_author(authors: &mut BTreeMap<RunId, Author>, event: &Event) {
+fn note_author(authors: &mut BTreeMap<RunId, Author>, run: RunId, event: &Event) {
     match &event.body {
         EventBody::LeaseTaken { holder } => {
-            let author = authors.entry(event.run).or_default();
+            let author = authors.entry(run).or_default();
             author.who = holder.who.as_str().into();
             author.operation = holder.operation.as_str().into();
         }
         EventBody::RunStarted(started) => {
-            let author = authors.entry(event.run).or_default();
+            let author = authors.entry(run).or_default();
             author.who = started.who.as_str().into();
             author.operation = started.operation.as_str().into();
             author.commit = started.commit.clone();
@@ -210,13 +218,24 @@ fn describe(state: &State, event: &Event) -> Vec<(Subject, String)> {
         EventBody::Created(created) => one(None, format!("state created for project `{}`", created.project)),
         EventBody::LeaseTaken { holder } => one(None, format!("lease taken on {}", holder.host)),
         EventBody::LeaseReleased => one(None, "lease released".to_owned()),
-        EventBody::RunStarted(_) => one(None, "run started".to_owned()),
+        EventBody::RunStarted(started) => one(
+            None,
+            match &started.host {
+                Some(host) => format!("run started on {host}"),
+                None => "run started".to_owned(),
+            },
+        ),
         EventBody::RunFinished { summary } => {
             let counts: Vec<_> = summary
                 .iter()
+                .filter(|(_, count)| **count > 0)
                 .map(|(name, count)| format!("{count} {name}"))
                 .collect();
-            one(None, format!("run finished: {}", counts.join(", ")))
+            let what = match counts.is_empty() {
+                true => "run finished: nothing done".to_owned(),
+                false => format!("run finished: {}", counts.join(", ")),
+            };
+            one(None, what)
         }
         EventBody::Intent(intent) => {
             let what = match (intent.action, intent.deposes) {

@@ -16,12 +16,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::address::{IdSource, Lineage, RunId};
 use crate::state::clock::Clock;
-use crate::state::event::{Created, Event, EventBody, Holder};
+use crate::state::event::{self, Created, Event, EventBody, Holder, RunStarted};
 use crate::state::fingerprint::{FingerprintKey, seal_event};
 use crate::state::fold::{FORMAT_VERSION, FoldError};
 use crate::state::folded::Folded;
 use crate::state::head::{HeadError, HeadMark};
-use crate::state::lease::{self, Cover, Heartbeat, HeartbeatMode, LeaseOptions};
+use crate::state::lease::{self, Cover, Heartbeat, HeartbeatMode, LeaseOptions, Taken};
 use crate::state::process::Processes;
 use crate::state::snapshot::{Head, State};
 use crate::state::store::{CreateRequest, StateStore, StoreError};
@@ -122,11 +122,9 @@ pub enum JournalError {
 
 /// The one writer of a log while a command runs.
 pub struct Journal {
-    epoch: u64,
-    run: RunId,
+    stamp: Arc<Stamp>,
     store: Arc<dyn StateStore>,
     key: Option<Arc<FingerprintKey>>,
-    clock: Arc<dyn Clock>,
     heartbeat: Heartbeat,
     latest: Arc<RwLock<Arc<State>>>,
     commits: mpsc::UnboundedSender<Request>,
@@ -164,10 +162,51 @@ impl Uncommitted {
 /// It is written without being folded again unless something else was committed meanwhile.
 pub struct Draft {
     folded: Folded,
-    run: RunId,
-    epoch: u64,
-    clock: Arc<dyn Clock>,
+    stamp: Arc<Stamp>,
     key: Option<Arc<FingerprintKey>>,
+}
+
+/// What a journal's events have from it.
+struct Stamp {
+    writer: event::Writer,
+    holder: Holder,
+    clock: Arc<dyn Clock>,
+}
+
+impl Stamp {
+    /// Adds an event. The first one of the journal says that the lease was taken, or another does before it.
+    fn push(&self, folded: &mut Folded, body: EventBody) -> Result<(), FoldError> {
+        let before = folded.len();
+        let body = self.announce(folded, body)?;
+        let pushed = self.add(folded, body);
+        if pushed.is_err() {
+            folded.truncate(before);
+        }
+        pushed
+    }
+
+    fn announce(&self, folded: &mut Folded, body: EventBody) -> Result<EventBody, FoldError> {
+        let holder = &self.holder;
+        match body {
+            body if folded.after().epoch == self.writer.epoch => Ok(body),
+            EventBody::RunStarted(mut started)
+                if started.who == holder.who && started.operation == holder.operation =>
+            {
+                started.host = Some(holder.host.as_str().into());
+                Ok(EventBody::RunStarted(started))
+            }
+            body => {
+                let holder = holder.for_log();
+                self.add(folded, EventBody::LeaseTaken { holder })?;
+                Ok(body)
+            }
+        }
+    }
+
+    fn add(&self, folded: &mut Folded, body: EventBody) -> Result<(), FoldError> {
+        let event = Event::after(folded.after(), self.writer, self.clock.now(), body);
+        folded.push(event)
+    }
 }
 
 impl Draft {
@@ -176,14 +215,13 @@ impl Draft {
     /// # Errors
     /// When it does not fit the state that the events before it lead to; it is left out then.
     pub fn push(&mut self, body: EventBody) -> Result<(), FoldError> {
-        let event = Event {
-            sequence: self.folded.after().serial + 1,
-            at: self.clock.now(),
-            run: self.run,
-            epoch: self.epoch,
-            body: seal_event(body, self.key.as_deref()),
-        };
-        self.folded.push(event)
+        let body = seal_event(body, self.key.as_deref());
+        self.stamp.push(&mut self.folded, body)
+    }
+
+    /// Returns the state that the events give.
+    pub fn state(&self) -> &State {
+        self.folded.after()
     }
 
     /// Returns whether nothing was added.
@@ -242,12 +280,12 @@ impl Journal {
             timeout: options.lock_timeout,
             processes: options.processes.clone(),
         };
-        let grant = lease::acquire(&*store, &lease_options, &*options.clock).await?;
-        match Self::start(store.clone(), options, grant).await {
+        let taken = lease::acquire(&*store, &lease_options, &*options.clock).await?;
+        match Self::start(store.clone(), options, taken).await {
             Ok(journal) => Ok(journal),
             Err(error) => {
                 // What keeps the journal from opening is the error to report; the lease would run out by itself.
-                let _released = store.release(grant.epoch).await;
+                let _released = store.release(taken.epoch).await;
                 Err(error)
             }
         }
@@ -256,12 +294,12 @@ impl Journal {
     async fn start(
         store: Arc<dyn StateStore>,
         options: JournalOptions,
-        grant: crate::state::store::LeaseGrant,
+        taken: Taken,
     ) -> Result<Self, OpenError> {
         let heartbeat = Heartbeat::start(
             store.clone(),
             options.clock.clone(),
-            grant,
+            taken,
             options.lease_length,
             options.heartbeat,
         )
@@ -271,30 +309,30 @@ impl Journal {
         if let (Some(mark), Some(head)) = (&options.head_mark, state.head()) {
             mark.write(&head)?;
         }
-        // Without a renewal the lease covers no call, and each call finds that out for itself.
-        let _renewed = tokio::time::timeout(options.lease_length, heartbeat.first_beat()).await;
         let latest = Arc::new(RwLock::new(Arc::new(state.clone())));
         let (commits, requests) = mpsc::unbounded_channel();
-        let clock = options.clock.clone();
+        let stamp = Arc::new(Stamp {
+            writer: event::Writer {
+                run: options.run,
+                epoch: taken.epoch,
+            },
+            holder: options.holder,
+            clock: options.clock,
+        });
         let writer = Writer {
             store: store.clone(),
             state,
             latest: latest.clone(),
-            epoch: grant.epoch,
-            run: options.run,
-            holder: options.holder,
-            clock: options.clock,
-            announced: false,
+            stamp: stamp.clone(),
+            ended: false,
             marker: options.head_mark.map(Marker::start),
             failed: None,
         };
         tokio::spawn(writer.run(requests));
         Ok(Self {
-            epoch: grant.epoch,
-            run: options.run,
+            stamp,
             store,
             key: options.key,
-            clock,
             heartbeat,
             latest,
             commits,
@@ -315,14 +353,11 @@ impl Journal {
         self.send(Uncommitted::Bodies(bodies)).await
     }
 
-    /// Begins a commit after the state as it is now. The first of a journal is a [`commit`](Self::commit), which announces
-    /// the lease; no event fits before.
+    /// Begins a commit after the state as it is now.
     pub fn draft(&self) -> Draft {
         Draft {
             folded: Folded::new(State::clone(&self.state())),
-            run: self.run,
-            epoch: self.epoch,
-            clock: self.clock.clone(),
+            stamp: self.stamp.clone(),
             key: self.key.clone(),
         }
     }
@@ -350,12 +385,12 @@ impl Journal {
 
     /// Returns the lease epoch that this journal writes under.
     pub fn epoch(&self) -> u64 {
-        self.epoch
+        self.stamp.writer.epoch
     }
 
     /// Returns this run.
     pub fn run_id(&self) -> RunId {
-        self.run
+        self.stamp.writer.run
     }
 
     /// Returns how long the holder may be silent while no call runs.
@@ -422,7 +457,7 @@ impl Journal {
         self.heartbeat.stop().await;
         let give_up = Instant::now() + BUSY_PATIENCE;
         let released = loop {
-            match self.store.release(self.epoch).await {
+            match self.store.release(self.epoch()).await {
                 Err(StoreError::Busy { .. }) if Instant::now() < give_up => {
                     tokio::time::sleep(BUSY_PAUSE).await;
                 }
@@ -463,12 +498,9 @@ struct Writer {
     store: Arc<dyn StateStore>,
     state: State,
     latest: Arc<RwLock<Arc<State>>>,
-    epoch: u64,
-    run: RunId,
-    holder: Holder,
-    clock: Arc<dyn Clock>,
-    /// Whether the log says that the lease was taken; a run that writes nothing leaves no event.
-    announced: bool,
+    stamp: Arc<Stamp>,
+    /// Whether the last event says that nothing more comes.
+    ended: bool,
     marker: Option<Marker>,
     failed: Option<Arc<StoreError>>,
 }
@@ -539,28 +571,15 @@ impl Writer {
         let bodies = match events {
             Uncommitted::Bodies(bodies) => bodies,
             // Nothing was committed since it was begun.
-            Uncommitted::Folded(ready)
-                if self.announced && folded.is_empty() && ready.follows(folded.before()) =>
-            {
+            Uncommitted::Folded(ready) if folded.is_empty() && ready.follows(folded.before()) => {
                 *folded = ready;
                 return Ok(());
             }
-            Uncommitted::Folded(ready) => ready.into_events().map(|event| event.body).collect(),
+            Uncommitted::Folded(ready) => ready.into_events().filter_map(unannounced).collect(),
         };
         let before = folded.len();
-        let announcement =
-            (!self.announced && before == 0 && !bodies.is_empty()).then(|| EventBody::LeaseTaken {
-                holder: self.holder.for_log(),
-            });
-        for body in announcement.into_iter().chain(bodies) {
-            let event = Event {
-                sequence: folded.after().serial + 1,
-                at: self.clock.now(),
-                run: self.run,
-                epoch: self.epoch,
-                body,
-            };
-            if let Err(error) = folded.push(event) {
+        for body in bodies {
+            if let Err(error) = self.stamp.push(folded, body) {
                 folded.truncate(before);
                 return Err(error);
             }
@@ -580,7 +599,10 @@ impl Writer {
                 self.failed = Some(error.clone());
                 return Err(JournalError::Failed(error));
             }
-            self.announced = true;
+            self.ended = folded
+                .events()
+                .last()
+                .is_some_and(|last| last.event.body.is_last());
             self.state = folded.after().clone();
             *self.latest.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(self.state.clone());
             if let (Some(marker), Some(head)) = (&self.marker, self.state.head()) {
@@ -595,7 +617,7 @@ impl Writer {
     async fn append_when_free(&self, folded: &Arc<Folded>) -> Result<Head, StoreError> {
         let give_up = Instant::now() + BUSY_PATIENCE;
         loop {
-            match self.store.append_folded(self.epoch, folded.clone()).await {
+            match self.store.append_folded(self.stamp.writer.epoch, folded.clone()).await {
                 Err(StoreError::Busy { .. }) if Instant::now() < give_up => {
                     tokio::time::sleep(BUSY_PAUSE).await;
                 }
@@ -615,6 +637,11 @@ impl Writer {
         })
     }
 
+    /// Returns whether the log says that the lease was taken; a run that writes nothing leaves no event.
+    fn is_announced(&self) -> bool {
+        self.state.epoch == self.stamp.writer.epoch
+    }
+
     fn refusal(&self) -> Option<JournalError> {
         if let Some(error) = &self.failed {
             return Some(JournalError::Poisoned(error.clone()));
@@ -628,7 +655,7 @@ impl Writer {
             Some(error) => Err(error),
             // Nothing may follow where the log was moved away.
             None if self.state.moved_to.is_some() => Ok(()),
-            None if self.announced => {
+            None if self.is_announced() && !self.ended => {
                 let mut folded = Folded::new(self.state.clone());
                 match self.add(&mut folded, Uncommitted::Bodies(vec![EventBody::LeaseReleased])) {
                     Ok(()) => self.append(folded).await.map(|_| ()),
@@ -642,6 +669,18 @@ impl Writer {
             None => Ok(()),
         };
         ended.and(marked)
+    }
+}
+
+/// Returns what an event says beside that the lease was taken.
+fn unannounced(event: Event) -> Option<EventBody> {
+    match event.body {
+        EventBody::LeaseTaken { .. } => None,
+        EventBody::RunStarted(started) => Some(EventBody::RunStarted(RunStarted {
+            host: None,
+            ..started
+        })),
+        body => Some(body),
     }
 }
 

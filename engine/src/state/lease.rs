@@ -39,6 +39,15 @@ pub struct LeaseOptions {
     pub processes: Processes,
 }
 
+/// A lease that was taken, and since when it surely lasts.
+#[derive(Clone, Copy)]
+pub struct Taken {
+    /// Its epoch, greater than every one before.
+    pub epoch: u64,
+    /// Before it was asked for: whoever watches it saw it later.
+    since: Moment,
+}
+
 /// Takes the lease, waiting for another holder up to the timeout.
 ///
 /// # Errors
@@ -47,7 +56,7 @@ pub async fn acquire(
     store: &dyn StateStore,
     options: &LeaseOptions,
     clock: &dyn Clock,
-) -> Result<LeaseGrant, StoreError> {
+) -> Result<Taken, StoreError> {
     let give_up = Instant::now() + options.timeout;
     let mut watched: Option<(LeaseSeen, Instant)> = None;
     let mut replaces = None;
@@ -59,7 +68,9 @@ pub async fn acquire(
             at: clock.now(),
             replaces: replaces.take(),
         };
+        let since = Moment::now();
         let view = match store.take_lease(request).await {
+            Ok(LeaseGrant { epoch }) => return Ok(Taken { epoch, since }),
             Err(StoreError::Locked(view)) => view,
             // Somebody is in the middle of a write, a holder of the lease or not.
             Err(busy @ StoreError::Busy { .. }) => {
@@ -70,7 +81,7 @@ pub async fn acquire(
                 tokio::time::sleep_until((now + BUSY_PAUSE).min(give_up)).await;
                 continue;
             }
-            other => return other,
+            Err(error) => return Err(error),
         };
         let seen = view.seen();
         let now = Instant::now();
@@ -148,14 +159,13 @@ struct Shared {
 }
 
 struct Status {
-    /// When the last renewal that succeeded began, and how long it lasts.
+    /// When the last renewal that succeeded began, or the taking of the lease, and how long it lasts.
     renewed: Moment,
     length: Duration,
     /// Until when each call under way may run.
     covers: BTreeMap<u64, Instant>,
     /// How many calls were covered so far.
     numbered: u64,
-    renewals: u64,
     lost: bool,
     stop: bool,
     /// Whether nothing is renewed any more, and nothing is under way.
@@ -235,28 +245,24 @@ impl Moment {
 }
 
 impl Heartbeat {
-    /// Starts to renew a lease that was just taken.
-    ///
-    /// Until the [first renewal](Heartbeat::first_beat) the lease counts as outliving nothing.
+    /// Starts to renew a lease that was taken for this length.
     ///
     /// # Errors
     /// When no thread can be started.
     pub fn start(
         store: Arc<dyn StateStore>,
         clock: Arc<dyn Clock>,
-        grant: LeaseGrant,
+        taken: Taken,
         length: Duration,
         mode: HeartbeatMode,
     ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             base: length,
             status: Mutex::new(Status {
-                renewed: Moment::now(),
-                // Nothing may rely on a lease whose age is not known: the first beat says how long it lasts.
-                length: Duration::ZERO,
+                renewed: taken.since,
+                length,
                 covers: BTreeMap::new(),
                 numbered: 0,
-                renewals: 0,
                 lost: false,
                 stop: false,
                 done: false,
@@ -267,7 +273,7 @@ impl Heartbeat {
         let ending = Ending(shared.clone());
         let beating = async move {
             let Ending(shared) = &ending;
-            beat(store, clock, grant.epoch, shared).await;
+            beat(store, clock, taken.epoch, shared).await;
         };
         match mode {
             HeartbeatMode::Task => {
@@ -288,13 +294,6 @@ impl Heartbeat {
     /// Returns how long the lease lasts at least, each time that it is renewed.
     pub fn length(&self) -> Duration {
         self.shared.base
-    }
-
-    /// Waits for the first renewal, or for the news that there will be none.
-    pub async fn first_beat(&self) {
-        self.shared
-            .wait_for(|status| status.renewals > 0 || status.done)
-            .await;
     }
 
     /// Returns whether the lease surely lasts until then, unless it is renewed before anyway.
@@ -363,7 +362,13 @@ impl Drop for Ending {
 }
 
 async fn beat(store: Arc<dyn StateStore>, clock: Arc<dyn Clock>, epoch: u64, shared: &Shared) {
+    let mut pause = shared.base / 4;
     loop {
+        tokio::select! {
+            biased;
+            () = shared.wake.notified() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
         let started = Moment::now();
         let length = {
             let status = shared.status();
@@ -376,12 +381,11 @@ async fn beat(store: Arc<dyn StateStore>, clock: Arc<dyn Clock>, epoch: u64, sha
                 .map(|until| until.saturating_duration_since(started.instant) + MARGIN);
             needed.unwrap_or_default().max(shared.base)
         };
-        let pause = match store.renew(epoch, length, clock.now()).await {
+        pause = match store.renew(epoch, length, clock.now()).await {
             Ok(()) => {
                 shared.change(|status| {
                     status.renewed = started;
                     status.length = length;
-                    status.renewals += 1;
                 });
                 shared.base / 4
             }
@@ -392,10 +396,5 @@ async fn beat(store: Arc<dyn StateStore>, clock: Arc<dyn Clock>, epoch: u64, sha
             // The lease goes on running out; trying again soon is all there is to do.
             Err(_) => shared.base / 20,
         };
-        tokio::select! {
-            biased;
-            () = shared.wake.notified() => {}
-            () = tokio::time::sleep(pause) => {}
-        }
     }
 }

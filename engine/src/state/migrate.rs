@@ -11,9 +11,10 @@
 
 use std::sync::Arc;
 
+use crate::address::RunId;
 use crate::state::chain::{self, ChainedEvent};
 use crate::state::copy::LogCopy;
-use crate::state::event::{Event, EventBody};
+use crate::state::event::{Event, EventBody, Writer};
 use crate::state::journal::{Journal, JournalError, JournalOptions, OpenError};
 use crate::state::lease::{self, LeaseOptions};
 use crate::state::snapshot::Head;
@@ -285,18 +286,13 @@ async fn arrive(
     clock: &dyn crate::state::Clock,
 ) -> Result<Head, MigrateError> {
     let grant = lease::acquire(target, lease_options, clock).await?;
-    let last = copy.events().last();
-    let event = Event {
-        sequence: copy.head().sequence + 1,
-        at: clock.now(),
-        run: last.map_or_else(
-            || crate::address::RunId::from_uuid(uuid::Uuid::nil()),
-            |event| event.event.run,
-        ),
-        // It belongs to the run that moved the log.
+    // It belongs to the run that moved the log.
+    let nobody = || RunId::from_uuid(uuid::Uuid::nil());
+    let writer = Writer {
+        run: copy.state().run.0.unwrap_or_else(nobody),
         epoch: copy.state().epoch,
-        body: EventBody::LogArrived { from },
     };
+    let event = Event::after(copy.state(), writer, clock.now(), EventBody::LogArrived { from });
     let appended = target
         .append(AppendRequest {
             epoch: grant.epoch,

@@ -12,11 +12,10 @@ use crate::address::{Lineage, ProviderName, RunId, Uid};
 use crate::provider::ListedObject;
 use crate::state::chain::ChainedEvent;
 use crate::state::copy::{CopyError, LogCopy};
-use crate::state::event::{Created, Event, EventBody, Holder, RunStarted};
+use crate::state::event::{Created, Event, EventBody, Holder, RunStarted, Writer};
 use crate::state::fingerprint::{FingerprintKey, seal_event};
 use crate::state::fold::FORMAT_VERSION;
 use crate::state::record::Record;
-use crate::state::snapshot::State;
 use crate::value::AttributePath;
 
 /// How many records one event carries at most.
@@ -126,26 +125,29 @@ pub fn log(
     readable: Option<&LogCopy>,
     rebuilder: &Rebuilder,
 ) -> Result<LogCopy, CopyError> {
-    let (base, mut log, known) = match readable {
-        Some(log) => (log.base().clone(), log.events().to_vec(), log.epoch()),
-        None => (State::default(), Vec::new(), 0),
+    let (base, mut log, mut before, known) = match readable {
+        Some(log) => (
+            log.base().clone(),
+            log.events().to_vec(),
+            log.state().clone(),
+            log.epoch(),
+        ),
+        None => Default::default(),
     };
     let seconds = u64::try_from(rebuilder.at.as_second()).unwrap_or(0);
     let epoch = known.max(rebuilder.epoch).max(seconds) + 1;
     let mut bodies = Vec::new();
-    if log.is_empty() && base.lineage.is_none() {
+    if before.lineage.is_none() {
         bodies.push(EventBody::Created(Created {
             format_version: FORMAT_VERSION,
             lineage: rebuild.lineage,
             project: rebuilder.project.clone(),
         }));
     }
-    bodies.push(EventBody::LeaseTaken {
-        holder: rebuilder.holder.for_log(),
-    });
     bodies.push(EventBody::RunStarted(RunStarted {
         operation: rebuilder.holder.operation.clone(),
         who: rebuilder.holder.who.clone(),
+        host: Some(rebuilder.holder.host.as_str().into()),
         plan: None,
         commit: None,
     }));
@@ -157,27 +159,28 @@ pub fn log(
             ("gone", rebuild.gone.len()),
         ]
         .into_iter()
+        .filter(|(_, count)| *count > 0)
         .map(|(name, count)| (name.into(), count as u64))
         .collect(),
     });
-    bodies.push(EventBody::LeaseReleased);
     for body in bodies {
-        let (sequence, chain) = match log.last() {
-            Some(last) => (last.event.sequence, last.hash.clone()),
-            None => (base.serial, base.chain.clone()),
-        };
-        let event = Event {
-            sequence: sequence + 1,
-            at: rebuilder.at,
+        let writer = Writer {
             run: rebuilder.run,
-            epoch: if matches!(body, EventBody::Created(_)) {
-                0
-            } else {
-                epoch
+            epoch: match body {
+                EventBody::Created(_) => 0,
+                _ => epoch,
             },
-            body: seal_event(body, rebuilder.key.as_deref()),
         };
-        log.push(ChainedEvent::new(&chain, event));
+        let body = seal_event(body, rebuilder.key.as_deref());
+        let event = Event::after(&before, writer, rebuilder.at, body);
+        let event = ChainedEvent::new(&before.chain, event);
+        before
+            .fold_hashed(&event.event, event.hash.clone())
+            .map_err(|why| CopyError::Fold {
+                sequence: event.event.sequence,
+                why,
+            })?;
+        log.push(event);
     }
     LogCopy::new(base, log, epoch)
 }

@@ -29,6 +29,8 @@ pub struct State {
     pub chain: Arc<str>,
     /// The highest lease epoch seen.
     pub epoch: u64,
+    /// The run that wrote the last event.
+    pub run: LastWriter,
     /// Every record, by uid.
     pub(crate) records: SharedMap<Uid, Arc<Record>>,
     /// The current (not deposed) object of each address.
@@ -99,6 +101,21 @@ pub struct LastRun {
     pub finished: bool,
 }
 
+/// The run that wrote the last event of a log; `None` before there is one, and in states of earlier versions.
+///
+/// It follows from the log, so a state without it is the same as one with it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LastWriter(pub Option<RunId>);
+
+impl PartialEq for LastWriter {
+    fn eq(&self, other: &Self) -> bool {
+        match (self.0, other.0) {
+            (Some(run), Some(other)) => run == other,
+            _ => true,
+        }
+    }
+}
+
 /// Where a log stands: which one, how far, and the hash that proves it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
@@ -125,6 +142,7 @@ impl State {
             serial,
             chain,
             epoch,
+            run,
             tombstones,
             moved,
             outputs,
@@ -138,6 +156,7 @@ impl State {
             serial,
             chain,
             epoch,
+            run: LastWriter(run),
             tombstones,
             moved,
             outputs,
@@ -188,6 +207,7 @@ impl State {
             serial: self.serial,
             chain: self.chain.clone(),
             epoch: self.epoch,
+            run: self.run.0,
             tombstones: self.tombstones.clone(),
             moved: self.moved.clone(),
             outputs: self.outputs.clone(),
@@ -269,6 +289,9 @@ pub struct StateParts {
     pub chain: Arc<str>,
     /// The highest lease epoch seen.
     pub epoch: u64,
+    /// The run that wrote the last event; earlier versions did not keep it, and each of their events says its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunId>,
     /// Creations that were settled as absent, and may still turn up late.
     #[serde(default)]
     pub tombstones: BTreeMap<OperationId, Tombstone>,

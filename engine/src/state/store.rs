@@ -12,7 +12,7 @@ use crate::address::RunId;
 use crate::state::chain::ChainedEvent;
 use crate::state::copy::LogCopy;
 use crate::state::envelope::EnvelopeError;
-use crate::state::event::{Created, Event, EventBody, Holder};
+use crate::state::event::{Created, Event, EventBody, Holder, Writer};
 use crate::state::fold::FoldError;
 use crate::state::folded::Folded;
 use crate::state::snapshot::{Head, State};
@@ -156,13 +156,12 @@ pub struct CreateRequest {
 impl CreateRequest {
     /// Returns the log's first event.
     pub fn event(&self) -> Event {
-        Event {
-            sequence: 1,
-            at: self.at,
+        let writer = Writer {
             run: self.run,
             epoch: 0,
-            body: EventBody::Created(self.created.clone()),
-        }
+        };
+        let body = EventBody::Created(self.created.clone());
+        Event::after(&State::default(), writer, self.at, body)
     }
 }
 

@@ -69,8 +69,6 @@ async fn an_intent_comes_before_each_call_and_its_object_is_marked() {
         .iter()
         .map(|body| match body {
             EventBody::Created(_) => "created",
-            EventBody::LeaseTaken { .. } => "lease taken",
-            EventBody::LeaseReleased => "lease released",
             EventBody::RunStarted(_) => "run started",
             EventBody::Intent(_) => "intent",
             EventBody::Checkpoint { .. } => "checkpoint",
@@ -83,13 +81,11 @@ async fn an_intent_comes_before_each_call_and_its_object_is_marked() {
         names,
         [
             "created",
-            "lease taken",
             "run started",
             "intent",
             "checkpoint",
             "succeeded",
-            "run finished",
-            "lease released"
+            "run finished"
         ]
     );
     let record = scenario.record("fake_machine.a").await;

@@ -355,7 +355,7 @@ async fn a_plan_that_settles_what_another_run_settled_is_stale() {
     assert_eq!(
         messages,
         [
-            "The plan creates `fake_machine.a`, and it exists by now: it was recorded at serial 4.",
+            "The plan creates `fake_machine.a`, and it exists by now: it was recorded at serial 3.",
             "The plan takes over an object of `fake_machine.a` that turned up late, and another run settled that by \
              now.",
         ]

@@ -116,7 +116,7 @@ async fn a_change_of_one_object_appends_little() {
     scenario.apply_plan(&plan).await;
     let log = scenario.store.events(before, 100).await.unwrap();
     let bytes: usize = log.iter().map(|event| event.encoded.len()).sum();
-    // The lease, the run, the intent, its result, the run's end and the lease's.
-    assert_eq!(log.len(), 6);
-    assert!(bytes < 2_000, "{bytes} bytes");
+    // The run's start, the intent, its result and the run's end.
+    assert_eq!(log.len(), 4);
+    assert!(bytes < 1_000, "{bytes} bytes");
 }

@@ -197,6 +197,7 @@ pub fn run_started() -> EventBody {
     EventBody::RunStarted(RunStarted {
         operation: "apply".to_owned(),
         who: "ada".to_owned(),
+        host: None,
         plan: Some("digest".into()),
         commit: None,
     })
@@ -232,8 +233,8 @@ pub fn events(from: u64, epoch: u64, bodies: impl IntoIterator<Item = EventBody>
         .map(|(sequence, body)| Event {
             sequence,
             at: StoppedClock::default().now(),
-            run: run(1),
-            epoch,
+            run: Some(run(1)),
+            epoch: Some(epoch),
             body,
         })
         .collect()

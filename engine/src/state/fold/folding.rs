@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::address::{ObjectId, OperationId, ResourceAddress, Uid};
+use crate::address::{ObjectId, OperationId, ResourceAddress, RunId, Uid};
 use crate::provider::{CallAction, Effect, ObjectState, Observation};
 use crate::state::chain;
 use crate::state::event::{AskedBy, Created, Destination, Event, EventBody, Intent, ObjectMove};
@@ -13,7 +13,7 @@ use crate::state::fold::FORMAT_VERSION;
 use crate::state::fold::attributes::{accept, adopt};
 use crate::state::fold::error::{FoldError, contradiction, same_id};
 use crate::state::record::{LastCall, OpenCall, Record, Status, WrittenAt};
-use crate::state::snapshot::{LastRun, State, Tombstone};
+use crate::state::snapshot::{LastRun, LastWriter, State, Tombstone};
 use crate::value::Attributes;
 
 /// How long a creation that was settled as absent is remembered; later runs look for it for 24 hours.
@@ -47,16 +47,22 @@ impl State {
     /// # Errors
     /// When the event contradicts the state.
     pub fn folded(self, event: &Event, hash: Arc<str>) -> Result<(Self, BTreeSet<Uid>), FoldError> {
+        let Some(run) = event.run.or(self.run.0) else {
+            return Err(FoldError::Unfit {
+                reason: "it does not say which run wrote it, and neither does what comes before",
+            });
+        };
         let plan = self
             .last_run
             .as_ref()
-            .filter(|last| last.run == event.run)
+            .filter(|last| last.run == run)
             .and_then(|last| last.started.plan.clone());
         let mut folding = Folding {
             state: self,
             touched: BTreeSet::new(),
             sequence: event.sequence,
             at: event.at,
+            run,
             plan,
         };
         folding.apply(event)?;
@@ -65,6 +71,7 @@ impl State {
         } = folding;
         state.serial = event.sequence;
         state.chain = hash;
+        state.run = LastWriter(Some(run));
         Ok((state, touched))
     }
 }
@@ -75,6 +82,7 @@ struct Folding {
     touched: BTreeSet<Uid>,
     sequence: u64,
     at: Timestamp,
+    run: RunId,
     /// The digest of the plan whose run wrote the event.
     plan: Option<Arc<str>>,
 }
@@ -89,7 +97,7 @@ impl Folding {
             });
         }
         match (&event.body, serial) {
-            (EventBody::Created(created), 0) => return self.created(created, event.epoch),
+            (EventBody::Created(created), 0) => return self.created(created, event.epoch.unwrap_or(0)),
             (EventBody::Created(_), _) => {
                 return Err(FoldError::CreatedTwice {
                     sequence: event.sequence,
@@ -104,13 +112,15 @@ impl Folding {
             return Err(FoldError::LogMoved { to: to.clone() });
         }
         let current = self.state.epoch;
-        let takes_lease = matches!(event.body, EventBody::LeaseTaken { .. });
-        if event.epoch < current || (takes_lease == (event.epoch == current)) {
+        let epoch = event.epoch.unwrap_or(current);
+        let takes_lease = event.body.takes_lease();
+        if epoch < current || (takes_lease == (epoch == current)) {
             return Err(FoldError::Epoch {
                 current,
-                found: event.epoch,
+                found: epoch,
             });
         }
+        self.state.epoch = epoch;
         self.body(event)
     }
 
@@ -119,14 +129,10 @@ impl Folding {
             EventBody::Created(_) => Err(FoldError::CreatedTwice {
                 sequence: event.sequence,
             }),
-            EventBody::LeaseTaken { .. } => {
-                self.state.epoch = event.epoch;
-                Ok(())
-            }
-            EventBody::LeaseReleased => Ok(()),
+            EventBody::LeaseTaken { .. } | EventBody::LeaseReleased => Ok(()),
             EventBody::RunStarted(started) => {
                 self.state.last_run = Some(LastRun {
-                    run: event.run,
+                    run: self.run,
                     started: started.clone(),
                     finished: false,
                 });
@@ -134,7 +140,7 @@ impl Folding {
                 Ok(())
             }
             EventBody::RunFinished { .. } => match &mut self.state.last_run {
-                Some(last) if last.run == event.run && !last.finished => {
+                Some(last) if last.run == self.run && !last.finished => {
                     last.finished = true;
                     Ok(())
                 }
@@ -142,7 +148,7 @@ impl Folding {
                     reason: "a run ended that is not the one that started last",
                 }),
             },
-            EventBody::Intent(intent) => self.intent(intent, event.epoch),
+            EventBody::Intent(intent) => self.intent(intent, self.state.epoch),
             EventBody::Checkpoint {
                 operation,
                 id,

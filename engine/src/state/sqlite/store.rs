@@ -10,7 +10,6 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use crate::state::chain::{self, ChainedEvent};
 use crate::state::envelope::Envelope;
-use crate::state::event::EventBody;
 use crate::state::folded::Folded;
 use crate::state::snapshot::{Head, State};
 use crate::state::sqlite::file::{DatabaseFile, FileIdentity, PATIENCE};
@@ -19,8 +18,8 @@ use crate::state::sqlite::lease::LeaseRow;
 use crate::state::sqlite::reseal::Progress;
 use crate::state::sqlite::rows::{HeadRow, Rows, Written};
 use crate::state::store::{
-    AdoptRequest, AppendRequest, CreateRequest, LeaseGrant, LeaseRequest, LeaseView, Loaded, StateStore,
-    StoreError,
+    AdoptRequest, AppendRequest, CreateRequest, LeaseGrant, LeaseRequest, LeaseView, Loaded,
+    StateStore, StoreError,
 };
 
 /// A state in an SQLite database. Copies share one connection; the work is done off the runtime's threads.
@@ -376,7 +375,7 @@ fn put(
     if !folded.is_empty() {
         row = rows.put_events(folded.events(), folded.after())?;
         written.follow(folded);
-        let is_last = |event: &ChainedEvent| matches!(event.event.body, EventBody::LeaseReleased);
+        let is_last = |event: &ChainedEvent| event.event.body.is_last();
         if written.is_far_behind() || folded.events().iter().any(is_last) {
             rows.put_table(&mut written)?;
         }

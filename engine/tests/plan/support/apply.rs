@@ -34,6 +34,7 @@ impl Scenario {
         self.fold(EventBody::RunStarted(RunStarted {
             operation: "apply".to_owned(),
             who: "ann".to_owned(),
+            host: None,
             plan: Some(self.running.clone()),
             commit: None,
         }));

@@ -13,7 +13,7 @@ use gabion_engine::plan::options::{PlanInput, PlanOptions};
 use gabion_engine::plan::planner::plan;
 use gabion_engine::provider::{ObjectState, ProviderRegistry, ReadOutcome};
 use gabion_engine::resource::Configuration;
-use gabion_engine::state::event::{Created, Event, EventBody, Holder};
+use gabion_engine::state::event::{Created, Event, EventBody, Holder, Writer};
 use gabion_engine::state::{FORMAT_VERSION, State};
 use gabion_engine::value::{AttributePath, PathSegment, Value};
 use gabion_engine::world::{Refresh, World};
@@ -206,17 +206,11 @@ impl Scenario {
 
     /// Writes an event.
     pub(crate) fn fold(&mut self, body: EventBody) {
-        let epoch = match &body {
-            EventBody::LeaseTaken { .. } => self.state.epoch + 1,
-            _ => self.state.epoch,
-        };
-        let event = Event {
-            sequence: self.state.serial + 1,
-            at: Timestamp::UNIX_EPOCH,
+        let writer = Writer {
             run: RunId::from_uuid(Uuid::from_u64_pair(8, 8)),
-            epoch,
-            body,
+            epoch: self.state.epoch + u64::from(body.takes_lease()),
         };
+        let event = Event::after(&self.state, writer, Timestamp::UNIX_EPOCH, body);
         self.state
             .fold(&event)
             .unwrap_or_else(|error| panic!("{error}: {event:#?}"));
