@@ -347,7 +347,7 @@ pub(crate) fn open_failure(error: OpenError) -> Failure {
                 "get the `gabion.yml` that names the new place, or finish the move:\n    gabion state migrate --to {}",
                 shell_word(&to)
             )),
-        OpenError::Heartbeat(error) => {
+        OpenError::Thread(error) => {
             Failure::new("cannot start").detail(format!("{}.", sentence(&error.to_string())))
         }
     }

@@ -268,6 +268,52 @@ async fn records_that_another_process_brought_further_are_not_written_over() {
     assert_eq!(after, store.load().await.unwrap().state);
 }
 
+/// What a writer checked with its last commit is checked again when another connection committed something since.
+#[tokio::test]
+async fn a_writer_notices_what_another_process_did_between_two_commits() {
+    let place = place();
+    let store = SqliteStore::at(&place.path);
+    store.create(creation()).await.unwrap();
+    let lease = || LeaseRequest {
+        holder: holder("ada"),
+        length: std::time::Duration::from_secs(30),
+        at: creation().at,
+        replaces: None,
+    };
+    let epoch = store.take_lease(lease()).await.unwrap().epoch;
+    let append = async |sequence: u64, body| {
+        let request = AppendRequest {
+            epoch,
+            expected_sequence: sequence,
+            events: events(sequence + 1, epoch, [body]),
+        };
+        store.append(request).await
+    };
+    append(1, lease_taken()).await.unwrap();
+    append(2, create(1, 1, "a")).await.unwrap();
+
+    let other = Connection::open(&place.path).unwrap();
+    other.pragma_update(None, "user_version", 99).unwrap();
+    let newer = append(3, create(2, 2, "b")).await.unwrap_err();
+    assert!(
+        matches!(newer, StoreError::NewerFormat { found: 99, .. }),
+        "{newer}"
+    );
+    other.pragma_update(None, "user_version", 3).unwrap();
+    append(3, create(2, 2, "b")).await.unwrap();
+
+    let another = SqliteStore::at(&place.path);
+    let seen = another.lease().await.unwrap().unwrap().seen();
+    let replacing = LeaseRequest {
+        replaces: Some(seen),
+        ..lease()
+    };
+    another.take_lease(replacing).await.unwrap();
+    let lost = append(4, create(3, 3, "c")).await.unwrap_err();
+    assert!(matches!(lost, StoreError::LostLease { .. }), "{lost}");
+    assert_eq!(another.load().await.unwrap().head.sequence, 4);
+}
+
 #[tokio::test]
 async fn a_long_run_brings_the_records_along() {
     let place = place();

@@ -24,7 +24,7 @@ use crate::state::head::{HeadError, HeadMark};
 use crate::state::lease::{self, Cover, Heartbeat, HeartbeatMode, LeaseOptions, Taken};
 use crate::state::process::Processes;
 use crate::state::snapshot::{Head, State};
-use crate::state::store::{CreateRequest, StateStore, StoreError};
+use crate::state::store::{AppendHere, CreateRequest, StateStore, StoreError};
 
 /// How many events one append carries at most.
 const LARGEST_APPEND: usize = 4096;
@@ -81,9 +81,9 @@ pub enum OpenError {
         /// Where it is.
         to: Arc<str>,
     },
-    /// The heartbeat cannot be started.
-    #[error("the lease's heartbeat cannot be started: {0}")]
-    Heartbeat(std::io::Error),
+    /// A thread of the journal cannot be started.
+    #[error("the thread that keeps the lease or the one that writes the log cannot be started: {0}")]
+    Thread(std::io::Error),
 }
 
 impl OpenError {
@@ -95,7 +95,7 @@ impl OpenError {
             Self::Moved { to, .. } => Some(format!(
                 "get the `gabion.yml` that names the new place, or finish the move:\n    gabion state migrate --to {to}"
             )),
-            Self::Heartbeat(_) => None,
+            Self::Thread(_) => None,
         }
     }
 }
@@ -303,7 +303,7 @@ impl Journal {
             options.lease_length,
             options.heartbeat,
         )
-        .map_err(OpenError::Heartbeat)?;
+        .map_err(OpenError::Thread)?;
         // Only now is it certain that nobody else writes.
         let state = load_for_reading(&*store, options.head_mark.as_ref()).await?;
         if let (Some(mark), Some(head)) = (&options.head_mark, state.head()) {
@@ -327,8 +327,12 @@ impl Journal {
             ended: false,
             marker: options.head_mark.map(Marker::start),
             failed: None,
+            here: match options.heartbeat {
+                HeartbeatMode::Thread => store.on_this_thread(),
+                HeartbeatMode::Task => None,
+            },
         };
-        tokio::spawn(writer.run(requests));
+        writer.start(requests).map_err(OpenError::Thread)?;
         Ok(Self {
             stamp,
             store,
@@ -503,11 +507,28 @@ struct Writer {
     ended: bool,
     marker: Option<Marker>,
     failed: Option<Arc<StoreError>>,
+    /// What appends on the writer's own thread, if it has one.
+    here: Option<Arc<dyn AppendHere>>,
 }
 
 type Reply = oneshot::Sender<Result<Arc<State>, JournalError>>;
 
 impl Writer {
+    /// Begins to take requests: on a thread of its own where the store's work is that thread's, else as a task.
+    fn start(self, requests: mpsc::UnboundedReceiver<Request>) -> std::io::Result<()> {
+        if self.here.is_none() {
+            tokio::spawn(self.run(requests));
+            return Ok(());
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()?;
+        std::thread::Builder::new()
+            .name("gabion-log".to_owned())
+            .spawn(move || runtime.block_on(self.run(requests)))?;
+        Ok(())
+    }
+
     async fn run(mut self, mut requests: mpsc::UnboundedReceiver<Request>) {
         let mut held_back = None;
         loop {
@@ -617,7 +638,12 @@ impl Writer {
     async fn append_when_free(&self, folded: &Arc<Folded>) -> Result<Head, StoreError> {
         let give_up = Instant::now() + BUSY_PATIENCE;
         loop {
-            match self.store.append_folded(self.stamp.writer.epoch, folded.clone()).await {
+            let epoch = self.stamp.writer.epoch;
+            let appended = match &self.here {
+                Some(store) => store.append_here(epoch, folded),
+                None => self.store.append_folded(epoch, folded.clone()).await,
+            };
+            match appended {
                 Err(StoreError::Busy { .. }) if Instant::now() < give_up => {
                     tokio::time::sleep(BUSY_PAUSE).await;
                 }

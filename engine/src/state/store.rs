@@ -64,6 +64,12 @@ pub trait StateStore: Send + Sync {
         self.append(AppendRequest::of(epoch, &folded)).await
     }
 
+    /// Returns what appends on the calling thread, for a store whose work is the thread's own and no waiting for others'
+    /// answers: a thread that does nothing else then saves the way to another one and back.
+    fn on_this_thread(&self) -> Option<Arc<dyn AppendHere>> {
+        None
+    }
+
     /// Returns up to `limit` events after the one with the sequence number `after` (0: from the start), in order.
     ///
     /// Events that compaction dropped are left out: the first one returned says where the kept history starts.
@@ -140,6 +146,15 @@ pub trait StateStore: Send + Sync {
 
     /// Returns where the state is, for messages: a path, a URL without credentials, `memory`.
     fn location(&self) -> String;
+}
+
+/// A store that appends on the calling thread, which it blocks.
+pub trait AppendHere: Send + Sync {
+    /// Does what [`StateStore::append_folded`] does.
+    ///
+    /// # Errors
+    /// As those of [`StateStore::append`].
+    fn append_here(&self, epoch: u64, folded: &Folded) -> Result<Head, StoreError>;
 }
 
 /// What [`StateStore::create`] gets.

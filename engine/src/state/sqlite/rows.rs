@@ -274,6 +274,14 @@ impl Rows<'_> {
         Ok(())
     }
 
+    /// Returns what changes when another connection commits something, and only then.
+    pub(super) fn data_version(&self) -> Result<i64, StoreError> {
+        self.connection
+            .prepare_cached("PRAGMA data_version")
+            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+            .map_err(self.error("reading"))
+    }
+
     pub(super) fn head(&self) -> Result<HeadRow, StoreError> {
         let head: HeadRow = self
             .meta("head")?

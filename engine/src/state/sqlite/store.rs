@@ -18,7 +18,7 @@ use crate::state::sqlite::lease::LeaseRow;
 use crate::state::sqlite::reseal::Progress;
 use crate::state::sqlite::rows::{HeadRow, Rows, Written};
 use crate::state::store::{
-    AdoptRequest, AppendRequest, CreateRequest, LeaseGrant, LeaseRequest, LeaseView, Loaded,
+    AdoptRequest, AppendHere, AppendRequest, CreateRequest, LeaseGrant, LeaseRequest, LeaseView, Loaded,
     StateStore, StoreError,
 };
 
@@ -43,6 +43,17 @@ struct Session {
 struct Known {
     head: HeadRow,
     written: Written,
+    /// What was checked when it was written, if it was.
+    checked: Option<Checked>,
+}
+
+/// What was found in a transaction that wrote: it is so until another connection commits something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Checked {
+    /// What SQLite called the content then, for this connection.
+    version: i64,
+    /// The epoch of the lease that was held.
+    epoch: u64,
 }
 
 impl Known {
@@ -51,6 +62,28 @@ impl Known {
         match known.take() {
             Some(known) if known.head == *head => Ok(known.written),
             _ => rows.state_of(head),
+        }
+    }
+
+    /// Returns the head that is there and what is known of it, for whoever holds the lease of this epoch.
+    ///
+    /// While no other connection committed anything, both are as they were when this one wrote last.
+    fn of_writer(
+        known: &mut Option<Self>,
+        rows: &Rows<'_>,
+        epoch: u64,
+    ) -> Result<(HeadRow, Option<Self>, Checked), StoreError> {
+        let version = rows.data_version()?;
+        let checked = Checked { version, epoch };
+        match known.take() {
+            Some(known) if known.checked == Some(checked) => Ok((known.head.clone(), Some(known), checked)),
+            before => {
+                // Another process may have brought it to another layout.
+                layout::version(rows.connection, rows.file)?;
+                let head = rows.head()?;
+                holds(rows, epoch)?;
+                Ok((head, before, checked))
+            }
         }
     }
 }
@@ -99,15 +132,7 @@ impl SqliteStore {
     ) -> Result<T, StoreError> {
         let (file, session) = (self.file.clone(), session.clone());
         let location = self.location();
-        let done = tokio::task::spawn_blocking(move || {
-            let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
-            let done = work(&file, &mut session);
-            if done.as_ref().is_err_and(|error| !error.wrote_nothing()) {
-                // What this connection knows may be wrong; the next use begins anew.
-                *session = Session::default();
-            }
-            done
-        });
+        let done = tokio::task::spawn_blocking(move || run_here(&file, &session, work));
         done.await.unwrap_or_else(|error| {
             Err(StoreError::Io {
                 location,
@@ -118,9 +143,45 @@ impl SqliteStore {
     }
 }
 
+fn run_here<T>(
+    file: &DatabaseFile,
+    session: &Mutex<Session>,
+    work: impl FnOnce(&DatabaseFile, &mut Session) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
+    let done = work(file, &mut session);
+    if done.as_ref().is_err_and(|error| !error.wrote_nothing()) {
+        // What this connection knows may be wrong; the next use begins anew.
+        *session = Session::default();
+    }
+    done
+}
+
+impl AppendHere for SqliteStore {
+    fn append_here(&self, epoch: u64, folded: &Folded) -> Result<Head, StoreError> {
+        run_here(&self.file, &self.writing, |file, session| {
+            session.append_folded(file, epoch, folded)
+        })
+    }
+}
+
 impl Session {
     /// Runs work in a transaction, which is committed if it succeeds.
     fn transaction<T>(
+        &mut self,
+        file: &DatabaseFile,
+        behavior: TransactionBehavior,
+        work: impl FnOnce(&Rows<'_>, &mut Option<Known>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.unchecked(file, behavior, |rows, known| {
+            // Another process may have brought it to another layout since it was opened.
+            layout::version(rows.connection, file)?;
+            work(rows, known)
+        })
+    }
+
+    /// Runs work, which looks at the layout itself, in a transaction, which is committed if it succeeds.
+    fn unchecked<T>(
         &mut self,
         file: &DatabaseFile,
         behavior: TransactionBehavior,
@@ -148,10 +209,7 @@ impl Session {
             connection: &transaction,
             file,
         };
-        // Another process may have brought it to another layout since it was opened.
-        let known = layout::version(&transaction, file);
-        let done = known.and_then(|_| work(&rows, &mut self.known));
-        match done {
+        match work(&rows, &mut self.known) {
             Ok(value) => match transaction.commit() {
                 Ok(()) => Ok(value),
                 Err(error) => {
@@ -185,28 +243,31 @@ impl Session {
             let head = rows.head()?;
             let written = Known::take(known, rows, &head)?;
             let state = written.state.clone();
-            *known = Some(Known { head, written });
+            *known = Some(Known {
+                head,
+                written,
+                checked: None,
+            });
             Ok(state)
         })
     }
 
     fn append(&mut self, file: &DatabaseFile, request: AppendRequest) -> Result<Head, StoreError> {
         let mut appended = None;
-        let head = self.transaction(file, TransactionBehavior::Immediate, |rows, known| {
-            let head = rows.head()?;
-            holds(rows, request.epoch)?;
+        let head = self.unchecked(file, TransactionBehavior::Immediate, |rows, known| {
+            let (head, mut known, checked) = Known::of_writer(known, rows, request.epoch)?;
             if head.head.sequence != request.expected_sequence {
                 return Err(StoreError::Moved {
                     expected: request.expected_sequence,
                     found: head.head.sequence,
                 });
             }
-            let written = Known::take(known, rows, &head)?;
+            let written = Known::take(&mut known, rows, &head)?;
             let mut folded = Folded::new(written.state.clone());
             for event in request.events {
                 folded.push(event)?;
             }
-            put(rows, head, written, &folded, &mut appended)
+            put(rows, head, written, &folded, checked, &mut appended)
         })?;
         self.known = appended;
         Ok(head)
@@ -219,9 +280,8 @@ impl Session {
         folded: &Folded,
     ) -> Result<Head, StoreError> {
         let mut appended = None;
-        let head = self.transaction(file, TransactionBehavior::Immediate, |rows, known| {
-            let head = rows.head()?;
-            holds(rows, epoch)?;
+        let head = self.unchecked(file, TransactionBehavior::Immediate, |rows, known| {
+            let (head, mut known, checked) = Known::of_writer(known, rows, epoch)?;
             // The hash included: what they follow is what is there, and nothing that only is as long.
             let Head {
                 lineage,
@@ -236,8 +296,8 @@ impl Session {
                     found: *sequence,
                 });
             }
-            let written = Known::take(known, rows, &head)?;
-            put(rows, head, written, folded, &mut appended)
+            let written = Known::take(&mut known, rows, &head)?;
+            put(rows, head, written, folded, checked, &mut appended)
         })?;
         self.known = appended;
         Ok(head)
@@ -369,6 +429,7 @@ fn put(
     head: HeadRow,
     mut written: Written,
     folded: &Folded,
+    checked: Checked,
     appended: &mut Option<Known>,
 ) -> Result<Head, StoreError> {
     let mut row = head;
@@ -381,7 +442,11 @@ fn put(
         }
     }
     let head = row.head.clone();
-    *appended = Some(Known { head: row, written });
+    *appended = Some(Known {
+        head: row,
+        written,
+        checked: Some(checked),
+    });
     Ok(head)
 }
 
@@ -450,6 +515,10 @@ impl StateStore for SqliteStore {
             session.append_folded(file, epoch, &folded)
         })
         .await
+    }
+
+    fn on_this_thread(&self) -> Option<Arc<dyn AppendHere>> {
+        Some(Arc::new(self.clone()))
     }
 
     async fn events(&self, after: u64, limit: usize) -> Result<Vec<ChainedEvent>, StoreError> {
