@@ -30,6 +30,9 @@ const SEEN: [&str; 3] = ["issuer", "serial_number", "not_after"];
 /// How often the agent is asked how far it is.
 const POLL: Duration = Duration::from_millis(500);
 
+/// What is said while the authority is asked.
+const ORDERS: &str = "certificate";
+
 /// Seconds that apply waits for a host name to lead here.
 const NAME_TIMEOUT: u64 = 300;
 
@@ -260,10 +263,12 @@ async fn put(
         .change(&fence(call), Operation::PutCertificate(wanted.clone()))
         .await
         .map_err(|error| provider_error(&error))?;
-    call.phase("certificate");
+    call.phase(ORDERS);
     let _waiting = call.waiting();
     let patience = Duration::from_secs(reader.seconds("name_timeout", NAME_TIMEOUT));
     let mut name_deadline = None;
+    // What is waited for is said once, and again when it changes.
+    let mut said = ORDERS.to_owned();
     // Whatever comes now, the agent goes on with it, and the next apply finds how far it is.
     let partial = |error: ProviderError| error.with_effect(Effect::Partial);
     loop {
@@ -289,12 +294,19 @@ async fn put(
                 if Instant::now() >= deadline {
                     return Err(partial(not_here(&wanted, found)));
                 }
-                call.phase(&format!("waits for {}, which {found}", record(&wanted)));
+                let phase = format!("waits for {}, which {found}", record(&wanted));
+                if phase != said {
+                    call.phase(&phase);
+                    said = phase;
+                }
             }
             Progress::Rests | Progress::Begins => {}
             Progress::Orders => {
                 name_deadline = None;
-                call.phase("certificate");
+                if said != ORDERS {
+                    call.phase(ORDERS);
+                    ORDERS.clone_into(&mut said);
+                }
             }
         }
         if call.cancel.is_cancelled() || call.remaining() < POLL * 4 {

@@ -14,6 +14,7 @@ mod project;
 mod wait;
 
 pub(crate) use chat::Endpoint;
+pub(crate) use command::Running;
 pub(crate) use files::{listing, occurrences};
 pub(crate) use http::{Connection, Request, authority, get, send};
 pub(crate) use load::Load;

@@ -1,12 +1,10 @@
-//! The article's files on AWS, with programs: each instance of the account is a machine on a network that the test makes,
-//! at the instance's addresses, with the host key that its console shows and a Docker daemon of its own, which has an image
-//! of the article's name. Names lead where the account's zone says, and an authority on the network makes certificates.
+//! An account whose instances are machines, and the article's files for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -22,6 +20,9 @@ use crate::harness::containers::{Docker, Image, dockerd};
 use crate::harness::lan::{Before, Lan};
 use crate::harness::{Project, authority, eventually};
 
+/// The domain of the article's gateway.
+pub(super) const DOMAIN: &str = "example.com";
+
 const REGION: &str = "eu-west-1";
 const TOKEN: &str = "the-token-of-the-client";
 
@@ -29,23 +30,31 @@ const TOKEN: &str = "the-token-of-the-client";
 const IMAGE: &str = "lmsysorg/sglang:latest";
 
 /// The gateway's host names: of its models, and of its service.
-const NAMES: [&str; 2] = ["gateway.example.com", "qwen.example.com"];
+pub(super) const NAMES: [&str; 2] = ["gateway.example.com", "qwen.example.com"];
+
+/// Who answers for the domain.
+pub(super) enum Dns {
+    /// A hosted zone of the account.
+    Account,
+    /// Somebody of whom the account knows nothing.
+    Elsewhere,
+}
 
 /// An account whose instances are machines.
-struct Cloud<'a> {
+pub(super) struct Cloud<'a> {
     lan: &'a Lan,
     /// Who makes certificates, and answers for names.
-    authority: Authority,
+    pub(super) authority: Authority,
     /// What the machines' Docker daemons are, and have.
     dockerd: PathBuf,
     image: Image,
-    aws: Aws,
+    aws: Arc<Aws>,
     runtime: Runtime,
     /// The key of whoever logs in, and that of all machines.
     keys: TempDir,
     machines: Mutex<BTreeMap<String, Mapped>>,
-    /// The path of the domain's hosted zone in the API.
-    zone: String,
+    /// The path of the domain's hosted zone in the API, if the account has one.
+    zone: Option<String>,
     is_over: AtomicBool,
 }
 
@@ -68,7 +77,13 @@ impl Drop for Over<'_> {
 
 impl<'a> Cloud<'a> {
     /// Opens the account; `None`, with a word, where a part of it is missing.
-    fn open(lan: &'a Lan, moto: &str, domain: &str) -> Option<Self> {
+    pub(super) fn open(lan: &'a Lan, dns: Dns) -> Option<Self> {
+        let Some(moto) = std::env::var_os("GABION_TEST_AWS") else {
+            eprintln!(
+                "skipped: GABION_TEST_AWS names no server of AWS's APIs; `cargo xtask test` starts one"
+            );
+            return None;
+        };
         if !acme::is_there() {
             return None;
         }
@@ -84,14 +99,11 @@ impl<'a> Cloud<'a> {
         for name in ["user", "host"] {
             make_key(&keys.path().join(name)).unwrap();
         }
-        let aws = runtime.block_on(Aws::start(moto));
-        let zone = format!(
-            "<CreateHostedZoneRequest xmlns=\"https://route53.amazonaws.com/doc/2013-04-01/\"><Name>{domain}</Name>\
-             <CallerReference>{domain}</CallerReference></CreateHostedZoneRequest>"
-        );
-        let zone = runtime.block_on(aws.route53("POST", "/2013-04-01/hostedzone", &zone));
-        let zone = between(&zone, "<Id>", "</Id>").unwrap().trim_start_matches('/');
-        let zone = format!("/2013-04-01/{zone}");
+        let aws = Arc::new(runtime.block_on(Aws::start(moto.to_str().unwrap())));
+        let zone = match dns {
+            Dns::Account => Some(runtime.block_on(make_zone(&aws))),
+            Dns::Elsewhere => None,
+        };
         let cloud = Self {
             lan,
             authority,
@@ -119,8 +131,17 @@ impl<'a> Cloud<'a> {
         std::fs::read_to_string(self.key(name).with_extension("pub")).unwrap()
     }
 
-    fn ec2(&self, action: &str) -> String {
-        self.runtime.block_on(self.aws.ec2(REGION, action, &[]))
+    fn ec2(&self, action: &'static str) -> String {
+        self.ask(async move |aws| aws.ec2(REGION, action, &[]).await)
+    }
+
+    /// Asks the account, which is on no network of the test: so do the runtime's threads, whoever waits for them.
+    fn ask<A>(&self, asking: impl FnOnce(Arc<Aws>) -> A) -> A::Output
+    where
+        A: Future<Output: Send> + Send + 'static,
+    {
+        let asked = self.runtime.spawn(asking(Arc::clone(&self.aws)));
+        self.runtime.block_on(asked).unwrap()
     }
 
     /// Gives machines to instances, their elastic addresses to machines, and names to addresses, until the test is over.
@@ -173,20 +194,23 @@ impl<'a> Cloud<'a> {
     }
 
     /// Where the zone says that every name leads.
-    fn wildcard(&self) -> Option<Ipv4Addr> {
+    pub(super) fn wildcard(&self) -> Option<Ipv4Addr> {
         let records = self.records();
         let record = between(&records, "<Name>*.example.com.</Name>", "</ResourceRecordSet>")?;
         between(record, "<Value>", "</Value>")?.parse().ok()
     }
 
-    /// What the hosted zone says.
-    fn records(&self) -> String {
-        let path = format!("{}/rrset", self.zone);
-        self.runtime.block_on(self.aws.route53("GET", &path, ""))
+    /// What the hosted zone says; nothing without one.
+    pub(super) fn records(&self) -> String {
+        let Some(zone) = &self.zone else {
+            return String::new();
+        };
+        let path = format!("{zone}/rrset");
+        self.ask(async move |aws| aws.route53("GET", &path, "").await)
     }
 
     /// Returns what is known of the region.
-    fn facts(&self, domain: &str) -> Value {
+    fn facts(&self) -> Value {
         let recorded = crate::harness::example("seed-aws").join("facts.json");
         let mut facts: Value = serde_json::from_slice(&std::fs::read(recorded).unwrap()).unwrap();
         let region = &mut facts[REGION];
@@ -207,14 +231,104 @@ impl<'a> Cloud<'a> {
         for (_, known) in region["images"].as_object_mut().unwrap() {
             known["id"] = image.clone().into();
         }
-        let zone = self.zone.rsplit('/').next();
-        region["hosted_zones"] = serde_json::json!([{"name": domain, "id": zone, "private": false}]);
+        let zones = self.zone.iter().map(|zone| {
+            let id = zone.rsplit('/').next();
+            serde_json::json!({"name": DOMAIN, "id": id, "private": false})
+        });
+        region["hosted_zones"] = zones.collect();
         facts
+    }
+
+    /// Gives a test the article's files, with a key that there is and the network's authority. It runs on the network, and
+    /// instances become machines meanwhile.
+    pub(super) fn with_project(&self, test: impl FnOnce(Project) + Send) {
+        let facts = self.keys.path().join("facts.json");
+        std::fs::write(&facts, self.facts().to_string()).unwrap();
+        let server = authority(&self.aws.endpoint()).parse().unwrap();
+        let endpoint = self.lan.network.forward(server).unwrap();
+        thread::scope(|scope| {
+            let _over = Over(&self.is_over);
+            scope.spawn(|| self.map());
+            self.lan.network.inside(|| test(self.project(endpoint, &facts)));
+        });
+    }
+
+    fn project(&self, endpoint: SocketAddr, facts: &Path) -> Project {
+        let mut project = Project::from_example("seed-aws/router");
+        for (name, value) in self.aws.variables() {
+            project.set(name, &value);
+        }
+        project.set("AWS_ENDPOINT_URL", &format!("http://{endpoint}"));
+        project.set("GABION_AWS_FACTS", &facts.to_string_lossy());
+        project.set("CLIENT_TOKEN", TOKEN);
+        project.set("HF_TOKEN", "token");
+        let agent = crate::harness::machines::agent().unwrap();
+        project.set("GABION_AGENT", &agent.display().to_string());
+        let root = self.authority.root_certificate();
+        std::fs::copy(root, project.directory().join("ca.pem")).unwrap();
+        let settings = project.read("gabion.yml");
+        let line = settings.lines().find(|line| line.contains("ssh_key:")).unwrap();
+        project.edit(
+            "gabion.yml",
+            line,
+            &format!(
+                "    ssh_key: {}\n    identity_file: {}\n    acme: {{directory: {}, root_certificate: ca.pem, nameserver: {}}}",
+                self.public_key("user").trim(),
+                self.key("user").display(),
+                self.authority.directory_url(),
+                self.authority.nameserver(),
+            ),
+        );
+        project
+    }
+
+    /// The elastic address of the account, if there is one.
+    pub(super) fn elastic_address(&self) -> Option<Ipv4Addr> {
+        let addresses = self.ec2("DescribeAddresses");
+        between(&addresses, "<publicIp>", "</")?.parse().ok()
+    }
+
+    /// Checks that nobody has asked the authority for anything.
+    #[track_caller]
+    pub(super) fn authority_was_asked_for_nothing(&self) {
+        let log = self.authority.log().unwrap();
+        for asked in ["calling handler", "Added order"] {
+            assert!(!log.contains(asked), "{log}");
+        }
+    }
+
+    /// Asks the gateway's models over HTTPS until they answer; returns who did.
+    #[track_caller]
+    pub(super) fn completion(&self, public: Ipv4Addr) -> String {
+        let root = self.authority.issuer_root().unwrap();
+        eventually("a completion", Duration::from_secs(60), || {
+            complete(public, &root)
+        })
+    }
+
+    /// Which programs run on an instance's machine, by a part of their command, and the names of its containers.
+    pub(super) fn on<const N: usize>(&self, id: &str, programs: [&str; N]) -> ([usize; N], Vec<String>) {
+        let machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
+        let Mapped { machine, docker, .. } = &machines[id];
+        let all = machine.processes().unwrap().join("\n");
+        let counts = programs.map(|program| all.matches(program).count());
+        (counts, docker.names())
+    }
+
+    /// Checks that the gateway's machine and the replica's are as they were before gabion.
+    #[track_caller]
+    pub(super) fn machines_are_as_left(&self) {
+        let machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
+        assert_eq!(machines.len(), 2);
+        for mapped in machines.values() {
+            mapped.before.is_as_left(&mapped.machine);
+            assert_eq!(mapped.docker.all(), mapped.had);
+        }
     }
 
     /// What is left in the account, by API: instances that are not terminated, volumes, addresses, groups but the VPC's own,
     /// rules of groups, keys, records.
-    fn left(&self) -> [usize; 7] {
+    pub(super) fn left(&self) -> [usize; 7] {
         let groups = self.ec2("DescribeSecurityGroups");
         let names = all_between(&groups, "<groupName>", "</groupName>");
         [
@@ -231,6 +345,17 @@ impl<'a> Cloud<'a> {
     }
 }
 
+/// Makes the domain's hosted zone; returns its path in the API.
+async fn make_zone(aws: &Aws) -> String {
+    let request = format!(
+        "<CreateHostedZoneRequest xmlns=\"https://route53.amazonaws.com/doc/2013-04-01/\"><Name>{DOMAIN}</Name>\
+         <CallerReference>{DOMAIN}</CallerReference></CreateHostedZoneRequest>"
+    );
+    let made = aws.route53("POST", "/2013-04-01/hostedzone", &request).await;
+    let zone = between(&made, "<Id>", "</Id>").unwrap().trim_start_matches('/');
+    format!("/2013-04-01/{zone}")
+}
+
 /// Returns the instances that run, with their private addresses.
 fn running(described: &str) -> Vec<(String, Ipv4Addr)> {
     let instances = described.split("<instanceId>").skip(1);
@@ -245,36 +370,6 @@ fn running(described: &str) -> Vec<(String, Ipv4Addr)> {
             Some((id.to_owned(), address.parse().ok()?))
         })
         .collect()
-}
-
-/// The article's files, with a key that there is, and the authority of the test's network.
-fn project(cloud: &Cloud<'_>, endpoint: SocketAddr, facts: &Path) -> Project {
-    let mut project = Project::from_example("seed-aws/router");
-    for (name, value) in cloud.aws.variables() {
-        project.set(name, &value);
-    }
-    project.set("AWS_ENDPOINT_URL", &format!("http://{endpoint}"));
-    project.set("GABION_AWS_FACTS", &facts.to_string_lossy());
-    project.set("CLIENT_TOKEN", TOKEN);
-    project.set("HF_TOKEN", "token");
-    let agent = crate::harness::machines::agent().unwrap();
-    project.set("GABION_AGENT", &agent.display().to_string());
-    let root = cloud.authority.root_certificate();
-    std::fs::copy(root, project.directory().join("ca.pem")).unwrap();
-    let settings = project.read("gabion.yml");
-    let line = settings.lines().find(|line| line.contains("ssh_key:")).unwrap();
-    project.edit(
-        "gabion.yml",
-        line,
-        &format!(
-            "    ssh_key: {}\n    identity_file: {}\n    acme: {{directory: {}, root_certificate: ca.pem, nameserver: {}}}",
-            cloud.public_key("user").trim(),
-            cloud.key("user").display(),
-            cloud.authority.directory_url(),
-            cloud.authority.nameserver(),
-        ),
-    );
-    project
 }
 
 /// Asks the gateway's models over HTTPS; returns who answered.
@@ -296,61 +391,4 @@ fn complete(public: Ipv4Addr, root: &str) -> Result<String, String> {
             .ok_or(said),
         false => Err(said),
     }
-}
-
-#[test]
-fn the_seeds_files_serve_a_completion_over_https_and_leave_an_empty_account() {
-    let Some(lan) = Lan::start() else { return };
-    let Some(moto) = std::env::var_os("GABION_TEST_AWS") else {
-        eprintln!("skipped: GABION_TEST_AWS names no server of AWS's APIs; `cargo xtask test` starts one");
-        return;
-    };
-    let Some(cloud) = Cloud::open(&lan, moto.to_str().unwrap(), "example.com") else {
-        return;
-    };
-    let before = cloud.left();
-    let facts = cloud.keys.path().join("facts.json");
-    std::fs::write(&facts, cloud.facts("example.com").to_string()).unwrap();
-    let server = authority(&cloud.aws.endpoint()).parse().unwrap();
-    let endpoint = lan.network.forward(server).unwrap();
-    thread::scope(|scope| {
-        let _over = Over(&cloud.is_over);
-        scope.spawn(|| cloud.map());
-        let mut project = lan.network.inside(|| {
-            let project = project(&cloud, endpoint, &facts);
-            project.apply();
-            project
-        });
-        let public = project.attribute("aws_eip.my-gateway", "public_ip");
-        let public: Ipv4Addr = public.as_str().unwrap().parse().unwrap();
-        assert_eq!(cloud.wildcard(), Some(public), "{}", cloud.records());
-        lan.network.inside(|| {
-            let root = cloud.authority.issuer_root().unwrap();
-            let replica = eventually("a completion", Duration::from_secs(60), || {
-                complete(public, &root)
-            });
-            // Each program is on its own machine: the replica's is reached through the gateway's alone.
-            let on = |name: &str| {
-                let id = project.attribute(name, "id").as_str().unwrap().to_owned();
-                let machines = cloud.machines.lock().unwrap_or_else(PoisonError::into_inner);
-                let Mapped { machine, docker, .. } = &machines[&id];
-                let all = machine.processes().unwrap().join("\n");
-                let programs = ["smg::router", "engine --model-path", "agent relay", "agent serve"]
-                    .map(|program| all.matches(program).count());
-                (programs, docker.names())
-            };
-            assert_eq!(on("aws_instance.my-gateway"), ([1, 0, 0, 1], Vec::new()));
-            assert_eq!(on("aws_instance.qwen/default/0"), ([0, 1, 1, 0], vec![replica]));
-            project.plan_is_empty();
-            project.run(&["drift"]).exits(0);
-            project.destroy();
-            let machines = cloud.machines.lock().unwrap_or_else(PoisonError::into_inner);
-            assert_eq!(machines.len(), 2);
-            for mapped in machines.values() {
-                mapped.before.is_as_left(&mapped.machine);
-                assert_eq!(mapped.docker.all(), mapped.had);
-            }
-        });
-    });
-    assert_eq!(cloud.left(), before);
 }
