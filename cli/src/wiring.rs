@@ -2,6 +2,7 @@
 
 mod agent;
 mod aws;
+mod delegation;
 mod machines;
 mod programs;
 mod region_facts;

@@ -11,6 +11,7 @@ use gabion_engine::config::{Survey, SurveyFailure, SurveyResult};
 use gabion_engine::provider::ProviderRegistry;
 use gabion_engine::state::State;
 
+use super::delegation;
 use crate::failure::Failure;
 use crate::options::Options;
 
@@ -31,7 +32,13 @@ pub(super) async fn look(
     surveys: Vec<Survey>,
 ) -> Result<BTreeMap<ResourceAddress, SurveyResult>, Failure> {
     let answers = stream::iter(surveys)
-        .map(|survey| async move { (survey.address, options.aws.survey(&survey.inputs).await) })
+        .map(|survey| async move {
+            let mut answer = options.aws.survey(&survey.inputs).await;
+            if let Ok(facts) = &mut answer {
+                delegation::look(&survey.inputs, facts).await;
+            }
+            (survey.address, answer)
+        })
         .buffer_unordered(AT_A_TIME)
         .collect()
         .await;

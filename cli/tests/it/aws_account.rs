@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use gabion_testing::aws::{Aws, between};
@@ -93,6 +94,21 @@ impl Account {
         let mut project = Project::with(documents);
         for (name, value) in self.aws.variables() {
             project = project.set(name, &value);
+        }
+        project
+    }
+
+    /// Makes a project of the article's files, in which a text is replaced.
+    pub(crate) fn seed(&self, old: &str, new: &str) -> Project {
+        let project = self
+            .project("")
+            .set("CLIENT_TOKEN", "token")
+            .set("HF_TOKEN", "token");
+        std::fs::remove_file(project.directory().join("main.gabion.yml")).unwrap();
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/seed-aws/nvidia");
+        for entry in std::fs::read_dir(example).unwrap().flatten() {
+            let text = std::fs::read_to_string(entry.path()).unwrap();
+            project.write(&entry.file_name().to_string_lossy(), text.replace(old, new));
         }
         project
     }

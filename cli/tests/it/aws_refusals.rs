@@ -151,16 +151,7 @@ fn a_mistyped_region_is_told_at_plan_with_its_place_and_the_nearest_one() {
 #[test]
 fn a_gateway_in_a_mistyped_region_is_told_at_plan() {
     let account = Account::own();
-    let project = account
-        .project("")
-        .set("CLIENT_TOKEN", "token")
-        .set("HF_TOKEN", "token");
-    let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/seed-aws/nvidia");
-    for entry in std::fs::read_dir(example).unwrap().flatten() {
-        let text = std::fs::read_to_string(entry.path()).unwrap();
-        let text = text.replace("region: eu-west-1", "region: eu-west-9");
-        project.write(&entry.file_name().to_string_lossy(), text);
-    }
+    let project = account.seed("region: eu-west-1", "region: eu-west-9");
     let said = project.exits(1, &["plan"]);
     mentions(
         &said,

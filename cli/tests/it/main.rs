@@ -11,6 +11,7 @@ mod apply;
 #[cfg(feature = "aws")]
 mod aws;
 mod aws_account;
+mod aws_delegation;
 mod aws_drift;
 mod aws_refusals;
 mod aws_resources;

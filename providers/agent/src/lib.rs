@@ -6,7 +6,7 @@
 //!   was restarted its workers back; its store makes both survive a restart of the agent.
 //!   Certificates of the gateway's host names are got and renewed here too; their keys never leave.
 //! * `handover`: one build of the agent makes way for another while requests run.
-//! * [`metrics`]: what the data plane counts.
+//! * [`metrics`]: what the data plane counts; [`dns`]: what the world knows of names.
 //!
 //! Every call to the worker API of a router is made here, on the router's machine: apply and keeper share one way of doing
 //! it, and the lease epoch of a writer is checked where the change happens.
@@ -16,6 +16,7 @@ mod admin;
 mod agent;
 mod certificates;
 pub mod client;
+pub mod dns;
 mod error;
 mod gateway;
 mod handover;

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::certificates::types::{Certificate, CertificateFacts, CertificateReport, Progress};
+pub use crate::certificates::types::{Certificate, CertificateFacts, CertificateReport, Progress, Zone};
 pub use crate::error::AgentError;
 
 /// The version of the protocol that this build speaks. 2 added [`Operation::HandOver`].

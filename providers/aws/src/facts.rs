@@ -13,6 +13,7 @@
 //! | `profile` | the profile of the shared configuration; null is the default one |
 //! | `images` | image patterns to look up: a list of `{owner, name, architecture}`; the last may be null |
 //! | `vpc_id` | the VPC to describe; null is the default one |
+//! | `hosts` | host names of the project: the public zone that has one of them tells its name servers |
 //! | `instance_types` | patterns of instance types (`g5.*`, `p5*`); null or empty is those with a GPU and a small set of general ones |
 
 use std::collections::BTreeMap;
@@ -136,6 +137,9 @@ pub struct HostedZoneFacts {
     pub id: String,
     /// Whether only VPCs see it.
     pub private: bool,
+    /// The name servers that Route 53 answers for it with, sorted; empty for a zone that has none of the host names that were
+    /// asked for, and where the account's owner does not let us see them.
+    pub name_servers: Vec<String>,
 }
 
 /// Returns the key of an image pattern in [`RegionFacts::images`]: `owner/name`, and `owner/name/architecture` where the
@@ -237,6 +241,7 @@ mod tests {
                     name: name.into(),
                     id: format!("Z{}", name.len()),
                     private: false,
+                    name_servers: vec!["ns-1.awsdns-01.com".into()],
                 })
                 .collect(),
         }

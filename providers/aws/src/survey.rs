@@ -1,16 +1,18 @@
 //! Finding out what a region offers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::types::{InstanceTypeInfo, LocationType, RouteTable};
-use gabion_engine::provider::ProviderError;
+use gabion_engine::provider::{ErrorClass, ProviderError};
 use gabion_engine::value::Attributes;
 
 use crate::attributes::{blocks, text, texts};
 use crate::clients::Clients;
 use crate::ec2::images::{self, ImagePattern};
 use crate::error::Api;
-use crate::facts::{GpuFacts, HostedZoneFacts, InstanceTypeFacts, RegionFacts, SubnetFacts, VpcFacts};
+use crate::facts::{
+    GpuFacts, HostedZoneFacts, InstanceTypeFacts, RegionFacts, SubnetFacts, VpcFacts, longest_suffix,
+};
 use crate::route53::{record_set::dns_name, zone, zone_id};
 use crate::tags::filter;
 
@@ -41,7 +43,7 @@ pub(crate) async fn region(clients: &Clients, inputs: &Attributes) -> Result<Reg
         zones(clients),
         network(clients, text(inputs, "vpc_id")),
         images::newest(clients, &patterns),
-        hosted_zones(clients),
+        hosted_zones(clients, texts(inputs, "hosts")),
     )?;
     let (vpc, subnets) = network;
     Ok(RegionFacts {
@@ -281,7 +283,8 @@ fn egress(tables: &[RouteTable], subnet: &str) -> &'static str {
     }
 }
 
-async fn hosted_zones(clients: &Clients) -> Result<Vec<HostedZoneFacts>, ProviderError> {
+/// Returns the account's zones; those that have one of the host names with their name servers.
+async fn hosted_zones(clients: &Clients, hosts: Vec<String>) -> Result<Vec<HostedZoneFacts>, ProviderError> {
     let mut zones: Vec<HostedZoneFacts> = zone::all(clients)
         .await?
         .iter()
@@ -289,8 +292,22 @@ async fn hosted_zones(clients: &Clients) -> Result<Vec<HostedZoneFacts>, Provide
             name: dns_name(zone.name()),
             id: zone_id(zone.id()).to_owned(),
             private: zone.config().is_some_and(|config| config.private_zone()),
+            name_servers: Vec::new(),
         })
         .collect();
     zones.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+    let asked: BTreeSet<String> = hosts
+        .iter()
+        .filter_map(|host| longest_suffix(&zones, host))
+        .map(|zone| zone.id.clone())
+        .collect();
+    for zone in zones.iter_mut().filter(|zone| asked.contains(&zone.id)) {
+        match zone::name_servers(clients, &zone.id).await {
+            Ok(servers) => zone.name_servers = servers,
+            // Whoever may change records need not see zones, and can do without.
+            Err(failed) if failed.error.class == ErrorClass::Denied => {}
+            Err(failed) => return Err(failed.into()),
+        }
+    }
     Ok(zones)
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gabion_agent::access::{Agents, fence, provider_error};
+use gabion_agent::dns;
 use gabion_agent::offline::Deletion;
-use gabion_agent::protocol::{Certificate, CertificateReport, Operation, Progress};
+use gabion_agent::protocol::{Certificate, CertificateReport, Operation, Progress, Zone};
 use gabion_engine::address::ObjectId;
 use gabion_engine::provider::{
     AttributeProblem, Call, Claim, CreateRequest, Effect, ErrorClass, ObjectState, PlanRequest, PlanResponse,
@@ -35,9 +36,6 @@ const ORDERS: &str = "certificate";
 
 /// Seconds that apply waits for a host name to lead here.
 const NAME_TIMEOUT: u64 = 300;
-
-/// The port of DNS servers.
-const DNS: u16 = 53;
 
 /// Returns the id of a certificate.
 pub(crate) fn id(agent: &str, gateway: &str, host: &str) -> String {
@@ -92,12 +90,18 @@ pub(crate) fn validate(inputs: &Attributes) -> Vec<AttributeProblem> {
             format!("`{server}` is neither an IP address nor `ADDRESS:PORT`."),
         );
     }
+    if let Some(value) = reader.get("zone")
+        && value.is_wholly_known()
+        && zone(value).is_none()
+    {
+        wrong("zone", "A zone has `name`, `id` and `name_servers`.".to_owned());
+    }
     problems
 }
 
 fn nameserver(text: &str) -> Option<SocketAddr> {
     let with_port = text.parse::<SocketAddr>().ok();
-    with_port.or_else(|| Some((text.parse::<IpAddr>().ok()?, DNS).into()))
+    with_port.or_else(|| Some((text.parse::<IpAddr>().ok()?, dns::PORT).into()))
 }
 
 pub(crate) fn plan(schema: &ResourceSchema, request: &PlanRequest) -> PlanResponse {
@@ -173,12 +177,14 @@ fn describe(agent: &str, report: &CertificateReport, inputs: Reader<'_>) -> Obje
         own.filter(|own| nameserver(own) == wanted.nameserver)
             .or(server.as_deref()),
     );
+    let zone = wanted.zone.as_ref();
     if let Some(held) = &report.held {
         text("issuer", Some(&held.issuer));
         text("serial_number", Some(&held.serial_number));
         text("not_after", Some(&moment(held.not_after)));
     }
     text("problem", problem(report).as_deref());
+    set(&mut attributes, "zone", zone.map_or(Value::Null, zone_value));
     ObjectState {
         id: ObjectId::new(id),
         attributes,
@@ -199,7 +205,11 @@ fn moment(seconds: u64) -> String {
 fn problem(report: &CertificateReport) -> Option<String> {
     let why = match &report.progress {
         Progress::Failed { reason, .. } => Some(reason.clone()),
-        Progress::AwaitsName { found } => Some(format!("`{}` {found}", report.wanted.object.host)),
+        Progress::AwaitsName { found, delegated_to } => {
+            let wanted = &report.wanted.object;
+            let why = delegation(wanted, delegated_to.as_deref());
+            Some(format!("`{}` {found}{why}", wanted.host))
+        }
         Progress::Rests | Progress::Begins | Progress::Orders => None,
     };
     match (&report.defect, why) {
@@ -208,6 +218,28 @@ fn problem(report: &CertificateReport) -> Option<String> {
         (None, Some(why)) => Some(format!("it cannot be renewed: {why}")),
         (None, None) => None,
     }
+}
+
+/// Returns a zone in the words of the schema.
+fn zone_value(zone: &Zone) -> Value {
+    let servers = zone.name_servers.iter().map(|name| name.as_str().into());
+    Value::map([
+        ("name", Value::from(zone.name.as_str())),
+        ("id", zone.id.as_str().into()),
+        ("name_servers", Value::List(servers.collect())),
+    ])
+}
+
+fn zone(value: &Value) -> Option<Zone> {
+    let value = value.as_map()?;
+    let text = |name: &str| Some(value.get(name)?.as_str()?.to_owned());
+    let servers = value.get("name_servers").and_then(Value::as_list)?;
+    let names = servers.iter().filter_map(Value::as_str).map(str::to_owned);
+    Some(Zone {
+        name: text("name")?,
+        id: text("id")?,
+        name_servers: names.collect(),
+    })
 }
 
 fn wanted(reader: Reader<'_>) -> Result<Certificate, ProviderError> {
@@ -226,6 +258,7 @@ fn wanted(reader: Reader<'_>) -> Result<Certificate, ProviderError> {
         root_certificate: reader.text("root_certificate").map(str::to_owned),
         email: reader.text("email").map(str::to_owned),
         nameserver,
+        zone: reader.get("zone").and_then(zone),
     })
 }
 
@@ -289,12 +322,14 @@ async fn put(
                 return Ok(achieved(agent, report, planned, inputs));
             }
             Progress::Failed { reason, .. } => return Err(partial(failed(&wanted, reason))),
-            Progress::AwaitsName { found } => {
+            Progress::AwaitsName { found, delegated_to } => {
+                let delegated_to = delegated_to.as_deref();
                 let deadline = *name_deadline.get_or_insert_with(|| Instant::now() + patience);
                 if Instant::now() >= deadline {
-                    return Err(partial(not_here(&wanted, found)));
+                    return Err(partial(not_here(&wanted, found, delegated_to)));
                 }
-                let phase = format!("waits for {}, which {found}", record(&wanted));
+                let why = delegation(&wanted, delegated_to);
+                let phase = format!("waits for {}, which {found}{why}", record(&wanted));
                 if phase != said {
                     call.phase(&phase);
                     said = phase;
@@ -332,18 +367,51 @@ fn record(wanted: &Certificate) -> String {
     format!("{} {kind} {}", wanted.host, wanted.address)
 }
 
-fn not_here(wanted: &Certificate, found: &str) -> ProviderError {
+/// Returns which name servers are asked in place of the zone's own, as the end of a sentence; nothing where they are not.
+fn delegation(wanted: &Certificate, delegated_to: Option<&[String]>) -> String {
+    let (Some(zone), Some(asked)) = (&wanted.zone, delegated_to) else {
+        return String::new();
+    };
+    let (name, own) = (&zone.name, zone.name_servers.join(", "));
+    match asked {
+        [] => format!("; no name servers are known of `{name}`, whose hosted zone has {own}"),
+        asked => format!(
+            "; the name servers of `{name}` are {}, and not those of its hosted zone, {own}",
+            asked.join(", ")
+        ),
+    }
+}
+
+fn not_here(wanted: &Certificate, found: &str, delegated_to: Option<&[String]>) -> ProviderError {
+    let hint = match (&wanted.zone, delegated_to) {
+        (Some(zone), Some(_)) => format!(
+            "set these name servers, and no others, where `{}` is registered, or as its NS record in the zone above it; others \
+             may remember the old ones for two days; then run `gabion apply` again:\n    {}",
+            zone.name,
+            zone.name_servers.join("\n    ")
+        ),
+        (Some(zone), None) => format!(
+            "the record is in the hosted zone {}: see that it has no other one of the name, and that the name servers of `{}` are \
+             {}; then run `gabion apply` again",
+            zone.id,
+            zone.name,
+            zone.name_servers.join(", ")
+        ),
+        (None, _) => format!(
+            "set this record where the domain's DNS is, and remove others of the name, then run `gabion apply` again:\n    {}",
+            record(wanted)
+        ),
+    };
     ProviderError::new(
         ErrorClass::Invalid,
         format!(
-            "No certificate was asked for: `{}` {found}, and must lead to {} alone.",
-            wanted.host, wanted.address
+            "No certificate was asked for: `{}` {found}, and must lead to {} alone{}.",
+            wanted.host,
+            wanted.address,
+            delegation(wanted, delegated_to)
         ),
     )
-    .with_hint(format!(
-        "set this record where the domain's DNS is, and remove others of the name, then run `gabion apply` again:\n    {}",
-        record(wanted)
-    ))
+    .with_hint(hint)
     .at(AttributePath::root("host"))
 }
 

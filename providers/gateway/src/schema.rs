@@ -104,6 +104,14 @@ fn certificate() -> ResourceSchema {
             ),
         )
         .attribute(
+            "zone",
+            AttributeSchema::optional(
+                object(&[("name", String), ("id", String), ("name_servers", list(String))]),
+                "The hosted zone that has the host name's record, with its name servers: a name that leads nowhere is looked \
+                 into further, for the world may ask other ones.",
+            ),
+        )
+        .attribute(
             "name_timeout",
             AttributeSchema::optional(Int, "Seconds that apply waits for the host name to lead here.")
                 .default_value(Value::Int(300)),

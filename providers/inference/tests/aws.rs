@@ -443,6 +443,69 @@ fn without_the_domains_zone_the_record_to_add_is_told() {
 }
 
 #[test]
+fn a_zone_that_nobody_asks_is_told_and_certificates_know_its_name_servers() {
+    let mut facts = facts();
+    let zone = |facts: &RegionFacts| {
+        let (configuration, problems) = lower(&examples().join("nvidia"), &known(facts));
+        assert_eq!(errors(&problems), Vec::<&str>::new(), "{problems:?}");
+        let certificate = find(&configuration, "gateway_certificate.my-gateway/qwen");
+        let told = notes(&configuration).join("\n");
+        (certificate.inputs.get("zone").cloned(), told)
+    };
+    // Of a zone whose name servers nobody told there is nothing to say.
+    let (inputs, told) = zone(&facts);
+    assert!(inputs.is_none() && !told.contains("delegated"), "{told}");
+    facts.hosted_zones[0].name_servers = ["ns-1.awsdns-01.com", "ns-2.awsdns-02.net"]
+        .map(str::to_owned)
+        .to_vec();
+    let (inputs, told) = zone(&facts);
+    let servers = ["ns-1.awsdns-01.com", "ns-2.awsdns-02.net"].map(Value::from);
+    let expected = Value::map([
+        ("name", Value::from("example.com")),
+        ("id", "Z0123456789EXAMPLE".into()),
+        ("name_servers", Value::List(servers.to_vec())),
+    ]);
+    assert_eq!(inputs, Some(expected));
+    assert!(!told.contains("delegated"), "{told}");
+
+    facts.hosted_zones[0].delegated_to = Some(vec!["ns1.registrar.example".to_owned()]);
+    let (_, told) = zone(&facts);
+    for part in [
+        "The hosted zone `example.com` (Z0123456789EXAMPLE) is not delegated to",
+        "the name servers of `example.com` are ns1.registrar.example",
+        "where `example.com` is registered, or as its NS record in the zone above it: ns-1.awsdns-01.com, ns-2.awsdns-02.net.",
+        "An apply waits for it",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    facts.hosted_zones[0].delegated_to = Some(Vec::new());
+    let (_, told) = zone(&facts);
+    assert!(told.contains("`example.com` has no name servers"), "{told}");
+}
+
+#[test]
+fn a_survey_asks_for_the_zones_of_gateways_and_whom_to_ask_about_them() {
+    let directory = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(examples().join("nvidia")).unwrap().flatten() {
+        std::fs::copy(entry.path(), directory.path().join(entry.file_name())).unwrap();
+    }
+    let path = directory.path().join("gabion.yml");
+    let settings = std::fs::read_to_string(&path).unwrap();
+    let with = settings.replace("    ssh_key:", "    acme: {nameserver: 192.0.2.53}\n    ssh_key:");
+    std::fs::write(&path, with).unwrap();
+    let registry = DocumentRegistry::new().with(Inference);
+    let known = Known::default();
+    let (project, _, _) = load(directory.path(), inputs(&registry, &known, Purpose::Plan));
+    let surveys = project.surveys(inputs(&registry, &known, Purpose::Plan));
+    let [survey] = &surveys[..] else {
+        panic!("{surveys:?}")
+    };
+    assert_eq!(survey.address, region());
+    assert_eq!(survey.inputs["hosts"], Value::List(vec!["*.example.com".into()]));
+    assert_eq!(survey.inputs["nameserver"], Value::from("192.0.2.53"));
+}
+
+#[test]
 fn a_gateway_without_a_public_address_has_no_elastic_one() {
     let mut facts = facts();
     for subnet in &mut facts.subnets {

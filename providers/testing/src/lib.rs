@@ -5,6 +5,7 @@ pub mod acme;
 pub mod aws;
 pub mod booted;
 pub mod conformance;
+pub mod dns;
 pub mod fake;
 pub mod network;
 pub mod objects;

@@ -200,6 +200,15 @@ impl<'a> Cloud<'a> {
         between(record, "<Value>", "</Value>")?.parse().ok()
     }
 
+    /// The name servers of the hosted zone.
+    pub(super) fn name_servers(&self) -> Vec<String> {
+        let path = self.zone.clone().unwrap_or_default();
+        let zone = self.ask(async move |aws| aws.route53("GET", &path, "").await);
+        let mut servers = all_between(&zone, "<NameServer>", "</NameServer>");
+        servers.sort_unstable();
+        servers.into_iter().map(str::to_owned).collect()
+    }
+
     /// What the hosted zone says; nothing without one.
     pub(super) fn records(&self) -> String {
         let Some(zone) = &self.zone else {
@@ -233,7 +242,7 @@ impl<'a> Cloud<'a> {
         }
         let zones = self.zone.iter().map(|zone| {
             let id = zone.rsplit('/').next();
-            serde_json::json!({"name": DOMAIN, "id": id, "private": false})
+            serde_json::json!({"name": DOMAIN, "id": id, "private": false, "name_servers": self.name_servers()})
         });
         region["hosted_zones"] = zones.collect();
         facts

@@ -4,5 +4,6 @@
 //! makes certificates.
 
 mod cloud;
+mod delegation;
 mod hosted_zone;
 mod own_dns;

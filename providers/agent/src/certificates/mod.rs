@@ -7,12 +7,11 @@
 //!
 //! * [`types`]: what is said of certificates over the admin socket.
 //! * [`files`]: what is on the disk; [`served`]: what the listeners see.
-//! * [`dns`], [`acme`], [`client`]: the outside world.
+//! * [`dns`](crate::dns), [`acme`], [`client`]: the outside world.
 //! * [`renewal`]: what is done when; [`operations`]: what can be asked for.
 
 pub(crate) mod acme;
 pub(crate) mod client;
-pub(crate) mod dns;
 pub(crate) mod files;
 pub(crate) mod operations;
 pub(crate) mod renewal;

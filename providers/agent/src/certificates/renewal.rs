@@ -10,10 +10,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::acme::{self, AcmeFailure};
-use super::dns::{self, Lead};
 use super::files::{Files, Held};
 use super::types::{Certificate, CertificateReport, Progress};
 use crate::agent::Agent;
+use crate::dns::{self, Lead};
 use crate::protocol::AgentError;
 use crate::store::CertificateRecord;
 
@@ -35,6 +35,9 @@ const DUE_ALREADY: &str =
 
 /// How long until a name that did not lead here is looked up again: at first, and at most.
 const NAME_WAITS: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+
+/// How long it may take to find out why a name does not lead here.
+const ZONE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The clock by which certificates are judged.
 #[derive(Clone)]
@@ -320,10 +323,13 @@ async fn attempt_one(agent: &Arc<Agent>, host: &str) {
     {
         return;
     }
-    match dns::leads_to(host, &wanted.address, wanted.nameserver).await {
-        Ok(Lead::Right) => {}
-        Ok(Lead::Wrong(found)) => return await_name(certificates, host, found),
-        Err(error) => return await_name(certificates, host, format!("cannot be looked up: {error}")),
+    let found = match dns::leads_to(host, &wanted.address, wanted.nameserver).await {
+        Ok(Lead::Right) => None,
+        Ok(Lead::Wrong(found)) => Some(found),
+        Err(error) => Some(format!("cannot be looked up: {error}")),
+    };
+    if let Some(found) = found {
+        return await_name(certificates, host, found, delegated_to(&wanted).await);
     }
     certificates.note(host, Progress::Orders);
     match acme::obtain(&wanted, &certificates.files, &agent.plane.served).await {
@@ -340,7 +346,15 @@ async fn attempt_one(agent: &Arc<Agent>, host: &str) {
     }
 }
 
-fn await_name(certificates: &Certificates, host: &str, found: String) {
+/// Returns the name servers that are asked in place of those of a host name's zone. Where nobody tells, it may be as it
+/// should be.
+async fn delegated_to(wanted: &Certificate) -> Option<Vec<String>> {
+    let zone = wanted.zone.as_ref()?;
+    let asked = dns::delegated_elsewhere(zone, wanted.nameserver);
+    tokio::time::timeout(ZONE_PATIENCE, asked).await.ok()?.ok()?
+}
+
+fn await_name(certificates: &Certificates, host: &str, found: String, delegated_to: Option<Vec<String>>) {
     let mut attempts = certificates.attempts();
     let Some(attempt) = attempts.get_mut(host) else {
         return;
@@ -349,7 +363,7 @@ fn await_name(certificates: &Certificates, host: &str, found: String) {
         .again
         .map_or(NAME_WAITS.0, |(_, wait)| (wait * 2).min(NAME_WAITS.1));
     attempt.again = Some((Instant::now() + wait, wait));
-    attempt.progress = Progress::AwaitsName { found };
+    attempt.progress = Progress::AwaitsName { found, delegated_to };
 }
 
 /// Makes a certificate the one that serves.

@@ -27,6 +27,22 @@ pub struct Certificate {
     /// The DNS server that is asked where the host name leads; `None` takes the machine's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nameserver: Option<SocketAddr>,
+    /// The zone of DNS that has the host name's record, where it is known. It says why a name leads nowhere that should: the
+    /// world asks other name servers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<Zone>,
+}
+
+/// A zone of DNS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Zone {
+    /// Its name, `example.com`.
+    pub name: String,
+    /// What its provider calls it.
+    pub id: String,
+    /// The name servers that answer for it.
+    pub name_servers: Vec<String>,
 }
 
 /// What a certificate says of itself.
@@ -69,6 +85,10 @@ pub enum Progress {
     AwaitsName {
         /// What it leads to, as the end of a sentence.
         found: String,
+        /// The name servers that are asked for the host name's zone in place of the zone's own, which may be none; `None`
+        /// when the zone's own are asked, or nothing is known of that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        delegated_to: Option<Vec<String>>,
     },
     /// The authority is being asked.
     Orders,

@@ -9,9 +9,10 @@ use std::time::{Duration, SystemTime};
 use gabion_agent::Clock;
 use gabion_agent::client::ClientError;
 use gabion_agent::protocol::{
-    AgentError, Certificate, CertificateFacts, CertificateReport, Operation, Progress,
+    AgentError, Certificate, CertificateFacts, CertificateReport, Operation, Progress, Zone,
 };
 use gabion_testing::acme::{self, Authority};
+use gabion_testing::dns::NameServer;
 
 use crate::harness::{
     Behaviour, TestAgent, TestUpstream, eventually, fence, free_port, plain_route, status_of,
@@ -30,6 +31,7 @@ fn wanted(authority: &Authority, host: &str) -> Certificate {
         root_certificate: Some(std::fs::read_to_string(authority.root_certificate()).unwrap()),
         email: Some("ops@example.test".to_owned()),
         nameserver: Some(authority.nameserver()),
+        zone: None,
     }
 }
 
@@ -115,7 +117,7 @@ async fn a_certificate_is_got_once_its_name_leads_here_and_is_renewed_in_time() 
     put(&agent, wanted(&authority, HOST)).await;
     let found = eventually("a look at the name", || async {
         match report(&agent).await.progress {
-            Progress::AwaitsName { found } => Some(found),
+            Progress::AwaitsName { found, .. } => Some(found),
             _ => None,
         }
     })
@@ -202,6 +204,61 @@ async fn a_certificate_is_got_once_its_name_leads_here_and_is_renewed_in_time() 
     agent.client.change(&fence(), delete).await.unwrap();
     assert!(!file.exists() && !agent.path().join("accounts").exists());
     assert!(ask(&agent, HOST, &root).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_leads_nowhere_because_other_name_servers_are_asked_says_so() {
+    if !acme::is_there() {
+        return;
+    }
+    let plain = free_port().await;
+    let authority = Authority::start(plain).unwrap();
+    let dns = NameServer::start(Ipv4Addr::LOCALHOST).unwrap();
+    let agent = TestAgent::secure("example.test", plain).await;
+    let own = ["ns-1.awsdns-01.com", "ns-2.awsdns-02.net"];
+    let certificate = Certificate {
+        nameserver: Some(dns.address()),
+        zone: Some(Zone {
+            name: "example.test".to_owned(),
+            id: "Z1".to_owned(),
+            name_servers: own.map(str::to_owned).to_vec(),
+        }),
+        ..wanted(&authority, HOST)
+    };
+    put(&agent, certificate.clone()).await;
+    let awaits = async |servers: Option<&[&str]>| {
+        let expected = Progress::AwaitsName {
+            found: "does not exist".to_owned(),
+            delegated_to: servers.map(|names| names.iter().map(|name| (*name).to_owned()).collect()),
+        };
+        // It is looked at anew, and not only when it is due.
+        put(&agent, certificate.clone()).await;
+        eventually("a look at the zone", || async {
+            (report(&agent).await.progress == expected).then_some(())
+        })
+        .await;
+    };
+    awaits(Some(&[])).await;
+    let others = ["ns1.registrar.test", "ns2.registrar.test"];
+    dns.delegate("example.test", &others);
+    awaits(Some(&others)).await;
+    dns.delegate("example.test", &[own[0], others[0]]);
+    awaits(Some(&[own[0], others[0]])).await;
+    dns.delegate("example.test", &["NS-2.awsdns-02.net"]);
+    awaits(None).await;
+    // Who has other names for the same servers has the same servers.
+    for (name, address) in [(own[0], 1), (own[1], 2), (others[0], 1), (others[1], 2)] {
+        dns.point(name, Ipv4Addr::new(192, 0, 2, address).into());
+    }
+    dns.delegate("example.test", &others);
+    awaits(None).await;
+    assert!(!agent.path().join("accounts").exists());
+
+    // The record is seen once the zone is asked: nothing else keeps the certificate back.
+    authority.point(HOST, HERE).unwrap();
+    dns.point(HOST, HERE);
+    put(&agent, certificate.clone()).await;
+    settled(&agent).await;
 }
 
 fn first_file(directory: &Path, name: &str) -> std::path::PathBuf {
@@ -307,6 +364,7 @@ async fn what_cannot_have_a_certificate_is_refused() {
         root_certificate: None,
         email: None,
         nameserver: None,
+        zone: None,
     };
     let refused = async |certificate| {
         let operation = Operation::PutCertificate(certificate);

@@ -20,7 +20,7 @@ use super::record_set::dns_name;
 use super::{CONSISTENCY, in_sync, is_zone_id, zone_id};
 use crate::attributes::{Written, block, problem, required, text, truth, user_tags};
 use crate::clients::Clients;
-use crate::error::Api;
+use crate::error::{Api, Failed};
 use crate::kind::{self, Found, Kind, Sought, block_kind, token};
 use crate::tags;
 
@@ -282,6 +282,16 @@ pub(crate) async fn all(clients: &Clients) -> Result<Vec<HostedZone>, ProviderEr
             return Ok(zones);
         }
     }
+}
+
+/// Returns the name servers that a zone has, sorted.
+pub(crate) async fn name_servers(clients: &Clients, id: &str) -> Result<Vec<String>, Failed> {
+    let request = clients.route53.get_hosted_zone().id(id).send();
+    let answer = clients.call(Api::route53("GetHostedZone"), request).await?;
+    let set = answer.delegation_set();
+    let mut servers = set.map(|set| set.name_servers().to_vec()).unwrap_or_default();
+    servers.sort();
+    Ok(servers)
 }
 
 async fn tags_of(

@@ -10,7 +10,9 @@ on_both_servers!(a_region_tells_its_types_zones_network_images_and_hosted_zones)
 async fn a_region_tells_its_types_zones_network_images_and_hosted_zones(server: Server) {
     let world = World::open(server).await;
     let zone = inputs([("name", "facts.example.com".into())]);
-    world.create("aws_route53_zone.facts", &zone).await;
+    let zone = world.create("aws_route53_zone.facts", &zone).await;
+    let other = inputs([("name", "example.com".into())]);
+    world.create("aws_route53_zone.other", &other).await;
     let image = Value::map([
         ("owner", Value::from("amazon")),
         ("name", "al2023-ami-2023*".into()),
@@ -20,6 +22,7 @@ async fn a_region_tells_its_types_zones_network_images_and_hosted_zones(server: 
         ("region", REGION.into()),
         ("instance_types", texts(&["g5.*", "t3.*"])),
         ("images", Value::List(vec![image])),
+        ("hosts", texts(&["*.facts.example.com"])),
     ]);
     let facts = world.provider.survey(&wanted).await.unwrap();
     assert_eq!(facts.region, REGION);
@@ -45,9 +48,15 @@ async fn a_region_tells_its_types_zones_network_images_and_hosted_zones(server: 
     assert!(!facts.subnets.is_empty());
     let image = &facts.images[&image_key("amazon", "al2023-ami-2023*", Some("x86_64"))];
     assert!(image.id.starts_with("ami-"));
+    let found = facts.public_zone("*.facts.example.com").unwrap();
+    assert_eq!(found.name, "facts.example.com");
+    let servers: Vec<&str> = found.name_servers.iter().map(String::as_str).collect();
+    assert!(!servers.is_empty());
+    assert_eq!(zone.state.attributes["name_servers"], texts(&servers));
+    let other = facts.public_zone("*.example.com").unwrap();
     assert_eq!(
-        facts.public_zone("*.facts.example.com").unwrap().name,
-        "facts.example.com"
+        (other.name.as_str(), other.name_servers.len()),
+        ("example.com", 0)
     );
     let attributes = facts.to_attributes();
     assert_eq!(

@@ -36,6 +36,14 @@ impl Gateway {
             ("directory", authority.directory_url().into()),
             ("root_certificate", root.into()),
             ("nameserver", authority.nameserver().to_string().into()),
+            (
+                "zone",
+                Value::map([
+                    ("name", Value::from("example.test")),
+                    ("id", "Z1".into()),
+                    ("name_servers", Value::List(vec!["ns-1.awsdns-01.com".into()])),
+                ]),
+            ),
         ])
     }
 

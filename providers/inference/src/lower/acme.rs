@@ -16,6 +16,7 @@ use super::gateway::GatewayTarget;
 use super::program::{seconds, text};
 use super::project::{Context, Placed};
 use crate::document::gateway::{Certificate, Gateway};
+use crate::offers::HostedZone;
 
 /// The authority of dstack's gateways, and of most of the web.
 const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
@@ -43,6 +44,11 @@ pub(crate) struct AcmeSettings {
 }
 
 impl AcmeSettings {
+    /// Returns the DNS server that is asked where host names lead; `None` for that of whoever asks.
+    pub(crate) fn nameserver(&self) -> Option<&str> {
+        self.nameserver.as_ref().map(|server| server.value.as_str())
+    }
+
     /// Reports ports, on a backend whose gateways have the usual ones.
     pub(crate) fn refuse_ports(&self, problems: &mut Diagnostics) {
         for (name, port) in [("http_port", &self.http_port), ("https_port", &self.https_port)] {
@@ -186,10 +192,12 @@ pub(crate) fn certificate_of(gateway: &str, label: &str) -> ResourceAddress {
     address("gateway_certificate", &format!("{gateway}/{label}"))
 }
 
-/// Adds the certificates of a gateway: of its model endpoint, and of each of its services.
+/// Adds the certificates of a gateway: of its model endpoint, and of each of its services. The zone is that of the account
+/// which has its host names.
 pub(crate) fn lower(
     gateway: &GatewayTarget<'_>,
     services: &[(&str, &DocumentRef, &Span)],
+    zone: Option<&HostedZone>,
     lowered: &mut Lowered,
 ) {
     let (Some(https), Some(document)) = (&gateway.https, gateway.document) else {
@@ -217,10 +225,22 @@ pub(crate) fn lower(
         hosts.entry(service).or_insert((document, Some(*span)));
     }
     for (label, (document, span)) in hosts {
-        lowered
-            .resources
-            .push(one(gateway, https, label, document, span, &way));
+        let mut certificate = one(gateway, https, label, document, span, &way);
+        // Without its name servers there is nothing to say of a zone.
+        if let Some(zone) = zone.filter(|zone| !zone.name_servers.is_empty()) {
+            certificate.inputs.insert("zone".into(), zone_value(zone));
+        }
+        lowered.resources.push(certificate);
     }
+}
+
+fn zone_value(zone: &HostedZone) -> Value {
+    let servers = zone.name_servers.iter().map(|name| name.as_str().into());
+    Value::map([
+        ("name", Value::from(zone.name.as_str())),
+        ("id", zone.id.as_str().into()),
+        ("name_servers", Value::List(servers.collect())),
+    ])
 }
 
 fn one(

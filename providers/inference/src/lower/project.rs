@@ -256,7 +256,9 @@ fn lower_serving<'a>(
                 let name = &service.document.name;
                 (name.value.as_str(), &service.reference, &name.span)
             });
-        acme::lower(target, &served.collect::<Vec<_>>(), &mut lowered);
+        let cloud = made.iter().find(|cloud| cloud.machine.name == target.name);
+        let zone = cloud.and_then(|cloud| cloud.zone());
+        acme::lower(target, &served.collect::<Vec<_>>(), zone, &mut lowered);
     }
     acme::note_plain_http(gateways, &targets, &mut lowered);
     let mut agents: BTreeMap<&str, (Option<&Machine>, &DocumentRef)> = BTreeMap::new();

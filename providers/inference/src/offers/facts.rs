@@ -130,6 +130,11 @@ pub struct HostedZone {
     pub id: String,
     /// Whether only networks of the account see it.
     pub private: bool,
+    /// The name servers that answer for it; empty when that is not known.
+    pub name_servers: Vec<String>,
+    /// The name servers that the world asks for it in place of its own, which may be none; `None` when its own are asked, or
+    /// nobody has looked.
+    pub delegated_to: Option<Vec<String>>,
 }
 
 /// Returns what an image is found under in [`RegionFacts::images`].

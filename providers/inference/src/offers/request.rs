@@ -152,7 +152,7 @@ impl OfferRequest {
     #[must_use]
     pub fn survey(&self, project: &Project) -> Option<Survey> {
         let settings = AwsSettings::of(&project.settings, &mut Diagnostics::new());
-        crate::lower::aws_survey(&self.region, &settings)
+        crate::lower::aws_survey(&self.region, &BTreeSet::new(), &settings)
     }
 }
 

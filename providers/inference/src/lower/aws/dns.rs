@@ -8,10 +8,21 @@ use super::machine::{CloudMachine, Role, with_profile};
 use super::region::Region;
 use super::settings::AwsSettings;
 use crate::lower::builder::{ResourceBuilder, address};
+use crate::offers::HostedZone;
 use crate::term::Text;
 
 /// For how many seconds others may remember the record: whoever replaces a gateway waits that long.
 const TTL: i64 = 60;
+
+/// Returns the name of the record that leads the host names of a domain to their gateway.
+pub(super) fn record_name(domain: &str) -> String {
+    format!("*.{}", domain.trim_end_matches('.'))
+}
+
+/// Returns the account's public zone that the record of a domain belongs in.
+pub(super) fn zone(domain: &str, region: &Region) -> Option<HostedZone> {
+    region.facts()?.public_zone(&record_name(domain)).cloned()
+}
 
 /// Adds the wildcard record where the account holds the domain's public zone; otherwise says which one to add by hand.
 pub(super) fn lower(
@@ -22,12 +33,15 @@ pub(super) fn lower(
     settings: &AwsSettings,
     lowered: &mut Lowered,
 ) {
-    let name = format!("*.{}", domain.value.trim_end_matches('.'));
-    let zone = region.facts().and_then(|facts| facts.public_zone(&name));
-    let Some(zone) = zone else {
+    let name = record_name(&domain.value);
+    let Some(zone) = gateway.zone() else {
         by_hand(gateway, &name, &domain.span, points_to, region, lowered);
         return;
     };
+    if let Some(asked) = &zone.delegated_to {
+        let note = not_delegated(gateway, zone, asked);
+        lowered.notes.push((note.into(), Some(domain.span.place())));
+    }
     let record = address("aws_route53_record", &gateway.machine.name);
     // Route 53 is in no region.
     let record = with_profile(ResourceBuilder::new(record, &gateway.document), settings)
@@ -38,6 +52,32 @@ pub(super) fn lower(
         .input("records", Value::List(vec![points_to]))
         .at("name", &domain.span);
     lowered.resources.push(record.build());
+}
+
+/// Says that the record will be where nobody looks for it, and what to do about that.
+fn not_delegated(gateway: &CloudMachine, zone: &HostedZone, asked: &[String]) -> String {
+    let name = &zone.name;
+    let asked = match asked {
+        [] => format!("`{name}` has no name servers"),
+        asked => format!("the name servers of `{name}` are {}", asked.join(", ")),
+    };
+    format!(
+        "The hosted zone `{name}` ({}) is not delegated to: {asked}. Set these, and no others, where `{name}` is registered, or \
+         as its NS record in the zone above it: {}.{}",
+        zone.id,
+        zone.name_servers.join(", "),
+        waits(gateway)
+    )
+}
+
+/// Returns what an apply does until names lead to a gateway, as a sentence; nothing for one that needs no certificates.
+fn waits(gateway: &CloudMachine) -> &'static str {
+    match &gateway.role {
+        Role::Gateway { is_secure: true, .. } => {
+            " An apply waits for it, and asks for certificates once the names lead there."
+        }
+        _ => "",
+    }
 }
 
 fn by_hand(
@@ -56,11 +96,7 @@ fn by_hand(
         "The account has no public hosted zone for `{name}`. Once `{}` has its address, add this record where the domain's DNS \
          is: {name} A ADDRESS (under the endpoints).{}",
         gateway.machine.name,
-        match &gateway.role {
-            Role::Gateway { is_secure: true, .. } =>
-                " An apply waits for it, and asks for certificates once the names lead there.",
-            _ => "",
-        }
+        waits(gateway)
     );
     lowered.notes.push((note.into(), Some(span.place())));
     lowered

@@ -120,6 +120,10 @@ fn of(
         role: Role::Gateway {
             is_public: gateway.public_ip,
             domain: gateway.domain.clone(),
+            zone: gateway
+                .domain
+                .as_ref()
+                .and_then(|domain| dns::zone(&domain.value, &region)),
             is_secure: gateway.domain.is_some() && gateway.certificate.value == Certificate::LetsEncrypt,
         },
         choice,

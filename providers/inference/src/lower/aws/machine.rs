@@ -15,6 +15,7 @@ use super::pick::Choice;
 use super::settings::AwsSettings;
 use crate::lower::builder::{ResourceBuilder, address, reference};
 use crate::lower::machines::Machine;
+use crate::offers::HostedZone;
 use crate::term::Text;
 
 /// The resource type of a virtual machine.
@@ -54,6 +55,8 @@ pub(super) enum Role {
         domain: Option<Spanned<Text>>,
         /// Whether it speaks HTTPS.
         is_secure: bool,
+        /// The public zone of the account that has its host names, if there is one.
+        zone: Option<HostedZone>,
     },
     /// A replica of a service runs on it.
     Replica {
@@ -80,6 +83,14 @@ impl CloudMachine {
             .iter()
             .map(|note| (note.as_str().into(), Some(place.clone())))
             .collect()
+    }
+
+    /// Returns the zone of the account that has the host names of a gateway, if there is one.
+    pub(crate) fn zone(&self) -> Option<&HostedZone> {
+        match &self.role {
+            Role::Gateway { zone, .. } => zone.as_ref(),
+            Role::Replica { .. } => None,
+        }
     }
 
     fn low_ports(&self) -> bool {

@@ -1,13 +1,13 @@
 //! Regions: what is asked about them, and what is known.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::config::{RecordedView, Survey, SurveyFailure};
 use gabion_engine::value::{Attributes, Value};
 
 use super::settings::AwsSettings;
-use super::{AWS, AWS_REGION};
+use super::{AWS, AWS_REGION, dns};
 use crate::document::gateway::Gateway;
 use crate::lower::project::Placed;
 use crate::offers::RegionFacts;
@@ -48,20 +48,25 @@ impl Region {
 
 /// Returns what has to be found out about the regions of gateways. Replicas are in their gateway's.
 pub(crate) fn surveys(gateways: &[Placed<Gateway>], settings: &AwsSettings) -> Vec<Survey> {
-    let regions: BTreeSet<&str> = gateways
+    let mut regions: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let on_aws = gateways
         .iter()
-        .filter(|gateway| gateway.document.backend.value.name() == AWS)
-        .filter_map(|gateway| gateway.document.region.as_ref())
-        .map(|region| region.value.as_str())
-        .collect();
+        .map(|gateway| &gateway.document)
+        .filter(|gateway| gateway.backend.value.name() == AWS);
+    for gateway in on_aws {
+        let Some(region) = &gateway.region else { continue };
+        let hosts = regions.entry(region.value.as_str()).or_default();
+        let domain = gateway.domain.as_ref();
+        hosts.extend(domain.map(|domain| dns::record_name(&domain.value)));
+    }
     regions
         .into_iter()
-        .filter_map(|region| survey(region, settings))
+        .filter_map(|(region, hosts)| survey(region, &hosts, settings))
         .collect()
 }
 
-/// Returns what has to be found out about a region.
-pub(crate) fn survey(region: &str, settings: &AwsSettings) -> Option<Survey> {
+/// Returns what has to be found out about a region, and about the zones of host names.
+pub(crate) fn survey(region: &str, hosts: &BTreeSet<String>, settings: &AwsSettings) -> Option<Survey> {
     let mut inputs = Attributes::new();
     inputs.insert("region".into(), region.into());
     if let Some(profile) = &settings.profile {
@@ -69,6 +74,13 @@ pub(crate) fn survey(region: &str, settings: &AwsSettings) -> Option<Survey> {
     }
     if let Some(vpc) = settings.vpc_id(region) {
         inputs.insert("vpc_id".into(), Value::string(&vpc.value));
+    }
+    if !hosts.is_empty() {
+        let hosts = hosts.iter().map(|host| Value::from(host.as_str())).collect();
+        inputs.insert("hosts".into(), Value::List(hosts));
+        if let Some(nameserver) = settings.acme.nameserver() {
+            inputs.insert("nameserver".into(), nameserver.into());
+        }
     }
     let families = catalogue::families();
     let images: BTreeSet<(&str, &str, &str)> = families

@@ -1,7 +1,7 @@
-//! Asks where a host name leads.
+//! Asks where a host name leads, and whose name servers answer for a zone.
 //!
 //! A server that looks names up on behalf of others is asked, over UDP and, when the answer does not fit, over TCP. It
-//! follows aliases; all addresses in its answer count.
+//! follows aliases and delegations; everything in its answer counts.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,6 +16,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
+use crate::protocol::Zone;
+
+/// The port of DNS servers.
+pub const PORT: u16 = 53;
+
 /// How long one server may take to answer once.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -28,9 +33,9 @@ const TRUNCATED: u8 = 0b10;
 /// The file that names the machine's servers.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// Why nobody knows where a name leads.
+/// Why something is not known.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum DnsError {
+pub enum DnsError {
     /// The name cannot be asked for.
     #[error("`{0}` is no host name")]
     Name(String),
@@ -54,10 +59,7 @@ pub(crate) async fn leads_to(
     machine: &str,
     nameserver: Option<SocketAddr>,
 ) -> Result<Lead, DnsError> {
-    let servers = match nameserver {
-        Some(server) => vec![server],
-        None => machine_servers(),
-    };
+    let servers = servers(nameserver);
     let expected = match machine.parse() {
         Ok(address) => BTreeSet::from([address]),
         Err(_) => addresses(machine, &servers).await?,
@@ -70,6 +72,43 @@ pub(crate) async fn leads_to(
     } else {
         Lead::Wrong(format!("leads to {}", Listed(&found)))
     })
+}
+
+/// Returns the name servers that are asked for a zone in place of its own: those that the zone above it names, sorted, and
+/// none when it names none. `None` says that the zone's own are asked, under whichever names. Without a server to ask, the
+/// machine's own are asked.
+///
+/// # Errors
+/// Nobody says.
+pub async fn delegated_elsewhere(
+    zone: &Zone,
+    nameserver: Option<SocketAddr>,
+) -> Result<Option<Vec<String>>, DnsError> {
+    let servers = servers(nameserver);
+    let own: BTreeSet<String> = zone.name_servers.iter().map(|name| plain(name)).collect();
+    let answer = ask_any(zone.name.trim_end_matches('.'), TYPE::NS, &servers).await?;
+    let names = answer.into_iter().filter_map(|record| match record {
+        RData::NS(name) => Some(plain(&name.0.to_string())),
+        _ => None,
+    });
+    let asked: BTreeSet<String> = names.collect();
+    if asked.is_empty() || asked.is_subset(&own) {
+        return Ok(asked.is_empty().then(Vec::new));
+    }
+    // Who has other names for the zone's servers has the same servers.
+    let (mut theirs, mut ours) = (BTreeSet::new(), BTreeSet::new());
+    for name in &asked {
+        theirs.extend(addresses(name, &servers).await?);
+    }
+    for name in &own {
+        ours.extend(addresses(name, &servers).await?);
+    }
+    let are_ours = !theirs.is_empty() && theirs.is_subset(&ours);
+    Ok((!are_ours).then(|| asked.into_iter().collect()))
+}
+
+fn plain(name: &str) -> String {
+    name.trim_end_matches('.').to_ascii_lowercase()
 }
 
 /// Addresses in a sentence.
@@ -85,14 +124,19 @@ impl fmt::Display for Listed<'_> {
     }
 }
 
+/// Returns the servers to ask: one that is named, or those that the machine asks.
+fn servers(named: Option<SocketAddr>) -> Vec<SocketAddr> {
+    named.map_or_else(machine_servers, |server| vec![server])
+}
+
 /// Returns the servers that the machine asks.
 fn machine_servers() -> Vec<SocketAddr> {
     let text = std::fs::read_to_string(RESOLV_CONF).unwrap_or_default();
     let mut servers: Vec<SocketAddr> = text.lines().filter_map(nameserver_of).collect();
     if servers.is_empty() {
         // What a resolver does without the file.
-        servers.push((Ipv4Addr::LOCALHOST, 53).into());
-        servers.push((Ipv6Addr::LOCALHOST, 53).into());
+        servers.push((Ipv4Addr::LOCALHOST, PORT).into());
+        servers.push((Ipv6Addr::LOCALHOST, PORT).into());
     }
     servers
 }
@@ -104,7 +148,7 @@ fn nameserver_of(line: &str) -> Option<SocketAddr> {
         .filter(|word| *word == "nameserver")
         .and(words.next())?;
     // A zone such as `fe80::1%eth0` is left out: such a server is a neighbour that seldom is the only one.
-    Some((address.parse::<IpAddr>().ok()?, 53).into())
+    Some((address.parse::<IpAddr>().ok()?, PORT).into())
 }
 
 async fn addresses(name: &str, servers: &[SocketAddr]) -> Result<BTreeSet<IpAddr>, DnsError> {
