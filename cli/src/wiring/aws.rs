@@ -13,14 +13,14 @@ use gabion_engine::state::State;
 
 use super::delegation;
 use crate::failure::Failure;
-use crate::options::Options;
+use crate::options::{Environment, Options};
 
 /// How many regions are looked at at a time.
 const AT_A_TIME: usize = 4;
 
 /// Adds the provider, which knows where the recorded objects are.
 pub(super) fn register(registry: &mut ProviderRegistry, options: &Options, state: &State) {
-    options.aws.register(registry, state);
+    options.aws.register(registry, state, &options.environment);
 }
 
 /// Finds out what regions offer.
@@ -33,7 +33,7 @@ pub(super) async fn look(
 ) -> Result<BTreeMap<ResourceAddress, SurveyResult>, Failure> {
     let answers = stream::iter(surveys)
         .map(|survey| async move {
-            let mut answer = options.aws.survey(&survey.inputs).await;
+            let mut answer = options.aws.survey(&survey.inputs, &options.environment).await;
             if let Ok(facts) = &mut answer {
                 delegation::look(&survey.inputs, facts).await;
             }
@@ -56,23 +56,31 @@ mod with_provider {
 
     use aws_config::BehaviorVersion;
     use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
-    use gabion_aws::{AwsProvider, Loader, Place};
+    use gabion_aws::{AwsProvider, Loader, NamedRegion, Place};
     use gabion_engine::provider::Provider;
     use gabion_engine::value::Attributes;
 
-    use super::{ProviderRegistry, State, SurveyFailure, SurveyResult};
+    use super::{Environment, ProviderRegistry, State, SurveyFailure, SurveyResult};
 
     /// The provider of AWS, made when it is first needed.
     #[derive(Clone, Debug, Default)]
     pub(crate) struct Aws(Arc<OnceLock<Arc<AwsProvider>>>);
 
     impl Aws {
-        fn provider(&self) -> &Arc<AwsProvider> {
-            self.0.get_or_init(|| gabion_aws::provider(loader()))
+        fn provider(&self, environment: &Environment) -> &Arc<AwsProvider> {
+            self.0.get_or_init(|| {
+                let provider = AwsProvider::new(loader());
+                Arc::new(provider.with_named_region(named_region(environment)))
+            })
         }
 
-        pub(super) fn register(&self, registry: &mut ProviderRegistry, state: &State) {
-            let provider = self.provider();
+        pub(super) fn register(
+            &self,
+            registry: &mut ProviderRegistry,
+            state: &State,
+            environment: &Environment,
+        ) {
+            let provider = self.provider(environment);
             let types = &provider.schema().resource_types;
             let records = state.current_records().chain(state.deposed_records());
             for record in records.filter(|record| types.contains_key(&record.address.resource_type)) {
@@ -88,8 +96,8 @@ mod with_provider {
             registry.register(provider.clone());
         }
 
-        pub(super) async fn survey(&self, inputs: &Attributes) -> SurveyResult {
-            match self.provider().survey(inputs).await {
+        pub(super) async fn survey(&self, inputs: &Attributes, environment: &Environment) -> SurveyResult {
+            match self.provider(environment).survey(inputs).await {
                 Ok(facts) => Ok(facts.to_attributes()),
                 Err(error) => Err(SurveyFailure {
                     message: error.message,
@@ -97,6 +105,18 @@ mod with_provider {
                 }),
             }
         }
+    }
+
+    /// Returns the region that the environment names, as the SDK's own chain finds it there.
+    fn named_region(environment: &Environment) -> Option<NamedRegion> {
+        ["AWS_REGION", "AWS_DEFAULT_REGION"]
+            .into_iter()
+            .find_map(|variable| {
+                Some(NamedRegion {
+                    region: environment.set(variable)?.to_owned(),
+                    variable,
+                })
+            })
     }
 
     /// Loads what the SDK's own chain finds: variables, shared configuration, single sign-on, roles of machines.
@@ -120,16 +140,16 @@ mod with_provider {
 mod without_provider {
     use gabion_engine::value::Attributes;
 
-    use super::{ProviderRegistry, State, SurveyFailure, SurveyResult};
+    use super::{Environment, ProviderRegistry, State, SurveyFailure, SurveyResult};
 
     /// Stands where the provider of AWS is in other builds.
     #[derive(Clone, Debug, Default)]
     pub(crate) struct Aws;
 
     impl Aws {
-        pub(super) fn register(&self, _: &mut ProviderRegistry, _: &State) {}
+        pub(super) fn register(&self, _: &mut ProviderRegistry, _: &State, _: &Environment) {}
 
-        pub(super) async fn survey(&self, _: &Attributes) -> SurveyResult {
+        pub(super) async fn survey(&self, _: &Attributes, _: &Environment) -> SurveyResult {
             Err(SurveyFailure {
                 message: "This build of gabion has no provider of AWS.".to_owned(),
                 hint: Some("build gabion with its default features".to_owned()),

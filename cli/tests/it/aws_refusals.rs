@@ -149,6 +149,49 @@ fn a_mistyped_region_is_told_at_plan_with_its_place_and_the_nearest_one() {
 }
 
 #[test]
+fn a_mistyped_region_of_the_environment_is_told_at_plan_with_the_variable() {
+    let account = Account::own();
+    let group = "type: resource\nkind: aws_security_group\nname: web\nproperties: {description: web}\n";
+    let told = [
+        "main.gabion.yml:2",
+        "aws_security_group.web",
+        "names the region `eu-west-9`, and there is none of that name to ask.",
+        "EC2 DescribeAvailabilityZones in eu-west-9",
+        "did you mean `eu-west-1`?",
+    ];
+    let project = account.project(group).set("AWS_REGION", "eu-west-9");
+    let said = project.exits(1, &["plan"]);
+    mentions(&said, &told);
+    mentions(
+        &said,
+        &[
+            "AWS_REGION names the region",
+            "correct AWS_REGION, or set `region`",
+        ],
+    );
+    // Nobody listens where the name leads, and another variable names it.
+    let project = account
+        .project(group)
+        .set("AWS_REGION", "")
+        .set("AWS_DEFAULT_REGION", "eu-west-9")
+        .set("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
+    let said = project.exits(1, &["plan"]);
+    mentions(&said, &told);
+    mentions(&said, &["correct AWS_DEFAULT_REGION"]);
+    // Who names a region for the resource does not depend on it, and what is made stays where it is.
+    let written = group.replace("{description: web}", "{description: web, region: eu-west-1}");
+    let project = account.project(&written).set("AWS_REGION", "eu-west-9");
+    project.exits(0, &["plan"]);
+    let project = account.project(group);
+    project.apply();
+    let project = project.set("AWS_REGION", "eu-west-9");
+    project.exits(0, &["plan", "--detailed-exitcode"]);
+    project
+        .set("AWS_REGION", "eu-west-1")
+        .exits(0, &["destroy", "-y"]);
+}
+
+#[test]
 fn a_gateway_in_a_mistyped_region_is_told_at_plan() {
     let account = Account::own();
     let project = account.seed("region: eu-west-1", "region: eu-west-9");

@@ -1,6 +1,6 @@
 //! The provider: which kind does what, and where.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +34,16 @@ pub struct AwsProvider {
     schema: ProviderSchema,
     kinds: BTreeMap<ResourceType, Box<dyn Kind>>,
     pool: ClientPool,
+    named: Option<NamedRegion>,
+}
+
+/// The region that the environment names for everything that names none itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedRegion {
+    /// The region.
+    pub region: String,
+    /// The variable that names it.
+    pub variable: &'static str,
 }
 
 impl std::fmt::Debug for AwsProvider {
@@ -79,6 +89,24 @@ impl AwsProvider {
             schema,
             kinds,
             pool: ClientPool::new(loader, poll),
+            named: None,
+        }
+    }
+
+    /// Says which region the environment names, so that a mistyped one is told with the variable. The loader finds it by
+    /// itself.
+    #[must_use]
+    pub fn with_named_region(self, named: Option<NamedRegion>) -> Self {
+        Self { named, ..self }
+    }
+
+    /// Returns the place where an object of a type is made.
+    fn place_of_new(&self, resource_type: &ResourceType, inputs: &Attributes) -> Place {
+        let place = Place::of_type(resource_type, inputs);
+        let named = self.named.as_ref().map(|named| named.region.clone());
+        Place {
+            region: place.region.or(named),
+            ..place
         }
     }
 
@@ -166,7 +194,13 @@ impl Provider for AwsProvider {
     }
 
     fn plan(&self, request: &PlanRequest) -> Result<PlanResponse, ProviderError> {
-        if let Some(refusal) = regions::refusal(&request.desired, &request.facts) {
+        let place = self.place_of_new(&request.resource_type, &request.desired);
+        let is_written = text(&request.desired, "region").is_some();
+        // What is there stays in its own region, whatever the environment names.
+        let variable = self.named.as_ref().map(|named| named.variable);
+        if (is_written || request.prior.is_none())
+            && let Some(refusal) = regions::refusal(&place, variable.filter(|_| !is_written), &request.facts)
+        {
             return Err(refusal);
         }
         let schema = self.resource_schema(&request.resource_type);
@@ -308,15 +342,16 @@ impl Provider for AwsProvider {
     async fn facts(&self, request: FactsRequest) -> Result<BTreeMap<String, Value>, ProviderError> {
         let mut facts = BTreeMap::new();
         let mut wanted: BTreeMap<Place, Vec<images::ImagePattern>> = BTreeMap::new();
-        let mut doubtful = std::collections::BTreeSet::new();
+        let mut doubtful: BTreeMap<Place, BTreeSet<Place>> = BTreeMap::new();
         for (address, inputs) in &request.resources {
             let place = Place::of_type(&address.resource_type, inputs);
-            if place
+            let is = self.place_of_new(&address.resource_type, inputs);
+            if is
                 .region
                 .as_deref()
                 .is_some_and(|region| !regions::is_known(region))
             {
-                doubtful.insert(place.clone());
+                doubtful.entry(is).or_default().insert(place.clone());
             }
             self.pool.note(place.clone());
             if address.resource_type.as_str() == instance::TYPE
@@ -329,11 +364,11 @@ impl Provider for AwsProvider {
                 }
             }
         }
-        for place in doubtful {
+        for (place, asked) in doubtful {
             let clients = self.pool.clients(&place).await?;
             if let (Some(fact), Some(problem)) = (regions::fact(&place), regions::problem(&clients).await) {
                 // There is nothing to find in it.
-                wanted.remove(&place);
+                wanted.retain(|place, _| !asked.contains(place));
                 facts.insert(fact, Value::from(problem));
             }
         }

@@ -2,12 +2,13 @@
 //!
 //! AWS opens new regions now and then, so a name that is not here is asked for before anybody is told that it is wrong.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_ec2::Client;
 use gabion_engine::diagnostic::did_you_mean;
 use gabion_engine::provider::{ErrorClass, ProviderError};
-use gabion_engine::value::{AttributePath, Attributes, Value};
+use gabion_engine::value::{AttributePath, Value};
 
-use crate::attributes::text;
 use crate::clients::{Clients, Place};
 use crate::error::Api;
 
@@ -101,21 +102,28 @@ pub(crate) async fn problem(clients: &Clients) -> Option<String> {
     is_elsewhere.then_some(failed.error.message)
 }
 
-/// Returns the error of a resource in a region of which it was found out that nobody answers there.
+/// Returns the error of a resource in a region of which it was found out that nobody answers there; a variable of the
+/// environment may have named the region.
 pub(crate) fn refusal(
-    inputs: &Attributes,
-    facts: &std::collections::BTreeMap<String, Value>,
+    place: &Place,
+    variable: Option<&str>,
+    facts: &BTreeMap<String, Value>,
 ) -> Option<ProviderError> {
-    let region = text(inputs, "region")?;
-    let said = facts.get(&fact(&Place::of(inputs))?)?.as_str()?;
-    Some(
-        ProviderError::new(
-            ErrorClass::Invalid,
-            format!("There is no region `{region}` to ask. {said}"),
-        )
-        .with_hint(hint(region))
-        .at(AttributePath::root("region")),
-    )
+    let region = place.region.as_deref()?;
+    let said = facts.get(&fact(place)?)?.as_str()?;
+    let hint = hint(region);
+    let error = |message| ProviderError::new(ErrorClass::Invalid, message);
+    Some(match variable {
+        None => error(format!("There is no region `{region}` to ask. {said}"))
+            .with_hint(hint)
+            .at(AttributePath::root("region")),
+        Some(variable) => error(format!(
+            "{variable} names the region `{region}`, and there is none of that name to ask. {said}"
+        ))
+        .with_hint(format!(
+            "correct {variable}, or set `region` of the resource: {hint}"
+        )),
+    })
 }
 
 #[cfg(test)]
