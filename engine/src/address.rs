@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::ops::Deref;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -147,18 +149,47 @@ impl ObjectId {
 /// The address of a resource: its type and its name, unique in a configuration.
 ///
 /// Written `type.name`, or `type["name"]` when the name holds a character that an expression would read as its own
-/// (`.`).
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct ResourceAddress {
+/// (`.`). Copies share it: graphs, plans and records name the same resources many times.
+#[derive(Clone)]
+pub struct ResourceAddress(Arc<AddressParts>);
+
+/// What an address consists of.
+#[derive(PartialEq, Eq, Hash)]
+pub struct AddressParts {
     /// The resource's type.
     pub resource_type: ResourceType,
     /// The resource's name.
     pub name: ResourceName,
 }
 
+impl Deref for ResourceAddress {
+    type Target = AddressParts;
+
+    fn deref(&self) -> &AddressParts {
+        &self.0
+    }
+}
+
+impl PartialEq for ResourceAddress {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Eq for ResourceAddress {}
+
+impl Hash for ResourceAddress {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
 /// By type, then by name.
 impl Ord for ResourceAddress {
     fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) {
+            return Ordering::Equal;
+        }
         // Types are interned, and most comparisons are among resources of one type.
         let by_type = match Arc::ptr_eq(&self.resource_type.0, &other.resource_type.0) {
             true => Ordering::Equal,
@@ -177,7 +208,7 @@ impl PartialOrd for ResourceAddress {
 impl ResourceAddress {
     /// Puts an address together.
     pub fn new(resource_type: ResourceType, name: ResourceName) -> Self {
-        Self { resource_type, name }
+        Self(Arc::new(AddressParts { resource_type, name }))
     }
 
     /// Reads type and name apart, as lowering code has them.
@@ -185,10 +216,7 @@ impl ResourceAddress {
     /// # Errors
     /// When either is not well formed.
     pub fn of(resource_type: &str, name: &str) -> Result<Self, ParseNameError> {
-        Ok(Self {
-            resource_type: ResourceType::new(resource_type)?,
-            name: ResourceName::new(name)?,
-        })
+        Ok(Self::new(ResourceType::new(resource_type)?, ResourceName::new(name)?))
     }
 }
 
