@@ -33,7 +33,7 @@ use crate::state_access::{journal_failure, sentence};
 /// A plan to carry out.
 pub(crate) struct Run<'a> {
     /// The plan, whose bindings were checked.
-    pub(crate) plan: &'a Plan,
+    pub(crate) plan: &'static Plan,
     /// Its digest.
     pub(crate) digest: Arc<str>,
     /// The providers.

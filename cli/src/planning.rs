@@ -24,7 +24,7 @@ use gabion_inference::offers::PriceBook;
 use crate::args::{RefreshArg, Selection};
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::lasting::lasting;
+use crate::lasting::{Lasting, lasting};
 use crate::options::{Options, Trust};
 use crate::policy;
 use crate::pricing;
@@ -67,9 +67,9 @@ pub(crate) struct Planned {
     /// What blocks it, if anything does; then it is shown and never applied.
     pub(crate) blocked: Option<Diagnostics>,
     /// What was declared.
-    pub(crate) configuration: &'static Configuration,
+    pub(crate) configuration: Lasting<Configuration>,
     /// What was found in the world.
-    pub(crate) world: &'static World,
+    pub(crate) world: Lasting<World>,
     /// What it is applied with.
     pub(crate) providers: ProviderRegistry,
 }
@@ -81,19 +81,38 @@ pub(crate) async fn make(
     state: &State,
     request: PlanRequest<'_>,
 ) -> Result<Planned, Failure> {
-    make_to(context, project, state, None, request).await
+    let meant = lower(context, project, state, &request).await?;
+    plan_meant(context, project, state, None, request, meant).await
 }
 
-/// Makes a plan that leads back to a state of the past, where one is given.
-pub(crate) async fn make_to(
+/// Makes a plan of a project that is not planned again, and lets its documents go: they are as large as what they mean.
+/// Where a state of the past is given, the plan leads back to it.
+pub(crate) async fn make_once(
     context: &Context,
-    project: &LoadedProject,
+    project: &mut LoadedProject,
     state: &State,
     past: Option<&State>,
     request: PlanRequest<'_>,
 ) -> Result<Planned, Failure> {
+    let meant = lower(context, project, state, &request).await?;
+    project.release_documents();
+    plan_meant(context, project, state, past, request, meant).await
+}
+
+/// What the documents of a project mean.
+struct Meant {
+    configuration: Configuration,
+    /// What machines cost.
+    book: PriceBook,
+}
+
+async fn lower(
+    context: &Context,
+    project: &LoadedProject,
+    state: &State,
+    request: &PlanRequest<'_>,
+) -> Result<Meant, Failure> {
     let Context { options, printer } = context;
-    let directory = project.directory()?.to_owned();
     let selected = project.select(&request.selection.files)?;
     let about = selected.as_ref().map_or(About::Everything, About::Files);
     let mut book = PriceBook::default();
@@ -126,6 +145,24 @@ pub(crate) async fn make_to(
     if let Some((address, id)) = request.import {
         add_import(&mut configuration, address, id)?;
     }
+    configuration.share_with(state);
+    Ok(Meant { configuration, book })
+}
+
+async fn plan_meant(
+    context: &Context,
+    project: &LoadedProject,
+    state: &State,
+    past: Option<&State>,
+    request: PlanRequest<'_>,
+    meant: Meant,
+) -> Result<Planned, Failure> {
+    let Context { options, printer } = context;
+    let directory = project.directory()?.to_owned();
+    let Meant {
+        mut configuration,
+        book,
+    } = meant;
     let mut plan_options = plan_options(&request, project, options, commit(&directory))?;
     if request.scale.is_some() {
         plan_options
@@ -175,8 +212,8 @@ pub(crate) async fn make_to(
     Ok(Planned {
         plan: lasting(plan),
         blocked: (!blocking.is_empty()).then(|| blocking.into_iter().collect()),
-        configuration: lasting(configuration),
-        world: lasting(world),
+        configuration: Lasting::new(configuration),
+        world: Lasting::new(world),
         providers,
     })
 }

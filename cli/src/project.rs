@@ -113,6 +113,11 @@ impl LoadedProject {
         })
     }
 
+    /// Gives up the documents, once they have their meaning. It cannot be had again then.
+    pub(crate) fn release_documents(&mut self) {
+        self.project.documents = Vec::new();
+    }
+
     /// Returns the project's directory, absolute, or why there is none.
     pub(crate) fn directory(&self) -> Result<&Path, Failure> {
         let directory = self.project.sources.directory();

@@ -91,6 +91,16 @@ impl StateAccess {
         Ok(state)
     }
 
+    /// Returns whether the state was created, without reading it. Whoever opens its log reads it.
+    pub(crate) async fn is_there(&self) -> Result<bool, Failure> {
+        match self.store.lease().await {
+            Ok(_) => Ok(true),
+            // One that is pinned and missing, or that was there before, is an error.
+            Err(StoreError::NotFound { .. }) => Ok(self.load().await?.lineage.is_some()),
+            Err(error) => Err(store_failure(&error)),
+        }
+    }
+
     /// Loads the state of a project that has one.
     pub(crate) async fn load_existing(&self) -> Result<State, Failure> {
         let state = self.load().await?;
@@ -138,7 +148,7 @@ impl StateAccess {
         key: Option<Arc<FingerprintKey>>,
     ) -> Result<Journal, Failure> {
         // A state that is pinned and missing must not be made anew.
-        self.load().await?;
+        self.is_there().await?;
         let journal = Journal::open(
             self.store.clone(),
             self.journal_options(options, operation, lock_timeout, key),

@@ -42,6 +42,11 @@ macro_rules! text_newtype {
             pub fn as_str(&self) -> &str {
                 &self.0
             }
+
+            /// Returns the text as copies share it.
+            pub fn text(&self) -> &Arc<str> {
+                &self.0
+            }
         }
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

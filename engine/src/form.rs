@@ -50,7 +50,7 @@ mod tests {
             update: ten_minutes,
             delete: ten_minutes,
         };
-        assert_eq!(read.timeouts, timeouts);
+        assert_eq!(*read.timeouts, timeouts);
         assert_eq!(read.replace_order, ReplaceOrder::CreateThenDelete);
         let lifecycle = Lifecycle {
             prevent_destroy: false,
@@ -59,7 +59,7 @@ mod tests {
             replace_triggered_by: Vec::new(),
             roll: None,
         };
-        assert_eq!(read.lifecycle, lifecycle);
+        assert_eq!(*read.lifecycle, lifecycle);
         assert_eq!((read.document.is_none(), read.dependencies.len()), (true, 0));
         assert_eq!(serde_json::to_string(&read).unwrap(), unsaid);
         let first = in_first_form(|| serde_json::to_string(&read).unwrap());

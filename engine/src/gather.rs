@@ -21,8 +21,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::address::{ProviderName, ResourceAddress, ResourceType};
-use crate::provider::{ErrorClass, ProviderError, ProviderRegistry};
+use crate::address::{ProviderName, ResourceAddress, ResourceType, Uid};
+use crate::provider::{ErrorClass, ProviderError, ProviderRegistry, ReadOutcome};
 use crate::resource::Configuration;
 use crate::retry::RetryPolicy;
 use crate::state::State;
@@ -208,6 +208,7 @@ pub async fn gather(
         lease: request.lease.clone(),
         ..World::unread(request.now)
     };
+    let mut found = Vec::with_capacity(objects);
     let mut done = 0;
     loop {
         tokio::select! {
@@ -220,13 +221,15 @@ pub async fn gather(
                         done += read.len();
                         observer.observe(&GatherEvent::Read { done, of: objects });
                     }
-                    take(&request, &mut world, part)?;
+                    take(&request, &mut world, &mut found, part)?;
                 }
                 // Calls catch the panics of providers; what is left is a bug of the engine.
                 Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
             },
         }
     }
+    // All at once: a tree that grows object by object is half empty.
+    world.objects = found.into_iter().collect();
     Ok(world)
 }
 
@@ -262,14 +265,17 @@ enum Part {
 }
 
 /// Puts a piece into the world; here, and nowhere else, secrets are sealed.
-fn take(request: &GatherRequest<'_>, world: &mut World, part: Part) -> Result<(), GatherError> {
+fn take(
+    request: &GatherRequest<'_>,
+    world: &mut World,
+    found: &mut Vec<(Uid, ReadOutcome)>,
+    part: Part,
+) -> Result<(), GatherError> {
     let sealer = crate::seal::Sealer::new(request.fingerprints);
     match part {
         Part::Objects(objects) => {
-            for read in objects {
-                let (uid, outcome) = read.seal(request.state, request.providers, sealer);
-                world.objects.insert(uid, outcome);
-            }
+            let seal = |read: read::Read| read.seal(request.state, request.providers, sealer);
+            found.extend(objects.into_iter().map(seal));
         }
         Part::Observed(observed) => {
             let (operation, observation) = observed.seal(request.state, request.providers, sealer);

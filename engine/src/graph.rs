@@ -57,7 +57,8 @@ pub struct InputTemplate {
 pub struct ResourceGraph {
     addresses: Vec<ResourceAddress>,
     graph: DiGraph<(), Vec<Dependence>, u32>,
-    templates: Vec<Vec<InputTemplate>>,
+    /// Of those that have some.
+    templates: BTreeMap<usize, Vec<InputTemplate>>,
     order: Vec<usize>,
 }
 
@@ -70,14 +71,14 @@ impl ResourceGraph {
         let mut problems = Diagnostics::new();
         let addresses: Vec<ResourceAddress> = resources.iter().map(|r| r.address.clone()).collect();
         debug_assert!(addresses.is_sorted(), "a configuration's resources are sorted");
-        let mut graph = DiGraph::with_capacity(addresses.len(), addresses.len());
+        let mut graph = DiGraph::with_capacity(addresses.len(), 0);
         for _ in &addresses {
             graph.add_node(());
         }
         let mut built = Self {
             addresses,
             graph,
-            templates: Vec::with_capacity(resources.len()),
+            templates: BTreeMap::new(),
             order: Vec::new(),
         };
         for (index, resource) in resources.iter().enumerate() {
@@ -155,7 +156,7 @@ impl ResourceGraph {
 
     /// Returns the inputs of a resource that refer to other resources, by path.
     pub fn templates(&self, position: usize) -> &[InputTemplate] {
-        &self.templates[position]
+        self.templates.get(&position).map_or(&[], Vec::as_slice)
     }
 
     fn add(&mut self, index: usize, resource: &Resource, places: &Places<'_>, problems: &mut Diagnostics) {
@@ -170,9 +171,8 @@ impl ResourceGraph {
             );
         };
         for (name, value) in &resource.inputs {
-            let root = AttributePath::root(name);
             for path in value.paths_where(&|leaf| matches!(leaf, Value::Unknown(u) if u.template.is_some())) {
-                let full = AttributePath(root.0.iter().chain(&path.0).cloned().collect());
+                let full = path.below(name);
                 let Some(Value::Unknown(unknown)) = value.at(&path) else {
                     continue;
                 };
@@ -243,7 +243,9 @@ impl ResourceGraph {
             why.dedup();
             self.graph.add_edge(node(index), node(target), why);
         }
-        self.templates.push(templates);
+        if !templates.is_empty() {
+            self.templates.insert(index, templates);
+        }
     }
 
     /// Kahn's algorithm, the smallest address first among those that are ready.
@@ -435,7 +437,7 @@ fn node(position: usize) -> NodeIndex<u32> {
 mod tests {
     use super::*;
     use crate::config::Sources;
-    use crate::resource::{Alternatives, DocumentRef, InputPlaces, Lifecycle, TimeoutOverrides};
+    use crate::resource::{DocumentRef, InputPlaces};
 
     fn resource(name: &str, refers: &[&str]) -> Resource {
         let place = Place {
@@ -457,15 +459,11 @@ mod tests {
                 .collect(),
             places: InputPlaces::default(),
             depends_on: Vec::new(),
-            lifecycle: Lifecycle::default(),
-            timeouts: TimeoutOverrides::default(),
+            lifecycle: Default::default(),
+            timeouts: Default::default(),
             conditions: Vec::new(),
-            alternatives: Alternatives::default(),
-            document: DocumentRef {
-                document_type: "resource".into(),
-                name: name.into(),
-                place,
-            },
+            alternatives: Default::default(),
+            document: DocumentRef::new("resource".into(), name.into(), place),
         }
     }
 

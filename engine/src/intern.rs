@@ -4,12 +4,14 @@
 //! here is equal to what is not: nothing depends on it but how much memory it takes.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer};
+
+use crate::value::{AttributePath, PathSegment};
 
 /// How many names a thread keeps. What has more names is a map of the user's own, such as of environment variables.
 const MOST: usize = 1024;
@@ -18,6 +20,7 @@ const LONGEST: usize = 80;
 
 thread_local! {
     static NAMES: RefCell<HashSet<Arc<str>>> = RefCell::new(HashSet::new());
+    static ROOTS: RefCell<HashMap<Box<str>, AttributePath>> = RefCell::new(HashMap::new());
 }
 
 /// Returns a text that is shared with the earlier ones that equal it.
@@ -34,6 +37,24 @@ pub(crate) fn intern(text: &str) -> Arc<str> {
             names.insert(new.clone());
         }
         new
+    })
+}
+
+/// Returns the path of a top-level attribute, shared with the earlier ones of its name.
+pub(crate) fn intern_root(name: &str) -> AttributePath {
+    let new = || AttributePath(Arc::new([PathSegment::Key(intern(name))]));
+    if name.len() > LONGEST {
+        return new();
+    }
+    ROOTS.with_borrow_mut(|roots| {
+        if let Some(known) = roots.get(name) {
+            return known.clone();
+        }
+        let root = new();
+        if roots.len() < MOST {
+            roots.insert(name.into(), root.clone());
+        }
+        root
     })
 }
 

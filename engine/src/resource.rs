@@ -1,18 +1,22 @@
 //! What lowering produces and planning consumes: resources, as the configuration declares them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use crate::address::ResourceAddress;
 use crate::diagnostic::Diagnostic;
+use crate::file_name::FileName;
 use crate::form::is_left_out;
 use crate::intern::interned;
 use crate::schema::{ReplaceOrder, Timeouts};
+use crate::seldom::Seldom;
 use crate::value::{AttributePath, Attributes, PathSegment, TemplateText};
 use crate::words::plain;
 
@@ -20,8 +24,7 @@ use crate::words::plain;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Place {
     /// The file, relative to the project directory.
-    #[serde(deserialize_with = "interned")]
-    pub file: Arc<str>,
+    pub file: FileName,
     /// The line, from 1.
     pub line: u32,
     /// The column in characters, from 1.
@@ -43,9 +46,15 @@ impl fmt::Debug for Place {
     }
 }
 
+/// The document of the configuration that a resource comes from. Copies share it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DocumentRef(Arc<DocumentParts>);
+
 /// The document of the configuration that a resource comes from.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-pub struct DocumentRef {
+#[derive(PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "DocumentRef")]
+pub struct DocumentParts {
     /// Its type: `service`, `gateway`, `resource`.
     #[serde(deserialize_with = "interned")]
     pub document_type: Arc<str>,
@@ -53,6 +62,49 @@ pub struct DocumentRef {
     pub name: Arc<str>,
     /// Where it starts.
     pub place: Place,
+}
+
+impl DocumentRef {
+    /// Names a document.
+    pub fn new(document_type: Arc<str>, name: Arc<str>, place: Place) -> Self {
+        Self(Arc::new(DocumentParts {
+            document_type,
+            name,
+            place,
+        }))
+    }
+}
+
+impl JsonSchema for DocumentRef {
+    fn schema_name() -> Cow<'static, str> {
+        DocumentParts::schema_name()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        DocumentParts::schema_id()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        DocumentParts::json_schema(generator)
+    }
+}
+
+impl fmt::Debug for DocumentRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DocumentRef")
+            .field("document_type", &self.document_type)
+            .field("name", &self.name)
+            .field("place", &self.place)
+            .finish()
+    }
+}
+
+impl Deref for DocumentRef {
+    type Target = DocumentParts;
+
+    fn deref(&self) -> &DocumentParts {
+        &self.0
+    }
 }
 
 /// One resource that the configuration declares, its references not yet evaluated.
@@ -68,13 +120,13 @@ pub struct Resource {
     /// Dependencies beyond those that references make, each with the place that declares it.
     pub depends_on: Vec<(ResourceAddress, Place)>,
     /// How it may be changed.
-    pub lifecycle: Lifecycle,
+    pub lifecycle: Seldom<Lifecycle>,
     /// How long each action may take; `None` means as its schema says.
-    pub timeouts: TimeoutOverrides,
+    pub timeouts: Seldom<TimeoutOverrides>,
     /// What must hold before and after it is applied.
     pub conditions: Vec<Condition>,
     /// What may be made in its place when there is no capacity for what its inputs say.
-    pub alternatives: Alternatives,
+    pub alternatives: Seldom<Alternatives>,
     /// The document that it comes from.
     pub document: DocumentRef,
 }
@@ -101,7 +153,7 @@ pub struct Alternative {
 impl Resource {
     /// Returns the place of an input, or of the nearest enclosing one that has a place.
     pub fn place_of(&self, path: &AttributePath) -> &Place {
-        let mut segments = path.0.as_slice();
+        let mut segments = &*path.0;
         loop {
             if let Some(place) = self.places.at(segments) {
                 return place;
@@ -116,18 +168,18 @@ impl Resource {
 
 /// Where values stand in the configuration, by their paths.
 ///
-/// Copies share what they hold until one of them is changed: a project has one of these for each resource.
+/// Copies share what they hold: a project has one of these for each resource, and few are changed.
 #[derive(Clone, PartialEq, Default)]
-pub struct InputPlaces(Option<Arc<Vec<(AttributePath, Place)>>>);
+pub struct InputPlaces(Option<Arc<[(AttributePath, Place)]>>);
 
 impl InputPlaces {
     fn entries(&self) -> &[(AttributePath, Place)] {
-        self.0.as_ref().map_or(&[], |entries| entries.as_slice())
+        self.0.as_deref().unwrap_or_default()
     }
 
     fn find(&self, path: &[PathSegment]) -> Result<usize, usize> {
         let entries = self.entries();
-        entries.binary_search_by(|(own, _)| own.0.as_slice().cmp(path))
+        entries.binary_search_by(|(own, _)| (*own.0).cmp(path))
     }
 
     fn at(&self, path: &[PathSegment]) -> Option<&Place> {
@@ -143,20 +195,25 @@ impl InputPlaces {
     /// Sets the place of a value, and returns the one that it had.
     pub fn insert(&mut self, path: AttributePath, place: Place) -> Option<Place> {
         let found = self.find(&path.0);
-        let entries = Arc::make_mut(self.0.get_or_insert_default());
-        match found {
+        let mut entries = self.entries().to_vec();
+        let before = match found {
             Ok(at) => Some(std::mem::replace(&mut entries[at].1, place)),
             Err(at) => {
                 entries.insert(at, (path, place));
                 None
             }
-        }
+        };
+        self.0 = Some(entries.into());
+        before
     }
 
     /// Takes one out.
     pub fn remove(&mut self, path: &AttributePath) -> Option<Place> {
         let at = self.find(&path.0).ok()?;
-        Some(Arc::make_mut(self.0.as_mut()?).remove(at).1)
+        let mut entries = self.entries().to_vec();
+        let (_, place) = entries.remove(at);
+        self.0 = Some(entries.into());
+        Some(place)
     }
 
     /// Returns the paths and their places, in the order of the paths.
@@ -183,8 +240,7 @@ impl FromIterator<(AttributePath, Place)> for InputPlaces {
             entries.sort_by(|a, b| a.0.cmp(&b.0));
             entries.dedup_by(|later, first| later.0 == first.0);
         }
-        entries.shrink_to_fit();
-        Self(Some(Arc::new(entries)))
+        Self(Some(entries.into()))
     }
 }
 

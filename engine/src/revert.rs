@@ -14,13 +14,14 @@ use crate::plan::Plan;
 use crate::plan::change::Action;
 use crate::provider::ProviderRegistry;
 use crate::resource::{
-    Alternatives, Configuration, Directives, DocumentRef, InputPlaces, Moved, Place, Resource,
+    Configuration, Directives, DocumentRef, InputPlaces, Moved, Place, Resource,
     TimeoutOverrides,
 };
+use crate::seldom::Seldom;
 use crate::state::State;
 use crate::state::fingerprint::FingerprintKey;
 use crate::state::record::{Record, Status};
-use crate::value::{AttributePath, Attributes, PathSegment, Secret, Value};
+use crate::value::{AttributePath, Attributes, Secret, Value};
 
 /// What a configuration of the past is made from.
 #[derive(Clone, Copy)]
@@ -100,8 +101,7 @@ pub fn lost_secrets(plan: &Plan) -> Diagnostics {
         for (name, value) in change.inputs.iter().flatten() {
             let lost = |leaf: &Value| matches!(leaf, Value::Secret(secret) if secret.expose().is_none());
             for path in value.paths_where(&lost) {
-                let mut at = AttributePath::root(name);
-                at.0.extend(path.0);
+                let at = path.below(name);
                 problems.push(
                     Diagnostic::error("secret-not-kept", "a secret was not kept")
                         .detail(format!(
@@ -133,10 +133,9 @@ fn place(serial: u64) -> Place {
 fn resource(request: RevertRequest<'_>, record: &Record, configured: Option<&Attributes>) -> Resource {
     let past = request.past;
     let declaration = &record.declaration;
-    let document = declaration.document.clone().unwrap_or_else(|| DocumentRef {
-        document_type: "resource".into(),
-        name: record.address.to_string().into(),
-        place: place(past.serial),
+    let document = declaration.document.clone().unwrap_or_else(|| {
+        let name = record.address.to_string();
+        DocumentRef::new("resource".into(), name.into(), place(past.serial))
     });
     let dependencies: Vec<&Record> = declaration
         .dependencies
@@ -157,7 +156,7 @@ fn resource(request: RevertRequest<'_>, record: &Record, configured: Option<&Att
         })
         .collect();
     let depends_on: BTreeSet<&ResourceAddress> = dependencies.iter().map(|other| &other.address).collect();
-    let timeouts = declaration.timeouts;
+    let timeouts = &declaration.timeouts;
     let mut lifecycle = declaration.lifecycle.clone();
     // They may name what was not there yet.
     lifecycle.replace_triggered_by.clear();
@@ -174,9 +173,10 @@ fn resource(request: RevertRequest<'_>, record: &Record, configured: Option<&Att
             create: Some(timeouts.create),
             update: Some(timeouts.update),
             delete: Some(timeouts.delete),
-        },
+        }
+        .into(),
         conditions: Vec::new(),
-        alternatives: Alternatives::default(),
+        alternatives: Seldom::default(),
         document,
     }
 }
@@ -228,7 +228,7 @@ fn restore(
         },
         Value::List(items) => {
             let restored = items.iter().enumerate().map(|(index, item)| {
-                let at = AttributePath(vec![PathSegment::Index(index)]);
+                let at = AttributePath::default().index(index);
                 let configured = configured.and_then(|configured| configured.at(&at));
                 restore(item, configured, references, key)
             });
@@ -236,7 +236,7 @@ fn restore(
         }
         Value::Map(entries) => {
             let restored = entries.iter().map(|(name, item)| {
-                let at = AttributePath(vec![PathSegment::Key(name.clone())]);
+                let at = AttributePath::root(name);
                 let configured = configured.and_then(|configured| configured.at(&at));
                 (name.clone(), restore(item, configured, references, key))
             });

@@ -81,7 +81,7 @@ pub(crate) fn hidden(value: Value) -> Value {
 /// Makes the value at a path secret; where the path leads nowhere, as much of it as there is.
 fn hide(value: &mut Value, path: &AttributePath, template: Option<&TemplateText>) {
     let mut at = value;
-    for segment in &path.0 {
+    for segment in &*path.0 {
         // A map or list that looks otherwise than the inputs: anything in it may hold the secret.
         let leads_on = match (segment, &*at) {
             (PathSegment::Key(name), Value::Map(entries)) => entries.contains_key(name),

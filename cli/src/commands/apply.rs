@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupts;
+use crate::lasting::lasting;
 use crate::output::Verbosity;
 use crate::planning::{self, PlanRequest, Planned};
 use crate::policy;
@@ -72,17 +73,16 @@ pub(super) struct Doing<'a> {
 pub(super) async fn fresh(what: &Doing<'_>, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let interrupts = Interrupts::listen(printer)?;
-    let project = LoadedProject::read(options);
+    let mut project = LoadedProject::read(options);
     let access = StateAccess::of(&project, options)?;
-    let state = access.load().await?;
     // A new project's state is made only once there is something to write.
     let mut journal = None;
-    if state.lineage.is_some() {
+    if access.is_there().await? {
         let key = existing_key(options)?;
         let opening = access.journal(options, what.operation, what.execution.locking.lock_timeout, key);
         journal = Some(Arc::new(interrupts.unless(opening).await??));
     }
-    let outcome = under_lease(what, context, &interrupts, &project, &access, &mut journal).await;
+    let outcome = under_lease(what, context, &interrupts, &mut project, &access, &mut journal).await;
     match journal {
         Some(journal) => {
             access.remind_to_pin(&journal.state(), printer);
@@ -96,7 +96,7 @@ async fn under_lease(
     what: &Doing<'_>,
     context: &Context,
     interrupts: &Interrupts,
-    project: &LoadedProject,
+    project: &mut LoadedProject,
     access: &StateAccess,
     journal: &mut Option<Arc<Journal>>,
 ) -> Outcome {
@@ -121,15 +121,15 @@ async fn under_lease(
         key: key.clone(),
         scale: what.scale,
     };
-    let making = planning::make(context, project, &state, request);
+    let making = planning::make_once(context, project, &state, None, request);
     let planned = interrupts.unless(making).await??;
     let plan = planned.plan;
     let quiet = printer.verbosity() == Verbosity::Quiet && what.execution.yes;
     if !quiet && options.format != Format::Json {
         print_plan(context, plan, &planned.providers, false, None, Size::default());
     }
-    if let Some(blocked) = planned.blocked {
-        return Err(Failure::from(blocked).exit(Exit::Blocked));
+    if let Some(blocked) = &planned.blocked {
+        return Err(Failure::from(blocked.clone()).exit(Exit::Blocked));
     }
     if let Some(denied) = policy::denied(plan) {
         return Err(denied);
@@ -160,11 +160,20 @@ async fn under_lease(
             opened
         }
     };
+    // A plan says all that it takes to carry it out, which may take long.
+    let Planned {
+        configuration,
+        world,
+        providers,
+        ..
+    } = planned;
+    drop(configuration.give_up());
+    let facts = world.give_up().facts;
     let run = Run {
         plan,
         digest,
-        providers: &planned.providers,
-        facts: &planned.world.facts,
+        providers: &providers,
+        facts: &facts,
         secrets: project.secrets(),
         key,
         operation: what.operation,
@@ -180,7 +189,7 @@ async fn saved(args: &Apply, context: &Context) -> Outcome {
     let Some(path) = &args.plan else {
         return Err(Failure::bug("a saved plan was expected"));
     };
-    let plan = read_plan(path)?;
+    let plan = lasting(read_plan(path)?);
     let digest = plan.digest();
     if let Some(wanted) = &args.digest
         && wanted.trim_start_matches("sha256:") != &*digest
@@ -202,21 +211,21 @@ async fn saved(args: &Apply, context: &Context) -> Outcome {
             ))
             .exit(Exit::Blocked));
     }
-    if let Some(denied) = policy::denied(&plan) {
+    if let Some(denied) = policy::denied(plan) {
         return Err(denied);
     }
     let interrupts = Interrupts::listen(printer)?;
     let project = LoadedProject::read(options);
     let access = StateAccess::of(&project, options)?;
-    let missing = project.missing_secrets(&plan);
+    let missing = project.missing_secrets(plan);
     if missing.has_errors() {
         return Err(missing.into());
     }
     let secrets = project.secrets();
     let key = existing_key(options)?;
     let check = |state: &gabion_engine::state::State| {
-        let prints = planning::secret_fingerprints(&plan, &secrets, key.as_deref());
-        let moved = bindings::moved(&plan, &digest, state, &prints);
+        let prints = planning::secret_fingerprints(plan, &secrets, key.as_deref());
+        let moved = bindings::moved(plan, &digest, state, &prints);
         if moved.is_empty() {
             Ok(())
         } else {
@@ -252,7 +261,7 @@ async fn saved(args: &Apply, context: &Context) -> Outcome {
                 Err(failure) => Err(failure),
                 Ok(providers) => {
                     let run = Run {
-                        plan: &plan,
+                        plan,
                         digest: digest.clone(),
                         providers: &providers,
                         facts: &Default::default(),

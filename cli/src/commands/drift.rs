@@ -222,7 +222,7 @@ fn report(
         .filter(|drift| !accepted.contains(&drift.address))
         .cloned()
         .collect();
-    let unmanaged = unmanaged(planned.world);
+    let unmanaged = unmanaged(&planned.world);
     let late = turned_up(plan);
     let drifted = drift.iter().any(counts) || !unmanaged.is_empty() || !late.is_empty();
     let not_asked = &planned.world.unasked;

@@ -76,7 +76,7 @@ async fn planned(args: &GraphArgs, context: &Context) -> Outcome {
     let places = Places::new(&project.project.sources);
     // The planner has reported its problems already.
     let (edges, _) = ResourceGraph::build(&planned.configuration.resources, &places);
-    let mut graph = Graph::of_plan(planned.plan, planned.configuration, &edges, &state);
+    let mut graph = Graph::of_plan(planned.plan, &planned.configuration, &edges, &state);
     if args.changed_only {
         graph = graph.changed_only();
     }

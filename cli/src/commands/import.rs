@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupts;
+use crate::lasting::lasting;
 use crate::planning::{self, PlanRequest, Planned};
 use crate::project::LoadedProject;
 use crate::render::words::path_list;
@@ -51,6 +52,7 @@ pub(crate) async fn run(args: &Import, context: &Context) -> Outcome {
     };
     let planned = interrupts.unless(look).await??;
     let (plan, differs) = only_import(planned.plan.clone(), &args.address)?;
+    let plan = lasting(plan);
     let key = Some(key_for_writing(options)?);
     let opening = access.journal(options, "import", args.locking.lock_timeout, key.clone());
     let journal = Arc::new(interrupts.unless(opening).await??);
@@ -63,7 +65,7 @@ pub(crate) async fn run(args: &Import, context: &Context) -> Outcome {
             locking: args.locking,
         };
         let run = Run {
-            plan: &plan,
+            plan,
             digest: plan.digest(),
             providers,
             facts: &world.facts,

@@ -79,7 +79,7 @@ async fn make(
     events: &Events,
 ) -> Result<Planned, Failure> {
     let Context { options, printer } = context;
-    let project = LoadedProject::read(options);
+    let mut project = LoadedProject::read(options);
     let mode = if args.destroy { Mode::Destroy } else { Mode::Apply };
     plan_events::started(events, &project.project.settings.project.value, mode);
     let access = StateAccess::of(&project, options)?;
@@ -106,7 +106,7 @@ async fn make(
                 Some(run) => Some(before(run, &*access.store, options).await?),
                 None => None,
             };
-            planning::make_to(context, &project, &state, past.as_ref(), request).await
+            planning::make_once(context, &mut project, &state, past.as_ref(), request).await
         })
         .await?
 }

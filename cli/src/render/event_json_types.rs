@@ -414,7 +414,7 @@ impl From<&ApplyEvent> for EventJson {
                     address: address.to_string(),
                     operation: (*operation).into(),
                     outcome: word,
-                    error: error.map(Into::into),
+                    error: error.map(|error| error.as_ref().into()),
                     because,
                     elapsed_ms: milliseconds(*elapsed),
                 }

@@ -12,8 +12,9 @@ use gabion_engine::plan::{
     Basis, Bindings, Mode, OutputChange, PLAN_FORMAT_VERSION, Plan, Settlement, Unsettled,
 };
 use gabion_engine::provider::{ObjectState, Observation};
-use gabion_engine::resource::{DocumentRef, Lifecycle, Place};
-use gabion_engine::schema::{ReplaceOrder, Timeouts};
+use gabion_engine::resource::{DocumentRef, Place};
+use gabion_engine::schema::ReplaceOrder;
+use gabion_engine::seldom::Seldom;
 use gabion_engine::state::record::{Declaration, Dependency, Pin};
 use gabion_engine::value::{AttributePath, Attributes, Secret, TemplateText, Value};
 use gabion_engine::world::{NotAsked, Refresh};
@@ -37,11 +38,8 @@ fn place(file: &str, line: u32, column: u32) -> Place {
 }
 
 fn document(document_type: &str, name: &str) -> DocumentRef {
-    DocumentRef {
-        document_type: document_type.into(),
-        name: name.into(),
-        place: place(&format!("{document_type}.dstack.yml"), 1, 1),
-    }
+    let place = place(&format!("{document_type}.dstack.yml"), 1, 1);
+    DocumentRef::new(document_type.into(), name.into(), place)
 }
 
 fn declaration(document: DocumentRef) -> Arc<Declaration> {
@@ -50,8 +48,8 @@ fn declaration(document: DocumentRef) -> Arc<Declaration> {
         schema_version: 1,
         document: Some(document),
         dependencies: Vec::new(),
-        lifecycle: Lifecycle::default(),
-        timeouts: Timeouts::default(),
+        lifecycle: Seldom::default(),
+        timeouts: Seldom::default(),
         replace_order: ReplaceOrder::default(),
         claims: Vec::new(),
         pins: BTreeMap::new(),
@@ -74,7 +72,7 @@ fn change(at: &str, action: Action, document: Option<DocumentRef>) -> Change {
         after: (action != Action::Delete).then(Attributes::new),
         inputs: (action != Action::Delete).then(Attributes::new),
         declaration: document.map(declaration),
-        alternatives: PlannedAlternatives::default(),
+        alternatives: Seldom::default(),
         conditions: Vec::new(),
         document: None,
         unprotects: false,
@@ -251,7 +249,8 @@ fn replica() -> Change {
             after: inputs.clone(),
             inputs,
         }],
-    };
+    }
+    .into();
     replica
 }
 

@@ -119,11 +119,7 @@ fn plan_of(text: &str) -> Plan {
     plan.project = text.into();
     plan.basis.stack = Some(text.into());
     plan.basis.commit = Some(text.into());
-    let document = DocumentRef {
-        document_type: text.into(),
-        name: text.into(),
-        place: place(text),
-    };
+    let document = DocumentRef::new(text.into(), text.into(), place(text));
     for change in &mut plan.changes {
         change.address = name(&format!("{}{text}", change.address.name));
         change.notes.push(text.to_owned());

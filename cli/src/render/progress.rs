@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::apply::event::{ApplyEvent, ApplyObserver, StepOutcome};
 use gabion_engine::plan::Plan;
-use gabion_engine::plan::change::Cause;
+use gabion_engine::plan::change::{Cause, Change};
 use gabion_engine::plan::step::{StepId, StepOperation};
 use gabion_engine::provider::ProviderError;
 use gabion_engine::resource::Place;
@@ -34,9 +34,7 @@ struct Shared {
     printer: Printer,
     live: Option<Live>,
     verb: &'static str,
-    places: BTreeMap<ResourceAddress, Place>,
-    /// Where inputs are written, for calls that fail because of one.
-    inputs: BTreeMap<(ResourceAddress, AttributePath), Place>,
+    plan: &'static Plan,
     started: Instant,
     last_printed: Instant,
     running: BTreeMap<StepId, Running>,
@@ -82,37 +80,45 @@ struct Trouble {
     uncertain: bool,
 }
 
+/// Returns the changes of an address; a plan has its changes by address.
+fn changes_of<'a>(plan: &'a Plan, address: &ResourceAddress) -> impl Iterator<Item = &'a Change> {
+    let first = plan.changes.partition_point(|change| change.address < *address);
+    let of = move |change: &&Change| change.address == *address;
+    plan.changes[first..].iter().take_while(of)
+}
+
+/// Returns where the document stands that an address comes from.
+fn place_of<'a>(plan: &'a Plan, address: &ResourceAddress) -> Option<&'a Place> {
+    changes_of(plan, address).find_map(|change| {
+        let document = change.declaration.as_ref()?.document.as_ref()?;
+        Some(&document.place)
+    })
+}
+
+/// Returns where an input stands, for a call that failed because of it.
+fn place_of_input<'a>(plan: &'a Plan, address: &ResourceAddress, input: &AttributePath) -> Option<&'a Place> {
+    let mut attributes = changes_of(plan, address).flat_map(|change| &change.attributes);
+    attributes.find_map(|attribute| {
+        if attribute.path != *input {
+            return None;
+        }
+        match &attribute.cause {
+            Cause::Configuration(place) => place.as_ref(),
+            Cause::Reference(reference) => reference.place.as_ref(),
+            Cause::Drift | Cause::Computed => None,
+        }
+    })
+}
+
 impl Progress {
     /// Makes the display for one run of a plan; `verb` is `Apply` or `Destroy`.
-    pub(crate) fn new(printer: &Printer, plan: &Plan, verb: &'static str) -> Self {
-        let places = plan
-            .changes
-            .iter()
-            .filter_map(|change| {
-                let document = change.declaration.as_ref()?.document.as_ref()?;
-                Some((change.address.clone(), document.place.clone()))
-            })
-            .collect();
-        let inputs = plan
-            .changes
-            .iter()
-            .flat_map(|change| change.attributes.iter().map(move |attribute| (change, attribute)))
-            .filter_map(|(change, attribute)| {
-                let place = match &attribute.cause {
-                    Cause::Configuration(place) => place.as_ref(),
-                    Cause::Reference(reference) => reference.place.as_ref(),
-                    Cause::Drift | Cause::Computed => None,
-                };
-                Some(((change.address.clone(), attribute.path.clone()), place?.clone()))
-            })
-            .collect();
+    pub(crate) fn new(printer: &Printer, plan: &'static Plan, verb: &'static str) -> Self {
         let now = Instant::now();
         let shared = Arc::new(Mutex::new(Shared {
             printer: printer.clone(),
             live: printer.is_live().then(Live::new),
             verb,
-            places,
-            inputs,
+            plan,
             started: now,
             last_printed: now,
             running: BTreeMap::new(),
@@ -497,16 +503,13 @@ impl Shared {
             false => format!("{what} failed"),
             true => format!("{what} is uncertain"),
         };
-        let place = self
-            .places
-            .get(&trouble.address)
+        let place = place_of(self.plan, &trouble.address)
             .map(|place| format!(" ({place})"))
             .unwrap_or_default();
         let mut text = format!("{bad}error{bad:#}{strong}: {headline}{strong:#}\n");
         let _ = writeln!(text, "  resource: {}{place}", trouble.address);
         let input = trouble.error.path.as_ref().and_then(|path| {
-            let key = (trouble.address.clone(), path.clone());
-            Some((path, self.inputs.get(&key)?))
+            Some((path, place_of_input(self.plan, &trouble.address, path)?))
         });
         if let Some((path, place)) = input {
             let _ = writeln!(text, "  input: `{path}` ({place})");
@@ -594,6 +597,7 @@ mod tests {
     use gabion_engine::provider::ErrorClass;
 
     use super::*;
+    use crate::lasting::lasting;
     use crate::render::fixture;
 
     #[derive(Clone, Default)]
@@ -665,7 +669,7 @@ mod tests {
                 2,
                 "host_unit.qwen/default/1",
                 create,
-                StepOutcome::Failed(error),
+                StepOutcome::Failed(Box::new(error)),
                 75,
             ),
             started(5, "gabion_data.old", StepOperation::Update),
@@ -673,7 +677,7 @@ mod tests {
                 5,
                 "gabion_data.old",
                 StepOperation::Update,
-                StepOutcome::Uncertain(lost),
+                StepOutcome::Uncertain(Box::new(lost)),
                 12,
             ),
             finished(
@@ -699,7 +703,7 @@ mod tests {
     fn a_run_is_told_line_by_line_with_its_errors_and_the_summary_last() {
         let told = Buffer::default();
         let printer = Printer::over(std::io::sink(), told.clone());
-        let progress = Progress::new(&printer, &fixture::everything(), "Apply");
+        let progress = Progress::new(&printer, lasting(fixture::everything()), "Apply");
         let mut observer = progress.observer();
         for event in events() {
             observer.observe(&event);

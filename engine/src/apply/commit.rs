@@ -141,7 +141,7 @@ impl Run<'_> {
                         "It was not sent, because its intent could not be written to the state.",
                     )
                     .with_detail([error.to_string()]);
-                    self.settle(step, StepOutcome::Failed(unsent), None, &mut follow_up);
+                    self.settle(step, StepOutcome::Failed(Box::new(unsent)), None, &mut follow_up);
                 }
                 Effects::Confirm(reply) => drop(reply.send(Err(ProviderError::new(
                     ErrorClass::Uncertain,
@@ -149,12 +149,12 @@ impl Run<'_> {
                 )))),
                 Effects::Ended(step, outcome, began) => {
                     let outcome = match outcome {
-                        StepOutcome::Done | StepOutcome::Unneeded => StepOutcome::Uncertain(lost()),
+                        StepOutcome::Done | StepOutcome::Unneeded => StepOutcome::Uncertain(Box::new(lost())),
                         other => other,
                     };
                     self.ended(step, outcome, began.elapsed());
                 }
-                Effects::Passed(step, _) => self.passed(step, StepOutcome::Failed(lost())),
+                Effects::Passed(step, _) => self.passed(step, StepOutcome::Failed(Box::new(lost()))),
                 Effects::Skipped(step, outcome) => self.ended(step, outcome, Duration::ZERO),
                 Effects::RunEnded => {}
             }

@@ -113,9 +113,9 @@ pub enum StepOutcome {
     /// There was nothing left to do: the value proved equal, or the object was gone already.
     Unneeded,
     /// It failed.
-    Failed(ProviderError),
+    Failed(Box<ProviderError>),
     /// It may or may not have happened; the next plan finds out.
-    Uncertain(ProviderError),
+    Uncertain(Box<ProviderError>),
     /// It was not started, because of this one.
     Skipped {
         /// The address whose failure, or the interruption that, kept it from starting.

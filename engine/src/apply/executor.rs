@@ -229,6 +229,8 @@ impl Run<'_> {
         let mut first = None;
         let mut opening = Some(opening);
         loop {
+            // What is left of a call that has ended is let go: a run may make a million of them.
+            while self.calls.try_join_next().is_some() {}
             let mut batch = Batch {
                 events: opening.take(),
                 effects: Vec::new(),
@@ -272,13 +274,13 @@ impl Run<'_> {
                     Ok(()) => starting += 1,
                     Err(error) => {
                         let error = misfit("It was not sent", &error);
-                        self.settle(id, StepOutcome::Failed(error), None, batch);
+                        self.settle(id, StepOutcome::Failed(Box::new(error)), None, batch);
                     }
                 },
                 Ok(Prepared::Finished { events, outcome }) => {
                     let outcome = match self.note(events, batch) {
                         Ok(()) => outcome,
-                        Err(error) => StepOutcome::Failed(misfit("It was not done", &error)),
+                        Err(error) => StepOutcome::Failed(Box::new(misfit("It was not done", &error))),
                     };
                     self.settle(id, outcome, None, batch);
                 }
@@ -290,7 +292,7 @@ impl Run<'_> {
                         self.redactor.learn(&evaluated.inputs);
                     }
                     let error = self.redactor.error(error);
-                    self.settle(id, StepOutcome::Failed(error), None, batch);
+                    self.settle(id, StepOutcome::Failed(Box::new(error)), None, batch);
                 }
             }
         }

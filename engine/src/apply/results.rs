@@ -148,7 +148,7 @@ impl Run<'_> {
         )
         .with_hint("report this to the provider's authors");
         let error = self.redactor.error(error);
-        self.settle(step, StepOutcome::Uncertain(error), Some(running.began), batch);
+        self.settle(step, StepOutcome::Uncertain(Box::new(error)), Some(running.began), batch);
     }
 
     fn succeeded(&mut self, step: StepId, running: Running, state: Option<ObjectState>, batch: &mut Batch) {
@@ -215,7 +215,7 @@ impl Run<'_> {
         let change = &self.request.plan.changes[self.request.plan.steps[step.0 as usize].change];
         let outcome = match self.view.check(&change.conditions, ConditionTime::After) {
             Ok(()) => StepOutcome::Done,
-            Err(error) => StepOutcome::Failed(self.redactor.error(error)),
+            Err(error) => StepOutcome::Failed(Box::new(self.redactor.error(error))),
         };
         self.settle(step, outcome, Some(running.began), batch);
     }
@@ -241,8 +241,8 @@ impl Run<'_> {
             Next::Over(error) => error,
         };
         let outcome = match error.effect {
-            Effect::Unknown => StepOutcome::Uncertain(error),
-            Effect::None | Effect::Partial => StepOutcome::Failed(error),
+            Effect::Unknown => StepOutcome::Uncertain(Box::new(error)),
+            Effect::None | Effect::Partial => StepOutcome::Failed(Box::new(error)),
         };
         self.settle(step, outcome, Some(running.began), batch);
     }
@@ -264,7 +264,7 @@ impl Run<'_> {
                 return self.unfit(step, running, &error, batch);
             }
         }
-        self.settle(step, StepOutcome::Failed(error), Some(running.began), batch);
+        self.settle(step, StepOutcome::Failed(Box::new(error)), Some(running.began), batch);
         if self.stopped.is_none() && !self.control.is_stopped() {
             self.stop(Stopped::Lease, batch);
         }

@@ -116,6 +116,11 @@ impl<'a> View<'a> {
             inputs: Attributes::new(),
             was_unknown: false,
         };
+        // What is all there already stays shared.
+        if inputs.values().all(|value| value.is_wholly_known() && !value.has_secret()) {
+            evaluated.inputs = inputs.clone();
+            return Ok(evaluated);
+        }
         for (name, value) in inputs {
             evaluated.was_unknown |= !value.is_wholly_known();
             let filled = self
@@ -368,7 +373,7 @@ fn part_of(secret: &Secret, path: &[PathSegment]) -> Resolved {
     let Some(exposed) = secret.expose() else {
         return Resolved::Known(Value::Secret(Secret::sealed(None, None)));
     };
-    match exposed.at(&AttributePath(path.to_vec())) {
+    match exposed.at(&AttributePath(path.into())) {
         Some(part) => Resolved::Known(Value::Secret(Secret::new(None, part.clone()))),
         None => Resolved::Missing,
     }

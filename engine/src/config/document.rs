@@ -100,13 +100,22 @@ impl Document {
         self.span().place()
     }
 
+    /// Returns the reference to a document that is one resource, whose name it shares.
+    pub(super) fn reference_as(&self, name: &Arc<str>) -> DocumentRef {
+        let name = match **name == *self.name() {
+            true => name.clone(),
+            false => self.name().into(),
+        };
+        DocumentRef::new(intern(&self.document_type.value), name, self.place())
+    }
+
     /// Returns the reference by which resources and records name this document.
     pub fn reference(&self) -> DocumentRef {
-        DocumentRef {
-            document_type: intern(&self.document_type.value),
-            name: self.name().into(),
-            place: self.place(),
-        }
+        DocumentRef::new(
+            intern(&self.document_type.value),
+            self.name().into(),
+            self.place(),
+        )
     }
 
     /// Tells whether a span lies in this document.

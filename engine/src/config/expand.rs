@@ -206,7 +206,7 @@ fn named(mut node: Node, template: &Node, key: &Key) -> Node {
 
 fn is_key(reference: &Reference) -> bool {
     matches!(&reference.target, Target::Scope(scope) if &**scope == EACH)
-        && matches!(reference.path.0.as_slice(), [PathSegment::Key(name)] if &**name == "key")
+        && matches!(&*reference.path.0, [PathSegment::Key(name)] if &**name == "key")
 }
 
 impl Bindings<'_> {

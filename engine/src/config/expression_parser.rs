@@ -128,7 +128,7 @@ impl<'a> Parser<'a> {
         }
         Ok(Reference {
             target,
-            path: AttributePath(path),
+            path: AttributePath(path.into()),
             range,
         })
     }

@@ -11,10 +11,11 @@ use super::value_reader::PlacedValues;
 use crate::address::{ResourceAddress, ResourceName, ResourceType};
 use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 use crate::resource::{
-    Alternatives, Condition, ConditionTime, Import, Lifecycle, Moved, Place, Removed, Resource, Roll,
+    Condition, ConditionTime, Import, Lifecycle, Moved, Place, Removed, Resource, Roll,
     TimeoutOverrides,
 };
 use crate::schema::ReplaceOrder;
+use crate::seldom::Seldom;
 use crate::value::{AttributePath, Attributes, TemplateText};
 
 /// The family of the engine's own documents.
@@ -113,19 +114,19 @@ fn resource(document: &Document, problems: &mut Diagnostics) -> Option<Resource>
     let lifecycle = map.or("lifecycle", Lifecycle::default());
     let conditions = map.or("conditions", Conditions::default());
     map.finish();
-    let resource_type = resource_type?;
+    let (resource_type, name) = (resource_type?, name?);
     places.push((AttributePath::default(), resource_type.span.place()));
     let depends_on = depends_on.into_iter();
     Some(Resource {
-        address: ResourceAddress::new(resource_type.value, name?),
+        document: document.reference_as(name.text()),
+        address: ResourceAddress::new(resource_type.value, name),
         inputs,
         places: places.into_iter().collect(),
         depends_on: depends_on.map(|on| (on.value.0, on.span.place())).collect(),
-        lifecycle: lifecycle.unwrap_or_default(),
-        timeouts: timeouts.unwrap_or_default(),
+        lifecycle: lifecycle.unwrap_or_default().into(),
+        timeouts: timeouts.unwrap_or_default().into(),
         conditions: conditions.unwrap_or_default().0,
-        alternatives: Alternatives::default(),
-        document: document.reference(),
+        alternatives: Seldom::default(),
     })
 }
 

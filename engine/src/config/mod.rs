@@ -30,6 +30,7 @@ mod registry;
 mod root;
 mod secrets;
 mod settings;
+mod share;
 mod sources;
 mod value_reader;
 mod variables;

@@ -1,7 +1,7 @@
 //! From sources to a [`Configuration`]: parse, lower, check.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -329,8 +329,8 @@ impl Project {
         &self,
         inputs: LowerInputs<'_>,
         problems: &mut Diagnostics,
-    ) -> BTreeMap<usize, Vec<Cow<'_, Document>>> {
-        let mut by_family: BTreeMap<usize, Vec<Cow<'_, Document>>> = BTreeMap::new();
+    ) -> BTreeMap<usize, Vec<Named<'_>>> {
+        let mut by_family: BTreeMap<usize, Vec<Named<'_>>> = BTreeMap::new();
         let mut names: BTreeMap<(String, String), Span> = BTreeMap::new();
         for document in &self.documents {
             let type_name = document.document_type.value.as_str();
@@ -338,9 +338,11 @@ impl Project {
                 problems.push(unknown_type(document, inputs.registry));
                 continue;
             };
-            let mut document = Cow::Borrowed(document);
+            let mut document = Named::AsWritten(document);
             if known.naming == Naming::FromFile && document.name.is_none() {
-                problems.push(self.give_name(document.to_mut()));
+                let mut named = document.clone();
+                problems.push(self.give_name(&mut named));
+                document = Named::AfterFile(Box::new(named));
             }
             if !check_document_name(&document, known.naming, problems) {
                 continue;
@@ -389,8 +391,27 @@ impl Project {
     }
 }
 
-fn borrowed<'a>(documents: &'a [Cow<'_, Document>]) -> Vec<&'a Document> {
-    documents.iter().map(AsRef::as_ref).collect()
+/// A document that has its name.
+enum Named<'a> {
+    /// The one that it was written with.
+    AsWritten(&'a Document),
+    /// That of its file.
+    AfterFile(Box<Document>),
+}
+
+impl Deref for Named<'_> {
+    type Target = Document;
+
+    fn deref(&self) -> &Document {
+        match self {
+            Self::AsWritten(document) => document,
+            Self::AfterFile(document) => document,
+        }
+    }
+}
+
+fn borrowed<'a>(documents: &'a [Named<'_>]) -> Vec<&'a Document> {
+    documents.iter().map(|document| &**document).collect()
 }
 
 fn unknown_type(document: &Document, registry: &DocumentRegistry) -> Diagnostic {

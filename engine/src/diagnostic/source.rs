@@ -6,17 +6,32 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
+use crate::file_name::FileName;
 use crate::resource::Place;
+
+/// A place in a text, in bytes. Texts are files of up to 64 MiB; beyond 4 GiB all places are one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Offset(u32);
+
+impl Offset {
+    fn of(bytes: usize) -> Self {
+        Self(u32::try_from(bytes).unwrap_or(u32::MAX))
+    }
+
+    fn bytes(&self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// The text of one configuration file, and its path as users know it.
 #[derive(PartialEq, Eq)]
 pub struct SourceFile {
-    path: Arc<str>,
+    path: FileName,
     /// Whether the path is where the text was given, and no file's.
     is_argument: bool,
     text: String,
     /// Byte offset at which each line starts; never empty.
-    line_starts: Vec<usize>,
+    line_starts: Vec<Offset>,
     /// How many characters of its line stand before every [`STRIDE`]-th byte: lines can be as long as files.
     columns: Vec<usize>,
 }
@@ -37,18 +52,19 @@ impl SourceFile {
 
     fn wrap(path: String, text: impl Into<String>, is_argument: bool) -> Self {
         let text = text.into();
-        let (mut line_starts, mut columns, mut column) = (vec![0], Vec::new(), 0);
+        let (mut line_starts, mut columns, mut column) = (vec![Offset::of(0)], Vec::new(), 0);
         for (at, byte) in text.bytes().enumerate() {
             if at % STRIDE == 0 {
                 columns.push(column);
             }
             if byte == b'\n' {
-                line_starts.push(at + 1);
+                line_starts.push(Offset::of(at + 1));
                 column = 0;
             } else if is_first_byte(byte) {
                 column += 1;
             }
         }
+        line_starts.shrink_to_fit();
         Self {
             path: path.into(),
             is_argument,
@@ -78,8 +94,8 @@ impl SourceFile {
     /// An offset past the end is the end; one inside a character is that character's.
     pub fn position(&self, offset: usize) -> Position {
         let offset = offset.min(self.text.len());
-        let line = self.line_starts.partition_point(|start| *start <= offset);
-        let start = self.line_starts[line - 1];
+        let line = self.line_starts.partition_point(|start| start.bytes() <= offset);
+        let start = self.line_starts[line - 1].bytes();
         let known = offset / STRIDE * STRIDE;
         let (from, before) = match self.columns.get(offset / STRIDE) {
             Some(before) if known > start => (known, *before),
@@ -99,8 +115,8 @@ impl SourceFile {
 
     /// Returns a line (1-based) without its line break, or nothing when there is no such line.
     pub fn line(&self, line: usize) -> Option<&str> {
-        let start = *self.line_starts.get(line.checked_sub(1)?)?;
-        let end = self.line_starts.get(line).copied().unwrap_or(self.text.len());
+        let start = self.line_starts.get(line.checked_sub(1)?)?.bytes();
+        let end = self.line_start(line + 1);
         Some(self.text[start..end].trim_end_matches(['\n', '\r']))
     }
 
@@ -108,8 +124,7 @@ impl SourceFile {
     pub fn line_start(&self, line: usize) -> usize {
         self.line_starts
             .get(line.saturating_sub(1))
-            .copied()
-            .unwrap_or(self.text.len())
+            .map_or(self.text.len(), Offset::bytes)
     }
 
     /// Returns the byte offset of a 1-based line and column, the inverse of [`SourceFile::position`].
@@ -323,7 +338,7 @@ impl Span {
         let shown = self.text().lines().next().unwrap_or_default();
         let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         Place {
-            file: self.file.path.clone(),
+            file: self.file.path,
             line: small(line),
             column: small(column),
             length: small(shown.chars().count()),

@@ -12,8 +12,8 @@ use crate::provider::{
     ImportRequest, ListRequest, ListedObject, ObjectState, Provider, ProviderRegistry, ReadOutcome,
     ReadRequest,
 };
-use crate::resource::Lifecycle;
 use crate::seal::Sealer;
+use crate::seldom::Seldom;
 use crate::state::State;
 use crate::state::fingerprint::FingerprintKey;
 use crate::state::rebuild::{FoundObject, LeftObject, Rebuild, UnaskedProvider};
@@ -342,8 +342,8 @@ fn describe(candidate: Candidate, state: Option<ObjectState>, unread: Option<Str
             schema_version: schema.version,
             document: None,
             dependencies: Vec::new(),
-            lifecycle: Lifecycle::default(),
-            timeouts: schema.timeouts,
+            lifecycle: Seldom::default(),
+            timeouts: schema.timeouts.into(),
             replace_order: schema.replace_order,
             claims: Vec::new(),
             pins: BTreeMap::new(),

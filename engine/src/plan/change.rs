@@ -11,6 +11,7 @@ use crate::address::{ObjectId, ProviderName, ResourceAddress, Uid};
 use crate::provider::ObjectState;
 use crate::resource::{Condition, DocumentRef, Place};
 use crate::schema::ReplaceOrder;
+use crate::seldom::Seldom;
 use crate::state::record::Declaration;
 use crate::value::{AttributePath, Attributes, Value};
 
@@ -52,8 +53,8 @@ pub struct Change {
     /// same already. An object that is otherwise left as it is gets it recorded without a call.
     pub declaration: Option<Arc<Declaration>>,
     /// What is made in its place when there is no capacity for it, in this order; only of what is made anew.
-    #[serde(default, skip_serializing_if = "PlannedAlternatives::is_empty")]
-    pub alternatives: PlannedAlternatives,
+    #[serde(default, skip_serializing_if = "has_no_alternatives")]
+    pub alternatives: Seldom<PlannedAlternatives>,
     /// What apply must check before and after.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
@@ -90,6 +91,10 @@ pub struct PlannedAlternative {
     pub inputs: Attributes,
     /// The object as it shall be; unknown where only apply can know.
     pub after: Attributes,
+}
+
+fn has_no_alternatives(alternatives: &Seldom<PlannedAlternatives>) -> bool {
+    alternatives.is_empty()
 }
 
 impl PlannedAlternatives {

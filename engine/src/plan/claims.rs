@@ -7,8 +7,7 @@ use crate::address::{ResourceAddress, Uid};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::graph::ResourceGraph;
 use crate::plan::change::{Action, Change};
-use crate::plan::decide::Decision;
-use crate::plan::decisions::Decisions;
+use crate::plan::decisions::{Decided, Decisions};
 use crate::plan::known::Known;
 use crate::plan::problem::Places;
 use crate::resource::Configuration;
@@ -27,7 +26,7 @@ pub(super) struct HandOver {
 
 /// Who shall hold a claim, and where it says so.
 enum Holder<'a> {
-    Declared(&'a Decision, &'a AttributePath),
+    Declared(Decided<'a>, &'a AttributePath),
     Kept(&'a ResourceAddress),
 }
 
@@ -47,7 +46,7 @@ pub(super) fn resolve(
         .filter(|change| change.action == Action::Delete)
         .filter_map(|change| change.uid)
         .collect();
-    let decided: BTreeSet<Uid> = decisions.iter().filter_map(|d| d.record).collect();
+    let decided: BTreeSet<Uid> = decisions.iter().filter_map(|d| d.change.uid).collect();
     let mut held_now: BTreeMap<&Arc<str>, Vec<Uid>> = BTreeMap::new();
     for record in known.state.records() {
         for key in &record.declaration.claims {
@@ -57,19 +56,20 @@ pub(super) fn resolve(
             }
         }
     }
-    let place = |decision: &Decision, path: &AttributePath| {
+    let place = |decision: Decided<'_>, path: &AttributePath| {
         places.span(configuration.resources[decision.position].place_of(path))
     };
     let mut hand_overs = Vec::new();
     for decision in decisions.iter() {
         let own: BTreeSet<&Arc<str>> = decision
-            .record
+            .change
+            .uid
             .and_then(|uid| known.state.record(uid))
             .into_iter()
             .flat_map(|record| &record.declaration.claims)
             .collect();
         let mut seen = BTreeSet::new();
-        for claim in &decision.claims {
+        for claim in &decision.beside.claims {
             if !seen.insert(&claim.key) {
                 continue;
             }
@@ -81,7 +81,7 @@ pub(super) fn resolve(
                             other.change.address, decision.change.address, claim.key
                         ))
                         .at(place(decision, &claim.path))
-                        .related(place(other, path), "also needed here"),
+                        .related(place(*other, path), "also needed here"),
                 ),
                 Some(Holder::Kept(other)) if **other != decision.change.address => problems.push(
                     Diagnostic::error("claimed-twice", "two objects need the same thing")
@@ -100,7 +100,7 @@ pub(super) fn resolve(
                 continue;
             }
             for from in held_now.get(&claim.key).into_iter().flatten() {
-                if Some(*from) != decision.record {
+                if Some(*from) != decision.change.uid {
                     hand_overs.push(HandOver {
                         key: claim.key.clone(),
                         from: *from,
@@ -121,13 +121,14 @@ pub(super) fn all_taken(decisions: &Decisions, known: &Known<'_>) -> BTreeSet<Ar
 }
 
 /// Returns what a change takes that its object does not hold yet.
-fn taken(decision: &Decision, known: &Known<'_>) -> Vec<Arc<str>> {
-    let record = decision.record.and_then(|uid| known.state.record(uid));
+fn taken(decision: Decided<'_>, known: &Known<'_>) -> Vec<Arc<str>> {
+    let record = decision.change.uid.and_then(|uid| known.state.record(uid));
     let own: BTreeSet<&Arc<str>> = record
         .into_iter()
         .flat_map(|record| &record.declaration.claims)
         .collect();
     let mut keys: Vec<_> = decision
+        .beside
         .claims
         .iter()
         .map(|claim| claim.key.clone())

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::address::{ResourceAddress, Uid};
+use crate::address::ResourceAddress;
 use crate::diagnostic::{Diagnostic, Diagnostics, Severity, suggestion};
 use crate::diff::{Difference, Differences, differences};
 use crate::graph::ResourceGraph;
@@ -20,6 +20,7 @@ use crate::plan::validate::validate;
 use crate::provider::{Claim, ObjectState, PlanRequest, PlanResponse, PriorObject, Provider};
 use crate::resource::{ConditionTime, Import, Resource};
 use crate::schema::ResourceSchema;
+use crate::seldom::Seldom;
 use crate::state::record::{Declaration, Dependency, Record, Status};
 use crate::value::{AttributePath, Attributes, Value, seal_attributes};
 
@@ -30,8 +31,13 @@ pub(super) struct Decision {
     pub(super) position: usize,
     /// The change; a replacement's order is settled later.
     pub(super) change: Change,
-    /// The record of the object that stands there, if there is one.
-    pub(super) record: Option<Uid>,
+    /// What planning needs to know of it beside the change.
+    pub(super) beside: Beside,
+}
+
+/// What is decided with a change and does not come into the plan as it is. Nearly always there is nothing.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Beside {
     /// In which order a replacement should happen, and how firmly.
     pub(super) order: Order,
     /// What the object will hold exclusively.
@@ -254,6 +260,13 @@ impl<'a> Decider<'a> {
         }
         response.planned.keep(|_, value| !value.is_null());
         protect(schema, &mut response.planned, self.input.options.key.as_deref());
+        if let Some(existing) = existing
+            && response.planned == existing.attributes
+            && !existing.attributes.values().any(Value::has_secret)
+        {
+            // Most stay as they are, and take no memory twice.
+            response.planned = existing.attributes.clone();
+        }
         breaches.is_empty().then_some(response)
     }
 
@@ -275,7 +288,7 @@ impl<'a> Decider<'a> {
         };
         let alternatives = self.alternatives(resource, provider, &desired, &response, problems)?;
         let mut draft = self.draft(position, provider, desired, None, &response);
-        draft.change.alternatives = alternatives;
+        draft.change.alternatives = alternatives.into();
         draft.change.action = Action::Create;
         draft.change.reasons = vec![reason];
         draft.change.attributes = self.causes(position, None, &response, &found, &[]);
@@ -300,7 +313,7 @@ impl<'a> Decider<'a> {
         let replacements = self.replacement_reasons(position, schema, &existing, &response);
         if replacements.is_empty() {
             let mut draft = self.draft(position, provider, desired, Some(&existing), &response);
-            draft.not_compared = found.not_compared.clone();
+            draft.beside.not_compared = found.not_compared.clone();
             draft.change.attributes = self.causes(position, Some(&existing), &response, &found, &[]);
             self.act_in_place(&existing, &mut draft.change);
             self.conditions(resource, &mut draft, problems);
@@ -324,19 +337,19 @@ impl<'a> Decider<'a> {
         let found = differences(schema, &existing.attributes, &renewed.planned);
         let alternatives = self.alternatives(resource, provider, &desired, &renewed, problems)?;
         let mut draft = self.draft(position, provider, desired, Some(&existing), &renewed);
-        draft.change.alternatives = alternatives;
-        draft.not_compared = found.not_compared.clone();
+        draft.change.alternatives = alternatives.into();
+        draft.beside.not_compared = found.not_compared.clone();
         draft.change.attributes = self.causes(position, Some(&existing), &renewed, &found, &response.replace);
         for note in response.notes {
             if !draft.change.notes.contains(&note) {
                 draft.change.notes.push(note);
             }
         }
-        draft.order = self.replace_order(resource, schema, &existing, &draft.claims);
-        draft.change.action = Action::Replace(draft.order.order);
+        draft.beside.order = self.replace_order(resource, schema, &existing, &draft.beside.claims);
+        draft.change.action = Action::Replace(draft.beside.order.order);
         draft.change.reasons = replacements;
-        if draft.order.strength == Strength::Forced
-            && let Some(why) = &draft.order.why
+        if draft.beside.order.strength == Strength::Forced
+            && let Some(why) = &draft.beside.order.why
         {
             draft.change.notes.push(why.clone());
         }
@@ -426,7 +439,7 @@ impl<'a> Decider<'a> {
                 after: Some(response.planned.clone()),
                 inputs: Some(inputs),
                 declaration: Some(declaration),
-                alternatives: PlannedAlternatives::default(),
+                alternatives: Seldom::default(),
                 conditions: Vec::new(),
                 document: None,
                 unprotects: record.is_some_and(|record| record.declaration.lifecycle.prevent_destroy)
@@ -434,10 +447,11 @@ impl<'a> Decider<'a> {
                 deleted_with: None,
                 notes: response.notes.clone(),
             },
-            record: record.map(|record| record.uid),
-            order: Order::default(),
-            claims: response.claims.clone(),
-            not_compared: Vec::new(),
+            beside: Beside {
+                order: Order::default(),
+                claims: response.claims.clone(),
+                not_compared: Vec::new(),
+            },
         }
     }
 
@@ -467,7 +481,7 @@ impl<'a> Decider<'a> {
                 })
                 .collect(),
             lifecycle: resource.lifecycle.clone(),
-            timeouts: resource.timeouts.over(schema.timeouts),
+            timeouts: resource.timeouts.over(schema.timeouts).into(),
             replace_order: resource.lifecycle.replace_order.unwrap_or(schema.replace_order),
             claims,
             pins: record
@@ -643,8 +657,8 @@ fn same_declaration(a: &Declaration, b: &Declaration) -> bool {
 /// Returns what others see of a resource whose change was decided.
 pub(super) fn outcome(decision: &Decision, known: &Known<'_>) -> Outcome {
     let change = &decision.change;
-    let id = decision
-        .record
+    let id = change
+        .uid
         .and_then(|uid| known.state.record(uid)?.id.clone())
         .or_else(|| change.importing.clone());
     let known_id = id.map_or_else(Value::unknown, Value::string);

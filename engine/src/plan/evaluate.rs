@@ -210,7 +210,7 @@ fn follow(outcome: &Outcome, schema: Option<&ResourceSchema>, path: &AttributePa
 fn inside(secret: &Secret, rest: &[PathSegment]) -> Value {
     let part = secret
         .expose()
-        .and_then(|value| value.at(&AttributePath(rest.to_vec())));
+        .and_then(|value| value.at(&AttributePath(rest.into())));
     Value::Secret(match part {
         Some(part) => Secret::new(None, part.clone()),
         None => Secret::sealed(None, None),

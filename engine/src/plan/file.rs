@@ -1,5 +1,6 @@
 //! Saved plans: a versioned envelope around a plan, with the digest that names it.
 
+use std::io::{BufWriter, Write};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -66,15 +67,31 @@ struct Envelope {
     plan: Plan,
 }
 
+/// Hashes what is written to it.
+#[derive(Debug)]
+struct Hashed(Sha256);
+
+impl Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Plan {
     /// Returns the SHA-256 of the plan's canonical form, in hexadecimal: the plan's name for good.
     pub fn digest(&self) -> Arc<str> {
-        digest_of(&self.canonical())
-    }
-
-    /// Returns the plan's canonical form. Secrets are sealed in it.
-    fn canonical(&self) -> Vec<u8> {
-        let write = || serde_json::to_vec(self).expect("a plan is made of what JSON can say");
+        // Its canonical form, in which secrets are sealed, is hashed while it is written: it is larger than the plan.
+        let write = || {
+            let mut hashed = BufWriter::with_capacity(64 * 1024, Hashed(Sha256::new()));
+            serde_json::to_writer(&mut hashed, self).expect("a plan is made of what JSON can say");
+            let Hashed(hash) = hashed.into_inner().expect("what is hashed is always taken");
+            hex::encode(hash.finalize()).into()
+        };
         match self.format_version {
             // A plan keeps its name under a later version, whose runs go on with what an earlier one began.
             1 => in_first_form(write),
@@ -156,8 +173,4 @@ impl Plan {
         }
         Ok(())
     }
-}
-
-fn digest_of(bytes: &[u8]) -> Arc<str> {
-    hex::encode(Sha256::digest(bytes)).into()
 }

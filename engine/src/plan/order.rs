@@ -7,8 +7,7 @@
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::graph::ResourceGraph;
 use crate::plan::change::Action;
-use crate::plan::decide::Decision;
-use crate::plan::decisions::Decisions;
+use crate::plan::decisions::{Decided, Decisions};
 use crate::plan::problem::Places;
 use crate::resource::Configuration;
 use crate::schema::ReplaceOrder;
@@ -64,9 +63,11 @@ pub(super) fn settle(
     problems: &mut Diagnostics,
 ) {
     use ReplaceOrder::{CreateThenDelete, DeleteThenCreate};
-    let replaced = |decision: &Decision| matches!(decision.change.action, Action::Replace(_));
-    let of =
-        |decisions: &Decisions, at: usize| decisions.get(at).filter(|d| replaced(d)).map(|d| d.order.clone());
+    let replaced = |decision: &Decided<'_>| matches!(decision.change.action, Action::Replace(_));
+    let of = |decisions: &Decisions, at: usize| {
+        let decision = decisions.get(at).filter(replaced);
+        decision.map(|decision| decision.beside.order.clone())
+    };
     // Create-first spreads from dependants to weaker dependencies.
     for dependant in graph.reverse_order() {
         let Some(own) = of(decisions, dependant).filter(|own| own.order == CreateThenDelete) else {
@@ -77,8 +78,8 @@ pub(super) fn settle(
                 continue;
             };
             if other.order == CreateThenDelete {
-                if let Some(decision) = decisions.get_mut(dependency) {
-                    decision.order.strength = decision.order.strength.max(own.strength);
+                if let Some((_, beside)) = decisions.get_mut(dependency) {
+                    beside.order.strength = beside.order.strength.max(own.strength);
                 }
             } else if other.strength < own.strength {
                 let note = format!(
@@ -128,13 +129,13 @@ pub(super) fn settle(
 }
 
 fn flip(decisions: &mut Decisions, at: usize, order: ReplaceOrder, strength: Strength, note: String) {
-    if let Some(decision) = decisions.get_mut(at) {
-        decision.order = Order {
+    if let Some((change, beside)) = decisions.get_mut(at) {
+        beside.order = Order {
             order,
             strength,
             why: Some(note.clone()),
         };
-        decision.change.action = Action::Replace(order);
-        decision.change.notes.push(note);
+        change.action = Action::Replace(order);
+        change.notes.push(note);
     }
 }

@@ -11,9 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::address::{ResourceAddress, Uid};
 use crate::diagnostic::{Diagnostic, Diagnostics, did_you_mean};
 use crate::graph::ResourceGraph;
-use crate::plan::change::{Action, Change, Note, PlannedAlternatives, Reason};
+use crate::plan::change::{Action, Change, Note, Reason};
 use crate::plan::claims::{self, HandOver};
-use crate::plan::decide::{self, Decider, Decision};
+use crate::plan::decide::{self, Decider};
 use crate::plan::decisions::Decisions;
 use crate::plan::evaluate::{Outcome, PlanScope};
 use crate::plan::known::Known;
@@ -27,6 +27,7 @@ use crate::plan::{Basis, Mode, PLAN_FORMAT_VERSION, Plan};
 use crate::plan::{bindings, finding, moves, order, removal, replacement, result};
 use crate::resource::Import;
 use crate::schema::ReplaceOrder;
+use crate::seldom::Seldom;
 use crate::value::AttributePath;
 
 /// The code of the problem that protection makes; a plan comes along with it, to be shown and never applied.
@@ -72,7 +73,7 @@ fn make(input: &PlanInput<'_>, problems: &mut Diagnostics) -> Option<Plan> {
         selection: &selection,
         outcomes: vec![Outcome::unknown(); graph.len()],
         decisions: Decisions::of(graph.len()),
-        left_out: Decisions::of(graph.len()),
+        left_out: Decisions::default(),
     };
     if input.options.mode == Mode::Apply {
         planner.decide_all(problems);
@@ -283,21 +284,26 @@ impl<'a> Planner<'a> {
         let unasked: BTreeSet<usize> = self
             .decisions
             .iter()
-            .filter(|decision| decision.order.strength < Strength::Lifecycle)
+            .filter(|decision| decision.beside.order.strength < Strength::Lifecycle)
             .filter(|decision| matches!(decision.change.action, Action::Replace(_)))
             .map(|decision| decision.position)
             .collect();
-        let decisions = std::mem::take(&mut self.decisions).into_values();
-        let mut changes = Vec::with_capacity(self.graph.len() + removals.changes.len());
-        changes.extend(decisions.map(|decision| self.settled(decision)));
+        self.note_not_compared();
+        let mut changes = std::mem::take(&mut self.decisions).into_changes();
         changes.extend(self.standing());
         changes.extend(removals.changes);
         self.warn_of_other_files(&left_out, problems);
-        changes.sort_by(|a, b| (&a.address, a.deposed, a.uid).cmp(&(&b.address, b.deposed, b.uid)));
+        let key = |change: &Change| (change.address.clone(), change.deposed, change.uid);
+        if !changes.is_sorted_by_key(key) {
+            changes.sort_by(|a, b| (&a.address, a.deposed, a.uid).cmp(&(&b.address, b.deposed, b.uid)));
+        }
         self.delete_together(&mut changes);
         let blocked = self.blocked(&changes, problems);
         // With other problems there is no plan, and a cycle of steps may only follow from them.
         let fatal = problems.iter().any(|p| p.is_error() && p.code != PREVENT_DESTROY);
+        let (outputs, endpoints) = result::evaluate(&self, problems);
+        // Nothing refers to anything from here on.
+        self.outcomes = Vec::new();
         let steps = match self.order(&mut changes, &unasked, hand_overs) {
             Ok(steps) => steps,
             Err(cycle) => {
@@ -307,7 +313,6 @@ impl<'a> Planner<'a> {
                 Vec::new()
             }
         };
-        let (outputs, endpoints) = result::evaluate(&self, problems);
         let bindings = bindings::fill(self.input.state, self.known, self.graph, claims, &changes);
         let notes = self.notes(&changes, &left_out);
         let Known {
@@ -454,7 +459,7 @@ impl<'a> Planner<'a> {
                 after: Some(attributes),
                 inputs: None,
                 declaration: None,
-                alternatives: PlannedAlternatives::default(),
+                alternatives: Seldom::default(),
                 conditions: Vec::new(),
                 document: None,
                 unprotects: false,
@@ -496,18 +501,18 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Returns the change of a decision, with what could not be compared among its notes.
-    fn settled(&self, decision: Decision) -> Change {
-        let mut change = decision.change;
-        for at in &decision.not_compared {
-            change.notes.push(match self.input.options.key {
-                Some(_) => {
-                    format!("`{at}` was not compared: its recorded fingerprint was made with another key.")
-                }
-                None => format!("`{at}` was not compared: there is no fingerprint key."),
-            });
-        }
-        change
+    /// Notes with changes what could not be compared.
+    fn note_not_compared(&mut self) {
+        let why = match self.input.options.key {
+            Some(_) => "its recorded fingerprint was made with another key",
+            None => "there is no fingerprint key",
+        };
+        self.decisions.each_beside(|change, beside| {
+            let paths = beside.not_compared.iter();
+            change
+                .notes
+                .extend(paths.map(|at| format!("`{at}` was not compared: {why}.")));
+        });
     }
 
     /// Reports protected objects that would go, and returns their addresses.

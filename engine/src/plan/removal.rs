@@ -7,13 +7,14 @@ use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::diff::differences;
 use crate::graph::ResourceGraph;
 use crate::plan::Mode;
-use crate::plan::change::{Action, AttributeChange, Cause, Change, PlannedAlternatives, Reason};
+use crate::plan::change::{Action, AttributeChange, Cause, Change, Reason};
 use crate::plan::evaluate::protect;
 use crate::plan::known::Known;
 use crate::plan::options::PlanInput;
 use crate::plan::problem::Places;
 use crate::plan::selection::Selection;
 use crate::resource::{DocumentRef, Removed};
+use crate::seldom::Seldom;
 use crate::state::record::Record;
 use crate::value::Attributes;
 
@@ -192,7 +193,7 @@ fn change(
         after: None,
         inputs: None,
         declaration: None,
-        alternatives: PlannedAlternatives::default(),
+        alternatives: Seldom::default(),
         conditions: Vec::new(),
         document: record.declaration.document.clone(),
         unprotects: false,

@@ -76,11 +76,11 @@ impl Selection {
                 .resources
                 .iter()
                 .map(|resource| &resource.document)
-                .filter(|document| files.contains(&document.place.file))
+                .filter(|document| files.contains(&*document.place.file))
                 .map(|document| (&document.document_type, &document.name))
                 .collect();
             nodes.retain(|node| match node {
-                Node::Declared(at) => files.contains(&configuration.resources[*at].document.place.file),
+                Node::Declared(at) => files.contains(&*configuration.resources[*at].document.place.file),
                 // What is no longer declared belongs to its document, if that still stands in one of the files.
                 Node::Object(uid) => {
                     let record = known.state.record(*uid);

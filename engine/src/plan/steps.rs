@@ -112,7 +112,7 @@ pub(super) fn build(
         known,
         graph,
         hand_overs,
-        nodes: Vec::new(),
+        nodes: Vec::with_capacity(changes.len()),
         apply: Vec::new(),
         remove: BTreeMap::new(),
         removing: BTreeMap::new(),
@@ -440,7 +440,7 @@ impl Builder<'_> {
         }
         // For each node without a step, the steps that being after it means being after, sorted.
         let mut reach: Vec<Vec<usize>> = vec![Vec::new(); self.nodes.len()];
-        let mut kept: Vec<(usize, Vec<usize>)> = Vec::new();
+        let mut kept: Vec<(usize, Vec<usize>)> = Vec::with_capacity(order.len());
         for at in order {
             let mut before = Vec::new();
             for (first, _) in &self.nodes[at].after {
@@ -480,21 +480,21 @@ impl Builder<'_> {
         for (index, (node, _)) in kept.iter().enumerate() {
             ids[*node] = id(index);
         }
-        kept.into_iter()
-            .filter_map(|(node, before)| {
-                let Node {
-                    change, operation, ..
-                } = &self.nodes[node];
-                let mut after: Vec<StepId> = before.iter().map(|first| ids[*first]).collect();
-                after.sort_unstable();
-                Some(Step {
-                    id: ids[node],
-                    change: (*change)?,
-                    operation: (*operation)?,
-                    after,
-                })
+        let mut steps = Vec::with_capacity(kept.len());
+        steps.extend(kept.into_iter().filter_map(|(node, before)| {
+            let Node {
+                change, operation, ..
+            } = &self.nodes[node];
+            let mut after: Vec<StepId> = before.iter().map(|first| ids[*first]).collect();
+            after.sort_unstable();
+            Some(Step {
+                id: ids[node],
+                change: (*change)?,
+                operation: (*operation)?,
+                after,
             })
-            .collect()
+        }));
+        steps
     }
 
     /// Kahn's algorithm, earlier changes first among those that are ready.

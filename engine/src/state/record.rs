@@ -13,6 +13,7 @@ use crate::intern::interned_option;
 use crate::provider::{CallAction, RecordedObject};
 use crate::resource::{DocumentRef, Lifecycle};
 use crate::schema::{ReplaceOrder, Timeouts};
+use crate::seldom::Seldom;
 use crate::value::{Attributes, Value};
 
 /// The record of one object. Secrets in it are sealed.
@@ -40,7 +41,7 @@ pub struct Record {
     pub declaration: Arc<Declaration>,
     /// The call whose result is not recorded, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub open: Option<OpenCall>,
+    pub open: Option<Box<OpenCall>>,
     /// The serial at which it was created.
     pub created_at: u64,
     /// When its creation was last heard of, or it was imported, by the writer's clock; `None` in records of earlier
@@ -65,6 +66,9 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_call: Option<LastCall>,
 }
+
+/// With how many texts one is compared: an object with many more has other worries.
+const SHARED: usize = 16;
 
 /// When a record last changed, by the writer's clock.
 ///
@@ -141,10 +145,10 @@ pub struct Declaration {
     pub dependencies: Vec<Dependency>,
     /// How it may be changed.
     #[serde(default, skip_serializing_if = "is_left_out")]
-    pub lifecycle: Lifecycle,
+    pub lifecycle: Seldom<Lifecycle>,
     /// How long each action may take.
     #[serde(default, skip_serializing_if = "is_left_out")]
-    pub timeouts: Timeouts,
+    pub timeouts: Seldom<Timeouts>,
     /// The order in which it is replaced.
     #[serde(default, skip_serializing_if = "is_left_out")]
     pub replace_order: ReplaceOrder,
@@ -194,6 +198,26 @@ pub struct OpenCall {
 }
 
 impl Record {
+    /// Keeps texts once that the object has as id, input and attribute: what was just read has each by itself.
+    pub(super) fn share(&mut self) {
+        let known = |name: &Arc<str>, text: &Arc<str>| {
+            let of_id = self.id.as_ref().map(ObjectId::text);
+            let of_inputs = self.inputs.get(name).into_iter().chain(self.inputs.values());
+            let texts = of_id.into_iter().chain(of_inputs.filter_map(|value| match value {
+                Value::String(text) => Some(text),
+                _ => None,
+            }));
+            texts.take(SHARED).find(|known| **known == *text).cloned()
+        };
+        for (name, value) in self.attributes.iter_mut() {
+            if let Value::String(text) = value
+                && let Some(known) = known(name, text)
+            {
+                *text = known;
+            }
+        }
+    }
+
     /// Returns what a provider needs to find, read or delete the object.
     pub fn to_object(&self) -> RecordedObject {
         RecordedObject {

@@ -165,7 +165,8 @@ impl State {
             leaving,
             ..Self::default()
         };
-        for record in records {
+        for mut record in records {
+            record.share();
             let uid = record.uid;
             if state.records.contains_key(&uid) {
                 return Err(format!("two records have the uid {uid}"));
@@ -262,7 +263,7 @@ impl State {
         self.open
             .values()
             .filter_map(|uid| self.record(*uid))
-            .filter_map(|record| record.open.as_ref().map(|open| (record, open)))
+            .filter_map(|record| record.open.as_deref().map(|open| (record, open)))
     }
 
     /// Returns how many objects are recorded, deposed ones included.

@@ -15,6 +15,9 @@ use crate::value::Value;
 
 type Entry = (Arc<str>, Value);
 
+/// Up to how many attributes take no more room than they need.
+const FEW: usize = 8;
+
 /// The attributes of a resource or object, by name and in the order of their names.
 ///
 /// Copies share what they hold until one of them is changed: planning and applying hand the same attributes on many
@@ -48,6 +51,16 @@ impl Attributes {
     /// Returns the entries to be changed: a copy of their own, if others share them.
     fn own(&mut self) -> &mut Vec<Entry> {
         Arc::make_mut(self.0.get_or_insert_default())
+    }
+
+    /// Returns the entries with room for one more. Most resources have few attributes, and many resources have them: no
+    /// more room is taken than they need.
+    fn own_with_room(&mut self) -> &mut Vec<Entry> {
+        let entries = self.own();
+        if entries.len() < FEW {
+            entries.reserve_exact(1);
+        }
+        entries
     }
 
     fn find(&self, name: &str) -> Result<usize, usize> {
@@ -95,7 +108,7 @@ impl Attributes {
         match self.find(&name) {
             Ok(at) => Some(std::mem::replace(&mut self.own()[at].1, value)),
             Err(at) => {
-                self.own().insert(at, (name, value));
+                self.own_with_room().insert(at, (name, value));
                 None
             }
         }
@@ -112,7 +125,7 @@ impl Attributes {
         let at = match self.find(name) {
             Ok(at) => at,
             Err(at) => {
-                self.own().insert(at, (name.clone(), make()));
+                self.own_with_room().insert(at, (name.clone(), make()));
                 at
             }
         };

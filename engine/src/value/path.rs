@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::intern::intern;
+use crate::intern::{intern, intern_root};
 
 /// One step into a value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,30 +19,41 @@ pub enum PathSegment {
     Index(usize),
 }
 
-/// The place of a value within attributes, printed as `a.b[0]["odd key"]`.
+/// The place of a value within attributes, printed as `a.b[0]["odd key"]`. Copies share it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct AttributePath(pub Vec<PathSegment>);
+pub struct AttributePath(pub Arc<[PathSegment]>);
 
 impl AttributePath {
     /// Returns the path of a top-level attribute.
     pub fn root(name: impl AsRef<str>) -> Self {
-        Self(vec![PathSegment::Key(intern(name.as_ref()))])
+        intern_root(name.as_ref())
     }
 
     /// Returns this path, one key deeper.
     #[must_use]
     pub fn key(&self, name: impl AsRef<str>) -> Self {
-        let mut segments = self.0.clone();
-        segments.push(PathSegment::Key(intern(name.as_ref())));
-        Self(segments)
+        self.deeper(PathSegment::Key(intern(name.as_ref())))
     }
 
     /// Returns this path, one index deeper.
     #[must_use]
     pub fn index(&self, index: usize) -> Self {
-        let mut segments = self.0.clone();
-        segments.push(PathSegment::Index(index));
-        Self(segments)
+        self.deeper(PathSegment::Index(index))
+    }
+
+    fn deeper(&self, segment: PathSegment) -> Self {
+        let own = self.0.iter().cloned();
+        Self(own.chain(std::iter::once(segment)).collect())
+    }
+
+    /// Returns this path within a top-level attribute.
+    #[must_use]
+    pub fn below(&self, name: impl AsRef<str>) -> Self {
+        let root = Self::root(name);
+        match self.0.is_empty() {
+            true => root,
+            false => Self(root.0.iter().chain(&*self.0).cloned().collect()),
+        }
     }
 
     /// Returns the top-level attribute's name.
@@ -135,7 +146,7 @@ impl std::str::FromStr for AttributePath {
         if segments.is_empty() {
             Err(wrong())
         } else {
-            Ok(Self(segments))
+            Ok(Self(segments.into()))
         }
     }
 }

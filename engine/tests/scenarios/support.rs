@@ -132,7 +132,7 @@ impl Scenario {
         let (mut configuration, found) = project.lower(inputs, &problems);
         for resource in &mut configuration.resources {
             if resource.address.resource_type.as_str() == "fake_machine" {
-                resource.alternatives = self.alternatives();
+                resource.alternatives = self.alternatives().into();
             }
         }
         problems.extend(found);

@@ -9,7 +9,7 @@ use gabion_engine::config::{
     DocumentRegistry, LowerInputs, Project, Purpose, RecordedView, Sources, SurveyFailure, SurveyResult, load,
 };
 use gabion_engine::diagnostic::Diagnostics;
-use gabion_engine::resource::{Alternatives, Configuration, Resource};
+use gabion_engine::resource::{Configuration, Resource};
 use gabion_engine::state::record::Status;
 use gabion_engine::value::{Attributes, Value};
 use gabion_inference::Inference;
@@ -295,7 +295,7 @@ fn who_asks_for_what_the_region_lacks_is_told_what_comes_closest() {
 fn as_asked(configuration: &Configuration) -> Vec<Resource> {
     let mut resources = configuration.resources.clone();
     for resource in &mut resources {
-        resource.alternatives = Alternatives::default();
+        resource.alternatives = Default::default();
     }
     resources
 }

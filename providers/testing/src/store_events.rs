@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gabion_engine::address::{Lineage, ObjectId, OperationId, ProviderName, ResourceAddress, RunId, Uid};
 use gabion_engine::provider::{CallAction, Effect, ErrorClass, ObjectState, Observation, ProviderError};
-use gabion_engine::schema::{ReplaceOrder, Timeouts};
+use gabion_engine::schema::ReplaceOrder;
 use gabion_engine::state::clock::StoppedClock;
 use gabion_engine::state::event::{
     AskedBy, Created, Event, EventBody, Holder, Intent, ObjectMove, RunStarted,
@@ -52,7 +52,7 @@ pub fn declaration() -> Arc<Declaration> {
         document: None,
         dependencies: Vec::new(),
         lifecycle: Default::default(),
-        timeouts: Timeouts::default(),
+        timeouts: Default::default(),
         replace_order: ReplaceOrder::CreateThenDelete,
         claims: Vec::new(),
         pins: BTreeMap::new(),

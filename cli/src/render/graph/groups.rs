@@ -1,9 +1,9 @@
 //! Which resources are shown together, and folded together.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use gabion_engine::address::ResourceType;
+use gabion_engine::file_name::FileName;
 use gabion_engine::resource::DocumentRef;
 
 use super::model::Graph;
@@ -49,7 +49,7 @@ pub(crate) fn of(graph: &Graph<'_>) -> Vec<Group> {
         matches!(&*document.document_type, "resource" | "data") && made.get(document) == Some(&1)
     };
     let mut copies: BTreeMap<(&str, u32, &str), usize> = BTreeMap::new();
-    let mut singles: BTreeMap<&Arc<str>, usize> = BTreeMap::new();
+    let mut singles: BTreeMap<&FileName, usize> = BTreeMap::new();
     for document in made.keys().filter(|document| is_single(document)) {
         if let Some((stem, _)) = document.name.rsplit_once('/') {
             *copies

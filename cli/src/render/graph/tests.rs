@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gabion_engine::graph::ResourceGraph;
 use gabion_engine::plan::Plan;
 use gabion_engine::plan::change::Action;
-use gabion_engine::resource::Configuration;
+use gabion_engine::resource::{Configuration, DocumentRef};
 use gabion_engine::state::State;
 use serde_json::Value;
 
@@ -69,10 +69,10 @@ fn thousand() -> (Plan, Vec<Edge>) {
             change.address = fixture::address(&format!("gabion_data.part-{group:02}/{item}"));
             change.action = Action::Create;
             let declaration = Arc::make_mut(change.declaration.as_mut().unwrap());
-            let document = declaration.document.as_mut().unwrap();
-            document.document_type = "service".into();
-            document.name = format!("part-{group:02}").into();
-            document.place.line = group + 1;
+            let mut place = declaration.document.as_ref().unwrap().place.clone();
+            place.line = group + 1;
+            let name = format!("part-{group:02}");
+            declaration.document = Some(DocumentRef::new("service".into(), name.into(), place));
             plan.changes.push(change);
             let position = plan.changes.len() - 1;
             if item > 0 {
@@ -126,9 +126,10 @@ fn a_thousand_that_need_nothing_stand_in_a_few_columns() {
     let mut one = plan.clone();
     for change in &mut one.changes {
         let declaration = Arc::make_mut(change.declaration.as_mut().unwrap());
-        let document = declaration.document.as_mut().unwrap();
-        document.name = "all".into();
-        document.place.line = 1;
+        let mut place = declaration.document.as_ref().unwrap().place.clone();
+        place.line = 1;
+        let kind = declaration.document.as_ref().unwrap().document_type.clone();
+        declaration.document = Some(DocumentRef::new(kind, "all".into(), place));
     }
     let layout = layout_of(&one, Vec::new());
     assert!(layout.width < 1_600, "{}", layout.width);

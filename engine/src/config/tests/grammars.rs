@@ -34,7 +34,7 @@ fn path() -> impl Strategy<Value = AttributePath> {
         "\\PC{0,8}".prop_map(|name| PathSegment::Key(name.into())),
         any::<u16>().prop_map(|index| PathSegment::Index(index.into())),
     ];
-    proptest::collection::vec(segment, 1..6).prop_map(AttributePath)
+    proptest::collection::vec(segment, 1..6).prop_map(|segments| AttributePath(segments.into()))
 }
 
 /// The references of a text that is an expression with one.

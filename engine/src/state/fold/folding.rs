@@ -409,7 +409,7 @@ impl Folding {
                 attributes: Attributes::new(),
                 private: serde_json::Value::Null,
                 declaration: declaration.clone(),
-                open: Some(open),
+                open: Some(Box::new(open)),
                 created_at: self.sequence,
                 made_at: Some(self.at),
                 changed_at: self.sequence,
@@ -442,7 +442,7 @@ impl Folding {
                 open.inputs = record.inputs.clone();
             }
         }
-        record.open = Some(open);
+        record.open = Some(Box::new(open));
         record.last_call = Some(last_call);
         self.put(record);
         Ok(())
@@ -696,7 +696,7 @@ impl Folding {
     }
 
     /// Returns a copy of the record that has an open call, and takes the call out of it.
-    fn close(&mut self, operation: OperationId) -> Result<(Record, OpenCall), FoldError> {
+    fn close(&mut self, operation: OperationId) -> Result<(Record, Box<OpenCall>), FoldError> {
         let mut record = self.with_call(operation)?;
         let open = record
             .open
@@ -737,7 +737,10 @@ impl Folding {
         record.written_at = WrittenAt(Some(self.at));
         record.changed_by = self.plan.clone();
         if !record.deposed {
-            self.state.current.insert(record.address.clone(), uid);
+            // Most have it already.
+            if self.state.current.get(&record.address) != Some(&uid) {
+                self.state.current.insert(record.address.clone(), uid);
+            }
         } else if self.state.current.get(&record.address) == Some(&uid) {
             self.state.current.remove(&record.address);
         }

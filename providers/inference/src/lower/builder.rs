@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::diagnostic::Span;
 use gabion_engine::resource::{
-    Alternatives, DocumentRef, InputPlaces, Lifecycle, Place, Resource, Roll, TimeoutOverrides,
+    DocumentRef, InputPlaces, Place, Resource, Roll,
 };
 use gabion_engine::schema::ReplaceOrder;
 use gabion_engine::value::{AttributePath, Attributes, TemplateText, Value};
@@ -36,10 +36,10 @@ impl ResourceBuilder {
                 inputs: Attributes::new(),
                 places: InputPlaces::default(),
                 depends_on: Vec::new(),
-                lifecycle: Lifecycle::default(),
-                timeouts: TimeoutOverrides::default(),
+                lifecycle: Default::default(),
+                timeouts: Default::default(),
                 conditions: Vec::new(),
-                alternatives: Alternatives::default(),
+                alternatives: Default::default(),
                 document: document.clone(),
             },
         }

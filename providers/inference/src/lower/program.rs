@@ -59,7 +59,7 @@ fn run_values(command: &str, address: impl Fn(usize, usize) -> String) -> String
     let mut text = command.to_owned();
     let references: Vec<_> = template.references().collect();
     for reference in references.into_iter().rev() {
-        let value = match (&reference.target, reference.path.0.as_slice()) {
+        let value = match (&reference.target, &*reference.path.0) {
             _ if reference.to_string() == "run.args" => String::new(),
             (Target::Scope(scope), [PathSegment::Index(group), _, PathSegment::Index(index), ..])
                 if &**scope == "groups" =>

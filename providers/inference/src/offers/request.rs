@@ -64,7 +64,7 @@ impl OfferRequest {
         let read = family::read_project(project);
         let mut requests = Vec::new();
         for placed in &read.services {
-            if files.is_some_and(|files| !files.contains(&placed.reference.place.file)) {
+            if files.is_some_and(|files| !files.contains(&*placed.reference.place.file)) {
                 continue;
             }
             let service = &placed.document;

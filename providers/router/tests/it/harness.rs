@@ -162,7 +162,7 @@ impl Project {
     /// Plans as the engine does.
     pub(crate) fn plan(&self, desired: &Attributes, prior: Option<&RecordedObject>) -> PlanResponse {
         let request = PlanRequest {
-            resource_type: address().resource_type,
+            resource_type: address().resource_type.clone(),
             address: address(),
             desired: desired.clone(),
             prior: prior.map(|prior| PriorObject {
@@ -178,7 +178,7 @@ impl Project {
     /// Plans and creates; returns what is recorded then.
     pub(crate) async fn create(&self, inputs: &Attributes) -> Result<RecordedObject, ProviderError> {
         let request = CreateRequest {
-            resource_type: address().resource_type,
+            resource_type: address().resource_type.clone(),
             address: address(),
             inputs: inputs.clone(),
             planned: self.plan(inputs, None).planned,
@@ -215,7 +215,7 @@ impl Project {
 
     pub(crate) async fn read_all(&self, objects: Vec<RecordedObject>) -> Vec<ReadOutcome> {
         let request = ReadRequest {
-            resource_type: address().resource_type,
+            resource_type: address().resource_type.clone(),
             objects,
         };
         self.provider.read(request).await.unwrap()

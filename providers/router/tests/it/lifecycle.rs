@@ -183,7 +183,7 @@ async fn what_cannot_be_is_said_before_anything_is_done() {
     let project = Project::start().await;
     let validate = |name: &str, value: Value| {
         let request = ValidateRequest {
-            resource_type: address().resource_type,
+            resource_type: address().resource_type.clone(),
             address: address(),
             inputs: with(project.inputs("http://127.0.0.1:1"), name, value),
         };

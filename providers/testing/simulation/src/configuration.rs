@@ -95,15 +95,16 @@ fn resource(project: &Project, key: Key, node: &Node, place: &Place) -> Resource
         lifecycle: Lifecycle {
             replace_order: Some(order),
             ..Lifecycle::default()
-        },
-        timeouts: TIMEOUTS,
+        }
+        .into(),
+        timeouts: TIMEOUTS.into(),
         conditions: Vec::new(),
-        alternatives: alternatives(key),
-        document: DocumentRef {
-            document_type: "resource".into(),
-            name: address(key).name.as_str().into(),
-            place: place.clone(),
-        },
+        alternatives: alternatives(key).into(),
+        document: DocumentRef::new(
+            "resource".into(),
+            address(key).name.as_str().into(),
+            place.clone(),
+        ),
     }
 }
 

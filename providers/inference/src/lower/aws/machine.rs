@@ -163,7 +163,7 @@ pub(super) fn lower(machine: &CloudMachine, settings: &AwsSettings, lowered: &mu
     let unit = units.find(|resource| resource.address == unit);
     let roll = unit.and_then(|unit| unit.lifecycle.roll.clone());
     let mut made = instance(machine, settings);
-    made.alternatives = alternatives(machine, &made, settings);
+    made.alternatives = alternatives(machine, &made, settings).into();
     for mut resource in [made, host(machine, settings)] {
         resource.lifecycle.roll.clone_from(&roll);
         lowered.resources.push(resource);

@@ -1,0 +1,31 @@
+//! What a configuration says and a state has recorded, kept in memory once.
+//!
+//! Most of a project is as it was recorded. Sharing changes no value: what is compared, planned and written is the same.
+
+use crate::resource::Configuration;
+use crate::state::State;
+use crate::value::Value;
+
+impl Configuration {
+    /// Lets resources share with their records what is the same in both.
+    pub fn share_with(&mut self, state: &State) {
+        if state.is_empty() {
+            return;
+        }
+        for resource in &mut self.resources {
+            let Some(record) = state.current(&resource.address) else {
+                continue;
+            };
+            resource.address = record.address.clone();
+            // A recorded secret is equal to one at hand and has no value.
+            if resource.inputs == record.inputs && !record.inputs.values().any(Value::has_secret) {
+                resource.inputs = record.inputs.clone();
+            }
+            if let Some(document) = &record.declaration.document
+                && *document == resource.document
+            {
+                resource.document = document.clone();
+            }
+        }
+    }
+}
