@@ -221,7 +221,10 @@ impl ResourceAddress {
     /// # Errors
     /// When either is not well formed.
     pub fn of(resource_type: &str, name: &str) -> Result<Self, ParseNameError> {
-        Ok(Self::new(ResourceType::new(resource_type)?, ResourceName::new(name)?))
+        Ok(Self::new(
+            ResourceType::new(resource_type)?,
+            ResourceName::new(name)?,
+        ))
     }
 }
 

@@ -135,7 +135,10 @@ mod tests {
         assert_eq!(b, again);
         assert!(a < b);
         assert_eq!(serde_json::to_string(&a).unwrap(), "\"file-name/a.yml\"");
-        assert_eq!(serde_json::from_str::<FileName>("\"file-name/b.yml\"").unwrap(), b);
+        assert_eq!(
+            serde_json::from_str::<FileName>("\"file-name/b.yml\"").unwrap(),
+            b
+        );
     }
 
     #[test]

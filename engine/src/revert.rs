@@ -14,8 +14,7 @@ use crate::plan::Plan;
 use crate::plan::change::Action;
 use crate::provider::ProviderRegistry;
 use crate::resource::{
-    Configuration, Directives, DocumentRef, InputPlaces, Moved, Place, Resource,
-    TimeoutOverrides,
+    Configuration, Directives, DocumentRef, InputPlaces, Moved, Place, Resource, TimeoutOverrides,
 };
 use crate::seldom::Seldom;
 use crate::state::State;

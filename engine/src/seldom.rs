@@ -3,9 +3,10 @@
 //! A project of many thousands of resources says little of most of them. What nothing is said of takes the room of a
 //! pointer, not of the value.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -13,6 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::plan::change::PlannedAlternatives;
 use crate::resource::{Alternatives, Lifecycle, TimeoutOverrides};
 use crate::schema::Timeouts;
+use crate::state::record::Pin;
 
 /// A value that takes no room while it is its type's default. Reads, compares, prints and is written as the value.
 #[derive(Clone)]
@@ -35,7 +37,22 @@ macro_rules! usual {
     };
 }
 
-usual!(Alternatives, Lifecycle, PlannedAlternatives, TimeoutOverrides, Timeouts);
+usual!(
+    Alternatives,
+    BTreeMap<Arc<str>, Pin>,
+    Lifecycle,
+    PlannedAlternatives,
+    TimeoutOverrides,
+    Timeouts,
+    Vec<Arc<str>>
+);
+
+impl<T: Usual> Seldom<T> {
+    /// Returns whether it is its type's default.
+    pub fn is_usual(&self) -> bool {
+        **self == *T::usual()
+    }
+}
 
 impl<T> Default for Seldom<T> {
     fn default() -> Self {
@@ -124,7 +141,10 @@ mod tests {
         other.prevent_destroy = true;
         assert_ne!(other, usual);
         let written = serde_json::to_string(&other).unwrap();
-        assert_eq!(serde_json::from_str::<Seldom<Lifecycle>>(&written).unwrap(), other);
+        assert_eq!(
+            serde_json::from_str::<Seldom<Lifecycle>>(&written).unwrap(),
+            other
+        );
         other.prevent_destroy = false;
         assert_eq!(other, usual);
     }

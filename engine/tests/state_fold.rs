@@ -78,7 +78,7 @@ fn an_update_takes_its_inputs_over_when_it_succeeds() {
     assert_eq!(record.open.as_ref().unwrap().before, Some(Status::Ready));
 
     let mut new = declaration();
-    Arc::make_mut(&mut new).claims = vec!["tcp/local/80".into()];
+    Arc::make_mut(&mut new).claims = vec!["tcp/local/80".into()].into();
     let state = after_ready([
         update(2, 1, "a", 7),
         EventBody::Succeeded {

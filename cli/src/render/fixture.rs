@@ -51,8 +51,8 @@ fn declaration(document: DocumentRef) -> Arc<Declaration> {
         lifecycle: Seldom::default(),
         timeouts: Seldom::default(),
         replace_order: ReplaceOrder::default(),
-        claims: Vec::new(),
-        pins: BTreeMap::new(),
+        claims: Seldom::default(),
+        pins: Seldom::default(),
     })
 }
 

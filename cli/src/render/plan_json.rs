@@ -482,7 +482,7 @@ fn detail(plan: &Plan, change: &Change, catalogue: &Catalogue) -> ChangeDetailJs
             .collect(),
         unknown,
         pins: declaration
-            .map(|declaration| &declaration.pins)
+            .map(|declaration| declaration.pins.iter())
             .into_iter()
             .flatten()
             .map(|(name, pin)| {

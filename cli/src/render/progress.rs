@@ -508,9 +508,11 @@ impl Shared {
             .unwrap_or_default();
         let mut text = format!("{bad}error{bad:#}{strong}: {headline}{strong:#}\n");
         let _ = writeln!(text, "  resource: {}{place}", trouble.address);
-        let input = trouble.error.path.as_ref().and_then(|path| {
-            Some((path, place_of_input(self.plan, &trouble.address, path)?))
-        });
+        let input = trouble
+            .error
+            .path
+            .as_ref()
+            .and_then(|path| Some((path, place_of_input(self.plan, &trouble.address, path)?)));
         if let Some((path, place)) = input {
             let _ = writeln!(text, "  input: `{path}` ({place})");
         }

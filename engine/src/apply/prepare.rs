@@ -275,8 +275,8 @@ impl<'a> Preparer<'a> {
         let planned = if evaluated.was_unknown {
             self.validate(&provider, change, &evaluated.inputs)?;
             let response = self.plan_again(&provider, change, &evaluated.inputs, None)?;
-            Arc::make_mut(&mut declaration).claims =
-                response.claims.iter().map(|claim| claim.key.clone()).collect();
+            let claims: Vec<_> = response.claims.iter().map(|claim| claim.key.clone()).collect();
+            Arc::make_mut(&mut declaration).claims = claims.into();
             response.planned
         } else {
             let after = change.offer(offer).and_then(|(_, after)| after);

@@ -148,7 +148,12 @@ impl Run<'_> {
         )
         .with_hint("report this to the provider's authors");
         let error = self.redactor.error(error);
-        self.settle(step, StepOutcome::Uncertain(Box::new(error)), Some(running.began), batch);
+        self.settle(
+            step,
+            StepOutcome::Uncertain(Box::new(error)),
+            Some(running.began),
+            batch,
+        );
     }
 
     fn succeeded(&mut self, step: StepId, running: Running, state: Option<ObjectState>, batch: &mut Batch) {
@@ -264,7 +269,12 @@ impl Run<'_> {
                 return self.unfit(step, running, &error, batch);
             }
         }
-        self.settle(step, StepOutcome::Failed(Box::new(error)), Some(running.began), batch);
+        self.settle(
+            step,
+            StepOutcome::Failed(Box::new(error)),
+            Some(running.began),
+            batch,
+        );
         if self.stopped.is_none() && !self.control.is_stopped() {
             self.stop(Stopped::Lease, batch);
         }

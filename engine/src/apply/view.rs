@@ -117,7 +117,10 @@ impl<'a> View<'a> {
             was_unknown: false,
         };
         // What is all there already stays shared.
-        if inputs.values().all(|value| value.is_wholly_known() && !value.has_secret()) {
+        if inputs
+            .values()
+            .all(|value| value.is_wholly_known() && !value.has_secret())
+        {
             evaluated.inputs = inputs.clone();
             return Ok(evaluated);
         }

@@ -11,8 +11,7 @@ use super::value_reader::PlacedValues;
 use crate::address::{ResourceAddress, ResourceName, ResourceType};
 use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 use crate::resource::{
-    Condition, ConditionTime, Import, Lifecycle, Moved, Place, Removed, Resource, Roll,
-    TimeoutOverrides,
+    Condition, ConditionTime, Import, Lifecycle, Moved, Place, Removed, Resource, Roll, TimeoutOverrides,
 };
 use crate::schema::ReplaceOrder;
 use crate::seldom::Seldom;
@@ -59,6 +58,10 @@ impl DocumentFamily for GenericDocuments {
 
     fn lower(&self, documents: &[&Document], _: &LowerContext<'_>) -> (Lowered, Diagnostics) {
         let (mut lowered, mut problems) = (Lowered::default(), Diagnostics::new());
+        let is_resource = |document: &&&Document| document.resource.is_some();
+        lowered
+            .resources
+            .reserve_exact(documents.iter().filter(is_resource).count());
         for document in documents {
             match document.document_type.value.as_str() {
                 RESOURCE => match &document.resource {

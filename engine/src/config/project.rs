@@ -186,7 +186,10 @@ impl Project {
         }
         let lowered = self.lower_families(inputs, &mut problems);
         for family in lowered {
-            configuration.resources.extend(family.resources);
+            match configuration.resources.is_empty() {
+                true => configuration.resources = family.resources,
+                false => configuration.resources.extend(family.resources),
+            }
             configuration.directives.moved.extend(family.directives.moved);
             configuration.directives.removed.extend(family.directives.removed);
             configuration.directives.imports.extend(family.directives.imports);

@@ -49,7 +49,7 @@ pub(super) fn resolve(
     let decided: BTreeSet<Uid> = decisions.iter().filter_map(|d| d.change.uid).collect();
     let mut held_now: BTreeMap<&Arc<str>, Vec<Uid>> = BTreeMap::new();
     for record in known.state.records() {
-        for key in &record.declaration.claims {
+        for key in record.declaration.claims.iter() {
             held_now.entry(key).or_default().push(record.uid);
             if !going.contains(&record.uid) && !decided.contains(&record.uid) {
                 holders.entry(key).or_insert(Holder::Kept(&record.address));
@@ -66,7 +66,7 @@ pub(super) fn resolve(
             .uid
             .and_then(|uid| known.state.record(uid))
             .into_iter()
-            .flat_map(|record| &record.declaration.claims)
+            .flat_map(|record| record.declaration.claims.iter())
             .collect();
         let mut seen = BTreeSet::new();
         for claim in &decision.beside.claims {
@@ -125,7 +125,7 @@ fn taken(decision: Decided<'_>, known: &Known<'_>) -> Vec<Arc<str>> {
     let record = decision.change.uid.and_then(|uid| known.state.record(uid));
     let own: BTreeSet<&Arc<str>> = record
         .into_iter()
-        .flat_map(|record| &record.declaration.claims)
+        .flat_map(|record| record.declaration.claims.iter())
         .collect();
     let mut keys: Vec<_> = decision
         .beside

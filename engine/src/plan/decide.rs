@@ -483,7 +483,7 @@ impl<'a> Decider<'a> {
             lifecycle: resource.lifecycle.clone(),
             timeouts: resource.timeouts.over(schema.timeouts).into(),
             replace_order: resource.lifecycle.replace_order.unwrap_or(schema.replace_order),
-            claims,
+            claims: claims.into(),
             pins: record
                 .map(|record| record.declaration.pins.clone())
                 .unwrap_or_default(),
@@ -637,7 +637,7 @@ fn count_as_different(
 fn same_declaration(a: &Declaration, b: &Declaration) -> bool {
     let document = |d: &Declaration| {
         let of = d.document.as_ref();
-        of.map(|of| (of.document_type.clone(), of.name.clone(), of.place.file.clone()))
+        of.map(|of| (of.document_type.clone(), of.name.clone(), of.place.file))
     };
     let edges = |d: &Declaration| -> BTreeSet<ResourceAddress> {
         d.dependencies.iter().map(|edge| edge.address.clone()).collect()

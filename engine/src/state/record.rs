@@ -153,11 +153,11 @@ pub struct Declaration {
     #[serde(default, skip_serializing_if = "is_left_out")]
     pub replace_order: ReplaceOrder,
     /// What it holds exclusively.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub claims: Vec<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Seldom::is_usual")]
+    pub claims: Seldom<Vec<Arc<str>>>,
     /// Resolved choices that later plans keep while they satisfy the need, each with what it was chosen from.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub pins: BTreeMap<Arc<str>, Pin>,
+    #[serde(default, skip_serializing_if = "Seldom::is_usual")]
+    pub pins: Seldom<BTreeMap<Arc<str>, Pin>>,
 }
 
 /// A direct dependency of an object.

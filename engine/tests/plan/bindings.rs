@@ -37,7 +37,7 @@ fn only_what_a_plan_writes_or_read_makes_it_stale() {
     other.uid = gabion_engine::address::Uid::from_uuid(uuid::Uuid::from_u64_pair(4, 4));
     other.address = address("box.n");
     let declared = std::sync::Arc::make_mut(&mut other.declaration);
-    declared.claims = vec!["port/81".into()];
+    declared.claims = vec!["port/81".into()].into();
     declared.dependencies = vec![gabion_engine::state::record::Dependency {
         address: address("box.old"),
         uid: Some(uid_of(&scenario, "box.old")),

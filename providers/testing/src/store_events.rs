@@ -1,6 +1,5 @@
 //! Events for tests of the state: short to write, and all the same from run to run.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gabion_engine::address::{Lineage, ObjectId, OperationId, ProviderName, ResourceAddress, RunId, Uid};
@@ -54,8 +53,8 @@ pub fn declaration() -> Arc<Declaration> {
         lifecycle: Default::default(),
         timeouts: Default::default(),
         replace_order: ReplaceOrder::CreateThenDelete,
-        claims: Vec::new(),
-        pins: BTreeMap::new(),
+        claims: Default::default(),
+        pins: Default::default(),
     })
 }
 

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::diagnostic::Span;
-use gabion_engine::resource::{
-    DocumentRef, InputPlaces, Place, Resource, Roll,
-};
+use gabion_engine::resource::{DocumentRef, InputPlaces, Place, Resource, Roll};
 use gabion_engine::schema::ReplaceOrder;
 use gabion_engine::value::{AttributePath, Attributes, TemplateText, Value};
 
