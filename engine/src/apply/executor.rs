@@ -376,6 +376,10 @@ impl Run<'_> {
         if self.ended || !self.is_over() || matches!(self.stopped, Some(Stopped::Lease | Stopped::Log(_))) {
             return;
         }
+        if let Some(events) = &batch.events {
+            // The outputs are those of the state that this commit gives, and not of the one before it.
+            self.view.state = Arc::new(events.state().clone());
+        }
         let outputs = preamble::outputs(&self.request, &self.view);
         let sealed = crate::seal::Sealer::new(self.request.fingerprints.as_deref()).attributes(&outputs);
         let set = (sealed != self.view.state.outputs).then_some(EventBody::OutputsSet { outputs });

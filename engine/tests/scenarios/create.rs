@@ -3,6 +3,8 @@
 use gabion_engine::apply::event::ApplyEvent;
 use gabion_engine::state::event::EventBody;
 use gabion_engine::state::record::Status;
+use gabion_testing::fake::api::Verb;
+use gabion_testing::fake::fault::{Fault, FaultRule};
 
 use crate::support::{Scenario, is, machine, same, summary};
 
@@ -140,4 +142,30 @@ async fn outputs_are_recorded_once_they_are_known() {
     let applied = scenario.settle(&text).await;
     assert_eq!(applied.report.outputs["ip"], "10.0.0.2".into());
     assert_eq!(scenario.state().await.outputs["ip"], "10.0.0.2".into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn outputs_are_those_of_what_there_is_when_the_last_step_failed() {
+    let text = |image: &str| {
+        format!(
+            "{}=== gabion.yml\noutputs: {{ip: '${{{{ fake_machine.a.ip }}}}'}}\n",
+            machine("a", image)
+        )
+    };
+    let scenario = Scenario::new();
+    let deny = || scenario.cloud.fault(FaultRule::next(Verb::Create, Fault::Deny));
+    // Nothing was made: there is no address to tell.
+    deny();
+    let applied = scenario.apply(&text("one")).await;
+    assert_eq!(applied.report.failed, 1);
+    assert_eq!(applied.report.outputs.get("ip"), None);
+    assert_eq!(scenario.state().await.outputs.get("ip"), None);
+    let settled = scenario.settle(&text("one")).await;
+    let old = settled.report.outputs["ip"].clone();
+    // What was to be replaced is still there.
+    deny();
+    let applied = scenario.apply(&text("two")).await;
+    assert_eq!(applied.report.failed, 1);
+    assert_eq!(applied.report.outputs["ip"], old);
+    assert_eq!(scenario.state().await.outputs["ip"], old);
 }
