@@ -3,16 +3,27 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use gabion_engine::address::CountedIds;
 use gabion_engine::state::chain::ChainedEvent;
+use gabion_engine::state::clock::StoppedClock;
 use gabion_engine::state::copy::LogCopy;
 use gabion_engine::state::envelope::{Envelope, StoreKey};
+use gabion_engine::state::event::EventBody;
+use gabion_engine::state::history::runs;
+use gabion_engine::state::lease::HeartbeatMode;
 use gabion_engine::state::log_file;
+use gabion_engine::state::process::Processes;
 use gabion_engine::state::store::{AdoptRequest, AppendRequest, LeaseRequest};
 use gabion_engine::state::verify::verify;
-use gabion_engine::state::{FORMAT_VERSION, MemoryStore, SqliteStore, State, StateStore, StoreError};
-use gabion_testing::store_events::{create, creation, events, holder, lease_taken, succeeded};
+use gabion_engine::state::{
+    FORMAT_VERSION, Journal, JournalOptions, MemoryStore, SqliteStore, State, StateStore, StoreError,
+};
+use gabion_testing::store_events::{
+    create, creation, events, holder, lease_taken, run, run_started, succeeded,
+};
 use rusqlite::Connection;
 use sha2::{Digest, Sha256};
 
@@ -236,6 +247,75 @@ async fn a_state_of_every_released_version_is_upgraded_by_the_first_write() {
             events: events(state.serial + 1, epoch, [succeeded(1000, "id", 1)]),
         };
         store.append(request).await.unwrap();
+    }
+}
+
+/// What this version writes says of the writer what the event before does not, and a released version's state does not
+/// say who wrote last.
+#[tokio::test]
+async fn a_run_goes_on_with_the_log_of_every_released_version() {
+    for fixture in fixtures() {
+        let name = &fixture.name;
+        let store = Arc::new(fixture.store());
+        let epoch = take_over(&store).await;
+        store.release(epoch).await.unwrap();
+        let options = JournalOptions {
+            project: "tests".into(),
+            holder: holder("ada"),
+            run: run(9),
+            lease_length: Duration::from_secs(30),
+            lock_timeout: Duration::ZERO,
+            heartbeat: HeartbeatMode::Thread,
+            processes: Processes::default(),
+            key: None,
+            head_mark: None,
+            clock: Arc::new(StoppedClock::default()),
+            ids: Arc::new(CountedIds::default()),
+        };
+        let journal = Journal::open(store.clone(), options).await.unwrap();
+        let from = fixture.state.serial;
+        let mut draft = journal.draft();
+        draft.push(run_started()).unwrap();
+        draft.push(create(1000, 1000, "new")).unwrap();
+        journal.commit_draft(draft).await.unwrap();
+        let state = journal
+            .commit(vec![succeeded(1000, "id", 1), create(1001, 1001, "newer")])
+            .await
+            .unwrap();
+        // The records do not have it yet, and what is left of history begins in the middle of the run.
+        assert_eq!(fixture.store().load().await.unwrap().state, *state, "{name}");
+        store.compact(journal.epoch(), from + 2).await.unwrap();
+        assert_eq!(fixture.store().load().await.unwrap().state, *state, "{name}");
+        let finished = EventBody::RunFinished {
+            summary: [("done".into(), 1)].into(),
+        };
+        journal
+            .commit(vec![succeeded(1001, "id-2", 1), finished])
+            .await
+            .unwrap();
+        journal.close().await.unwrap();
+
+        let elsewhere = fixture.store();
+        let found = verify(&elsewhere).await.unwrap();
+        assert_eq!(found.damage, Vec::<String>::new(), "{name}");
+        let log = elsewhere.events(0, 100).await.unwrap();
+        assert_eq!(log[0].event.sequence, from + 3, "{name}");
+        assert_eq!(log.len(), 4, "{name}");
+        for event in &log {
+            assert_eq!((event.event.run, event.event.epoch), (None, None), "{name}");
+        }
+        let [last] = &runs(&elsewhere).await.unwrap()[..] else {
+            panic!("{name}: one run is kept");
+        };
+        assert_eq!((last.run, last.before, last.after), (run(9), from + 2, from + 6));
+        let copy = LogCopy::read(&elsewhere, 0).await.unwrap();
+        let again = log_file::read(&log_file::write(&copy)).unwrap();
+        assert_eq!(
+            (again.events(), again.state()),
+            (copy.events(), copy.state()),
+            "{name}"
+        );
+        assert_eq!(again.state().run.0, Some(run(9)), "{name}");
     }
 }
 

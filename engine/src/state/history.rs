@@ -158,7 +158,8 @@ pub async fn state_at(store: &dyn StateStore, serial: u64) -> Result<Option<Stat
     Ok((state.serial == serial).then_some(state))
 }
 
-/// Folds the kept events up to a serial, showing each with the state before it and the run that wrote it, and returns the state after the last.
+/// Folds the kept events up to a serial, showing each with the state before it and the run that wrote it, and returns the
+/// state after the last.
 async fn walk(
     store: &dyn StateStore,
     up_to: u64,

@@ -50,7 +50,7 @@ pub struct JournalOptions {
     pub lease_length: Duration,
     /// How long to wait for another holder.
     pub lock_timeout: Duration,
-    /// Where the heartbeat runs.
+    /// Where the heartbeat and the journal run.
     pub heartbeat: HeartbeatMode,
     /// Where local holders are looked for.
     pub processes: Processes,
@@ -426,8 +426,8 @@ impl Journal {
         self.heartbeat.is_lost()
     }
 
-    /// Writes what is left to write, the head mark and that the lease is given back included. Nothing can be written
-    /// afterwards: the serial is what the next one sees. The lease itself is held until [`close`](Self::close).
+    /// Writes what is left to write, the head mark included, and unless the log says that the run finished, that the lease
+    /// is given back. Nothing can be written afterwards: the serial is what the next one sees. The lease itself is held until [`close`](Self::close).
     ///
     /// # Errors
     /// When the journal was poisoned, or its last write fails. Finishing again does nothing.
@@ -497,7 +497,7 @@ struct Closed {
     released: bool,
 }
 
-/// The task that appends: it alone changes the state.
+/// The task or thread that appends: it alone changes the state.
 struct Writer {
     store: Arc<dyn StateStore>,
     state: State,

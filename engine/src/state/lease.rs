@@ -134,13 +134,14 @@ pub async fn unlock(
     store.release(grant.epoch).await
 }
 
-/// Where the heartbeat runs.
+/// Where the heartbeat runs, and beside it what writes the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum HeartbeatMode {
-    /// On a thread of its own, so that a busy program does not lose its lease.
+    /// On a thread of its own, so that a busy program does not lose its lease. The journal has another one if its store
+    /// can append [there](StateStore::on_this_thread), else a task.
     #[default]
     Thread,
-    /// As a task of the caller's runtime, for tests and simulations in virtual time.
+    /// As a task of the caller's runtime, as the journal is then, for tests and simulations in virtual time.
     Task,
 }
 

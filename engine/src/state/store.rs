@@ -72,7 +72,8 @@ pub trait StateStore: Send + Sync {
 
     /// Returns up to `limit` events after the one with the sequence number `after` (0: from the start), in order.
     ///
-    /// Events that compaction dropped are left out: the first one returned says where the kept history starts.
+    /// Events that compaction dropped are left out: the first one returned says where the kept history starts. Who wrote an
+    /// event is known from the state that it follows where it does not say so itself.
     async fn events(&self, after: u64, limit: usize) -> Result<Vec<ChainedEvent>, StoreError>;
 
     /// Returns the state that the kept history starts from: empty unless compaction dropped events.

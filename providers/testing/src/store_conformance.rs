@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use gabion_engine::state::chain::{self, ChainedEvent};
 use gabion_engine::state::clock::StoppedClock;
-use gabion_engine::state::event::EventBody;
+use gabion_engine::state::event::{Event, EventBody};
 use gabion_engine::state::store::{AppendRequest, LeaseRequest, LeaseSeen};
+use gabion_engine::state::verify::verify;
 use gabion_engine::state::{Clock, FORMAT_VERSION, FoldError, State, StateStore, StoreError};
 
 use crate::store_events::{
@@ -40,6 +41,7 @@ pub async fn check_store<P: StorePlace>(place: impl Fn() -> P) {
     of_takers_at_once_one_wins(&place()).await;
     history_is_chained(&place()).await;
     compaction_keeps_the_state(&place()).await;
+    what_an_event_leaves_out_is_known_wherever_the_log_is_cut(&place()).await;
     for seed in 0..4 {
         random_events_fold_the_same(&place(), seed, 150).await;
     }
@@ -424,6 +426,40 @@ async fn compaction_keeps_the_state(place: &dyn StorePlace) {
     append(&*place.open(), epoch, 13, vec![succeeded(2, "id-2", 1)])
         .await
         .expect("it fits");
+}
+
+/// Events need not say who wrote them if those before did, whatever is left of these.
+async fn what_an_event_leaves_out_is_known_wherever_the_log_is_cut(place: &dyn StorePlace) {
+    let epoch = ready(&*place.open()).await;
+    let [said] = &events(1, epoch, [lease_taken()])[..] else {
+        panic!("one body gives one event");
+    };
+    for (number, up_to) in [(1, 0), (2, 3), (3, 1000), (4, 1000)] {
+        let sequence = number + 2;
+        let unsaid = Event {
+            sequence,
+            run: None,
+            epoch: None,
+            body: create(number, number, &format!("r{number}")),
+            ..said.clone()
+        };
+        // Each time by another process, which knows what the store says alone.
+        let store = place.open();
+        let request = AppendRequest {
+            epoch,
+            expected_sequence: sequence - 1,
+            events: vec![unsaid.clone()],
+        };
+        store.append(request).await.expect("it fits");
+        let last = store.events(sequence - 1, 1).await.expect("it is there");
+        assert_eq!(last[0].event, unsaid);
+        store.compact(epoch, up_to).await.expect("it holds the lease");
+        let store = place.open();
+        let state = loaded(&*store).await;
+        assert_eq!((state.run.0, state.epoch), (said.run, epoch));
+        let found = verify(&*store).await.expect("it can be read");
+        assert_eq!(found.damage, Vec::<String>::new());
+    }
 }
 
 /// Creates the log, takes the lease and writes that down; the serial is 2 then.

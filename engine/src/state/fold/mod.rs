@@ -24,5 +24,7 @@ pub use error::FoldError;
 /// The version of the log's format that this build writes, and the newest that it reads.
 ///
 /// 1: every intent names its plan, and a declaration says everything.
-/// 2: what is as it is where nothing is said is left out, and so is the plan of an intent that is its run's.
+/// 2: what is as it is where nothing is said is left out, and so are the plan of an intent that is its run's, and the run
+///    and the epoch of an event that are those of the one before. A run's start may take the lease, and nothing follows
+///    its end.
 pub const FORMAT_VERSION: u32 = 2;
