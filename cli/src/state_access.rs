@@ -85,7 +85,7 @@ impl StateAccess {
         let state = load_for_reading(&*self.store, Some(&self.mark))
             .await
             .map_err(open_failure)?;
-        self.check_lineage(&state)?;
+        self.check_lineage(state.lineage)?;
         // Every later state shares most of it.
         lasting(state.clone());
         Ok(state)
@@ -147,23 +147,22 @@ impl StateAccess {
         lock_timeout: Duration,
         key: Option<Arc<FingerprintKey>>,
     ) -> Result<Journal, Failure> {
-        // A state that is pinned and missing must not be made anew.
-        self.is_there().await?;
-        let journal = Journal::open(
-            self.store.clone(),
-            self.journal_options(options, operation, lock_timeout, key),
-        )
-        .await
-        .map_err(open_failure)?;
-        if let Err(failure) = self.check_lineage(&journal.state()) {
-            // What is wrong is the lineage; the lease would run out by itself.
-            let _ = journal.close().await;
-            return Err(failure);
+        let journal_options = JournalOptions {
+            lineage: self.pinned().map(|pinned| pinned.value),
+            ..self.journal_options(options, operation, lock_timeout, key)
+        };
+        match Journal::open(self.store.clone(), journal_options).await {
+            Ok(journal) => Ok(journal),
+            Err(error) => {
+                if let OpenError::OtherLineage { found, .. } = error {
+                    self.check_lineage(found)?;
+                }
+                Err(open_failure(error))
+            }
         }
-        Ok(journal)
     }
 
-    /// Returns how this process writes.
+    /// Returns how this process writes, to whatever state there is.
     pub(crate) fn journal_options(
         &self,
         options: &Options,
@@ -186,6 +185,7 @@ impl StateAccess {
             processes: Processes::default(),
             key,
             head_mark: Some(self.mark.clone()),
+            lineage: None,
             clock: Arc::new(SystemClock),
             ids: Arc::new(ids),
         }
@@ -242,13 +242,13 @@ impl StateAccess {
         print_warnings(printer, &Diagnostics::from(warning));
     }
 
-    /// Checks that a state is the one that the project pins; having none is as wrong as having another one.
-    pub(crate) fn check_lineage(&self, state: &State) -> Result<(), Failure> {
+    /// Checks that a lineage is the one that the project pins; having none is as wrong as having another one.
+    pub(crate) fn check_lineage(&self, lineage: Option<Lineage>) -> Result<(), Failure> {
         let Some(pinned) = self.pinned() else {
             return Ok(());
         };
         let location = self.store.location();
-        let problem = match state.lineage {
+        let problem = match lineage {
             Some(found) if found == pinned.value => return Ok(()),
             Some(found) => Diagnostic::error("other-lineage", "this is another project's state")
                 .detail(format!(
@@ -357,6 +357,9 @@ pub(crate) fn open_failure(error: OpenError) -> Failure {
                 "get the `gabion.yml` that names the new place, or finish the move:\n    gabion state migrate --to {}",
                 shell_word(&to)
             )),
+        // Whoever names a lineage words it with the place that does.
+        OpenError::OtherLineage { .. } => Failure::new("this is another project's state")
+            .detail(format!("{}.", sentence(&error.to_string()))),
         OpenError::Thread(error) => {
             Failure::new("cannot start").detail(format!("{}.", sentence(&error.to_string())))
         }

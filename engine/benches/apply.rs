@@ -234,6 +234,7 @@ impl Bench {
             heartbeat: HeartbeatMode::Thread,
             processes: Processes::default(),
             key: None,
+            lineage: None,
             head_mark: Some(HeadMark::new(
                 &self.directory.path().join("marks"),
                 Path::new("/bench"),

@@ -53,6 +53,7 @@ fn options(who: &str) -> JournalOptions {
         processes: Processes::default(),
         key: None,
         head_mark: None,
+        lineage: None,
         clock: Arc::new(SystemClock),
         ids: Arc::new(CountedIds::default()),
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use gabion_engine::address::CountedIds;
+use gabion_engine::address::{CountedIds, Lineage};
 use gabion_engine::state::chain::ChainedEvent;
 use gabion_engine::state::clock::StoppedClock;
 use gabion_engine::state::event::EventBody;
@@ -38,6 +38,7 @@ fn options() -> JournalOptions {
         processes: Processes::default(),
         key: None,
         head_mark: None,
+        lineage: None,
         clock: Arc::new(StoppedClock::default()),
         ids: Arc::new(CountedIds::default()),
     }
@@ -336,6 +337,46 @@ async fn the_head_mark_shows_a_store_that_lost_something() {
         matches!(other, Err(OpenError::Head(HeadError::OtherHistory { .. }))),
         "{other:?}"
     );
+}
+
+#[tokio::test]
+async fn a_state_of_another_lineage_is_left_as_it_is_and_a_missing_one_is_not_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let mark = HeadMark::new(directory.path(), std::path::Path::new("/project"), "");
+    let wanting = |lineage| {
+        let mut options = options();
+        options.head_mark = Some(mark.clone());
+        options.lineage = Some(lineage);
+        options
+    };
+    let wanted = Lineage::from_uuid(uuid::Uuid::from_u64_pair(9, 9));
+
+    let missing = MemoryStore::new();
+    let refused = Journal::open(Arc::new(missing.clone()), wanting(wanted)).await;
+    assert!(matches!(
+        refused,
+        Err(OpenError::OtherLineage { found: None, .. })
+    ));
+    assert!(matches!(missing.load().await, Err(StoreError::NotFound { .. })));
+
+    let store = MemoryStore::new();
+    let journal = Journal::open(Arc::new(store.clone()), options()).await.unwrap();
+    journal.commit(vec![create(1, 1, "a")]).await.unwrap();
+    let there = store.load().await.unwrap().head;
+    // Nor is waited for its holder.
+    let refused = Journal::open(Arc::new(store.clone()), wanting(wanted)).await;
+    assert!(matches!(
+        refused,
+        Err(OpenError::OtherLineage { found: Some(found), .. }) if found == there.lineage
+    ));
+    assert_eq!(store.load().await.unwrap().head, there);
+    assert_eq!(mark.read().unwrap(), None);
+
+    journal.close().await.unwrap();
+    let journal = Journal::open(Arc::new(store), wanting(there.lineage))
+        .await
+        .unwrap();
+    journal.close().await.unwrap();
 }
 
 #[tokio::test]

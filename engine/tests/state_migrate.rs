@@ -35,6 +35,7 @@ fn options() -> JournalOptions {
         processes: Processes::default(),
         key: None,
         head_mark: None,
+        lineage: None,
         clock: Arc::new(StoppedClock::default()),
         ids: Arc::new(RandomIds),
     }

@@ -34,6 +34,7 @@ async fn journal(store: &MemoryStore, number: u64, who: &str) -> Journal {
         processes: Processes::default(),
         key: Some(Arc::new(FingerprintKey::new([1; 32]))),
         head_mark: None,
+        lineage: None,
         clock: Arc::new(StoppedClock::default()),
         ids: Arc::new(CountedIds::default()),
     };

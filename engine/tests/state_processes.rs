@@ -45,6 +45,7 @@ fn options(store: &Path, who: &str, lease_length: Duration) -> JournalOptions {
         processes: Processes::default(),
         key: None,
         head_mark: Some(HeadMark::new(&directory.join("marks"), directory, "")),
+        lineage: None,
         clock: Arc::new(SystemClock),
         ids: Arc::new(CountedIds::default()),
     }

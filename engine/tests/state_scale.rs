@@ -27,6 +27,7 @@ async fn apply(count: u64) -> u64 {
         processes: Processes::default(),
         key: None,
         head_mark: None,
+        lineage: None,
         clock: Arc::new(StoppedClock::default()),
         ids: Arc::new(CountedIds::default()),
     };

@@ -31,6 +31,7 @@ async fn journal(store: &Arc<dyn StateStore>) -> Journal {
         processes: Processes::default(),
         key: None,
         head_mark: None,
+        lineage: None,
         clock: Arc::new(StoppedClock::default()),
         ids: Arc::new(RandomIds),
     };

@@ -37,7 +37,7 @@ pub(crate) async fn run(url: Option<&StoreUrl>, context: &Context) -> Result<boo
         Err(StoreError::NotFound { .. }) => None,
         Err(error) => return Err(store_failure(&error)),
     };
-    access.check_lineage(state.as_ref().unwrap_or(&State::default()))?;
+    access.check_lineage(state.as_ref().and_then(|state| state.lineage))?;
     let name = &settings.project.value;
     let lineage = match &state {
         Some(state) if *state.project != **name => return Err(another_project(&access, state, name)),

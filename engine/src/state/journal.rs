@@ -58,6 +58,9 @@ pub struct JournalOptions {
     pub key: Option<Arc<FingerprintKey>>,
     /// Where the head mark is; `None` keeps none, for tests and stores whose lineage is pinned otherwise.
     pub head_mark: Option<HeadMark>,
+    /// The lineage that the state has to have. Nothing is written to one that has another, and a missing one is not
+    /// created. `None` takes every state.
+    pub lineage: Option<Lineage>,
     /// Where timestamps come from.
     pub clock: Arc<dyn Clock>,
     /// Where the lineage of a log that is created now comes from.
@@ -81,6 +84,16 @@ pub enum OpenError {
         /// Where it is.
         to: Arc<str>,
     },
+    /// The state is another project's, or there is none.
+    #[error("{}", words_of_lineage(location, *wanted, *found))]
+    OtherLineage {
+        /// Where the state is looked for.
+        location: String,
+        /// The lineage that it has to have.
+        wanted: Lineage,
+        /// The lineage that it has; `None` where there is no state.
+        found: Option<Lineage>,
+    },
     /// A thread of the journal cannot be started.
     #[error("the thread that keeps the lease or the one that writes the log cannot be started: {0}")]
     Thread(std::io::Error),
@@ -95,8 +108,15 @@ impl OpenError {
             Self::Moved { to, .. } => Some(format!(
                 "get the `gabion.yml` that names the new place, or finish the move:\n    gabion state migrate --to {to}"
             )),
-            Self::Thread(_) => None,
+            Self::OtherLineage { .. } | Self::Thread(_) => None,
         }
+    }
+}
+
+fn words_of_lineage(location: &str, wanted: Lineage, found: Option<Lineage>) -> String {
+    match found {
+        Some(found) => format!("the state at {location} has the lineage {found} and not {wanted}"),
+        None => format!("there is no state at {location}, where one of the lineage {wanted} is wanted"),
     }
 }
 
@@ -261,16 +281,30 @@ pub async fn load_for_reading(
     }
 }
 
+/// Loads a state that will be written: it is the one that is wanted.
+async fn load_for_writing(store: &dyn StateStore, options: &JournalOptions) -> Result<State, OpenError> {
+    let state = load_for_reading(store, options.head_mark.as_ref()).await?;
+    match options.lineage {
+        Some(wanted) if state.lineage != Some(wanted) => Err(OpenError::OtherLineage {
+            location: store.location(),
+            wanted,
+            found: state.lineage,
+        }),
+        _ => Ok(state),
+    }
+}
+
 impl Journal {
     /// Takes the lease and loads the state. A log that was never created is created first.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] when somebody else holds the lease; otherwise as [`load_for_reading`].
+    /// [`StoreError::Locked`] when somebody else holds the lease; [`OpenError::OtherLineage`], before the lease is taken,
+    /// when the state is not the one that is wanted; otherwise as [`load_for_reading`].
     pub async fn open(store: Arc<dyn StateStore>, options: JournalOptions) -> Result<Self, OpenError> {
         if let Some(mark) = &options.head_mark {
             mark.prepare()?;
         }
-        let state = load_for_reading(&*store, options.head_mark.as_ref()).await?;
+        let state = load_for_writing(&*store, &options).await?;
         if state.lineage.is_none() {
             create(&*store, &options).await?;
         }
@@ -305,7 +339,7 @@ impl Journal {
         )
         .map_err(OpenError::Thread)?;
         // Only now is it certain that nobody else writes.
-        let state = load_for_reading(&*store, options.head_mark.as_ref()).await?;
+        let state = load_for_writing(&*store, &options).await?;
         if let (Some(mark), Some(head)) = (&options.head_mark, state.head()) {
             mark.write(&head)?;
         }

@@ -255,6 +255,7 @@ impl Scenario {
             processes: Processes::default(),
             key: self.key.clone(),
             head_mark: None,
+            lineage: None,
             clock: Arc::new(StoppedClock::default()),
             ids: self.ids.clone(),
         };

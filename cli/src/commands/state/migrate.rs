@@ -42,12 +42,12 @@ pub(crate) async fn run(to: &str, locking: Locking, context: &Context) -> Outcom
         let state = match source.store.load().await {
             Ok(loaded) => loaded.state,
             Err(StoreError::NotFound { .. }) => {
-                source.check_lineage(&Default::default())?;
+                source.check_lineage(None)?;
                 continue;
             }
             Err(error) => return Err(store_failure(&error)),
         };
-        source.check_lineage(&state)?;
+        source.check_lineage(state.lineage)?;
         known += 1;
         if same {
             continue;

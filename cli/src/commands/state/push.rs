@@ -23,7 +23,7 @@ pub(crate) async fn run(path: &Path, force: bool, locking: Locking, context: &Co
     let project = LoadedProject::read(options);
     let access = StateAccess::of(&project, options)?;
     let log = read(path)?;
-    access.check_lineage(log.state())?;
+    access.check_lineage(log.state().lineage)?;
     let there = match access.store.load().await {
         Ok(loaded) => Some(loaded.state),
         Err(StoreError::NotFound { .. }) => None,

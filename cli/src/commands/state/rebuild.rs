@@ -124,7 +124,7 @@ async fn left(access: &StateAccess) -> Result<Option<Left>, Failure> {
     let store = &*access.store;
     let wrong = match load_for_reading(store, Some(&access.mark)).await {
         Ok(state) if state.lineage.is_some() => {
-            access.check_lineage(&state)?;
+            access.check_lineage(state.lineage)?;
             let found = verify(store).await.map_err(|error| store_failure(&error))?;
             match found.damage.first() {
                 None => return Ok(None),

@@ -88,6 +88,7 @@ pub(crate) async fn run(start: Start, planned: Planned) -> Ended {
         processes: start.processes.clone(),
         key: Some(start.key.clone()),
         head_mark: None,
+        lineage: None,
         clock: Arc::new(start.clock),
         ids: start.ids.clone(),
     };
