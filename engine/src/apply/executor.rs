@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::call::Message;
@@ -230,7 +230,9 @@ impl Run<'_> {
         let mut opening = Some(opening);
         loop {
             // What is left of a call that has ended is let go: a run may make a million of them.
-            while self.calls.try_join_next().is_some() {}
+            while let Some(ended) = self.calls.try_join_next() {
+                joined(ended);
+            }
             let mut batch = Batch {
                 events: opening.take(),
                 effects: Vec::new(),
@@ -252,6 +254,7 @@ impl Run<'_> {
                     biased;
                     () = self.control.stop.cancelled(), if self.stopped.is_none() => {}
                     Some(message) = self.heard.recv() => first = Some(message),
+                    Some(ended) = self.calls.join_next() => joined(ended),
                 }
             }
         }
@@ -399,7 +402,9 @@ impl Run<'_> {
     }
 
     async fn finish(mut self) -> Result<ApplyReport, ApplyError> {
-        while self.calls.join_next().await.is_some() {}
+        while let Some(ended) = self.calls.join_next().await {
+            joined(ended);
+        }
         let endpoints = preamble::endpoints(&self.request, &self.view);
         let mut report = self.report();
         report.endpoints = endpoints;
@@ -468,4 +473,12 @@ pub(super) fn misfit(what: &str, error: &FoldError) -> ProviderError {
         format!("{what}, because it does not fit the state: {error}."),
     )
     .with_hint("make a new plan: `gabion plan`")
+}
+
+/// Takes in that a call's task ended. What it has to say it said before, unless it panicked: calls catch the panics of
+/// providers, so that is a bug of the engine, and the run would wait for its message for ever.
+fn joined(ended: Result<(), JoinError>) {
+    if let Some(panic) = ended.err().and_then(|error| error.try_into_panic().ok()) {
+        std::panic::resume_unwind(panic);
+    }
 }

@@ -1,6 +1,9 @@
 //! Trying again: throttling and passing errors, within the deadline, under one operation id.
 
+use std::sync::Arc;
+
 use gabion_engine::apply::event::ApplyEvent;
+use gabion_engine::retry::Jitter;
 use gabion_testing::fake::api::Verb;
 use gabion_testing::fake::fault::{Fault, FaultRule};
 
@@ -48,4 +51,24 @@ async fn a_busy_cloud_only_takes_longer() {
     scenario.cloud.configure(|settings| settings.rate = Some(20));
     let text: String = (0..30).map(|n| machine(&format!("m{n}"), "one")).collect();
     scenario.settle(&text).await;
+}
+
+/// A bug of the engine in the task of a call.
+struct Broken;
+
+impl Jitter for Broken {
+    fn fraction(&self) -> f64 {
+        panic!("a bug in the task of a call")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "a bug in the task of a call")]
+async fn a_run_does_not_wait_for_a_call_whose_task_panicked() {
+    let mut scenario = Scenario::new();
+    scenario.apply_options.retry.jitter = Arc::new(Broken);
+    scenario
+        .cloud
+        .fault(FaultRule::next(Verb::Create, Fault::Throttle));
+    scenario.apply(&machine("a", "one")).await;
 }
