@@ -230,3 +230,48 @@ impl Record {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(value: &Value) -> &Arc<str> {
+        match value {
+            Value::String(text) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_record_keeps_a_text_once_and_reads_the_same() {
+        let mut record: Record = serde_json::from_value(serde_json::json!({
+            "uid": "00000000-0000-0001-0000-000000000001",
+            "address": "box.a",
+            "status": "ready",
+            "id": "id-of-a",
+            "inputs": {"input": "a text", "other": "another text", "size": 1},
+            "attributes": {"id": "id-of-a", "input": "a text", "output": "another text", "size": 1, "zone": "z"},
+            "private": null,
+            "declaration": {"provider": "toy", "schema_version": 1},
+            "created_at": 1,
+            "changed_at": 1
+        }))
+        .unwrap();
+        let before = record.clone();
+        let written = serde_json::to_string(&record).unwrap();
+        record.share();
+        assert_eq!(record, before);
+        assert_eq!(serde_json::to_string(&record).unwrap(), written);
+        let Record {
+            id,
+            inputs,
+            attributes,
+            ..
+        } = &record;
+        let one = |a, b| Arc::ptr_eq(a, text(b));
+        assert!(one(id.as_ref().unwrap().text(), &attributes["id"]));
+        assert!(one(text(&inputs["input"]), &attributes["input"]));
+        assert!(one(text(&inputs["other"]), &attributes["output"]));
+        assert!(!one(text(&before.inputs["input"]), &before.attributes["input"]));
+    }
+}

@@ -28,4 +28,5 @@ mod removal;
 mod replacement;
 mod secrets;
 mod selection;
+mod sharing;
 mod together;

@@ -210,13 +210,22 @@ impl Scenario {
                 (format!("env.{name}").into(), value)
             })
             .collect();
-        planner::plan(&PlanInput {
-            configuration,
-            state: &state,
-            world: &world,
-            providers: &self.providers,
-            options: &options,
-        })
+        let plan_of = |configuration: &Configuration| {
+            planner::plan(&PlanInput {
+                configuration,
+                state: &state,
+                world: &world,
+                providers: &self.providers,
+                options: &options,
+            })
+        };
+        // As the program plans: the configuration shares with the records what is the same in both.
+        let mut sharing = configuration.clone();
+        sharing.share_with(&state);
+        let (plan, problems) = plan_of(&sharing);
+        let digest = |plan: &Option<Plan>| plan.as_ref().map(Plan::digest);
+        assert_eq!(digest(&plan), digest(&plan_of(configuration).0));
+        (plan, problems)
     }
 
     pub(crate) async fn plan_with(&self, text: &str, options: PlanOptions) -> Plan {

@@ -127,7 +127,7 @@ impl Scenario {
         self.options.sources = sources;
     }
 
-    /// Plans with what there is now.
+    /// Plans with what there is now. What the configuration shares with the records makes no difference.
     pub(crate) fn try_plan(&self) -> (Option<Plan>, Diagnostics) {
         let mut world = self.world.clone();
         if world.refresh == Refresh::Full {
@@ -139,13 +139,25 @@ impl Scenario {
                 world.objects.entry(record.uid).or_insert(found);
             }
         }
-        plan(&PlanInput {
-            configuration: &self.configuration,
-            state: &self.state,
-            world: &world,
-            providers: &self.providers,
-            options: &self.options,
-        })
+        let plan_of = |configuration: &Configuration| {
+            plan(&PlanInput {
+                configuration,
+                state: &self.state,
+                world: &world,
+                providers: &self.providers,
+                options: &self.options,
+            })
+        };
+        let (plan, problems) = plan_of(&self.configuration);
+        let mut sharing = self.configuration.clone();
+        sharing.share_with(&self.state);
+        assert_eq!(sharing.resources, self.configuration.resources);
+        let (same, same_problems) = plan_of(&sharing);
+        assert_eq!(same, plan);
+        assert_eq!(same_problems.to_string(), problems.to_string());
+        let digest = |plan: &Option<Plan>| plan.as_ref().map(Plan::digest);
+        assert_eq!(digest(&same), digest(&plan));
+        (plan, problems)
     }
 
     /// Plans, and expects a plan.
