@@ -81,8 +81,8 @@ pub(crate) async fn make(
     state: &State,
     request: PlanRequest<'_>,
 ) -> Result<Planned, Failure> {
-    let meant = lower(context, project, state, &request).await?;
-    plan_meant(context, project, state, None, request, meant).await
+    let lowered = lower(context, project, state, &request).await?;
+    plan_lowered(context, project, state, None, request, lowered).await
 }
 
 /// Makes a plan of a project that is not planned again, and lets its documents go: they are as large as what they mean.
@@ -94,13 +94,13 @@ pub(crate) async fn make_once(
     past: Option<&State>,
     request: PlanRequest<'_>,
 ) -> Result<Planned, Failure> {
-    let meant = lower(context, project, state, &request).await?;
+    let lowered = lower(context, project, state, &request).await?;
     project.release_documents();
-    plan_meant(context, project, state, past, request, meant).await
+    plan_lowered(context, project, state, past, request, lowered).await
 }
 
 /// What the documents of a project mean.
-struct Meant {
+struct Lowered {
     configuration: Configuration,
     /// What machines cost.
     book: PriceBook,
@@ -111,7 +111,7 @@ async fn lower(
     project: &LoadedProject,
     state: &State,
     request: &PlanRequest<'_>,
-) -> Result<Meant, Failure> {
+) -> Result<Lowered, Failure> {
     let Context { options, printer } = context;
     let selected = project.select(&request.selection.files)?;
     let about = selected.as_ref().map_or(About::Everything, About::Files);
@@ -146,23 +146,23 @@ async fn lower(
         add_import(&mut configuration, address, id)?;
     }
     configuration.share_with(state);
-    Ok(Meant { configuration, book })
+    Ok(Lowered { configuration, book })
 }
 
-async fn plan_meant(
+async fn plan_lowered(
     context: &Context,
     project: &LoadedProject,
     state: &State,
     past: Option<&State>,
     request: PlanRequest<'_>,
-    meant: Meant,
+    lowered: Lowered,
 ) -> Result<Planned, Failure> {
     let Context { options, printer } = context;
     let directory = project.directory()?.to_owned();
-    let Meant {
+    let Lowered {
         mut configuration,
         book,
-    } = meant;
+    } = lowered;
     let mut plan_options = plan_options(&request, project, options, commit(&directory))?;
     if request.scale.is_some() {
         plan_options

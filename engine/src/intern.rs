@@ -1,7 +1,7 @@
 //! Names that occur many times, kept in memory once.
 //!
-//! A project of many thousands of resources has few names of attributes, types, providers and files. What is interned
-//! here is equal to what is not: nothing depends on it but how much memory it takes.
+//! A project of many thousands of resources has few names of attributes, types and providers. What is interned here is
+//! equal to what is not: nothing depends on it but how much memory it takes.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
