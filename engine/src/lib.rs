@@ -32,6 +32,7 @@
 //! | [`schema`] | what a provider declares about a resource type |
 //! | [`config`] | files → documents → resources; expressions; the registry of document families |
 //! | [`resource`] | what lowering gives and planning takes |
+//! | [`file_name`], [`seldom`] | what a hundred thousand resources say alike, kept once or not at all |
 //! | [`provider`] | the contract between the engine and the code that knows one kind of infrastructure |
 //! | [`state`] | event log, records, stores, lease, fingerprints |
 //! | [`world`], [`gather`] | what the real world is like, and reading it |
