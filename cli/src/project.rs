@@ -99,6 +99,14 @@ impl LoadedProject {
         read
     }
 
+    /// Reads the project for a command that asks it where the state is and what its settings say, and not what it
+    /// declares: its documents are let go.
+    pub(crate) fn read_settings(options: &Options) -> Self {
+        let mut project = Self::read(options);
+        project.release_documents();
+        project
+    }
+
     /// Returns what has to be found out about the world before documents have a meaning.
     pub(crate) fn surveys(&self, options: &Options, recorded: &dyn RecordedView) -> Vec<Survey> {
         let registry = wiring::documents();

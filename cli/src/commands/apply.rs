@@ -215,7 +215,7 @@ async fn saved(args: &Apply, context: &Context) -> Outcome {
         return Err(denied);
     }
     let interrupts = Interrupts::listen(printer)?;
-    let project = LoadedProject::read(options);
+    let project = LoadedProject::read_settings(options);
     let access = StateAccess::of(&project, options)?;
     let missing = project.missing_secrets(plan);
     if missing.has_errors() {

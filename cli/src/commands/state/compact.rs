@@ -47,7 +47,7 @@ impl Kept {
 pub(super) async fn run(kept: Kept, yes: bool, locking: Locking, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let interrupts = Interrupts::listen(printer)?;
-    let project = LoadedProject::read(options);
+    let project = LoadedProject::read_settings(options);
     let access = StateAccess::of(&project, options)?;
     let state = access.load_existing().await?;
     let all = runs(&*access.store)

@@ -47,7 +47,7 @@ enum Difference {
 /// Shows what the records were and are.
 pub(crate) async fn run(from: u64, to: Option<u64>, context: &Context) -> Outcome {
     let Context { options, printer } = context;
-    let project = LoadedProject::read(options);
+    let project = LoadedProject::read_settings(options);
     let access = StateAccess::of(&project, options)?;
     let now = access.load_existing().await?;
     let given = to;

@@ -22,7 +22,7 @@ pub(crate) async fn run(
     context: &Context,
 ) -> Outcome {
     let Context { options, printer } = context;
-    let project = LoadedProject::read(options);
+    let project = LoadedProject::read_settings(options);
     let access = StateAccess::of(&project, options)?;
     access.load_existing().await?;
     let all = history(&*access.store, about)
@@ -73,7 +73,7 @@ fn last<T>(all: &[T], entries: Option<usize>) -> &[T] {
 /// Prints the runs that wrote, or the last of them, newest last.
 pub(crate) async fn runs(entries: Option<usize>, context: &Context) -> Outcome {
     let Context { options, printer } = context;
-    let project = LoadedProject::read(options);
+    let project = LoadedProject::read_settings(options);
     let access = StateAccess::of(&project, options)?;
     access.load_existing().await?;
     let all = history::runs(&*access.store)

@@ -17,7 +17,7 @@ use crate::state_access::StateAccess;
 
 /// Lists what is recorded, by address, deposed objects after current ones.
 pub(crate) async fn run(context: &Context) -> Outcome {
-    let project = LoadedProject::read(&context.options);
+    let project = LoadedProject::read_settings(&context.options);
     let state = StateAccess::of(&project, &context.options)?
         .load_existing()
         .await?;

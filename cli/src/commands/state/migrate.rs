@@ -28,7 +28,7 @@ pub(crate) async fn run(to: &str, locking: Locking, context: &Context) -> Outcom
             ))
             .hint(format!("gabion state migrate --to {}", shell_word(to))));
     }
-    let project = LoadedProject::read(options);
+    let project = LoadedProject::read_settings(options);
     let kept = Kept::of(&project.project.settings);
     let plugin = plugin_of(&url, &kept)?;
     let mut file = SettingsFile::of(&project)?;

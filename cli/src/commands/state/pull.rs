@@ -16,7 +16,7 @@ use crate::state_access::{StateAccess, store_failure};
 /// Writes the log as it is now; takes no lease.
 pub(crate) async fn run(out: Option<&Path>, context: &Context) -> Outcome {
     let Context { options, printer } = context;
-    let project = LoadedProject::read(options);
+    let project = LoadedProject::read_settings(options);
     let access = StateAccess::of(&project, options)?;
     access.load_existing().await?;
     let log = LogCopy::read(&*access.store, 0)

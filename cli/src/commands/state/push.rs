@@ -20,7 +20,7 @@ use crate::state_access::{StateAccess, open_failure, store_failure};
 /// Puts the log of a file where the project's state is.
 pub(crate) async fn run(path: &Path, force: bool, locking: Locking, context: &Context) -> Outcome {
     let Context { options, printer } = context;
-    let project = LoadedProject::read(options);
+    let project = LoadedProject::read_settings(options);
     let access = StateAccess::of(&project, options)?;
     let log = read(path)?;
     access.check_lineage(log.state().lineage)?;

@@ -41,7 +41,7 @@ struct Left {
 pub(crate) async fn run(yes: bool, locking: Locking, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let interrupts = Interrupts::listen(printer)?;
-    let project = LoadedProject::read(options);
+    let project = LoadedProject::read_settings(options);
     let access = StateAccess::of(&project, options)?;
     let Some(left) = left(&access).await? else {
         printer.status("The state is whole, and nothing of it is missing: there is nothing to rebuild.");

@@ -12,7 +12,7 @@ use crate::wiring;
 /// Writes again what is not under the key of the settings.
 pub(crate) async fn run(locking: Locking, context: &Context) -> Outcome {
     let Context { options, printer } = context;
-    let project = LoadedProject::read(options);
+    let project = LoadedProject::read_settings(options);
     let access = StateAccess::of(&project, options)?;
     access.load_existing().await?;
     let journal = access

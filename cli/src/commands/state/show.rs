@@ -29,7 +29,7 @@ use crate::wiring;
 /// Shows one record. Secrets are not in it.
 pub(crate) async fn run(address: Option<&ResourceAddress>, at: Option<u64>, context: &Context) -> Outcome {
     let Context { options, printer } = context;
-    let project = LoadedProject::read(options);
+    let project = LoadedProject::read_settings(options);
     let access = StateAccess::of(&project, options)?;
     let mut state = access.load_existing().await?;
     if let Some(serial) = at {

@@ -91,7 +91,7 @@ async fn write(
     changes: impl FnOnce(&State) -> Result<Vec<Surgery>, SurgeryError>,
 ) -> Result<(), Failure> {
     let Context { options, printer } = context;
-    let project = LoadedProject::read(options);
+    let project = LoadedProject::read_settings(options);
     let access = StateAccess::of(&project, options)?;
     access.load_existing().await?;
     let journal = access

@@ -51,7 +51,7 @@ pub(super) async fn run(
         stack: other.clone(),
         ..options.clone()
     };
-    let project = LoadedProject::read(options);
+    let project = LoadedProject::read_settings(options);
     let from = StateAccess::of(&project, options)?;
     // Files and variables of stacks may differ; where their states are does not.
     let to = StateAccess::of(&project, &there)?;

@@ -17,7 +17,7 @@ use crate::state_access::{StateAccess, store_failure};
 pub(crate) async fn run(yes: bool, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let interrupts = Interrupts::listen(printer)?;
-    let project = LoadedProject::read(options);
+    let project = LoadedProject::read_settings(options);
     let access = StateAccess::of(&project, options)?;
     access.load_existing().await?;
     let Some(view) = access

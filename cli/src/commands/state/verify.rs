@@ -16,7 +16,7 @@ use crate::state_access::{StateAccess, store_failure};
 /// Checks that the log is whole and the records are what it says; exits with 1 when something is wrong.
 pub(crate) async fn run(context: &Context) -> Outcome {
     let Context { options, printer } = context;
-    let project = LoadedProject::read(options);
+    let project = LoadedProject::read_settings(options);
     let access = StateAccess::of(&project, options)?;
     access.load_existing().await?;
     let found = verify(&*access.store)
