@@ -152,7 +152,7 @@ fn stored(id: ObjectId, inputs: &Attributes) -> ObjectState {
     if let Some(input) = inputs.get("input").filter(|input| !input.is_null()) {
         attributes.insert("output".into(), without_templates(input));
     }
-    attributes.insert("id".into(), Value::string(id.as_str()));
+    attributes.insert("id".into(), Value::String(id.text().clone()));
     ObjectState {
         id,
         attributes,
