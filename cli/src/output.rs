@@ -206,7 +206,10 @@ impl Printer {
     /// When stderr is gone there is nobody to tell, and what the command does must not depend on it.
     pub(crate) fn error(&self, line: &str) {
         let mut err = self.err.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = writeln!(err, "{line}").and_then(|()| err.flush());
+        // In one piece: others may write to the same stream, and an apply has a line for every step.
+        let _ = err
+            .write_all(format!("{line}\n").as_bytes())
+            .and_then(|()| err.flush());
     }
 
     /// Prints text without a line end, for a question.
