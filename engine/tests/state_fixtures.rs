@@ -260,6 +260,7 @@ async fn a_run_goes_on_with_the_log_of_every_released_version() {
         let epoch = take_over(&store).await;
         store.release(epoch).await.unwrap();
         let options = JournalOptions {
+            lineage: None,
             project: "tests".into(),
             holder: holder("ada"),
             run: run(9),
