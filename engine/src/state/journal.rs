@@ -7,13 +7,15 @@
 //! After an append whose success is not certain the journal is *poisoned*: nobody knows any more what the log says, so
 //! every later commit fails, and whoever comes next loads the log and observes what is open.
 
+mod marker;
+
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
+use self::marker::Marker;
 use crate::address::{IdSource, Lineage, RunId};
 use crate::state::clock::Clock;
 use crate::state::event::{self, Created, Event, EventBody, Holder, RunStarted};
@@ -34,9 +36,6 @@ const BUSY_PATIENCE: Duration = Duration::from_secs(120);
 
 /// How long to wait before a store that is busy is asked again.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
-
-/// How long after a head mark the next one is written, unless the journal is closed.
-const MARK_PAUSE: Duration = Duration::from_millis(100);
 
 /// How a journal is opened.
 pub struct JournalOptions {
@@ -748,70 +747,5 @@ fn answer(replies: impl IntoIterator<Item = Reply>, outcome: &Result<Arc<State>,
     for reply in replies {
         // Whoever asked may have gone; the commit stands all the same.
         let _unheard = reply.send(outcome.clone());
-    }
-}
-
-/// Writes the head mark behind the commits, the newest only and not after each: a store ahead of its mark is normal.
-struct Marker {
-    heads: watch::Sender<Option<Head>>,
-    failure: watch::Receiver<Option<Arc<HeadError>>>,
-    /// Says that nothing more comes.
-    end: CancellationToken,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Marker {
-    fn start(mark: HeadMark) -> Self {
-        let mark = Arc::new(mark);
-        let (heads, mut wanted) = watch::channel(None::<Head>);
-        let (failed, failure) = watch::channel(None);
-        let end = CancellationToken::new();
-        let ended = end.clone();
-        let task = tokio::spawn(async move {
-            while wanted.changed().await.is_ok() {
-                let Some(head) = wanted.borrow_and_update().clone() else {
-                    continue;
-                };
-                let mark = mark.clone();
-                let written = tokio::task::spawn_blocking(move || mark.note(&head)).await;
-                if let Ok(Err(error)) = written {
-                    failed.send_replace(Some(Arc::new(error)));
-                    return;
-                }
-                // Each mark is put on stable storage, as each commit is: one after every commit would double what they cost.
-                let _ended = tokio::time::timeout(MARK_PAUSE, ended.cancelled()).await;
-            }
-            // Whoever reports success has the mark of it on stable storage.
-            let settled = tokio::task::spawn_blocking(move || mark.settle()).await;
-            if let Ok(Err(error)) = settled {
-                failed.send_replace(Some(Arc::new(error)));
-            }
-        });
-        Self {
-            heads,
-            failure,
-            end,
-            task,
-        }
-    }
-
-    fn failure(&self) -> Option<Arc<HeadError>> {
-        self.failure.borrow().clone()
-    }
-
-    async fn finish(self) -> Result<(), Arc<HeadError>> {
-        let Self {
-            heads,
-            failure,
-            end,
-            task,
-        } = self;
-        end.cancel();
-        // What was sent last is still seen as a change after the sender is gone.
-        drop(heads);
-        // The task ends by itself and never panics; its failure is in the channel.
-        let _ended = task.await;
-        let failed = failure.borrow().clone();
-        failed.map_or(Ok(()), Err)
     }
 }
