@@ -186,7 +186,7 @@ pub(crate) enum Command {
     Output(Output),
     /// List the machines that a cloud offers for the project's services, or for what is asked; makes nothing
     Offer(Offer),
-    /// List services, tasks, routers and gateways with what they are doing
+    /// List services, tasks, routers and gateways with what they are doing, and certificates
     Ps(Ps),
     /// Print the log of a service, task, replica, router or gateway
     Logs(Logs),

@@ -7,6 +7,7 @@
 mod applying;
 mod args;
 mod asking;
+mod certificates;
 mod checking;
 mod ci;
 mod commands;

@@ -1,4 +1,4 @@
-//! `gabion ps`: what runs, and how what was meant to end did.
+//! `gabion ps`: what runs, how what was meant to end did, and the certificates of gateways.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -10,13 +10,16 @@ use gabion_gateway::GATEWAY_ROUTE;
 use serde_json::json;
 
 use crate::args::{Format, Ps};
+use crate::certificates::certificates;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::project::LoadedProject;
 use crate::render::markdown::{cell_code, prose};
 use crate::render::progress::elapsed;
-use crate::render::ps_json::{ProgramJson, PsJson, ServiceEndpointJson, UnreachableMachineJson};
+use crate::render::ps_json::{
+    CertificateJson, ProgramJson, PsJson, ServiceEndpointJson, UnreachableMachineJson,
+};
 use crate::render::words::plain;
 use crate::state_access::StateAccess;
 use crate::wiring::{self, UnitReport, is_unit, unit_reports, units_root};
@@ -39,8 +42,11 @@ pub(crate) async fn run(_: &Ps, context: &Context) -> Outcome {
         .filter(|record| is_unit(record))
         .collect();
     // Where machines are is recorded; what the configuration says now is for the next plan.
-    wiring::providers(options, &project.project.settings.project.value, &state)?;
-    let reports = unit_reports(options, &state, &records, &root).await;
+    let providers = wiring::providers(options, &project.project.settings.project.value, &state)?;
+    let (reports, certificates) = tokio::join!(
+        unit_reports(options, &state, &records, &root),
+        certificates(&state, &providers)
+    );
     let rows: Vec<Row<'_>> = records
         .into_iter()
         .zip(reports)
@@ -49,9 +55,19 @@ pub(crate) async fn run(_: &Ps, context: &Context) -> Outcome {
     let services = endpoints(&state);
     let away = away(&rows);
     let text = match options.format {
-        Format::Json => to_json(&rows, &services, &away),
-        Format::Markdown => to_markdown(&rows, &away),
-        Format::Text => to_text(&rows, &services, context),
+        Format::Json => to_json(&rows, services, certificates, &away),
+        Format::Markdown => to_markdown(&rows, &certificates, &away),
+        Format::Text => {
+            let programs = to_text(&rows, &services, context);
+            let certificates = certificates_to_text(&certificates, context);
+            let both = [programs, certificates];
+            let parts: Vec<&str> = both
+                .iter()
+                .map(String::as_str)
+                .filter(|part| !part.is_empty())
+                .collect();
+            parts.join("\n")
+        }
     };
     if rows.is_empty() && options.format == Format::Text {
         printer.status("Nothing runs.");
@@ -98,7 +114,8 @@ fn document_of<'a>(row: &Row<'a>) -> Option<&'a DocumentRef> {
 
 fn to_json(
     rows: &[Row<'_>],
-    services: &BTreeMap<String, ServiceEndpointJson>,
+    services: BTreeMap<String, ServiceEndpointJson>,
+    certificates: Vec<CertificateJson>,
     away: &BTreeMap<String, String>,
 ) -> String {
     let program = |row: &Row<'_>| ProgramJson {
@@ -128,13 +145,18 @@ fn to_json(
     let answer = PsJson {
         format_version: "1.0".to_owned(),
         programs: rows.iter().map(program).collect(),
-        services: services.values().cloned().collect(),
+        services: services.into_values().collect(),
+        certificates,
         unreachable: away.iter().map(unreachable).collect(),
     };
     format!("{:#}\n", json!(answer))
 }
 
-fn to_markdown(rows: &[Row<'_>], away: &BTreeMap<String, String>) -> String {
+fn to_markdown(
+    rows: &[Row<'_>],
+    certificates: &[CertificateJson],
+    away: &BTreeMap<String, String>,
+) -> String {
     let mut text = "| program | role | machine | status | restarts | uptime | GPU | ports | endpoint |\n\
                     | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
         .to_owned();
@@ -156,6 +178,20 @@ fn to_markdown(rows: &[Row<'_>], away: &BTreeMap<String, String>) -> String {
             row.unit.gpu.as_deref().map(prose).unwrap_or_default(),
             ports.join(", "),
             row.unit.url.as_deref().map(cell_code).unwrap_or_default(),
+        );
+    }
+    if !certificates.is_empty() {
+        text.push_str("\n| certificate | until | issuer | problem |\n| --- | --- | --- | --- |\n");
+    }
+    for certificate in certificates {
+        let cell = |text: &Option<String>| text.as_deref().map(prose).unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} |",
+            cell_code(&certificate.host),
+            cell(&certificate.not_after),
+            cell(&certificate.issuer),
+            cell(&certificate.problem),
         );
     }
     for (machine, why) in away {
@@ -258,6 +294,49 @@ fn to_text(rows: &[Row<'_>], services: &BTreeMap<String, ServiceEndpointJson>, c
             };
             let _ = writeln!(text, "  {style}{}{style:#}", line(&cells(row)));
         }
+    }
+    text
+}
+
+fn certificates_to_text(certificates: &[CertificateJson], context: &Context) -> String {
+    if certificates.is_empty() {
+        return String::new();
+    }
+    let theme = context.printer.data_theme();
+    let wrong = certificates
+        .iter()
+        .filter(|certificate| certificate.problem.is_some())
+        .count();
+    let (style, how) = match wrong {
+        0 => (theme.good, format!("{} good", certificates.len())),
+        _ => (
+            theme.bad,
+            format!("{wrong} of {} with a problem", certificates.len()),
+        ),
+    };
+    let mut text = format!(
+        "{strong}certificates{strong:#}  {style}{how}{style:#}\n",
+        strong = theme.strong
+    );
+    let width = certificates
+        .iter()
+        .map(|certificate| certificate.host.chars().count());
+    let width = width.max().unwrap_or_default();
+    for certificate in certificates {
+        let until = match &certificate.not_after {
+            Some(until) => format!("until {}", plain(until)),
+            None => "none".to_owned(),
+        };
+        let (style, problem) = match &certificate.problem {
+            Some(problem) => (theme.bad, format!("  {}", plain(problem))),
+            None => (anstyle::Style::new(), String::new()),
+        };
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "  {style}{:width$}  {until}{problem}{style:#}",
+            plain(&certificate.host)
+        );
     }
     text
 }

@@ -13,6 +13,8 @@ pub struct PsJson {
     pub programs: Vec<ProgramJson>,
     /// Where services are reached.
     pub services: Vec<ServiceEndpointJson>,
+    /// The certificates of gateways, in the order of their addresses.
+    pub certificates: Vec<CertificateJson>,
     /// The machines that could not be asked: of their programs nothing is known now.
     pub unreachable: Vec<UnreachableMachineJson>,
 }
@@ -70,6 +72,24 @@ pub struct ServiceEndpointJson {
     pub endpoint: Option<String>,
     /// The address of its model's API, if it has a model.
     pub model_endpoint: Option<String>,
+}
+
+/// A certificate of a gateway.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateJson {
+    /// The address of its resource.
+    pub address: String,
+    /// The host name that it is for.
+    pub host: String,
+    /// The gateway that serves it.
+    pub gateway: Option<String>,
+    /// Whose signature it has; `null` when its gateway cannot be asked or has none.
+    pub issuer: Option<String>,
+    /// When it runs out; `null` when its gateway cannot be asked or has none.
+    pub not_after: Option<String>,
+    /// What is wrong with it, or why it cannot be renewed; `null` when nothing is.
+    pub problem: Option<String>,
 }
 
 /// A machine that could not be asked.

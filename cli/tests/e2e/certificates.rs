@@ -143,6 +143,8 @@ fn a_gateway_gets_certificates_once_its_names_lead_to_it_and_keeps_them() {
     let url = project.attribute("gateway_route.qwen", "url");
     let secure = format!("https://{}:{}/", NAMES[1], port(&project, "port"));
     assert_eq!(url.as_str(), Some(secure.as_str()));
+    let listed = project.run(&["ps"]).succeeds();
+    assert!(listed.stdout.contains("certificates  2 good"), "{listed}");
 
     // A certificate that somebody took away is missed, although the old one is served, and got again.
     let unit = project.unit("host_unit.agent/local");
@@ -156,6 +158,21 @@ fn a_gateway_gets_certificates_once_its_names_lead_to_it_and_keeps_them() {
     std::fs::remove_file(&file).unwrap();
     let drift = project.run(&["drift"]).exits(2);
     assert!(drift.stdout.contains("its file is gone"), "{drift}");
+    let listed = project.run(&["ps", "--format", "json"]).succeeds().json();
+    let problems: Vec<(&str, bool)> = listed["certificates"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|certificate| {
+            let host = certificate["host"].as_str().unwrap();
+            let problem = certificate["problem"].as_str();
+            (
+                host,
+                problem.is_some_and(|problem| problem.contains("its file is gone")),
+            )
+        })
+        .collect();
+    assert_eq!(problems, [(NAMES[0], false), (NAMES[1], true)], "{listed}");
     project.apply();
     project.plan_is_empty();
     let after = project.attribute("gateway_certificate.my-gateway/qwen", "serial_number");

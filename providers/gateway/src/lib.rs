@@ -15,4 +15,4 @@ mod urls;
 mod values;
 
 pub use provider::{GatewayConfig, GatewayProvider};
-pub use schema::GATEWAY_ROUTE;
+pub use schema::{GATEWAY_CERTIFICATE, GATEWAY_ROUTE};
