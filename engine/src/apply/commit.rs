@@ -25,7 +25,7 @@ impl Run<'_> {
         };
         match committed {
             Ok(state) => {
-                self.view.state = state;
+                self.view.written(state);
                 for effect in batch.effects {
                     self.follow(effect);
                 }

@@ -10,6 +10,7 @@ use super::call::CallRequest;
 use super::event::StepOutcome;
 use super::view::{Evaluated, View};
 use crate::address::{ProviderName, ResourceAddress, Uid};
+use crate::config::{Target, Template};
 use crate::diff::same;
 use crate::panic::panic_message;
 use crate::plan::Plan;
@@ -24,7 +25,7 @@ use crate::resource::ConditionTime;
 use crate::state::event::EventBody;
 use crate::state::record::{Declaration, Record, Status};
 use crate::upgrade::recorded_object;
-use crate::value::{AttributePath, Attributes, Comparison, Value};
+use crate::value::{AttributePath, Attributes, Comparison, TemplateText, Value};
 
 /// What a step turned out to mean.
 pub(super) enum Prepared {
@@ -64,7 +65,7 @@ pub(super) struct Preparer<'a> {
     progress: BTreeMap<StepId, Progress>,
     /// Objects that take others along when they go.
     holders: BTreeSet<Uid>,
-    /// Addresses at which the plan makes or changes something.
+    /// Addresses at which the plan makes or changes something that is not done yet.
     changing: BTreeSet<&'a ResourceAddress>,
     /// Whether each replacement is carried out as planned (false), or the value that forced it proved equal, so that
     /// the object is kept and at most updated; by the position of the change.
@@ -162,6 +163,36 @@ impl<'a> Preparer<'a> {
         })
     }
 
+    /// Notes that the object at an address is as the run leaves it.
+    pub(super) fn made(&mut self, address: &ResourceAddress) {
+        self.changing.remove(address);
+    }
+
+    /// Returns whether inputs refer only to objects whose attributes this run does not change any more.
+    fn is_final(&self, inputs: &Attributes) -> bool {
+        let mut is_final = true;
+        let mut look = |template: &TemplateText| {
+            let parsed: std::result::Result<Template, _> = template.as_str().parse();
+            is_final &= parsed.is_ok_and(|template| {
+                template.references().all(|reference| match &reference.target {
+                    Target::Resource(address) => !self.changing.contains(address),
+                    _ => true,
+                })
+            });
+        };
+        for value in inputs.values() {
+            value.map_leaves(&mut |leaf| {
+                match leaf {
+                    Value::Unknown(unknown) => unknown.template.as_ref().map(&mut look),
+                    Value::Secret(secret) => secret.template.as_ref().map(&mut look),
+                    _ => None,
+                };
+                leaf.clone()
+            });
+        }
+        is_final
+    }
+
     fn is_kept(&self, uid: Uid) -> bool {
         self.kept.contains(&uid)
     }
@@ -176,7 +207,7 @@ impl<'a> Preparer<'a> {
             let evaluated = change
                 .inputs
                 .as_ref()
-                .filter(|inputs| view.is_final(inputs, |address| self.changing.contains(address)))
+                .filter(|inputs| self.is_final(inputs))
                 .and_then(|inputs| view.evaluate_inputs(inputs).ok());
             if let Some(evaluated) = evaluated
                 && self.keeps(view, step, change, record, &evaluated)?

@@ -215,6 +215,7 @@ impl Run<'_> {
         if let Err(error) = self.record(succeeded, batch) {
             return self.unfit(step, &running, &error, batch);
         }
+        self.preparer.made(&running.call.address);
         self.view
             .made(running.call.address.clone(), running.uid, id, attributes);
         let change = &self.request.plan.changes[self.request.plan.steps[step.0 as usize].change];

@@ -22,11 +22,14 @@ pub(super) struct View<'a> {
     pub(super) providers: &'a ProviderRegistry,
     secrets: &'a dyn SecretLookup,
     key: Option<Arc<FingerprintKey>>,
-    /// What this run's calls gave, by address.
+    /// What this run's calls gave and the recorded state does not tell: what is not written yet, and what it has secrets
+    /// in or could not read. By address.
     fresh: BTreeMap<ResourceAddress, Fresh>,
     /// Where each of those objects is.
     addresses: BTreeMap<Uid, ResourceAddress>,
-    /// Objects that this run deleted.
+    /// The objects of which calls told since the state was written last.
+    unwritten: Vec<Uid>,
+    /// Objects that this run deleted, and that the recorded state still has.
     gone: BTreeSet<Uid>,
 }
 
@@ -59,12 +62,14 @@ impl<'a> View<'a> {
             key,
             fresh: BTreeMap::new(),
             addresses: BTreeMap::new(),
+            unwritten: Vec::new(),
             gone: BTreeSet::new(),
         }
     }
 
     /// Notes what a call gave.
     pub(super) fn made(&mut self, address: ResourceAddress, uid: Uid, id: ObjectId, attributes: Attributes) {
+        self.unwritten.push(uid);
         self.addresses.insert(uid, address.clone());
         self.fresh.insert(address, Fresh { uid, id, attributes });
     }
@@ -72,6 +77,27 @@ impl<'a> View<'a> {
     /// Notes that an object is gone.
     pub(super) fn removed(&mut self, uid: Uid) {
         self.gone.insert(uid);
+        self.forget(uid);
+    }
+
+    /// Takes in the recorded state once everything that was noted is written, and forgets what it tells as well.
+    pub(super) fn written(&mut self, state: Arc<State>) {
+        self.state = state;
+        self.gone.clear();
+        for uid in std::mem::take(&mut self.unwritten) {
+            let told = self
+                .addresses
+                .get(&uid)
+                .and_then(|address| self.fresh.get(address));
+            if let (Some(fresh), Some(record)) = (told, self.state.record(uid))
+                && record.attributes.shares(&fresh.attributes)
+            {
+                self.forget(uid);
+            }
+        }
+    }
+
+    fn forget(&mut self, uid: Uid) {
         if let Some(address) = self.addresses.remove(&uid)
             && self.fresh.get(&address).is_some_and(|fresh| fresh.uid == uid)
         {
@@ -132,32 +158,6 @@ impl<'a> View<'a> {
             evaluated.inputs.insert(name.clone(), filled);
         }
         Ok(evaluated)
-    }
-
-    /// Returns whether inputs refer only to objects whose attributes this run does not change any more: those that it
-    /// left already, and those that `changes` says it does not touch.
-    pub(super) fn is_final(&self, inputs: &Attributes, changes: impl Fn(&ResourceAddress) -> bool) -> bool {
-        let mut is_final = true;
-        let mut look = |template: &TemplateText| {
-            let parsed: Result<Template, _> = template.as_str().parse();
-            is_final &= parsed.is_ok_and(|template| {
-                template.references().all(|reference| match &reference.target {
-                    Target::Resource(address) => self.fresh.contains_key(address) || !changes(address),
-                    _ => true,
-                })
-            });
-        };
-        for value in inputs.values() {
-            value.map_leaves(&mut |leaf| {
-                match leaf {
-                    Value::Unknown(unknown) => unknown.template.as_ref().map(&mut look),
-                    Value::Secret(secret) => secret.template.as_ref().map(&mut look),
-                    _ => None,
-                };
-                leaf.clone()
-            });
-        }
-        is_final
     }
 
     /// Fills the templates of a value.
