@@ -432,38 +432,7 @@ impl Builder<'_> {
                 return Err(NoOrder::Cycle(self.cycle(&path)));
             }
         };
-        let mut waiting: Vec<usize> = vec![0; self.nodes.len()];
-        for node in &self.nodes {
-            for (first, _) in &node.after {
-                waiting[*first] += 1;
-            }
-        }
-        // For each node without a step, the steps that being after it means being after, sorted.
-        let mut reach: Vec<Vec<usize>> = vec![Vec::new(); self.nodes.len()];
-        let mut kept: Vec<(usize, Vec<usize>)> = Vec::with_capacity(order.len());
-        for at in order {
-            let mut before = Vec::new();
-            for (first, _) in &self.nodes[at].after {
-                match self.nodes[*first].operation {
-                    Some(_) => before.push(*first),
-                    None => before.extend_from_slice(&reach[*first]),
-                }
-            }
-            before.sort_unstable();
-            before.dedup();
-            let (many_in, many_out) = (before.len(), waiting[at]);
-            let node = &mut self.nodes[at];
-            let joins = many_in > 8 && many_out > 8 && node.change.is_some();
-            if node.operation.is_none() && joins {
-                node.operation = Some(StepOperation::Check);
-            }
-            if node.operation.is_some() {
-                kept.push((at, before));
-            } else {
-                reach[at] = before;
-            }
-        }
-        let steps = self.number(kept);
+        let steps = self.number(order);
         for rollout in self.rollouts.into_iter().flatten() {
             self.notes.entry(rollout.first).or_default().push(rollout.note);
         }
@@ -474,26 +443,52 @@ impl Builder<'_> {
         })
     }
 
-    fn number(&self, kept: Vec<(usize, Vec<usize>)>) -> Vec<Step> {
-        let id = |index: usize| StepId(u32::try_from(index).expect("a plan has fewer than 2^32 steps"));
-        let mut ids: Vec<StepId> = vec![StepId(0); self.nodes.len()];
-        for (index, (node, _)) in kept.iter().enumerate() {
-            ids[*node] = id(index);
+    /// Makes the steps, in the order of their nodes.
+    fn number(&mut self, order: Vec<usize>) -> Vec<Step> {
+        let mut waiting: Vec<usize> = vec![0; self.nodes.len()];
+        for node in &self.nodes {
+            for (first, _) in &node.after {
+                waiting[*first] += 1;
+            }
         }
-        let mut steps = Vec::with_capacity(kept.len());
-        steps.extend(kept.into_iter().filter_map(|(node, before)| {
-            let Node {
-                change, operation, ..
-            } = &self.nodes[node];
-            let mut after: Vec<StepId> = before.iter().map(|first| ids[*first]).collect();
+        let acting = self.nodes.iter().filter(|node| node.operation.is_some());
+        let mut steps: Vec<Step> = Vec::with_capacity(acting.count());
+        let mut ids: Vec<Option<StepId>> = vec![None; self.nodes.len()];
+        // For nodes without a step, the steps that being after them means being after.
+        let mut reach: BTreeMap<usize, Vec<StepId>> = BTreeMap::new();
+        for at in order {
+            let mut after = Vec::new();
+            for (first, _) in &self.nodes[at].after {
+                match ids[*first] {
+                    Some(id) => after.push(id),
+                    None => after.extend(reach.get(first).into_iter().flatten()),
+                }
+            }
             after.sort_unstable();
-            Some(Step {
-                id: ids[node],
-                change: (*change)?,
-                operation: (*operation)?,
-                after,
-            })
-        }));
+            after.dedup();
+            after.shrink_to_fit();
+            let (many_in, many_out) = (after.len(), waiting[at]);
+            let node = &mut self.nodes[at];
+            let joins = many_in > 8 && many_out > 8 && node.change.is_some();
+            if node.operation.is_none() && joins {
+                node.operation = Some(StepOperation::Check);
+            }
+            match (node.operation, node.change) {
+                (Some(operation), Some(change)) => {
+                    let id = u32::try_from(steps.len()).expect("a plan has fewer than 2^32 steps");
+                    let id = StepId(id);
+                    ids[at] = Some(id);
+                    steps.push(Step {
+                        id,
+                        change,
+                        operation,
+                        after,
+                    });
+                }
+                _ if after.is_empty() => {}
+                _ => drop(reach.insert(at, after)),
+            }
+        }
         steps
     }
 
