@@ -100,10 +100,11 @@ impl LoadedProject {
     }
 
     /// Reads the project for a command that asks it where the state is and what its settings say, and not what it
-    /// declares: its documents are let go.
+    /// declares: its documents are let go, and their texts.
     pub(crate) fn read_settings(options: &Options) -> Self {
         let mut project = Self::read(options);
         project.release_documents();
+        project.release_texts();
         project
     }
 
@@ -124,6 +125,11 @@ impl LoadedProject {
     /// Gives up the documents, once they have their meaning. It cannot be had again then.
     pub(crate) fn release_documents(&mut self) {
         self.project.documents = Vec::new();
+    }
+
+    /// Gives up the texts of the documents, once nothing is reported any more that stands in them.
+    pub(crate) fn release_texts(&mut self) {
+        self.project.sources.release_documents();
     }
 
     /// Returns the project's directory, absolute, or why there is none.

@@ -168,6 +168,7 @@ async fn under_lease(
         ..
     } = planned;
     drop(configuration.give_up());
+    project.release_texts();
     let facts = world.give_up().facts;
     let run = Run {
         plan,

@@ -88,13 +88,13 @@ pub struct NotAskedJson {
 pub(crate) async fn run(args: &DriftArgs, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let interrupts = Interrupts::listen(printer)?;
-    let project = LoadedProject::read(options);
+    let mut project = LoadedProject::read(options);
     let access = StateAccess::of(&project, options)?;
     if args.accept.is_empty() {
         let state = access.load().await?;
         let in_flight = access.live_holder().await?;
         let planned = interrupts
-            .unless(look(context, &project, &state, in_flight))
+            .unless(look(context, &mut project, &state, in_flight))
             .await??;
         return report(args, context, &project, &planned, &BTreeSet::new());
     }
@@ -104,7 +104,9 @@ pub(crate) async fn run(args: &DriftArgs, context: &Context) -> Outcome {
     let journal = interrupts.unless(opening).await??;
     let written = async {
         let state = journal.state();
-        let planned = interrupts.unless(look(context, &project, &state, None)).await??;
+        let planned = interrupts
+            .unless(look(context, &mut project, &state, None))
+            .await??;
         let events = accepting(&args.accept, &state, &planned)?;
         let number = events.len();
         journal
@@ -130,7 +132,7 @@ pub(crate) async fn run(args: &DriftArgs, context: &Context) -> Outcome {
 
 async fn look(
     context: &Context,
-    project: &LoadedProject,
+    project: &mut LoadedProject,
     state: &State,
     in_flight: Option<gabion_engine::state::event::Holder>,
 ) -> Result<Planned, Failure> {
@@ -145,7 +147,7 @@ async fn look(
         events: None,
         key: existing_key(&context.options)?,
     };
-    planning::make(context, project, state, request).await
+    planning::make_once(context, project, state, None, request).await
 }
 
 /// Returns the events that record objects as they are.

@@ -298,6 +298,12 @@ impl Sources {
         self.file(&place.file).map(|file| Span::of_place(file, place))
     }
 
+    /// Gives up the texts of the files with documents. There is no span of a place in them then.
+    pub fn release_documents(&mut self) {
+        self.files.clear();
+        self.modules.clear();
+    }
+
     /// Returns the SHA-256 of all files' paths and texts, in hexadecimal.
     pub fn digest(&self) -> String {
         let mut hash = Sha256::new();
