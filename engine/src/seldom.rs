@@ -12,7 +12,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::plan::change::PlannedAlternatives;
-use crate::resource::{Alternatives, Lifecycle, TimeoutOverrides};
+use crate::resource::{Alternatives, Condition, Lifecycle, TimeoutOverrides};
 use crate::schema::Timeouts;
 use crate::state::record::Pin;
 
@@ -44,7 +44,10 @@ usual!(
     PlannedAlternatives,
     TimeoutOverrides,
     Timeouts,
-    Vec<Arc<str>>
+    Vec<Arc<str>>,
+    Vec<Condition>,
+    Vec<String>,
+    serde_json::Value
 );
 
 impl<T: Usual> Seldom<T> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use gabion_engine::plan::change::{Action, Change, Reason};
 use gabion_engine::plan::{Bindings, Mode, Plan};
+use gabion_engine::seldom::Seldom;
 use gabion_engine::world::Refresh;
 
 use crate::applying::{Run, carry_out, close};
@@ -110,7 +111,7 @@ fn only_import(
         reasons: vec![Reason::Imported],
         attributes: Vec::new(),
         after: change.before.clone(),
-        conditions: Vec::new(),
+        conditions: Seldom::default(),
         ..change
     };
     let plan = Plan {

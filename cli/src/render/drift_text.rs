@@ -72,7 +72,7 @@ pub(crate) fn write_section(
 fn attribute_lines(drift: &AttributeDrift) -> Vec<Line> {
     let change = AttributeChange {
         path: drift.path.clone(),
-        before: drift.recorded.clone(),
+        before: drift.recorded.clone().map(Box::new),
         after: drift.actual.clone(),
         forces_replacement: false,
         sensitive: drift.sensitive,

@@ -73,11 +73,11 @@ fn change(at: &str, action: Action, document: Option<DocumentRef>) -> Change {
         inputs: (action != Action::Delete).then(Attributes::new),
         declaration: document.map(declaration),
         alternatives: Seldom::default(),
-        conditions: Vec::new(),
+        conditions: Seldom::default(),
         document: None,
         unprotects: false,
         deleted_with: None,
-        notes: Vec::new(),
+        notes: Seldom::default(),
     }
 }
 
@@ -94,7 +94,7 @@ fn attribute(change: &mut Change, path: &str, before: Option<Value>, after: Opti
     }
     change.attributes.push(AttributeChange {
         path,
-        before,
+        before: before.map(Box::new),
         after,
         forces_replacement: false,
         sensitive: false,

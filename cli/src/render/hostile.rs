@@ -147,7 +147,7 @@ fn plan_of(text: &str) -> Plan {
             }
             attribute.cause = Cause::Configuration(Some(place(text)));
             if !attribute.sensitive {
-                attribute.before = Some(text.into());
+                attribute.before = Some(Box::new(text.into()));
                 attribute.after = Some(value(text));
             }
         }

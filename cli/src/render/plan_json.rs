@@ -499,7 +499,7 @@ fn detail(plan: &Plan, change: &Change, catalogue: &Catalogue) -> ChangeDetailJs
             .iter()
             .map(|other| alternative(change, other))
             .collect(),
-        notes: change.notes.clone(),
+        notes: (*change.notes).clone(),
     }
 }
 

@@ -552,7 +552,7 @@ fn diff_body(change: &Change) -> String {
             split.again.join(", ")
         ));
     }
-    for note in &change.notes {
+    for note in change.notes.iter() {
         body.push_str(&format!("# note: {}\n", words::plain(note)));
     }
     if !change.alternatives.is_empty() {

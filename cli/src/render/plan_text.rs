@@ -132,7 +132,7 @@ fn write_body(out: &mut dyn Write, plan: &Plan, change: &Change, theme: &Theme) 
         let indent = 8 + depth * 2;
         writeln!(out, "{:indent$}{dim}{text}{dim:#}", "", dim = theme.dim)?;
     }
-    for note in &change.notes {
+    for note in change.notes.iter() {
         writeln!(out, "        note: {}", plain(note))?;
     }
     if !change.alternatives.is_empty() {

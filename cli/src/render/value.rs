@@ -141,7 +141,7 @@ pub(crate) fn attribute_lines(change: &AttributeChange) -> Vec<Line> {
         lines.push(line);
     } else {
         difference(
-            change.before.as_ref(),
+            change.before.as_deref(),
             change.after.as_ref(),
             &label,
             0,
@@ -405,7 +405,7 @@ fn text_between(old: &str, new: &str, label: &str, depth: usize, lines: &mut Vec
 /// Returns whether a change sets an attribute to what is recorded: an earlier run failed, and what is there cannot be
 /// read.
 pub(crate) fn is_set_again(attribute: &AttributeChange) -> bool {
-    attribute.after.is_some() && attribute.before == attribute.after
+    attribute.after.is_some() && attribute.before.as_deref() == attribute.after.as_ref()
 }
 
 /// The attributes of a change.

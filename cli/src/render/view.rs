@@ -316,7 +316,7 @@ fn is_told(attribute: &AttributeChange, seen: &BTreeSet<ResourceAddress>) -> boo
 
 /// Returns the secret whose value changed, where the configuration asks for the same one as before.
 fn changed_secret(attribute: &AttributeChange) -> Option<&str> {
-    match (&attribute.before, &attribute.after) {
+    match (attribute.before.as_deref(), &attribute.after) {
         (Some(Value::Secret(before)), Some(Value::Secret(after))) if before.template == after.template => {
             after.template.as_ref().map(|template| template.as_str())
         }

@@ -147,7 +147,7 @@ fn import(
             id: Some(state.id.clone()),
             inputs,
             attributes,
-            private: state.private.clone(),
+            private: state.private.clone().into(),
             declaration: view.with_dependencies(declaration),
             open: None,
             changed_by: None,

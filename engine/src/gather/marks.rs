@@ -336,7 +336,7 @@ fn describe(candidate: Candidate, state: Option<ObjectState>, unread: Option<Str
         id: Some(candidate.id),
         inputs,
         attributes,
-        private,
+        private: private.into(),
         declaration: Arc::new(Declaration {
             provider: candidate.provider.schema().name.clone(),
             schema_version: schema.version,

@@ -37,7 +37,7 @@ impl Decider<'_> {
             .iter()
             .map(|difference| AttributeChange {
                 path: difference.path.clone(),
-                before: difference.before.clone(),
+                before: difference.before.clone().map(Box::new),
                 after: difference.after.clone(),
                 forces_replacement: existing.is_some()
                     && causes

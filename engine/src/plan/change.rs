@@ -56,8 +56,8 @@ pub struct Change {
     #[serde(default, skip_serializing_if = "has_no_alternatives")]
     pub alternatives: Seldom<PlannedAlternatives>,
     /// What apply must check before and after.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub conditions: Vec<Condition>,
+    #[serde(default, skip_serializing_if = "Seldom::is_usual")]
+    pub conditions: Seldom<Vec<Condition>>,
     /// The document that declared it when it was last applied; only of an object that goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<DocumentRef>,
@@ -68,8 +68,8 @@ pub struct Change {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_with: Option<Uid>,
     /// What else people should read with it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub notes: Vec<String>,
+    #[serde(default, skip_serializing_if = "Seldom::is_usual")]
+    pub notes: Seldom<Vec<String>>,
 }
 
 /// The offers that apply may go through when it makes an object. Everything that is judged of the change is judged of
@@ -212,8 +212,8 @@ pub enum Reason {
 pub struct AttributeChange {
     /// Which.
     pub path: AttributePath,
-    /// What it is; `None` when it is absent.
-    pub before: Option<Value>,
+    /// What it is; `None` when it is absent. Large plans are mostly of objects that are made, and then it takes no room.
+    pub before: Option<Box<Value>>,
     /// What it shall be; `None` when it shall be absent.
     pub after: Option<Value>,
     /// Whether it forces the replacement.

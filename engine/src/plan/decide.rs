@@ -162,7 +162,7 @@ impl<'a> Decider<'a> {
             protect(schema, &mut attributes, key);
             let private = match self.known.actual(record.uid) {
                 Actual::Read(state) => state.private.clone(),
-                _ => record.private.clone(),
+                _ => (*record.private).clone(),
             };
             let prior = PriorObject {
                 inputs: record.inputs.clone(),
@@ -440,12 +440,12 @@ impl<'a> Decider<'a> {
                 inputs: Some(inputs),
                 declaration: Some(declaration),
                 alternatives: Seldom::default(),
-                conditions: Vec::new(),
+                conditions: Seldom::default(),
                 document: None,
                 unprotects: record.is_some_and(|record| record.declaration.lifecycle.prevent_destroy)
                     && !resource.lifecycle.prevent_destroy,
                 deleted_with: None,
-                notes: response.notes.clone(),
+                notes: response.notes.clone().into(),
             },
             beside: Beside {
                 order: Order::default(),
@@ -589,7 +589,7 @@ impl<'a> Decider<'a> {
         } else {
             open.extend(check(ConditionTime::After, &after, Severity::Warning));
         }
-        draft.change.conditions = open;
+        draft.change.conditions = open.into();
     }
 }
 

@@ -460,11 +460,11 @@ impl<'a> Planner<'a> {
                 inputs: None,
                 declaration: None,
                 alternatives: Seldom::default(),
-                conditions: Vec::new(),
+                conditions: Seldom::default(),
                 document: None,
                 unprotects: false,
                 deleted_with: None,
-                notes: Vec::new(),
+                notes: Seldom::default(),
             })
         })
         .collect()
@@ -647,7 +647,7 @@ impl<'a> Planner<'a> {
                 let resource = &self.input.configuration.resources[at];
                 resource.place_of(&AttributePath::default()).clone()
             });
-            for words in &change.notes {
+            for words in change.notes.iter() {
                 note(format!("`{}`: {words}", change.address), place.clone());
             }
         }

@@ -159,7 +159,7 @@ fn goes(
         found
             .map(|difference| AttributeChange {
                 path: difference.path,
-                before: difference.before,
+                before: difference.before.map(Box::new),
                 after: None,
                 forces_replacement: false,
                 sensitive: difference.sensitive,
@@ -194,10 +194,10 @@ fn change(
         inputs: None,
         declaration: None,
         alternatives: Seldom::default(),
-        conditions: Vec::new(),
+        conditions: Seldom::default(),
         document: record.declaration.document.clone(),
         unprotects: false,
         deleted_with: None,
-        notes: Vec::new(),
+        notes: Seldom::default(),
     }
 }

@@ -35,8 +35,8 @@ pub struct Record {
     /// Its attributes as the provider last returned them.
     pub attributes: Attributes,
     /// Data that only the provider reads.
-    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
-    pub private: serde_json::Value,
+    #[serde(default, skip_serializing_if = "Seldom::is_usual")]
+    pub private: Seldom<serde_json::Value>,
     /// What the configuration says about it beyond its inputs.
     pub declaration: Arc<Declaration>,
     /// The call whose result is not recorded, if there is one.
@@ -226,7 +226,7 @@ impl Record {
             id: self.id.clone(),
             inputs: self.inputs.clone(),
             attributes: self.attributes.clone(),
-            private: self.private.clone(),
+            private: (*self.private).clone(),
         }
     }
 }

@@ -122,7 +122,7 @@ async fn facts_come_from_the_providers_that_the_configuration_uses() {
     let scenario = Scenario::new();
     scenario.cloud.set_fact("newest_image", "three".into());
     let plan = scenario.plan(&machine("a", "one")).await;
-    assert_eq!(plan.changes[0].notes, ["There is a newer image: three."]);
+    assert_eq!(*plan.changes[0].notes, ["There is a newer image: three."]);
 }
 
 #[derive(Default)]

@@ -16,7 +16,10 @@ fn rolled(names: &[&str], image: &str, roll: &str) -> String {
 }
 
 fn notes(plan: &Plan) -> Vec<String> {
-    let all = plan.changes.iter().flat_map(|change| change.notes.clone());
+    let all = plan
+        .changes
+        .iter()
+        .flat_map(|change| change.notes.iter().cloned());
     all.filter(|note| note.contains("turn")).collect()
 }
 

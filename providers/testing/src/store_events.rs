@@ -178,7 +178,7 @@ pub fn imported(object_number: u64, name: &str, id: &str) -> EventBody {
             id: Some(ObjectId::new(id)),
             inputs: input(1),
             attributes: input(1),
-            private: serde_json::Value::Null,
+            private: serde_json::Value::Null.into(),
             declaration: declaration(),
             open: None,
             created_at: 0,

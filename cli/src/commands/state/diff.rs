@@ -168,7 +168,7 @@ fn attribute_changes(before: &Attributes, after: &Attributes) -> Vec<AttributeCh
 fn change(name: &Arc<str>, before: Option<&Value>, after: Option<&Value>) -> AttributeChange {
     AttributeChange {
         path: AttributePath::root(name),
-        before: before.cloned(),
+        before: before.cloned().map(Box::new),
         after: after.cloned(),
         forces_replacement: false,
         sensitive: false,
@@ -312,14 +312,14 @@ fn to_json(
         changes
             .iter()
             .map(|change| {
-                let side = |value: &Option<Value>| match (change.sensitive, value) {
+                let side = |value: Option<&Value>| match (change.sensitive, value) {
                     (false, Some(value)) => known(value),
                     _ => serde_json::Value::Null,
                 };
                 json!({
                     "path": change.path.to_string(),
-                    "before": side(&change.before),
-                    "after": side(&change.after),
+                    "before": side(change.before.as_deref()),
+                    "after": side(change.after.as_ref()),
                     "sensitive": change.sensitive,
                 })
             })

@@ -16,7 +16,7 @@ pub(super) fn adopt(
 ) -> Result<(), FoldError> {
     same_id(record, &state.id)?;
     record.id = Some(state.id.clone());
-    record.private = state.private.clone();
+    record.private = state.private.clone().into();
     record.attributes = state.attributes.clone();
     for path in &state.unreadable {
         if let Some(value) = lookup(inputs, path).or_else(|| lookup(prior, path)) {

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::address::{ObjectId, OperationId, ResourceAddress, RunId, Uid};
 use crate::provider::{CallAction, Effect, ObjectState, Observation};
+use crate::seldom::Seldom;
 use crate::state::chain;
 use crate::state::event::{AskedBy, Created, Destination, Event, EventBody, Intent, ObjectMove};
 use crate::state::fold::FORMAT_VERSION;
@@ -250,7 +251,7 @@ impl Folding {
                 Arc::make_mut(&mut record.declaration).schema_version = upgrade.to;
                 record.inputs = upgrade.inputs.clone();
                 record.attributes = upgrade.attributes.clone();
-                record.private = upgrade.private.clone();
+                record.private = upgrade.private.clone().into();
                 self.put(record);
                 Ok(())
             }
@@ -407,7 +408,7 @@ impl Folding {
                 id: None,
                 inputs: intent.inputs.clone(),
                 attributes: Attributes::new(),
-                private: serde_json::Value::Null,
+                private: Seldom::default(),
                 declaration: declaration.clone(),
                 open: Some(Box::new(open)),
                 created_at: self.sequence,
@@ -464,7 +465,7 @@ impl Folding {
             record.made_at = Some(self.at);
         }
         record.id = Some(id.clone());
-        record.private = private.clone();
+        record.private = private.clone().into();
         self.put(record);
         Ok(())
     }

@@ -97,7 +97,7 @@ impl Scenario {
                 id: Some(found.id.clone()),
                 inputs: change.inputs.clone().unwrap(),
                 attributes: found.attributes.clone(),
-                private: found.private.clone(),
+                private: found.private.clone().into(),
                 declaration: change.declaration.clone().unwrap(),
                 open: None,
                 created_at: 0,

@@ -132,15 +132,15 @@ fn one(change: &Change, out: &mut String) {
                 out,
                 "    {}: {} -> {}{forced} ({cause})",
                 a.path,
-                value(a.before.as_ref()),
+                value(a.before.as_deref()),
                 value(a.after.as_ref())
             );
         }
     }
-    for condition in &change.conditions {
+    for condition in change.conditions.iter() {
         let _ = writeln!(out, "    check {:?}: {}", condition.when, condition.condition);
     }
-    for note in &change.notes {
+    for note in change.notes.iter() {
         let _ = writeln!(out, "    note {note}");
     }
 }
