@@ -8,28 +8,27 @@
 //! every later commit fails, and whoever comes next loads the log and observes what is open.
 
 mod marker;
+mod writer;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use self::marker::Marker;
+use self::writer::{Uncommitted, Writer, WriterHandle};
 use crate::address::{IdSource, Lineage, RunId};
 use crate::state::clock::Clock;
-use crate::state::event::{self, Created, Event, EventBody, Holder, RunStarted};
+use crate::state::event::{self, Created, Event, EventBody, Holder};
 use crate::state::fingerprint::{FingerprintKey, seal_event};
 use crate::state::fold::{FORMAT_VERSION, FoldError};
 use crate::state::folded::Folded;
 use crate::state::head::{HeadError, HeadMark};
 use crate::state::lease::{self, Cover, Heartbeat, HeartbeatMode, LeaseOptions, Taken};
 use crate::state::process::Processes;
-use crate::state::snapshot::{Head, State};
-use crate::state::store::{AppendHere, CreateRequest, StateStore, StoreError};
-
-/// How many events one append carries at most.
-const LARGEST_APPEND: usize = 4096;
+use crate::state::snapshot::State;
+use crate::state::store::{CreateRequest, StateStore, StoreError};
 
 /// For how long an append is tried again while another process keeps the store busy.
 const BUSY_PATIENCE: Duration = Duration::from_secs(120);
@@ -146,34 +145,8 @@ pub struct Journal {
     key: Option<Arc<FingerprintKey>>,
     heartbeat: Heartbeat,
     latest: Arc<RwLock<Arc<State>>>,
-    commits: mpsc::UnboundedSender<Request>,
+    writer: WriterHandle,
     closed: Mutex<Closed>,
-}
-
-enum Request {
-    Commit {
-        events: Uncommitted,
-        reply: oneshot::Sender<Result<Arc<State>, JournalError>>,
-    },
-    Close {
-        reply: oneshot::Sender<Result<(), JournalError>>,
-    },
-}
-
-/// What is to be committed.
-enum Uncommitted {
-    Bodies(Vec<EventBody>),
-    /// Folded already, after the state that was the newest then.
-    Folded(Folded),
-}
-
-impl Uncommitted {
-    fn len(&self) -> usize {
-        match self {
-            Self::Bodies(bodies) => bodies.len(),
-            Self::Folded(folded) => folded.len(),
-        }
-    }
 }
 
 /// Events of one commit, which are put together one by one: each is sealed, stamped, folded and chained as it is added.
@@ -343,7 +316,6 @@ impl Journal {
             mark.write(&head)?;
         }
         let latest = Arc::new(RwLock::new(Arc::new(state.clone())));
-        let (commits, requests) = mpsc::unbounded_channel();
         let stamp = Arc::new(Stamp {
             writer: event::Writer {
                 run: options.run,
@@ -360,19 +332,20 @@ impl Journal {
             ended: false,
             marker: options.head_mark.map(Marker::start),
             failed: None,
+            closed: false,
             here: match options.heartbeat {
                 HeartbeatMode::Thread => store.on_this_thread(),
                 HeartbeatMode::Task => None,
             },
         };
-        writer.start(requests).map_err(OpenError::Thread)?;
+        let writer = writer.start().map_err(OpenError::Thread)?;
         Ok(Self {
             stamp,
             store,
             key: options.key,
             heartbeat,
             latest,
-            commits,
+            writer,
             closed: Mutex::default(),
         })
     }
@@ -387,7 +360,7 @@ impl Journal {
     pub async fn commit(&self, bodies: Vec<EventBody>) -> Result<Arc<State>, JournalError> {
         let key = self.key.as_deref();
         let bodies = bodies.into_iter().map(|body| seal_event(body, key)).collect();
-        self.send(Uncommitted::Bodies(bodies)).await
+        self.writer.commit(Uncommitted::Bodies(bodies)).await
     }
 
     /// Begins a commit after the state as it is now.
@@ -404,15 +377,22 @@ impl Journal {
     /// # Errors
     /// As those of [`commit`](Self::commit).
     pub async fn commit_draft(&self, draft: Draft) -> Result<Arc<State>, JournalError> {
-        self.send(Uncommitted::Folded(draft.folded)).await
+        self.writer.commit(Uncommitted::Folded(draft.folded)).await
     }
 
-    async fn send(&self, events: Uncommitted) -> Result<Arc<State>, JournalError> {
-        let (reply, answer) = oneshot::channel();
-        self.commits
-            .send(Request::Commit { events, reply })
-            .map_err(|_| JournalError::Closed)?;
-        answer.await.map_err(|_| JournalError::Closed)?
+    /// Makes the events of a draft durable, as [`commit_draft`](Self::commit_draft) does, and blocks the calling thread
+    /// until the disk has them: for whoever has nothing else to do, and saves the way to another thread and back.
+    ///
+    /// Only the disk is waited for so: where the store's work is not the [calling thread's](StateStore::on_this_thread),
+    /// other commits are under way or another process writes, this is [`commit_draft`](Self::commit_draft).
+    ///
+    /// # Errors
+    /// As those of [`commit`](Self::commit).
+    pub async fn commit_draft_here(&self, draft: Draft) -> Result<Arc<State>, JournalError> {
+        match self.writer.commit_here(&draft.folded) {
+            Some(outcome) => outcome,
+            None => self.commit_draft(draft).await,
+        }
     }
 
     /// Returns the state after the last commit.
@@ -472,11 +452,7 @@ impl Journal {
         if std::mem::replace(&mut closed.finished, true) {
             return Ok(());
         }
-        let (reply, answer) = oneshot::channel();
-        match self.commits.send(Request::Close { reply }) {
-            Ok(()) => answer.await.unwrap_or(Err(JournalError::Closed)),
-            Err(_) => Err(JournalError::Closed),
-        }
+        self.writer.close().await
     }
 
     /// Writes what is left to write, the head mark included, and gives the lease back. Closing again does nothing.
@@ -528,224 +504,4 @@ async fn create(store: &dyn StateStore, options: &JournalOptions) -> Result<(), 
 struct Closed {
     finished: bool,
     released: bool,
-}
-
-/// The task or thread that appends: it alone changes the state.
-struct Writer {
-    store: Arc<dyn StateStore>,
-    state: State,
-    latest: Arc<RwLock<Arc<State>>>,
-    stamp: Arc<Stamp>,
-    /// Whether the last event says that nothing more comes.
-    ended: bool,
-    marker: Option<Marker>,
-    failed: Option<Arc<StoreError>>,
-    /// What appends on the writer's own thread, if it has one.
-    here: Option<Arc<dyn AppendHere>>,
-}
-
-type Reply = oneshot::Sender<Result<Arc<State>, JournalError>>;
-
-impl Writer {
-    /// Begins to take requests: on a thread of its own where the store's work is that thread's, else as a task.
-    fn start(self, requests: mpsc::UnboundedReceiver<Request>) -> std::io::Result<()> {
-        if self.here.is_none() {
-            tokio::spawn(self.run(requests));
-            return Ok(());
-        }
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()?;
-        std::thread::Builder::new()
-            .name("gabion-log".to_owned())
-            .spawn(move || runtime.block_on(self.run(requests)))?;
-        Ok(())
-    }
-
-    async fn run(mut self, mut requests: mpsc::UnboundedReceiver<Request>) {
-        let mut held_back = None;
-        loop {
-            let first = match held_back.take() {
-                Some(request) => request,
-                None => match requests.recv().await {
-                    Some(request) => request,
-                    None => return,
-                },
-            };
-            let mut group = Vec::new();
-            let mut size = 0;
-            let mut closing = None;
-            let mut next = Some(first);
-            while let Some(request) = next.take() {
-                match request {
-                    Request::Close { reply } => {
-                        closing = Some(reply);
-                        break;
-                    }
-                    Request::Commit { events, reply }
-                        if size == 0 || size + events.len() <= LARGEST_APPEND =>
-                    {
-                        size += events.len();
-                        group.push((events, reply));
-                        next = requests.try_recv().ok();
-                    }
-                    too_much @ Request::Commit { .. } => held_back = Some(too_much),
-                }
-            }
-            self.commit(group).await;
-            if let Some(reply) = closing {
-                let ended = self.finish().await;
-                // Whoever asked may have gone.
-                let _unheard = reply.send(ended);
-                return;
-            }
-        }
-    }
-
-    /// Commits a group as one append and answers each of its members.
-    async fn commit(&mut self, group: Vec<(Uncommitted, Reply)>) {
-        if let Some(error) = self.refusal() {
-            answer(group.into_iter().map(|(_, reply)| reply), &Err(error));
-            return;
-        }
-        let mut folded = Folded::new(self.state.clone());
-        let mut replies = Vec::new();
-        for (events, reply) in group {
-            match self.add(&mut folded, events) {
-                Ok(()) => replies.push(reply),
-                Err(error) => answer([reply], &Err(error.into())),
-            }
-        }
-        let outcome = self.append(folded).await;
-        answer(replies, &outcome);
-    }
-
-    /// Adds one commit to an append, whole or not at all.
-    fn add(&self, folded: &mut Folded, events: Uncommitted) -> Result<(), FoldError> {
-        let bodies = match events {
-            Uncommitted::Bodies(bodies) => bodies,
-            // Nothing was committed since it was begun.
-            Uncommitted::Folded(ready) if folded.is_empty() && ready.follows(folded.before()) => {
-                *folded = ready;
-                return Ok(());
-            }
-            Uncommitted::Folded(ready) => ready.into_events().filter_map(unannounced).collect(),
-        };
-        let before = folded.len();
-        for body in bodies {
-            if let Err(error) = self.stamp.push(folded, body) {
-                folded.truncate(before);
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    async fn append(&mut self, folded: Folded) -> Result<Arc<State>, JournalError> {
-        if !folded.is_empty() {
-            let folded = Arc::new(folded);
-            let appended = self
-                .append_when_free(&folded)
-                .await
-                .and_then(|head| self.same_head(folded.after(), &head));
-            if let Err(error) = appended {
-                let error = Arc::new(error);
-                self.failed = Some(error.clone());
-                return Err(JournalError::Failed(error));
-            }
-            self.ended = folded
-                .events()
-                .last()
-                .is_some_and(|last| last.event.body.is_last());
-            self.state = folded.after().clone();
-            *self.latest.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(self.state.clone());
-            if let (Some(marker), Some(head)) = (&self.marker, self.state.head()) {
-                marker.heads.send_replace(Some(head));
-            }
-        }
-        Ok(self.latest.read().unwrap_or_else(PoisonError::into_inner).clone())
-    }
-
-    /// Appends, and tries again for a while when another process keeps the store busy: nothing was written then, and what
-    /// was done in the world waits to be written down.
-    async fn append_when_free(&self, folded: &Arc<Folded>) -> Result<Head, StoreError> {
-        let give_up = Instant::now() + BUSY_PATIENCE;
-        loop {
-            let epoch = self.stamp.writer.epoch;
-            let appended = match &self.here {
-                Some(store) => store.append_here(epoch, folded),
-                None => self.store.append_folded(epoch, folded.clone()).await,
-            };
-            match appended {
-                Err(StoreError::Busy { .. }) if Instant::now() < give_up => {
-                    tokio::time::sleep(BUSY_PAUSE).await;
-                }
-                other => return other,
-            }
-        }
-    }
-
-    fn same_head(&self, folded: &State, head: &Head) -> Result<(), StoreError> {
-        if folded.head().as_ref() == Some(head) {
-            return Ok(());
-        }
-        Err(StoreError::Unreadable {
-            location: self.store.location(),
-            what: format!("event {}", head.sequence),
-            why: "the store answers with another head than the one that was written".to_owned(),
-        })
-    }
-
-    /// Returns whether the log says that the lease was taken; a run that writes nothing leaves no event.
-    fn is_announced(&self) -> bool {
-        self.state.epoch == self.stamp.writer.epoch
-    }
-
-    fn refusal(&self) -> Option<JournalError> {
-        if let Some(error) = &self.failed {
-            return Some(JournalError::Poisoned(error.clone()));
-        }
-        let mark = self.marker.as_ref()?.failure();
-        mark.map(JournalError::HeadMark)
-    }
-
-    async fn finish(&mut self) -> Result<(), JournalError> {
-        let ended = match self.refusal() {
-            Some(error) => Err(error),
-            // Nothing may follow where the log was moved away.
-            None if self.state.moved_to.is_some() => Ok(()),
-            None if self.is_announced() && !self.ended => {
-                let mut folded = Folded::new(self.state.clone());
-                match self.add(&mut folded, Uncommitted::Bodies(vec![EventBody::LeaseReleased])) {
-                    Ok(()) => self.append(folded).await.map(|_| ()),
-                    Err(error) => Err(error.into()),
-                }
-            }
-            None => Ok(()),
-        };
-        let marked = match self.marker.take() {
-            Some(marker) => marker.finish().await.map_err(JournalError::HeadMark),
-            None => Ok(()),
-        };
-        ended.and(marked)
-    }
-}
-
-/// Returns what an event says beside that the lease was taken.
-fn unannounced(event: Event) -> Option<EventBody> {
-    match event.body {
-        EventBody::LeaseTaken { .. } => None,
-        EventBody::RunStarted(started) => Some(EventBody::RunStarted(RunStarted {
-            host: None,
-            ..started
-        })),
-        body => Some(body),
-    }
-}
-
-fn answer(replies: impl IntoIterator<Item = Reply>, outcome: &Result<Arc<State>, JournalError>) {
-    for reply in replies {
-        // Whoever asked may have gone; the commit stands all the same.
-        let _unheard = reply.send(outcome.clone());
-    }
 }

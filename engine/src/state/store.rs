@@ -65,7 +65,7 @@ pub trait StateStore: Send + Sync {
     }
 
     /// Returns what appends on the calling thread, for a store whose work is the thread's own and no waiting for others'
-    /// answers: a thread that does nothing else then saves the way to another one and back.
+    /// answers: a thread that has nothing else to do then saves the way to another one and back.
     fn on_this_thread(&self) -> Option<Arc<dyn AppendHere>> {
         None
     }
@@ -156,6 +156,10 @@ pub trait AppendHere: Send + Sync {
     /// # Errors
     /// As those of [`StateStore::append`].
     fn append_here(&self, epoch: u64, folded: &Folded) -> Result<Head, StoreError>;
+
+    /// Does the same if only the disk has to be waited for; `None` when others who use the store would have to be, and
+    /// nothing was written.
+    fn append_at_once(&self, epoch: u64, folded: &Folded) -> Option<Result<Head, StoreError>>;
 }
 
 /// What [`StateStore::create`] gets.

@@ -1,7 +1,7 @@
 //! The store over the database.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -36,6 +36,8 @@ pub struct SqliteStore {
 #[derive(Default)]
 struct Session {
     open: Option<(Connection, FileIdentity)>,
+    /// How long the connection waits for another process's commit.
+    patience: Duration,
     known: Option<Known>,
 }
 
@@ -132,7 +134,10 @@ impl SqliteStore {
     ) -> Result<T, StoreError> {
         let (file, session) = (self.file.clone(), session.clone());
         let location = self.location();
-        let done = tokio::task::spawn_blocking(move || run_here(&file, &session, work));
+        let done = tokio::task::spawn_blocking(move || {
+            let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
+            session.run(&file, work)
+        });
         done.await.unwrap_or_else(|error| {
             Err(StoreError::Io {
                 location,
@@ -143,29 +148,51 @@ impl SqliteStore {
     }
 }
 
-fn run_here<T>(
-    file: &DatabaseFile,
-    session: &Mutex<Session>,
-    work: impl FnOnce(&DatabaseFile, &mut Session) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
-    let done = work(file, &mut session);
-    if done.as_ref().is_err_and(|error| !error.wrote_nothing()) {
-        // What this connection knows may be wrong; the next use begins anew.
-        *session = Session::default();
-    }
-    done
+/// Appends on the calling thread.
+struct Here {
+    file: DatabaseFile,
+    /// The same, which waits for nobody.
+    at_once: DatabaseFile,
+    writing: Arc<Mutex<Session>>,
 }
 
-impl AppendHere for SqliteStore {
+impl AppendHere for Here {
     fn append_here(&self, epoch: u64, folded: &Folded) -> Result<Head, StoreError> {
-        run_here(&self.file, &self.writing, |file, session| {
+        let mut session = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        session.run(&self.file, |file, session| {
             session.append_folded(file, epoch, folded)
         })
+    }
+
+    fn append_at_once(&self, epoch: u64, folded: &Folded) -> Option<Result<Head, StoreError>> {
+        let mut session = match self.writing.try_lock() {
+            Ok(session) => session,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        match session.run(&self.at_once, |file, session| {
+            session.append_folded(file, epoch, folded)
+        }) {
+            Err(StoreError::Busy { .. }) => None,
+            done => Some(done),
+        }
     }
 }
 
 impl Session {
+    fn run<T>(
+        &mut self,
+        file: &DatabaseFile,
+        work: impl FnOnce(&DatabaseFile, &mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let done = work(file, self);
+        if done.as_ref().is_err_and(|error| !error.wrote_nothing()) {
+            // What this connection knows may be wrong; the next use begins anew.
+            *self = Self::default();
+        }
+        done
+    }
+
     /// Runs work in a transaction, which is committed if it succeeds.
     fn transaction<T>(
         &mut self,
@@ -198,10 +225,17 @@ impl Session {
         }
         if self.open.is_none() {
             self.open = Some(file.open()?);
+            self.patience = file.patience;
         }
         let Some((connection, _)) = &mut self.open else {
             return Err(file.unreadable("the database file", "it is not open"));
         };
+        if self.patience != file.patience {
+            connection
+                .busy_timeout(file.patience)
+                .map_err(|error| file.error("beginning a transaction", error))?;
+            self.patience = file.patience;
+        }
         let transaction = connection
             .transaction_with_behavior(behavior)
             .map_err(|error| file.error("beginning a transaction", error))?;
@@ -518,7 +552,14 @@ impl StateStore for SqliteStore {
     }
 
     fn on_this_thread(&self) -> Option<Arc<dyn AppendHere>> {
-        Some(Arc::new(self.clone()))
+        Some(Arc::new(Here {
+            file: self.file.clone(),
+            at_once: DatabaseFile {
+                patience: Duration::ZERO,
+                ..self.file.clone()
+            },
+            writing: self.writing.clone(),
+        }))
     }
 
     async fn events(&self, after: u64, limit: usize) -> Result<Vec<ChainedEvent>, StoreError> {
