@@ -28,6 +28,9 @@ use crate::schema::{ProviderSchema, ResourceSchema};
 use crate::value::{AttributePath, Attributes, Value};
 
 /// Code that manages the objects of some resource types.
+///
+/// Its futures do not block the thread that polls them, which may be the one that carries out the run: what computes for
+/// long is given to a thread of its own.
 #[async_trait]
 pub trait Provider: Send + Sync {
     /// Returns what this provider manages.

@@ -1,8 +1,10 @@
 //! One call that changes the world, from its durable intent to its end: the lease, the deadline, the retries, the
 //! cancellation, and a provider that panics.
 
+use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::control::ApplyControl;
+use super::first_poll::{First, first_poll};
 use crate::address::{Lineage, ObjectId, OperationId, ProviderName, ResourceAddress, Uid};
 use crate::panic::panic_message;
 use crate::plan::step::StepId;
@@ -100,12 +103,27 @@ pub(super) struct Launch {
 impl Launch {
     /// Runs the call as a task of its own; its end is the last message.
     pub(super) fn spawn(self, calls: &mut JoinSet<()>) {
-        calls.spawn(async move {
-            let (step, messages) = (self.step, self.messages.clone());
-            let end = self.run().await;
-            // Nobody listens any more only when the whole run was dropped.
-            drop(messages.send(Message::Ended { step, end }));
-        });
+        calls.spawn(self.until_told());
+    }
+
+    /// Begins the call on the calling thread; what has to be waited for goes on as a task of its own.
+    pub(super) fn begin_here(self, calls: &mut JoinSet<()>) {
+        let mut call = Box::pin(self.until_told());
+        // Nothing is missed without a waker: the task polls it anew.
+        if call
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_pending()
+        {
+            calls.spawn(call);
+        }
+    }
+
+    async fn until_told(self) {
+        let (step, messages) = (self.step, self.messages.clone());
+        let end = self.run().await;
+        // Nobody listens any more only when the whole run was dropped.
+        drop(messages.send(Message::Ended { step, end }));
     }
 
     async fn run(self) -> CallEnd {
@@ -194,14 +212,22 @@ impl Launch {
             sink: sink.clone(),
         };
         let (provider, request) = (self.provider.clone(), self.request.clone());
-        let mut task = JoinSet::new();
-        task.spawn(async move {
+        let asked = async move {
             match request {
                 CallRequest::Create(request) => provider.create(request, &call).await.map(Some),
                 CallRequest::Update(request) => provider.update(request, &call).await.map(Some),
                 CallRequest::Delete(request) => provider.delete(request, &call).await.map(|()| None),
             }
-        });
+        };
+        // What answers at once needs no task of its own; what has to be waited for has one, so that it cannot keep the
+        // deadline from being seen.
+        let asked = match first_poll(Box::pin(asked)).await {
+            Ok(First::Ready(result)) => return result.map_err(|error| sink.judge(error)),
+            Ok(First::Pending(asked)) => asked,
+            Err(payload) => return Err(sink.judge(self.panicked(&*payload))),
+        };
+        let mut task = JoinSet::new();
+        task.spawn(asked);
         let given_up = async {
             self.control.cancel.cancelled().await;
             cancel.cancel();
@@ -211,7 +237,10 @@ impl Launch {
             biased;
             joined = task.join_next() => match joined {
                 Some(Ok(result)) => result,
-                Some(Err(error)) => Err(self.panicked(error)),
+                Some(Err(error)) => Err(match error.try_into_panic() {
+                    Ok(payload) => self.panicked(&*payload),
+                    Err(_) => self.broke_off("it was stopped"),
+                }),
                 None => unreachable!("one task was spawned"),
             },
             () = tokio::time::sleep_until(deadline) => Err(ProviderError::new(
@@ -227,11 +256,11 @@ impl Launch {
         result.map_err(|error| sink.judge(error))
     }
 
-    fn panicked(&self, error: tokio::task::JoinError) -> ProviderError {
-        let why = match error.try_into_panic() {
-            Ok(payload) => panic_message(&*payload),
-            Err(_) => "it was stopped".to_owned(),
-        };
+    fn panicked(&self, payload: &(dyn Any + Send)) -> ProviderError {
+        self.broke_off(&panic_message(payload))
+    }
+
+    fn broke_off(&self, why: &str) -> ProviderError {
         ProviderError::new(
             ErrorClass::Uncertain,
             format!("Provider `{}` panicked: {why}.", self.provider.schema().name),

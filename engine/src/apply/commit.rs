@@ -21,23 +21,40 @@ impl Run<'_> {
             (_, None) => Ok(self.view.state.clone()),
             // The log is closed to this run: nothing is tried, and nothing that follows from it happens.
             (Some(Stopped::Log(error)), Some(_)) => Err(error.clone()),
+            // Nobody waits to be heard meanwhile.
+            (_, Some(events)) if self.running.is_empty() => self.journal.commit_draft_here(events).await,
             (_, Some(events)) => self.journal.commit_draft(events).await,
         };
         match committed {
             Ok(state) => {
                 self.view.written(state);
-                for effect in batch.effects {
-                    self.follow(effect);
-                }
+                let effects = batch.effects.into_iter();
+                let launches = effects.filter_map(|effect| self.follow(effect)).collect();
+                self.begin(launches);
             }
             Err(error) => self.unwritten(&error, batch.effects),
         }
     }
 
-    /// What follows once a commit is durable.
-    pub(super) fn follow(&mut self, effect: Effects) {
+    /// Begins calls. One that is alone is begun here, which saves the way to another thread and back where it ends at once
+    /// and the next one waits for it; several are begun beside each other.
+    fn begin(&mut self, launches: Vec<Launch>) {
+        match <[Launch; 1]>::try_from(launches) {
+            Ok([launch]) => launch.begin_here(&mut self.calls),
+            Err(launches) => {
+                for launch in launches {
+                    launch.spawn(&mut self.calls);
+                }
+            }
+        }
+    }
+
+    /// What follows once a commit is durable; a call is returned, for it to be begun.
+    fn follow(&mut self, effect: Effects) -> Option<Launch> {
         match effect {
-            Effects::Launch(step, call, operation, uid) => self.launch(step, *call, operation, uid),
+            Effects::Launch(step, call, operation, uid) => {
+                return Some(self.launch(step, *call, operation, uid));
+            }
             // The call may have been given up meanwhile.
             Effects::Confirm(reply) => drop(reply.send(Ok(()))),
             Effects::Passed(step, outcome) => self.passed(step, outcome),
@@ -45,9 +62,10 @@ impl Run<'_> {
             Effects::Skipped(step, outcome) => self.ended(step, outcome, Duration::ZERO),
             Effects::RunEnded => self.ended = true,
         }
+        None
     }
 
-    fn launch(&mut self, step: StepId, call: PreparedCall, operation: OperationId, uid: Uid) {
+    fn launch(&mut self, step: StepId, call: PreparedCall, operation: OperationId, uid: Uid) -> Launch {
         let (address, step_operation) = self.identify(step);
         let started = match call.refused.last() {
             None => ApplyEvent::StepStarted {
@@ -71,7 +89,7 @@ impl Run<'_> {
             }
         };
         self.observer.observe(&started);
-        Launch {
+        let launch = Launch {
             step,
             provider: call.provider.clone(),
             request: call.request.clone(),
@@ -85,8 +103,7 @@ impl Run<'_> {
             grace: self.options.grace,
             control: self.control.clone(),
             messages: self.messages.clone(),
-        }
-        .spawn(&mut self.calls);
+        };
         let running = Running {
             call,
             operation,
@@ -96,6 +113,7 @@ impl Run<'_> {
             waits: 0,
         };
         self.running.insert(step, running);
+        launch
     }
 
     /// A step that made no call begins and ends at once.
@@ -164,8 +182,11 @@ impl Run<'_> {
         } else if !matches!(self.stopped, Some(Stopped::Lease)) {
             self.stopped = Some(Stopped::Log(error.clone()));
         }
-        for effect in follow_up.effects {
-            self.follow(effect);
-        }
+        let launches = follow_up
+            .effects
+            .into_iter()
+            .filter_map(|effect| self.follow(effect))
+            .collect();
+        self.begin(launches);
     }
 }

@@ -1,10 +1,12 @@
 //! Carrying out a plan.
 //!
 //! One task owns the run: it alone decides what starts, writes the log and speaks to the observer. Calls run as tasks of
-//! their own and send it messages. Each round it takes in whatever was said meanwhile, and makes one commit of it all:
-//! the results, the checkpoints, and the intents of the steps that the results released. Only when that is durable do
-//! those calls start. An event that does not fit the state is its own step's failure, and never comes into the commit
-//! that carries those of others.
+//! their own and send it messages; one that starts alone is begun by the run's own task, and ends there if it can at once.
+//! While no call runs the log is written there too, so that a chain of steps costs little more than its commits.
+//!
+//! Each round it takes in whatever was said meanwhile, and makes one commit of it all: the results, the checkpoints, and
+//! the intents of the steps that the results released. Only when that is durable do those calls start. An event that does
+//! not fit the state is its own step's failure, and never comes into the commit that carries those of others.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -247,6 +249,8 @@ impl Run<'_> {
             self.end(&mut batch);
             if !batch.is_empty() {
                 self.commit(batch).await;
+                // Where calls end as they begin nothing is waited for, and whoever wants to stop the run is heard all the same.
+                tokio::task::yield_now().await;
             } else if self.is_over() {
                 return self.finish().await;
             } else {

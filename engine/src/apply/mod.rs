@@ -7,7 +7,7 @@
 //! | `results`, `commit` | what calls say, made durable before anything follows from it |
 //! | [`scheduler`] | which steps may start (pure) |
 //! | `prepare` | from a step to a call, with everything known by now |
-//! | `call` | one call: lease, deadline, retries, cancellation, panics |
+//! | `call`, `first_poll` | one call: lease, deadline, retries, cancellation, panics |
 //! | `view` | the present: the recorded state and what this run's calls gave |
 //! | `verify` | what a call gave, against what was planned |
 //! | `preamble`, `resume` | what is recorded before the first step and after the last; going on with the same plan |
@@ -17,6 +17,7 @@ mod commit;
 mod control;
 pub mod event;
 pub mod executor;
+mod first_poll;
 mod offer;
 mod preamble;
 mod prepare;

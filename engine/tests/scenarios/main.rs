@@ -4,6 +4,7 @@
 
 mod breach;
 mod cancel;
+mod chain;
 mod computed;
 mod conditions;
 mod crash;

@@ -47,6 +47,7 @@ pub(crate) struct Scenario {
     pub(crate) apply_options: ApplyOptions,
     /// When the world is gathered; the log's clock stands still at the epoch.
     pub(crate) now: Timestamp,
+    pub(crate) heartbeat: HeartbeatMode,
     ids: Arc<CountedIds>,
     runs: AtomicU64,
 }
@@ -102,6 +103,7 @@ impl Scenario {
                 ids: ids.clone(),
             },
             now: Timestamp::UNIX_EPOCH,
+            heartbeat: HeartbeatMode::Task,
             ids,
             runs: AtomicU64::new(0),
         }
@@ -260,7 +262,7 @@ impl Scenario {
             run: RunId::from_uuid(uuid::Uuid::from_u64_pair(1, run)),
             lease_length: Duration::from_secs(30),
             lock_timeout: Duration::from_secs(3600),
-            heartbeat: HeartbeatMode::Task,
+            heartbeat: self.heartbeat,
             processes: Processes::default(),
             key: self.key.clone(),
             head_mark: None,
