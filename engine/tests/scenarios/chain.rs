@@ -38,7 +38,7 @@ fn done(state: &State) -> usize {
 }
 
 #[tokio::test]
-async fn a_chain_is_one_commit_a_link_and_each_is_told_in_order() {
+async fn each_link_is_told_in_order_once_the_one_before_has_ended() {
     let directory = tempfile::tempdir().unwrap();
     let (scenario, text) = chain(&directory, 20);
     let applied = scenario.settle(&text).await;
