@@ -410,6 +410,8 @@ impl Run<'_> {
             joined(ended);
         }
         let endpoints = preamble::endpoints(&self.request, &self.view);
+        // The report of a large plan is about as large, and nothing starts any more.
+        self.schedule = Schedule::default();
         let mut report = self.report();
         report.endpoints = endpoints;
         report.outputs = self.view.state.outputs.clone();
@@ -438,13 +440,15 @@ impl Run<'_> {
         }
     }
 
-    fn report(&self) -> ApplyReport {
+    fn report(&mut self) -> ApplyReport {
+        let outcomes = std::mem::take(&mut self.outcomes);
         let mut report = ApplyReport {
+            steps: Vec::with_capacity(outcomes.len()),
             interrupted: matches!(self.stopped, Some(Stopped::Person)),
             ..ApplyReport::default()
         };
-        for (step, outcome) in self.request.plan.steps.iter().zip(&self.outcomes) {
-            let outcome = outcome.clone().expect("a run ends when every step has");
+        for (step, outcome) in self.request.plan.steps.iter().zip(outcomes) {
+            let outcome = outcome.expect("a run ends when every step has");
             report.count(&outcome);
             report.steps.push(StepReport {
                 step: step.id,

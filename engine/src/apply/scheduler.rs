@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::plan::step::{Step, StepId};
 
 /// The order of a plan's steps, and how far each is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Schedule {
     steps: Vec<Progress>,
     ready: BTreeSet<StepId>,
