@@ -94,6 +94,7 @@ pub(crate) async fn make_once(
     past: Option<&State>,
     request: PlanRequest<'_>,
 ) -> Result<Planned, Failure> {
+    project.project.share_with(state);
     let lowered = lower(context, project, state, &request).await?;
     project.release_documents();
     plan_lowered(context, project, state, past, request, lowered).await

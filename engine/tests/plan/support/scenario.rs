@@ -111,7 +111,7 @@ impl Scenario {
         let sources = Sources::from_texts("toy", texts);
         let environment = |name: &str| self.environment.get(name).cloned();
         let registry = DocumentRegistry::new();
-        let (project, mut problems) = Project::parse(sources.clone());
+        let (mut project, mut problems) = Project::parse(sources.clone());
         let inputs = LowerInputs {
             purpose: Purpose::Plan,
             registry: &registry,
@@ -123,8 +123,21 @@ impl Scenario {
         let (configuration, found) = project.lower(inputs, &problems);
         problems.extend(found);
         assert!(!problems.has_errors(), "{problems}");
+        self.check_sharing(&mut project, inputs, &configuration);
         self.configuration = configuration;
         self.options.sources = sources;
+    }
+
+    /// What documents share with the records makes no difference to what they mean.
+    fn check_sharing(&self, project: &mut Project, inputs: LowerInputs<'_>, configuration: &Configuration) {
+        project.share_with(&self.state);
+        let (shared, _) = project.lower(inputs, &Diagnostics::new());
+        assert_eq!(shared, *configuration);
+        for resource in &shared.resources {
+            if let Some(record) = self.state.current(&resource.address) {
+                assert!(std::ptr::eq(&*resource.address, &*record.address));
+            }
+        }
     }
 
     /// Plans with what there is now. What the configuration shares with the records makes no difference.
