@@ -463,6 +463,7 @@ mod tests {
             timeouts: Default::default(),
             conditions: Vec::new(),
             alternatives: Default::default(),
+            update_after: Default::default(),
             document: DocumentRef::new("resource".into(), name.into(), place),
         }
     }

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::address::{Lineage, ObjectId, OperationId, ResourceAddress, ResourceType, Uid};
 use crate::form::is_left_out;
-use crate::schema::{ProviderSchema, ResourceSchema};
+use crate::schema::{ProviderSchema, ReplaceOrder, ResourceSchema};
 use crate::value::{AttributePath, Attributes, Value};
 
 /// Code that manages the objects of some resource types.
@@ -151,6 +151,9 @@ pub struct PlanRequest {
     pub desired: Attributes,
     /// The object as it is; `None` when one is to be made.
     pub prior: Option<PriorObject>,
+    /// The attributes of the object in whose place another is to be made; `None` when none is replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<Attributes>,
     /// The provider's own [facts](Provider::facts), as gathered.
     pub facts: BTreeMap<String, Value>,
 }
@@ -177,6 +180,9 @@ pub struct PlanResponse {
     ///
     /// A replacement whose claims meet those of the old object deletes that one first.
     pub claims: Vec<Claim>,
+    /// In which order one object should be replaced with this one; `None` is the order of the schema.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replace_order: Option<ReplaceOrder>,
     /// What else people should read with this change.
     pub notes: Vec<String>,
 }
@@ -290,6 +296,9 @@ pub struct UpdateRequest {
 pub struct DeleteRequest {
     /// The object to delete, as recorded.
     pub object: RecordedObject,
+    /// Whether another object has taken its address and stands in for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deposed: bool,
 }
 
 /// What [`Provider::observe`] gets: an intent whose result is not recorded.
@@ -653,6 +662,7 @@ pub fn propose(schema: &ResourceSchema, request: &PlanRequest) -> PlanResponse {
         planned,
         replace,
         claims: Vec::new(),
+        replace_order: None,
         notes: Vec::new(),
     }
 }

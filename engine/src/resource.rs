@@ -127,6 +127,9 @@ pub struct Resource {
     pub conditions: Vec<Condition>,
     /// What may be made in its place when there is no capacity for what its inputs say.
     pub alternatives: Seldom<Alternatives>,
+    /// What must stand before it is updated in place, although it can be made without: what it is to lead to from then on.
+    /// What they replace goes only once it is updated.
+    pub update_after: Seldom<Vec<ResourceAddress>>,
     /// The document that it comes from.
     pub document: DocumentRef,
 }

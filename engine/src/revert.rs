@@ -176,6 +176,7 @@ fn resource(request: RevertRequest<'_>, record: &Record, configured: Option<&Att
         .into(),
         conditions: Vec::new(),
         alternatives: Seldom::default(),
+        update_after: Seldom::default(),
         document,
     }
 }

@@ -11,6 +11,7 @@ use std::sync::{Arc, LazyLock};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::address::ResourceAddress;
 use crate::plan::change::PlannedAlternatives;
 use crate::resource::{Alternatives, Condition, Lifecycle, TimeoutOverrides};
 use crate::schema::Timeouts;
@@ -46,6 +47,7 @@ usual!(
     Timeouts,
     Vec<Arc<str>>,
     Vec<Condition>,
+    Vec<ResourceAddress>,
     Vec<String>,
     serde_json::Value
 );

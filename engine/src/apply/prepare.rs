@@ -223,6 +223,7 @@ impl<'a> Preparer<'a> {
         Ok(Prepared::Call(Box::new(PreparedCall {
             request: CallRequest::Delete(DeleteRequest {
                 object: recorded_object(record, &*provider)?,
+                deposed: record.deposed,
             }),
             uid: Some(uid),
             address: record.address.clone(),
@@ -469,11 +470,13 @@ impl<'a> Preparer<'a> {
         desired: &Attributes,
         prior: Option<PriorObject>,
     ) -> Result<PlanResponse> {
+        let is_new = prior.is_none() && matches!(change.action, Action::Replace(_));
         let request = PlanRequest {
             resource_type: change.address.resource_type.clone(),
             address: change.address.clone(),
             desired: desired.clone(),
             prior,
+            replaces: change.before.clone().filter(|_| is_new),
             facts: self
                 .facts
                 .get(&provider.schema().name)

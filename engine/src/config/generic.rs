@@ -130,6 +130,7 @@ fn resource(document: &Document, problems: &mut Diagnostics) -> Option<Resource>
         timeouts: timeouts.unwrap_or_default().into(),
         conditions: conditions.unwrap_or_default().0,
         alternatives: Seldom::default(),
+        update_after: Seldom::default(),
     })
 }
 

@@ -89,7 +89,7 @@ impl<'a> Decider<'a> {
         if let Some(existing) = &existing {
             ignore_changes(resource, &existing.attributes, &mut desired);
         }
-        let response = self.ask(resource, provider, &desired, existing.as_ref(), problems)?;
+        let response = self.ask(resource, provider, &desired, existing.as_ref(), None, problems)?;
         match existing {
             None => self.create(position, resource, provider, desired, response, problems),
             Some(existing) => self.keep_or_replace(position, provider, desired, existing, response, problems),
@@ -206,13 +206,14 @@ impl<'a> Decider<'a> {
         None
     }
 
-    /// Asks the provider and checks its answer.
+    /// Asks the provider and checks its answer: about the object that exists, or about a new one in place of another.
     fn ask(
         &self,
         resource: &Resource,
         provider: &dyn Provider,
         desired: &Attributes,
         existing: Option<&Existing<'_>>,
+        replaces: Option<&Attributes>,
         problems: &mut Diagnostics,
     ) -> Option<PlanResponse> {
         let schema = provider.resource_schema(&resource.address.resource_type);
@@ -222,6 +223,7 @@ impl<'a> Decider<'a> {
             address: resource.address.clone(),
             desired: desired.clone(),
             prior: existing.map(|existing| existing.prior.clone()),
+            replaces: replaces.cloned(),
             facts: facts.cloned().unwrap_or_default(),
         };
         let mut response = match provider.plan(&request) {
@@ -286,7 +288,7 @@ impl<'a> Decider<'a> {
         } else {
             Reason::New
         };
-        let alternatives = self.alternatives(resource, provider, &desired, &response, problems)?;
+        let alternatives = self.alternatives(resource, provider, &desired, None, &response, problems)?;
         let mut draft = self.draft(position, provider, desired, None, &response);
         draft.change.alternatives = alternatives.into();
         draft.change.action = Action::Create;
@@ -333,9 +335,10 @@ impl<'a> Decider<'a> {
             );
             return None;
         }
-        let renewed = self.ask(resource, provider, &desired, None, problems)?;
+        let replaces = Some(&existing.attributes);
+        let renewed = self.ask(resource, provider, &desired, None, replaces, problems)?;
         let found = differences(schema, &existing.attributes, &renewed.planned);
-        let alternatives = self.alternatives(resource, provider, &desired, &renewed, problems)?;
+        let alternatives = self.alternatives(resource, provider, &desired, replaces, &renewed, problems)?;
         let mut draft = self.draft(position, provider, desired, Some(&existing), &renewed);
         draft.change.alternatives = alternatives.into();
         draft.beside.not_compared = found.not_compared.clone();
@@ -345,7 +348,7 @@ impl<'a> Decider<'a> {
                 draft.change.notes.push(note);
             }
         }
-        draft.beside.order = self.replace_order(resource, schema, &existing, &draft.beside.claims);
+        draft.beside.order = self.replace_order(resource, schema, &existing, &renewed);
         draft.change.action = Action::Replace(draft.beside.order.order);
         draft.change.reasons = replacements;
         if draft.beside.order.strength == Strength::Forced
@@ -363,6 +366,7 @@ impl<'a> Decider<'a> {
         resource: &Resource,
         provider: &dyn Provider,
         desired: &Attributes,
+        replaces: Option<&Attributes>,
         response: &PlanResponse,
         problems: &mut Diagnostics,
     ) -> Option<PlannedAlternatives> {
@@ -383,7 +387,7 @@ impl<'a> Decider<'a> {
             if is_invalid {
                 return None;
             }
-            let planned = self.ask(resource, provider, &inputs, None, problems)?;
+            let planned = self.ask(resource, provider, &inputs, None, replaces, problems)?;
             // What is held exclusively was weighed for the first; one that would hold something else is another plan.
             if planned.claims == response.claims {
                 others.push(PlannedAlternative {

@@ -386,7 +386,14 @@ impl<'a> Planner<'a> {
             .filter(|index| unasked(&changes[*index]))
             .collect();
         loop {
-            match steps::build(changes, &yielding, self.known, self.graph, hand_overs) {
+            match steps::build(
+                changes,
+                &yielding,
+                self.known,
+                self.graph,
+                &self.input.configuration.resources,
+                hand_overs,
+            ) {
                 Ok(ordered) => {
                     for (change, notes) in ordered.notes {
                         changes[change].notes.extend(notes);

@@ -10,7 +10,7 @@ use crate::plan::decide::{Decider, Existing};
 use crate::plan::evaluate::Changed;
 use crate::plan::known::Known;
 use crate::plan::order::{Order, Strength};
-use crate::provider::{Claim, PlanResponse};
+use crate::provider::PlanResponse;
 use crate::resource::Resource;
 use crate::schema::{ReplaceOrder, ResourceSchema};
 use crate::state::record::{Record, Status};
@@ -95,7 +95,7 @@ impl Decider<'_> {
         resource: &Resource,
         schema: &ResourceSchema,
         existing: &Existing<'_>,
-        claims: &[Claim],
+        response: &PlanResponse,
     ) -> Order {
         let Some(record) = existing.record else {
             return Order::default();
@@ -106,13 +106,14 @@ impl Decider<'_> {
             );
         }
         let held: BTreeSet<_> = record.declaration.claims.iter().collect();
-        if let Some(claim) = claims.iter().find(|claim| held.contains(&claim.key)) {
+        if let Some(claim) = response.claims.iter().find(|claim| held.contains(&claim.key)) {
             return Order::forced(format!(
                 "The old object is deleted first: both need `{}`, which only one can hold.",
                 claim.key
             ));
         }
-        match (resource.lifecycle.replace_order, schema.replace_order) {
+        let wished = response.replace_order.unwrap_or(schema.replace_order);
+        match (resource.lifecycle.replace_order, wished) {
             (Some(order), _) => Order::new(order, Strength::Lifecycle),
             (None, ReplaceOrder::DeleteThenCreate) => {
                 Order::new(ReplaceOrder::DeleteThenCreate, Strength::Schema)

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use crate::address::Uid;
+use crate::address::{ResourceAddress, Uid};
 use crate::diagnostic::Diagnostic;
 use crate::graph::ResourceGraph;
 use crate::plan::change::{Action, Change, Reason};
@@ -18,6 +18,7 @@ use crate::plan::claims::HandOver;
 use crate::plan::known::Known;
 use crate::plan::roll::{Rollout, rollouts};
 use crate::plan::step::{Step, StepId, StepOperation};
+use crate::resource::Resource;
 use crate::schema::ReplaceOrder;
 use crate::state::record::Status;
 
@@ -33,6 +34,10 @@ enum Why {
     GoesWith,
     /// The object that took its address is finished before it goes.
     StandsIn,
+    /// What it is to lead to stands before it is updated.
+    LeadsTo,
+    /// It leads elsewhere before what it led to goes.
+    LeadsAway,
     HandsOver(usize),
     /// Its turn in a rolling change comes later.
     Rolls(usize),
@@ -63,6 +68,7 @@ struct Builder<'a> {
     yielding: &'a BTreeSet<usize>,
     known: &'a Known<'a>,
     graph: &'a ResourceGraph,
+    resources: &'a [Resource],
     hand_overs: &'a [HandOver],
     nodes: Vec<Node>,
     /// The node that makes or updates each declared resource.
@@ -98,12 +104,14 @@ pub(super) enum NoOrder {
 
 /// Makes the steps of sorted changes.
 ///
-/// `yielding` are the replacements that may as well happen in the other order, by their positions.
+/// `yielding` are the replacements that may as well happen in the other order, by their positions; `resources` are those of
+/// the graph, in its order.
 pub(super) fn build(
     changes: &[Change],
     yielding: &BTreeSet<usize>,
     known: &Known<'_>,
     graph: &ResourceGraph,
+    resources: &[Resource],
     hand_overs: &[HandOver],
 ) -> Result<Ordered, NoOrder> {
     let mut builder = Builder {
@@ -111,6 +119,7 @@ pub(super) fn build(
         yielding,
         known,
         graph,
+        resources,
         hand_overs,
         nodes: Vec::with_capacity(changes.len()),
         apply: Vec::new(),
@@ -123,6 +132,7 @@ pub(super) fn build(
     builder.add_nodes();
     builder.order_by_configuration();
     builder.order_by_records();
+    builder.order_leads();
     builder.order_hand_overs();
     builder.order_rollouts();
     builder.finish()
@@ -331,6 +341,38 @@ impl Builder<'_> {
             }
         }
         false
+    }
+
+    /// Makes the update of a resource that leads to others wait for these, and what they replace wait for the update.
+    fn order_leads(&mut self) {
+        let resources = self.resources;
+        let leads: Vec<(usize, &[ResourceAddress])> = (0..self.graph.len())
+            .map(|position| (self.apply[position], resources[position].update_after.as_slice()))
+            .filter(|(update, to)| {
+                !to.is_empty() && self.nodes[*update].operation == Some(StepOperation::Update)
+            })
+            .collect();
+        if leads.is_empty() {
+            return;
+        }
+        // What is deleted first cannot wait for what waits for its successor.
+        let mut old: BTreeMap<&ResourceAddress, Vec<usize>> = BTreeMap::new();
+        for (uid, index) in &self.removing {
+            let change = &self.changes[*index];
+            if change.deposed || change.action == Action::Replace(ReplaceOrder::CreateThenDelete) {
+                old.entry(&change.address).or_default().push(self.remove[uid]);
+            }
+        }
+        for (update, to) in leads {
+            for address in to {
+                if let Some(at) = self.graph.position(address) {
+                    self.edge(self.apply[at], update, Why::LeadsTo);
+                }
+                for removal in old.get(address).into_iter().flatten() {
+                    self.edge(update, *removal, Why::LeadsAway);
+                }
+            }
+        }
     }
 
     fn order_hand_overs(&mut self) {
@@ -573,16 +615,25 @@ impl Builder<'_> {
         true
     }
 
-    /// Gives up one wish in a cycle: that something is changed before what it used goes.
+    /// Gives up one wish in a cycle: that something is changed before what it used goes, or once what it leads to stands.
     ///
-    /// That wish cannot always be granted: what is changed may need something new that can only be made once the old
+    /// Those wishes cannot always be granted: what is changed may need something new that can only be made once the old
     /// one is gone. Returns whether there was such a wish.
     fn relax(&mut self, path: &[usize]) -> bool {
-        let Some((at, next)) = self.give_up(path, Why::StopsUsing) else {
+        let wishes = [
+            (Why::StopsUsing, "uses it until then"),
+            (Why::LeadsAway, "leads there until then"),
+            (Why::LeadsTo, "it leads to from then on"),
+        ];
+        let given_up = wishes.into_iter().find_map(|(why, words)| {
+            let (at, next) = self.give_up(path, why)?;
+            Some((at, next, words))
+        });
+        let Some((at, next, words)) = given_up else {
             return false;
         };
         let note = format!(
-            "The {} cannot wait for the {}, which uses it until then.",
+            "The {} cannot wait for the {}, which {words}.",
             self.label(at),
             self.label(next)
         );
@@ -648,6 +699,8 @@ impl Builder<'_> {
                 Some(Why::GoesWith) => "goes with it".to_owned(),
                 Some(Why::Rolls(_)) => "has its turn after it".to_owned(),
                 Some(Why::StandsIn) => "stands in for it until then".to_owned(),
+                Some(Why::LeadsTo) => "leads to it from then on".to_owned(),
+                Some(Why::LeadsAway) => "leads to it until then".to_owned(),
                 Some(Why::HandsOver(claim)) => {
                     let claim = &self.hand_overs[claim];
                     hint = format!(

@@ -18,6 +18,7 @@ mod contract;
 mod cycles;
 mod drift;
 mod imports;
+mod leads;
 mod lifecycle;
 mod linter;
 mod moves;

@@ -272,3 +272,29 @@ fn an_order_that_nobody_asked_for_gives_way_to_one_that_works() {
     "#);
     scenario.apply();
 }
+
+#[test]
+fn a_provider_knows_when_both_can_exist_at_once() {
+    let config = |image: &str, zone: &str| format!("slot a: {{image: {image}, zone: {zone}}}");
+    let mut scenario = Scenario::applied(&config("one", "here"));
+    scenario.configure(&config("two", "here"));
+    assert_snapshot!(render(&scenario.plan()), @r#"
+    replace delete-first slot.a: cannot change [image] in place
+        id: "id-1" -> Unknown (computed)
+        image: "one" -> "two" ! (main.gabion.yml:5:21)
+        output: - -> Unknown (computed)
+    0. delete slot.a
+    1. create slot.a after 0
+    "#);
+    scenario.configure(&config("two", "there"));
+    assert_snapshot!(render(&scenario.plan()), @r#"
+    replace create-first slot.a: cannot change [image] in place
+        id: "id-1" -> Unknown (computed)
+        image: "one" -> "two" ! (main.gabion.yml:5:21)
+        output: - -> Unknown (computed)
+        zone: "here" -> "there" (main.gabion.yml:5:32)
+    0. create, deposing slot.a
+    1. delete slot.a after 0
+    "#);
+    scenario.apply();
+}

@@ -143,6 +143,7 @@ fn a_good_project_becomes_a_configuration() {
                 chosen: "",
                 others: [],
             },
+            update_after: [],
             document: DocumentRef {
                 document_type: "resource",
                 name: "a",
@@ -185,6 +186,7 @@ fn a_good_project_becomes_a_configuration() {
                 chosen: "",
                 others: [],
             },
+            update_after: [],
             document: DocumentRef {
                 document_type: "resource",
                 name: "b",
@@ -215,6 +217,7 @@ fn a_good_project_becomes_a_configuration() {
                 chosen: "",
                 others: [],
             },
+            update_after: [],
             document: DocumentRef {
                 document_type: "resource",
                 name: "c",

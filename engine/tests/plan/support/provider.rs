@@ -119,6 +119,14 @@ impl Provider for Toy {
         if before != response.planned.get("input") {
             response.planned.insert("output".into(), Value::unknown());
         }
+        // In another zone it can exist beside the old one.
+        let zone = request.desired.get("zone");
+        if let Some(old) = &request.replaces
+            && zone.is_some()
+            && zone != old.get("zone")
+        {
+            response.replace_order = Some(ReplaceOrder::CreateThenDelete);
+        }
         if let Some(port) = request.desired.get("port").and_then(Value::as_int) {
             response.claims.push(Claim {
                 key: format!("port/{port}").into(),

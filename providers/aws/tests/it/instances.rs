@@ -136,6 +136,7 @@ async fn a_found_image_is_kept_when_a_newer_one_appears(server: Server) {
             attributes: made.state.attributes.clone(),
             private: serde_json::Value::Null,
         }),
+        replaces: None,
         facts: [(
             "image///amazon/al2023-ami-2023*-x86_64".to_owned(),
             Value::map([("id", Value::from(image)), ("name", "newer".into())]),

@@ -143,6 +143,7 @@ impl World {
                 attributes: made.state.attributes.clone(),
                 private: made.state.private.clone(),
             }),
+            replaces: None,
             facts: std::collections::BTreeMap::new(),
         };
         self.provider.plan(&request).unwrap()
@@ -198,7 +199,15 @@ impl World {
     pub(crate) async fn delete(&self, made: &Made) -> Result<(), ProviderError> {
         let (call, _) = self.call(operation(), made.uid, &made.address);
         let object = made.recorded();
-        self.provider.delete(DeleteRequest { object }, &call).await
+        self.provider
+            .delete(
+                DeleteRequest {
+                    object,
+                    deposed: false,
+                },
+                &call,
+            )
+            .await
     }
 
     pub(crate) async fn read(&self, made: &Made) -> ReadOutcome {

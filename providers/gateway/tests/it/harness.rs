@@ -144,6 +144,7 @@ impl Project {
                 attributes: prior.attributes.clone(),
                 private: prior.private.clone(),
             }),
+            replaces: None,
             facts: Default::default(),
         };
         self.provider.plan(&request).unwrap()
@@ -189,6 +190,7 @@ impl Project {
             .delete(
                 DeleteRequest {
                     object: object.clone(),
+                    deposed: false,
                 },
                 &self.call(uid),
             )

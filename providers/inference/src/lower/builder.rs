@@ -38,6 +38,7 @@ impl ResourceBuilder {
                 timeouts: Default::default(),
                 conditions: Vec::new(),
                 alternatives: Default::default(),
+                update_after: Default::default(),
                 document: document.clone(),
             },
         }

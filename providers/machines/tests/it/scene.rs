@@ -169,6 +169,7 @@ pub(crate) async fn create(
             address: call.address.clone(),
             desired: inputs.clone(),
             prior: None,
+            replaces: None,
             facts: BTreeMap::new(),
         })
         .unwrap()
@@ -206,7 +207,15 @@ pub(crate) async fn delete(
     object: RecordedObject,
     call: &Call,
 ) -> Result<(), ProviderError> {
-    provider.delete(DeleteRequest { object }, call).await
+    provider
+        .delete(
+            DeleteRequest {
+                object,
+                deposed: false,
+            },
+            call,
+        )
+        .await
 }
 
 /// Returns machines of which one is connected. Under load a connection may take longer than the product waits for it.

@@ -170,6 +170,7 @@ impl Project {
                 attributes: prior.attributes.clone(),
                 private: prior.private.clone(),
             }),
+            replaces: None,
             facts: Default::default(),
         };
         self.provider.plan(&request).unwrap()
@@ -206,7 +207,15 @@ impl Project {
 
     pub(crate) async fn delete(&self, object: &RecordedObject) -> Result<(), ProviderError> {
         let object = object.clone();
-        self.provider.delete(DeleteRequest { object }, &self.call()).await
+        self.provider
+            .delete(
+                DeleteRequest {
+                    object,
+                    deposed: false,
+                },
+                &self.call(),
+            )
+            .await
     }
 
     pub(crate) async fn read(&self, object: &RecordedObject) -> ReadOutcome {

@@ -100,6 +100,7 @@ fn resource(project: &Project, key: Key, node: &Node, place: &Place) -> Resource
         timeouts: TIMEOUTS.into(),
         conditions: Vec::new(),
         alternatives: alternatives(key).into(),
+        update_after: Default::default(),
         document: DocumentRef::new(
             "resource".into(),
             address(key).name.as_str().into(),

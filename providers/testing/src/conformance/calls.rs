@@ -81,6 +81,7 @@ impl Trial<'_> {
                 attributes: made.state.attributes.clone(),
                 private: made.state.private.clone(),
             }),
+            replaces: None,
             facts: self.facts.clone(),
         })
     }
@@ -123,6 +124,7 @@ impl Trial<'_> {
         let (call, _) = self.call(operation(), made.uid);
         let request = DeleteRequest {
             object: self.recorded(made.uid, Some(&made.state.id), Some(made)),
+            deposed: false,
         };
         self.provider.delete(request, &call).await
     }

@@ -31,6 +31,7 @@ fn ask(port: i64) -> String {
 async fn delete(scene: &ContainerScene, unit: &Unit) {
     let request = DeleteRequest {
         object: unit.recorded(),
+        deposed: false,
     };
     let call = scene.scene.call(unit.uid, 1);
     scene.scene.provider.delete(request, &call).await.unwrap();

@@ -65,6 +65,7 @@ async fn a_unit_is_made_read_back_and_deleted_without_a_trace() {
     for _ in 0..2 {
         let request = DeleteRequest {
             object: object.clone(),
+            deposed: false,
         };
         scene
             .provider
@@ -223,6 +224,7 @@ async fn a_run_whose_lease_was_taken_over_changes_nothing() {
     assert_eq!((error.class, error.effect), (ErrorClass::Conflict, Effect::None));
     let request = DeleteRequest {
         object: unit.recorded(),
+        deposed: false,
     };
     let error = scene
         .provider

@@ -137,6 +137,7 @@ impl Scene {
                 address: address(),
                 desired: desired.clone(),
                 prior,
+                replaces: None,
                 facts: BTreeMap::new(),
             })
             .unwrap()

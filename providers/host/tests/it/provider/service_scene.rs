@@ -38,6 +38,7 @@ impl ServiceScene {
     pub(super) async fn delete(&self, unit: &Unit) -> Result<(), ProviderError> {
         let request = DeleteRequest {
             object: unit.recorded(),
+            deposed: false,
         };
         let call = self.scene.call(unit.uid, 1);
         self.scene.provider.delete(request, &call).await
