@@ -114,14 +114,15 @@ pub(crate) fn declare(options: &Options, configuration: &Configuration) {
 /// Makes the machines that are recorded known, as long as no configuration has another address for them.
 pub(super) fn declare_recorded(options: &Options, state: &State) {
     for record in state.current_records().chain(state.deposed_records()) {
-        if record.address.resource_type.as_str() == SSH_HOST
-            && let Some(machine) = record.inputs.get("machine").and_then(Value::as_str)
-        {
-            // What a template gave is in the attributes.
-            let mut known = record.inputs.clone();
-            known.extend(record.attributes.clone());
+        if record.address.resource_type.as_str() != SSH_HOST {
+            continue;
+        }
+        // What a template gave is in the attributes.
+        let mut known = record.inputs.clone();
+        known.extend(record.attributes.clone());
+        if let Some(machine) = ssh_host::name(&known) {
             let address = ssh_host::address(&known);
-            options.machines.declare_unless_known(machine, address);
+            options.machines.declare_unless_known(&machine, address);
         }
     }
 }

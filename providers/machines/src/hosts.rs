@@ -16,6 +16,7 @@ use tokio::process::Child;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::facts::{Facts, now_milliseconds};
+use crate::generation::{shared_name, succeeds};
 use crate::program::{AgentProgram, BUILD_HINT, ProgramSource};
 use crate::protocol::{Answer, Hello, PROTOCOL, Request, UnitView};
 use crate::reach::{Reach, Rests};
@@ -225,7 +226,13 @@ impl Hosts {
     /// Returns whether a machine is known by this name.
     #[must_use]
     pub fn knows(&self, name: &str) -> bool {
-        lock(&self.inner.hosts).contains_key(name) || lock(&self.inner.expected).contains(name)
+        lock(&self.inner.hosts).contains_key(name) || lock(&self.inner.expected).contains(shared_name(name))
+    }
+
+    /// Returns whether another machine has taken the place of this one: it is about to go, with all that is on it.
+    #[must_use]
+    pub fn is_succeeded(&self, name: &str) -> bool {
+        lock(&self.inner.hosts).keys().any(|other| succeeds(other, name))
     }
 
     /// Returns the names of those that have an address, sorted.

@@ -12,7 +12,7 @@
 //! * [`ssh`]: the way there; [`program`]: what is put there; [`hosts`]: which machines there are, and their connections.
 //! * [`reach`]: when a machine that is away is tried again.
 //! * `session` and [`agent`]: the two ends of the conversation, [`protocol`] what they say.
-//! * [`facts`]: what a machine is. [`ssh_host`]: a machine as a resource.
+//! * [`facts`]: what a machine is. [`ssh_host`]: a machine as a resource. `generation`: machines of one name.
 //!
 //! A connection ends with the process that made it, and what an agent does for a connection ends with it, within seconds
 //! also when the network is cut. Programs stay; they are found again by their units.
@@ -21,6 +21,7 @@ pub mod agent;
 mod exposed;
 pub mod facts;
 mod frame;
+mod generation;
 pub mod hosts;
 pub mod program;
 pub mod protocol;

@@ -72,6 +72,11 @@ impl Spread {
         }
     }
 
+    /// Returns whether another machine has taken the place of one that cannot be reached any more.
+    async fn makes_way_unreached(&self, machine: &str) -> bool {
+        self.hosts.is_succeeded(machine) && self.hosts.connection(machine).await.is_err()
+    }
+
     /// Has a machine's agent make a call that changes something.
     async fn call_there(
         &self,
@@ -184,9 +189,12 @@ impl Provider for Spread {
             return self.here.delete(request, call).await;
         };
         let request = Request::Delete(request, circumstances(call));
-        match self.call_there(&machine, request, call).await? {
-            Answer::Deleted => Ok(()),
-            _ => Err(unexpected(&machine)),
+        match self.call_there(&machine, request, call).await {
+            Ok(Answer::Deleted) => Ok(()),
+            Ok(_) => Err(unexpected(&machine)),
+            // What is on a machine that makes way for another goes with it.
+            Err(_) if self.makes_way_unreached(&machine).await => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
