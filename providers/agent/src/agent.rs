@@ -396,6 +396,13 @@ impl Agent {
         }
     }
 
+    /// Has the connections of a listener end with their next answers.
+    pub(crate) async fn let_go(&self, name: &str) {
+        if let Some(running) = self.listeners.lock().await.get(name) {
+            running.let_go();
+        }
+    }
+
     /// Stops all listeners at once and waits for their requests until the deadline.
     pub(crate) async fn stop_all(&self, deadline: Instant) {
         let running = std::mem::take(&mut *self.listeners.lock().await);

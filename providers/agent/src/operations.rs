@@ -109,6 +109,11 @@ async fn mutate(agent: &Arc<Agent>, operation: Operation, fence: Fence) -> Resul
         Operation::DeleteListener { name, drain_seconds } => {
             delete_listener(agent, name, seconds(drain_seconds), fence).await
         }
+        Operation::LetGo { gateway } => {
+            agent.change_as(&fence, |_| Ok(())).await?;
+            agent.let_go(&gateway).await;
+            Ok(AdminResponse::Done)
+        }
         Operation::PutRoute { route, drain_seconds } => {
             put_route(agent, route, seconds(drain_seconds), fence).await
         }

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 pub use crate::certificates::types::{Certificate, CertificateFacts, CertificateReport, Progress, Zone};
 pub use crate::error::AgentError;
 
-/// The version of the protocol that this build speaks. 2 added [`Operation::HandOver`].
-pub const PROTOCOL_VERSION: u32 = 2;
+/// The version of the protocol that this build speaks. 2 added [`Operation::HandOver`], 3 [`Operation::LetGo`].
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// The oldest version that this build still speaks, as an agent and to one.
 pub const OLDEST_PROTOCOL: u32 = 1;
@@ -313,6 +313,12 @@ pub enum Operation {
         /// How long running requests may finish.
         drain_seconds: u32,
     },
+    /// Has the connections of a listener end with the answers to their next requests, while it goes on accepting others: the
+    /// names of the gateway lead elsewhere by now. Done when it does not listen. From protocol 3 on.
+    LetGo {
+        /// The listener's name.
+        gateway: String,
+    },
     /// Creates a route or swaps it atomically, then waits until nothing is in flight on upstreams it no longer uses.
     PutRoute {
         /// The route.
@@ -456,6 +462,7 @@ impl Operation {
     pub fn since(&self) -> u32 {
         match self {
             Self::HandOver { .. } => 2,
+            Self::LetGo { .. } => 3,
             _ => 1,
         }
     }
@@ -466,6 +473,7 @@ impl Operation {
         match self {
             Self::PutListener(_)
             | Self::DeleteListener { .. }
+            | Self::LetGo { .. }
             | Self::PutRoute { .. }
             | Self::DeleteRoute { .. }
             | Self::PutRouter(_)

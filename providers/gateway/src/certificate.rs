@@ -15,11 +15,11 @@ use gabion_engine::provider::{
     AttributeProblem, Call, Claim, CreateRequest, Effect, ErrorClass, ObjectState, PlanRequest, PlanResponse,
     ProviderError, ReadOutcome, RecordedObject, UpdateRequest, propose,
 };
-use gabion_engine::schema::ResourceSchema;
+use gabion_engine::schema::{ReplaceOrder, ResourceSchema};
 use gabion_engine::value::{AttributePath, Attributes, Value};
 use tokio::time::Instant;
 
-use crate::place::{Place, parts_of};
+use crate::place::{Place, moves, parts_of};
 use crate::values::{Reader, invalid, set};
 
 /// Attributes of which the agent knows nothing.
@@ -112,6 +112,14 @@ pub(crate) fn plan(schema: &ResourceSchema, request: &PlanRequest) -> PlanRespon
         for name in ["id"].into_iter().chain(SEEN) {
             response.planned.insert(Arc::from(name), Value::unknown());
         }
+    }
+    if moves(request, &response) {
+        response.replace_order = Some(ReplaceOrder::CreateThenDelete);
+        response.notes.push(
+            "It is asked for once names lead to the new machine; until it is there, new connections over HTTPS fail where \
+             they lead there already."
+                .to_owned(),
+        );
     }
     let planned = Reader(&response.planned);
     if let (Some(agent), Some(host)) = (planned.text("agent"), planned.text("host")) {

@@ -14,11 +14,11 @@ use gabion_engine::provider::{
     AttributeProblem, Call, Claim, CreateRequest, Effect, ErrorClass, ObjectState, PlanRequest, PlanResponse,
     ProviderError, ReadOutcome, RecordedObject, UpdateRequest, propose,
 };
-use gabion_engine::schema::ResourceSchema;
+use gabion_engine::schema::{ReplaceOrder, ResourceSchema};
 use gabion_engine::value::{AttributePath, Attributes, Value};
 use gabion_host::ports::{PortError, PortOwner, PortRequest, parse_range};
 
-use crate::place::{Place, parts_of};
+use crate::place::{Place, moves, parts_of};
 use crate::provider::GatewayConfig;
 use crate::values::{Reader, invalid, set};
 
@@ -95,13 +95,13 @@ pub(crate) fn plan(schema: &ResourceSchema, request: &PlanRequest) -> PlanRespon
     let is_secure = planned.get("http_ports").is_some();
     let fixed_ports = [("ports", fixed("ports")), ("http_ports", fixed("http_ports"))];
     let all_fixed = fixed("ports").is_some() && (!is_secure || fixed("http_ports").is_some());
-    let machine = planned.text("machine").unwrap_or_default();
+    let machine = planned.text("machine");
     // A leased port is the registry's to guard: claimed here, it would change what the record says after every creation.
     let mut claims: Vec<Claim> = fixed_ports
         .into_iter()
         .filter_map(|(name, port)| {
             Some(Claim {
-                key: format!("tcp/{machine}/{}", port?).into(),
+                key: format!("tcp/{}/{}", machine?, port?).into(),
                 path: AttributePath::root(name),
             })
         })
@@ -112,7 +112,21 @@ pub(crate) fn plan(schema: &ResourceSchema, request: &PlanRequest) -> PlanRespon
             path: AttributePath::root("name"),
         });
     }
+    let moves = moves(request, &response);
     response.claims = claims;
+    if moves {
+        response.replace_order = Some(ReplaceOrder::CreateThenDelete);
+        let host =
+            |attributes: &Attributes| attributes.get("host").and_then(Value::as_str).map(str::to_owned);
+        let before = request.replaces.as_ref().and_then(host);
+        if before.is_some() && before == host(&response.planned) {
+            response.notes.push(
+                "The address leads to the new machine before anything runs there: open connections are cut, and nobody is \
+                 answered until then."
+                    .to_owned(),
+            );
+        }
+    }
     let fresh: &[&str] = match &request.prior {
         _ if replaced && is_secure => &["id", "port", "url", "http_port"],
         _ if replaced => &["id", "port", "url"],

@@ -4,7 +4,8 @@ use gabion_agent::access::{Agents, provider_error};
 use gabion_agent::client::{AgentClient, ClientError};
 use gabion_agent::offline::Deletion;
 use gabion_agent::protocol::Fence;
-use gabion_engine::provider::{ProviderError, RecordedObject};
+use gabion_engine::provider::{PlanRequest, PlanResponse, ProviderError, RecordedObject};
+use gabion_engine::value::Attributes;
 use gabion_host::transport::Machines;
 
 use crate::values::Reader;
@@ -26,6 +27,13 @@ pub(crate) fn parts_of<'a, const N: usize>(
     <[&str; N]>::try_from(parts)
         .ok()
         .filter(|parts| parts.iter().all(|part| !part.is_empty()))
+}
+
+/// Returns whether an object is planned on another machine than the one that it is to replace: then both can be there.
+pub(crate) fn moves(request: &PlanRequest, response: &PlanResponse) -> bool {
+    let machine = |attributes: &Attributes| attributes.get("machine").cloned();
+    let before = request.replaces.as_ref().map(machine);
+    before.is_some_and(|before| before != machine(&response.planned))
 }
 
 /// The agent that holds an object, as the object's inputs name it.

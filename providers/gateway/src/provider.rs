@@ -200,7 +200,7 @@ impl Provider for GatewayProvider {
         match Kind::of(&request.object.address.resource_type)? {
             Kind::Certificate => certificate::delete(&self.agents, &request.object, call).await,
             Kind::Listener => listener::delete(&self.config, &self.agents, &request.object, call).await,
-            Kind::Route => route::delete(&self.agents, &request.object, call).await,
+            Kind::Route => route::delete(&self.agents, &request, call).await,
             Kind::Replica => replica::delete(&self.agents, &request.object, call).await,
         }
     }

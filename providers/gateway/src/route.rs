@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gabion_agent::access::{Agents, fence, provider_error, seconds_within};
 use gabion_agent::client::{AgentClient, ClientError};
@@ -12,22 +13,22 @@ use gabion_agent::protocol::{
 };
 use gabion_engine::address::ObjectId;
 use gabion_engine::provider::{
-    AttributeProblem, Call, Claim, CreateRequest, ErrorClass, ObjectState, PlanRequest, PlanResponse,
-    ProviderError, ReadOutcome, RecordedObject, UpdateRequest, propose,
+    AttributeProblem, Call, Claim, CreateRequest, DeleteRequest, Effect, ErrorClass, ObjectState,
+    PlanRequest, PlanResponse, ProviderError, ReadOutcome, RecordedObject, UpdateRequest, propose,
 };
-use gabion_engine::schema::ResourceSchema;
+use gabion_engine::schema::{ReplaceOrder, ResourceSchema};
 use gabion_engine::value::{AttributePath, Attributes, Secret, Value};
 use gabion_host::transport::Machines;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::place::{Place, parts_of};
+use crate::place::{Place, moves, parts_of};
 use crate::rates;
 use crate::urls::{addresses, host_and_port, spelled, url_of};
 use crate::values::{Reader, invalid, set, text_list};
 
 /// Attributes of which the agent knows nothing.
-const UNREADABLE: [&str; 3] = ["machine", "gateway_url", "drain_timeout"];
+const UNREADABLE: [&str; 4] = ["machine", "gateway_url", "drain_timeout", "linger"];
 
 /// Returns the id of a route.
 pub(crate) fn id(agent: &str, gateway: &str, service: &str) -> String {
@@ -117,6 +118,16 @@ pub(crate) fn plan(schema: &ResourceSchema, request: &PlanRequest) -> PlanRespon
         response.planned.insert("id".into(), id.into());
     } else {
         response.planned.insert("id".into(), Value::unknown());
+    }
+    let planned_linger = response.planned.get("linger").and_then(Value::as_int);
+    if moves(request, &response) {
+        response.replace_order = Some(ReplaceOrder::CreateThenDelete);
+        if let Some(seconds) = planned_linger {
+            response.notes.push(format!(
+                "The old machine goes on serving until names lead to the new one, for {seconds} s more, and until its running \
+                 requests have ended."
+            ));
+        }
     }
     for (name, value) in addresses {
         if value.is_null() {
@@ -525,16 +536,55 @@ fn drain_seconds(reader: Reader<'_>, call: &Call) -> u32 {
     seconds_within(call, reader.seconds("drain_timeout", 300))
 }
 
-pub(crate) async fn delete(
-    agents: &Agents,
-    object: &RecordedObject,
+/// Goes on serving for as long as names may lead here, although another route has taken this one's place.
+///
+/// # Errors
+/// When the call is cancelled: the route serves on.
+async fn linger(
+    place: Place<'_>,
+    gateway: &str,
+    reader: Reader<'_>,
     call: &Call,
 ) -> Result<(), ProviderError> {
+    let seconds = seconds_within(call, reader.seconds("linger", 0));
+    if seconds == 0 {
+        return Ok(());
+    }
+    call.phase("names may still lead here");
+    let _waiting = call.waiting();
+    let gateway = gateway.to_owned();
+    let asked = place
+        .client()?
+        .change(&fence(call), Operation::LetGo { gateway })
+        .await;
+    // An agent that cannot be asked serves nobody; one of an older gabion keeps its connections for as long as clients do.
+    if !matches!(asked, Ok(()) | Err(ClientError::TooOld { .. })) {
+        return Ok(());
+    }
+    tokio::select! {
+        () = tokio::time::sleep(Duration::from_secs(seconds.into())) => Ok(()),
+        () = call.cancel.cancelled() => Err(ProviderError::new(
+            ErrorClass::Invalid,
+            "The route goes on serving: names may still lead here.",
+        )
+        .with_effect(Effect::None)),
+    }
+}
+
+pub(crate) async fn delete(
+    agents: &Agents,
+    request: &DeleteRequest,
+    call: &Call,
+) -> Result<(), ProviderError> {
+    let object = &request.object;
     let reader = Reader(&object.inputs);
     let Some([agent, gateway, service]) = parts_of(object, ["agent", "gateway", "service"]) else {
         return Ok(());
     };
     let place = Place::new(agents, reader, agent);
+    if request.deposed {
+        linger(place, gateway, reader, call).await?;
+    }
     call.phase("drain");
     let _waiting = call.waiting();
     let drain = drain_seconds(reader, call);

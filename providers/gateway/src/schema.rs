@@ -321,6 +321,14 @@ fn route() -> ResourceSchema {
             AttributeSchema::optional(Int, "Seconds that requests on upstreams the route leaves may take to finish.")
                 .default_value(Value::Int(300)),
         )
+        .attribute(
+            "linger",
+            AttributeSchema::optional(
+                Int,
+                "Seconds for which it goes on serving once a route on another machine has taken its place: names may lead \
+                 here for as long.",
+            ),
+        )
         .attribute("id", AttributeSchema::computed(String, "Agent, gateway and service."))
         .attribute("url", AttributeSchema::computed(String, "Where the service answers."))
         .attribute("model_url", AttributeSchema::computed(String, "The base URL for OpenAI clients; absent without a model."))

@@ -45,6 +45,8 @@ pub(crate) struct RunningListener {
     http_port: Option<u16>,
     /// Its sockets by port, for a successor; none once nothing is accepted any more.
     sockets: Vec<(u16, OwnedFd)>,
+    /// Connections end with their next answer.
+    lets_go: CancellationToken,
     /// Ends accepting; connections end with their next answer.
     leaving: CancellationToken,
     /// Ends accepting and lets connections finish what they do.
@@ -116,6 +118,7 @@ impl RunningListener {
             address: SocketAddr::new(listener.address, listener.port),
             http_port: listener.http_port,
             sockets,
+            lets_go: CancellationToken::new(),
             leaving: CancellationToken::new(),
             wind_down: CancellationToken::new(),
             stop: CancellationToken::new(),
@@ -126,6 +129,7 @@ impl RunningListener {
             plane,
             gateway,
             speaks,
+            lets_go: running.lets_go.clone(),
             leaving: running.leaving.clone(),
             wind_down: running.wind_down.clone(),
             tunnels: Tunnels {
@@ -156,6 +160,12 @@ impl RunningListener {
     pub(crate) fn is_at(&self, listener: &Listener) -> bool {
         self.address == SocketAddr::new(listener.address, listener.port)
             && self.http_port == listener.http_port
+    }
+
+    /// Has connections end with the answers to their next requests, so that clients make new ones to where names lead by now.
+    /// Others are accepted as before.
+    pub(crate) fn let_go(&self) {
+        self.lets_go.cancel();
     }
 
     /// Stops accepting at once, lets requests finish until the deadline, then ends what is left.
@@ -232,6 +242,7 @@ struct Accept {
     plane: Arc<Plane>,
     gateway: String,
     speaks: Speaks,
+    lets_go: CancellationToken,
     leaving: CancellationToken,
     wind_down: CancellationToken,
     tunnels: Tunnels,
@@ -326,12 +337,13 @@ impl Serving {
             loopback_only: accept.loopback_only,
             is_secure,
         });
-        let leaving = accept.leaving.clone();
+        let ends = [accept.leaving.clone(), accept.lets_go.clone()];
         let service = service_fn(move |request| {
-            let (connection, leaving) = (Arc::clone(&connection), leaving.clone());
+            let (connection, ends) = (Arc::clone(&connection), ends.clone());
             async move {
                 let mut answer = connection.answer(request).await;
-                if leaving.is_cancelled() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+                let ends = ends.iter().any(CancellationToken::is_cancelled);
+                if ends && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
                     let close = HeaderValue::from_static("close");
                     answer.headers_mut().insert(CONNECTION, close);
                 }

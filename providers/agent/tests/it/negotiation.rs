@@ -1,11 +1,10 @@
 //! Agents and clients of different versions.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use gabion_agent::access::provider_error;
 use gabion_agent::client::{AgentClient, ClientError, SOCKET_NAME};
-use gabion_agent::protocol::{AgentError, OLDEST_PROTOCOL, PROTOCOL_VERSION};
+use gabion_agent::protocol::{AgentError, OLDEST_PROTOCOL, Operation, PROTOCOL_VERSION};
 use gabion_host::http::{HttpRequest, send};
 use gabion_host::transport::{Endpoint, LocalTransport};
 use http::Method;
@@ -88,11 +87,11 @@ async fn an_agent_of_the_version_before_is_spoken_with_in_its_own() {
     assert_eq!(agent.protocols(), [newest, before, before]);
 
     // What only a newer one knows it is asked as such: it may have been upgraded since.
-    let refused = agent
-        .client
-        .hand_over(&fence(), Path::new("/gabion-agent"), "0", 1)
-        .await
-        .unwrap_err();
+    let newest_only = Operation::LetGo {
+        gateway: "my-gateway".to_owned(),
+    };
+    assert_eq!(newest_only.since(), PROTOCOL_VERSION);
+    let refused = agent.client.change(&fence(), newest_only).await.unwrap_err();
     assert!(
         matches!(
             refused,

@@ -197,6 +197,24 @@ impl Project {
             .await
     }
 
+    /// Deletes an object whose address another one has taken, until that is cancelled.
+    pub(crate) async fn delete_deposed(
+        &self,
+        uid: u64,
+        object: &RecordedObject,
+        cancel: &CancellationToken,
+    ) -> Result<(), ProviderError> {
+        let call = Call {
+            cancel: cancel.clone(),
+            ..self.call(uid)
+        };
+        let request = DeleteRequest {
+            object: object.clone(),
+            deposed: true,
+        };
+        self.provider.delete(request, &call).await
+    }
+
     pub(crate) async fn read(&self, object: &RecordedObject) -> ReadOutcome {
         let request = ReadRequest {
             resource_type: object.address.resource_type.clone(),
