@@ -110,6 +110,7 @@ impl Running {
     /// Ends it as `kill -9` does.
     pub(crate) fn kill(mut self) -> Outcome {
         self.child.kill().unwrap();
+        self.child.wait().unwrap();
         self.finish(Duration::from_secs(10))
     }
 
