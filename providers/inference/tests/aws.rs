@@ -166,6 +166,9 @@ fn shown(configuration: &Configuration) -> String {
         for trigger in &resource.lifecycle.replace_triggered_by {
             text.push_str(&format!("  replaced with {}\n", trigger.as_str()));
         }
+        for address in &*resource.update_after {
+            text.push_str(&format!("  updated after {address}\n"));
+        }
         for path in &resource.lifecycle.ignore_changes {
             text.push_str(&format!("  whatever {path} is\n"));
         }
@@ -209,8 +212,8 @@ fn a_router_runs_beside_its_gateway_and_every_replica_has_a_machine() {
     let (configuration, problems) = changed("router", &replicas, &known(&facts()));
     assert_eq!(errors(&problems), Vec::<&str>::new(), "{problems:?}");
     assert_eq!(
-        text(&configuration, "host_unit.my-gateway/router/qwen", "machine"),
-        "my-gateway"
+        find(&configuration, "host_unit.my-gateway/router/qwen").inputs["machine"],
+        Value::template("${{ ssh_host.my-gateway.id }}")
     );
     for slot in 0..2 {
         let path = format!("qwen/default/{slot}");
@@ -236,6 +239,74 @@ fn a_router_runs_beside_its_gateway_and_every_replica_has_a_machine() {
         1,
         "{told:?}"
     );
+}
+
+#[test]
+fn names_follow_another_machine_of_a_gateway_once_all_stands_there() {
+    let triggers = |configuration: &Configuration, address: &str| {
+        let triggers = &find(configuration, address).lifecycle.replace_triggered_by;
+        triggers
+            .iter()
+            .map(|trigger| trigger.as_str().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let led_to = |configuration: &Configuration| {
+        let record = find(configuration, "aws_route53_record.my-gateway");
+        let addresses = record.update_after.iter();
+        addresses.map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let id = Value::template("${{ ssh_host.my-gateway.id }}");
+    let plain = [(
+        "gateway.dstack.yml",
+        "domain: example.com",
+        "domain: example.com\ncertificate: null",
+    )];
+    let (configuration, _) = changed("router", &plain, &known(&facts()));
+    assert_eq!(
+        led_to(&configuration),
+        [
+            "gateway_listener.my-gateway",
+            "router_worker.qwen/default/0",
+            "gateway_route.qwen"
+        ]
+    );
+    assert_eq!(
+        triggers(&configuration, "aws_eip.my-gateway"),
+        ["${{ aws_instance.my-gateway.id }}"]
+    );
+    for on_it in [
+        "host_unit.agent/my-gateway",
+        "host_unit.my-gateway/router/qwen",
+        "gateway_listener.my-gateway",
+        "router_worker.qwen/default/0",
+        "gateway_route.qwen",
+    ] {
+        assert_eq!(find(&configuration, on_it).inputs["machine"], id, "{on_it}");
+    }
+    let linger = |configuration: &Configuration| {
+        find(configuration, "gateway_route.qwen")
+            .inputs
+            .get("linger")
+            .cloned()
+    };
+    assert_eq!(linger(&configuration), Some(Value::Int(60)));
+
+    // A route over HTTPS needs its certificate, which is asked for once names lead there.
+    let (configuration, _) = changed("router", &[], &known(&facts()));
+    assert_eq!(
+        led_to(&configuration),
+        ["gateway_listener.my-gateway", "router_worker.qwen/default/0"]
+    );
+
+    // Without a zone the address stays what it is.
+    let mut without = facts();
+    without.hosted_zones.clear();
+    let (configuration, _) = changed("router", &plain, &known(&without));
+    assert_eq!(
+        triggers(&configuration, "aws_eip.my-gateway"),
+        Vec::<String>::new()
+    );
+    assert_eq!(linger(&configuration), None);
 }
 
 #[test]

@@ -24,7 +24,8 @@ use crate::harness::{Project, authority, eventually};
 pub(super) const DOMAIN: &str = "example.com";
 
 const REGION: &str = "eu-west-1";
-const TOKEN: &str = "the-token-of-the-client";
+/// The bearer token that services accept.
+pub(super) const TOKEN: &str = "the-token-of-the-client";
 
 /// The image of the article's service.
 const IMAGE: &str = "lmsysorg/sglang:latest";
@@ -324,11 +325,20 @@ impl<'a> Cloud<'a> {
         (counts, docker.names())
     }
 
-    /// Checks that the gateway's machine and the replica's are as they were before gabion.
-    #[track_caller]
-    pub(super) fn machines_are_as_left(&self) {
+    /// How many programs run on all machines together, by a part of their command.
+    pub(super) fn anywhere(&self, program: &str) -> usize {
         let machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
-        assert_eq!(machines.len(), 2);
+        let all = machines
+            .values()
+            .flat_map(|mapped| mapped.machine.processes().unwrap());
+        all.filter(|command| command.contains(program)).count()
+    }
+
+    /// Checks that there were this many machines, and that all are as they were before gabion.
+    #[track_caller]
+    pub(super) fn machines_are_as_left(&self, count: usize) {
+        let machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
+        assert_eq!(machines.len(), count);
         for mapped in machines.values() {
             mapped.before.is_as_left(&mapped.machine);
             assert_eq!(mapped.docker.all(), mapped.had);

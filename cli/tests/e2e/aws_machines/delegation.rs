@@ -45,7 +45,7 @@ fn a_zone_that_the_world_does_not_ask_is_told_before_certificates_are_asked_for(
         cloud.completion(public);
         project.plan_is_empty();
         project.destroy();
-        cloud.machines_are_as_left();
+        cloud.machines_are_as_left(2);
     });
     assert_eq!(cloud.left(), before);
 }

@@ -29,7 +29,7 @@ fn the_seeds_files_serve_a_completion_over_https_and_leave_an_empty_account() {
         project.plan_is_empty();
         project.run(&["drift"]).exits(0);
         project.destroy();
-        cloud.machines_are_as_left();
+        cloud.machines_are_as_left(2);
     });
     assert_eq!(cloud.left(), before);
 }

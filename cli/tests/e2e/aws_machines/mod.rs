@@ -7,3 +7,4 @@ mod cloud;
 mod delegation;
 mod hosted_zone;
 mod own_dns;
+mod replaced_gateway;

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::cloud::{Cloud, Dns, NAMES};
 use crate::harness::lan::Lan;
-use crate::harness::{Running, eventually};
+use crate::harness::{PlanView, Running, eventually};
 
 /// Where the names lead by mistake.
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
@@ -91,8 +91,16 @@ fn without_a_hosted_zone_the_record_is_told_and_certificates_are_asked_for_once_
         cloud.completion(public);
         project.plan_is_empty();
         project.run(&["drift"]).exits(0);
+        // The record stays what it is, and so does the address: it can lead to one machine at a time.
+        let plan = ["plan", "--format", "json", "--replace", "aws_instance.my-gateway"];
+        let plan = PlanView(project.run(&plan).says("open connections are cut").json());
+        let changes = plan.changes();
+        let what = |address: &str| changes.get(address).map(String::as_str);
+        assert_eq!(what("aws_instance.my-gateway"), Some("create+delete"));
+        assert_eq!(what("aws_eip.my-gateway"), Some("update"));
+        assert_eq!(what("gateway_listener.my-gateway"), Some("create+delete"));
         project.destroy();
-        cloud.machines_are_as_left();
+        cloud.machines_are_as_left(2);
     });
     assert_eq!(cloud.left(), before);
 }

@@ -267,7 +267,7 @@ fn one(
         None => builder.input("address", "127.0.0.1"),
         Some(machine) => {
             let private = machine.neighbour_address().filter(|_| !gateway.is_public);
-            builder.input("machine", machine.name.as_str()).input(
+            builder.input("machine", machine.id()).input(
                 "address",
                 text(&private.unwrap_or_else(|| machine.hostname.clone())),
             )

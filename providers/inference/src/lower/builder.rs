@@ -86,6 +86,12 @@ impl ResourceBuilder {
         self
     }
 
+    /// Has an update in place wait for what it is to lead to, and what that replaces wait for the update.
+    pub(crate) fn update_after(mut self, addresses: Vec<ResourceAddress>) -> Self {
+        self.resource.update_after = addresses.into();
+        self
+    }
+
     /// Makes a replacement stop the old object before the new one starts.
     pub(crate) fn delete_first(mut self) -> Self {
         self.resource.lifecycle.replace_order = Some(ReplaceOrder::DeleteThenCreate);

@@ -1,5 +1,7 @@
 //! A gateway: a listener of its machine's agent.
 
+use std::time::Duration;
+
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::config::Spanned;
 use gabion_engine::resource::{DocumentRef, Resource};
@@ -29,6 +31,8 @@ pub(crate) struct GatewayTarget<'a> {
     pub(crate) machine: Option<&'a Machine>,
     /// Whether anybody who reaches its machine may reach it, or only the machine's neighbours.
     pub(crate) is_public: bool,
+    /// How long names may lead to a machine of it after another one has taken its place; `None` where its address stays.
+    pub(crate) linger: Option<Duration>,
     /// How it speaks HTTPS, unless it speaks plain HTTP.
     pub(crate) https: Option<Https<'a>>,
     /// Whether its backend is there; nothing is lowered for one that is not.
@@ -48,6 +52,7 @@ impl<'a> GatewayTarget<'a> {
         Self {
             machine,
             https,
+            linger: None,
             is_public: gateway.public_ip,
             name: &gateway.name.value,
             domain: gateway.domain.as_ref(),
@@ -67,6 +72,7 @@ impl<'a> GatewayTarget<'a> {
             is_default: false,
             machine: None,
             is_public: false,
+            linger: None,
             https: None,
             usable: true,
             document: None,
@@ -76,6 +82,11 @@ impl<'a> GatewayTarget<'a> {
     /// Returns what resources call its machine.
     pub(crate) fn machine_name(&self) -> &str {
         self.machine.map_or(LOCAL, |machine| &machine.name)
+    }
+
+    /// Returns what the programs of its machine say in `machine`.
+    pub(crate) fn machine_id(&self) -> Value {
+        self.machine.map_or_else(|| LOCAL.into(), Machine::id)
     }
 
     /// Returns the agent of its machine.
@@ -119,7 +130,7 @@ pub(crate) fn listener(target: &GatewayTarget<'_>, document: &DocumentRef) -> Re
     let mut builder = ResourceBuilder::new(target.listener(), document)
         .input("agent", reference(&target.agent(), "id"))
         .input("name", target.name)
-        .input("machine", target.machine_name())
+        .input("machine", target.machine_id())
         .inputs(ports(target));
     if let Some(machine) = target.machine {
         builder = match machine.neighbour_address().filter(|_| !target.is_public) {

@@ -8,7 +8,7 @@ use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Span};
 use gabion_engine::resource::{DocumentRef, Place, Resource};
 use gabion_engine::value::{Attributes, Value};
 
-use super::builder::{ResourceBuilder, address};
+use super::builder::{ResourceBuilder, address, reference};
 use super::project::Placed;
 use crate::document::fleet::{Blocks, Fleet};
 use crate::document::ssh_config::{SshConfig, SshHost};
@@ -46,6 +46,8 @@ pub(crate) struct Made {
     private_address: String,
     /// The resource that it is.
     instance: ResourceAddress,
+    /// Whether one in its place works beside it before it goes.
+    is_replaced_beside: bool,
 }
 
 /// What a machine is, as far as placing needs it.
@@ -89,8 +91,25 @@ impl Machine {
             made: Some(Made {
                 private_address,
                 instance: instance.clone(),
+                is_replaced_beside: false,
             }),
             span: span.clone(),
+        }
+    }
+
+    /// Has a machine in its place work beside it before it goes: the programs of both are told apart.
+    pub(crate) fn replaced_beside(mut self) -> Self {
+        if let Some(made) = &mut self.made {
+            made.is_replaced_beside = true;
+        }
+        self
+    }
+
+    /// Returns what programs on it say in `machine`.
+    pub(crate) fn id(&self) -> Value {
+        match &self.made {
+            Some(made) if made.is_replaced_beside => reference(&self.resource(), "id"),
+            _ => self.name.as_str().into(),
         }
     }
 

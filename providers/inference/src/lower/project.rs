@@ -168,7 +168,13 @@ fn lower_serving<'a>(
             };
             let https = usable.and_then(|usable| Https::of(gateway, usable, context, problems));
             let usable = usable.is_some_and(|usable| usable == Usable::Local || machine.is_some());
-            GatewayTarget::declared(&gateway.document, &gateway.reference, machine, https, usable)
+            let has_record = cloud_gateways
+                .iter()
+                .any(|cloud| cloud.machine.name == *name && cloud.zone().is_some());
+            GatewayTarget {
+                linger: has_record.then_some(context.aws.record_ttl),
+                ..GatewayTarget::declared(&gateway.document, &gateway.reference, machine, https, usable)
+            }
         })
         .collect();
     let loopback = GatewayTarget::loopback();
@@ -326,7 +332,7 @@ fn agent(machine: Option<&Machine>, document: &DocumentRef) -> Resource {
         None => builder,
     };
     builder
-        .input("machine", machine.map_or(LOCAL, |machine| &machine.name))
+        .input("machine", machine.map_or_else(|| LOCAL.into(), Machine::id))
         .input("role", "agent")
         .input("argv", Value::List(argv.into_iter().map(Value::from).collect()))
         .input("probes", Value::List(vec![probe]))

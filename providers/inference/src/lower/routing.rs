@@ -165,6 +165,7 @@ pub(crate) fn add_beside_gateway<'a>(
     let span = policy.map_or(&routing.span, |policy| &policy.span);
     let mut builder = ResourceBuilder::new(unit.clone(), document)
         .inputs(launch.unit_inputs(gateway.machine_name()))
+        .input("machine", gateway.machine_id())
         .at("argv", span);
     if let Some(machine) = gateway.machine {
         builder = machine.carry(builder, &document.place);
@@ -218,7 +219,7 @@ pub(crate) fn add_workers(
             .input("url", replica.url.clone())
             .input("drain_timeout", seconds(stop_duration(&service.profile)));
         if let Some(machine) = router.machine {
-            builder = builder.input("machine", machine.name.as_str());
+            builder = builder.input("machine", machine.id());
         }
         if let Some(model) = &service.model {
             builder = builder
@@ -261,7 +262,7 @@ pub(crate) fn add_replicas(
             .input("url", replica.url.clone())
             .input("drain_timeout", seconds(stop_duration(&service.profile)));
         if let Some(machine) = gateway.machine {
-            builder = builder.input("machine", machine.name.as_str());
+            builder = builder.input("machine", machine.id());
         }
         lowered.resources.push(builder.build());
         own

@@ -450,7 +450,10 @@ fn route(
         .at("service", &service.name.span)
         .at("auth", &service.auth.span);
     if let Some(machine) = gateway.machine {
-        builder = builder.input("machine", machine.name.as_str());
+        builder = builder.input("machine", machine.id());
+    }
+    if let Some(linger) = gateway.linger {
+        builder = builder.input("linger", seconds(linger));
     }
     if let Some(certificate) = gateway.certificate(name) {
         builder = builder.depends_on(certificate, service.name.span.place());

@@ -1,18 +1,19 @@
 //! The record that leads a gateway's host names to its address.
 
+use gabion_engine::address::ResourceAddress;
 use gabion_engine::config::{Lowered, Spanned};
 use gabion_engine::diagnostic::Span;
+use gabion_engine::resource::Resource;
 use gabion_engine::value::Value;
 
 use super::machine::{CloudMachine, Role, with_profile};
 use super::region::Region;
 use super::settings::AwsSettings;
-use crate::lower::builder::{ResourceBuilder, address};
+use crate::lower::builder::{ResourceBuilder, address, reference};
+use crate::lower::gateway::agent_of;
+use crate::lower::program::seconds;
 use crate::offers::HostedZone;
 use crate::term::Text;
-
-/// For how many seconds others may remember the record: whoever replaces a gateway waits that long.
-const TTL: i64 = 60;
 
 /// Returns the name of the record that leads the host names of a domain to their gateway.
 pub(super) fn record_name(domain: &str) -> String {
@@ -48,10 +49,35 @@ pub(super) fn lower(
         .input("zone_id", zone.id.as_str())
         .input("name", name)
         .input("type", "A")
-        .input("ttl", Value::Int(TTL))
+        .input("ttl", seconds(settings.record_ttl))
         .input("records", Value::List(vec![points_to]))
-        .at("name", &domain.span);
+        .at("name", &domain.span)
+        .update_after(served_by(gateway, lowered));
     lowered.resources.push(record.build());
+}
+
+/// Returns what must stand on a machine of a gateway before names lead there: where it listens, and what it serves.
+///
+/// A route over HTTPS needs its certificate, for which names must lead there already.
+fn served_by(gateway: &CloudMachine, lowered: &Lowered) -> Vec<ResourceAddress> {
+    let name = &gateway.machine.name;
+    let is_secure = matches!(gateway.role, Role::Gateway { is_secure: true, .. });
+    let agent = reference(&agent_of(Some(&gateway.machine)), "id");
+    let serves = |resource: &&Resource| match resource.address.resource_type.as_str() {
+        "gateway_replica" | "router_worker" => true,
+        "gateway_route" => !is_secure,
+        _ => false,
+    };
+    let of_services = lowered
+        .resources
+        .iter()
+        .filter(serves)
+        .filter(|resource| resource.inputs.get("agent") == Some(&agent))
+        .map(|resource| resource.address.clone());
+    [address("gateway_listener", name)]
+        .into_iter()
+        .chain(of_services)
+        .collect()
 }
 
 /// Says that the record will be where nobody looks for it, and what to do about that.

@@ -114,7 +114,8 @@ fn of(
             attribute_of(name, "private_ip"),
             &instance_of(name),
             &gateway.name.span,
-        ),
+        )
+        .replaced_beside(),
         unmet,
         region: region_name.value.clone(),
         role: Role::Gateway {
@@ -164,10 +165,14 @@ pub(super) fn lower(
     machine::lower(gateway, settings, lowered);
     let name = gateway.machine.name.as_str();
     if *is_public {
-        let eip = start(elastic_address(name), gateway, settings)
+        let mut eip = start(elastic_address(name), gateway, settings)
             .input("domain", "vpc")
             .input("instance", reference(&gateway.instance(), "id"))
             .input("tags", tags(gateway, name, settings));
+        // Where names follow, another machine has an address of its own, and both are reached for as long as both are there.
+        if gateway.zone().is_some() {
+            eip = eip.replaced_with(&gateway.instance(), "id");
+        }
         lowered.resources.push(eip.build());
     }
     if let Some(domain) = domain {

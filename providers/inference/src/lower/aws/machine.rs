@@ -296,12 +296,17 @@ fn alternatives(machine: &CloudMachine, made: &Resource, settings: &AwsSettings)
 fn host(machine: &CloudMachine, settings: &AwsSettings) -> Resource {
     let name = &machine.machine.name;
     let place = machine.document.place.clone();
+    let own_instance = match &machine.role {
+        Role::Gateway { .. } => vec![("instance", reference(&machine.instance(), "id"))],
+        Role::Replica { .. } => Vec::new(),
+    };
     let mut builder = ResourceBuilder::new(machine.machine.resource(), &machine.document)
         .input("machine", name.as_str())
         .input("hostname", Value::template(&machine.machine.hostname))
         .input("user", machine.choice.image.user.as_str())
         .input("host_key", Value::template(attribute_of(name, "host_key")))
         .input("internal_ip", Value::template(attribute_of(name, "private_ip")))
+        .inputs(own_instance)
         .replaced_with(&machine.instance(), "id");
     if let Some(file) = &settings.identity_file {
         builder = builder.input("identity_file", file.as_str());

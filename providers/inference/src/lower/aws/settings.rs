@@ -14,6 +14,9 @@ use crate::lower::acme::AcmeSettings;
 /// How long a replica on a new machine may take to become ready: it boots, pulls an image and loads a model.
 const READY_TIMEOUT: Duration = Duration::from_secs(1800);
 
+/// For how long others may remember the record of a gateway.
+const RECORD_TTL: Duration = Duration::from_secs(60);
+
 /// The backend's settings: `backends: [{type: aws, …}]`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AwsSettings {
@@ -43,6 +46,8 @@ pub(crate) struct AwsSettings {
     pub(crate) agent_path: Option<String>,
     /// How long a replica may take to become ready.
     pub(crate) ready_timeout: Duration,
+    /// For how long others may remember the record of a gateway: one whose machine is replaced is kept that long.
+    pub(crate) record_ttl: Duration,
     /// Whom certificates are asked from.
     pub(crate) acme: AcmeSettings,
     /// Whether a key is written that is none.
@@ -57,6 +62,7 @@ impl AwsSettings {
         let mut found = Self {
             public_ip: true,
             ready_timeout: READY_TIMEOUT,
+            record_ttl: RECORD_TTL,
             ..Self::default()
         };
         let mut backends = settings.backends.iter();
@@ -108,6 +114,8 @@ impl AwsSettings {
         found.acme.refuse_ports(map.problems());
         let timeout = map.or("ready_timeout", READY_TIMEOUT);
         found.ready_timeout = timeout.unwrap_or(READY_TIMEOUT);
+        let ttl = map.or("record_ttl", RECORD_TTL);
+        found.record_ttl = ttl.unwrap_or(RECORD_TTL);
         let place = backend.plugin_type.span.clone();
         found.check(&place, map.problems());
         map.finish();

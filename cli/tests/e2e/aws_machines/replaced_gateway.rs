@@ -1,0 +1,216 @@
+//! Another machine takes the place of a gateway's while clients ask.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::cloud::{Cloud, Dns, NAMES, TOKEN};
+use crate::harness::lan::Lan;
+use crate::harness::{Connection, Endpoint, PlanView, Project, eventually};
+
+/// The pause between two requests of a client.
+const PACE: Duration = Duration::from_millis(50);
+
+/// What became of requests to the gateway's name.
+#[derive(Debug, Default)]
+struct Report {
+    /// How many were answered at each address.
+    answered: BTreeMap<Ipv4Addr, u64>,
+    /// What went wrong, with the second in which the request began.
+    failures: Vec<(f32, String)>,
+}
+
+impl Report {
+    fn at(&self, address: Ipv4Addr) -> u64 {
+        self.answered.get(&address).copied().unwrap_or_default()
+    }
+}
+
+/// Ends the clients, however the test ends.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Asks the gateway's models at the address that its name leads to: over a new connection each time, or over one for as
+/// long as the gateway keeps it.
+fn ask(cloud: &Cloud<'_>, keeps: bool, done: &AtomicBool, report: &Mutex<Report>) {
+    let started = Instant::now();
+    let endpoint = Endpoint {
+        base: "http://gateway/v1".to_owned(),
+        model: "qwen/qwen2.5-0.5b-instruct".to_owned(),
+        token: Some(TOKEN.to_owned()),
+    };
+    let mut kept: Option<(Ipv4Addr, Connection)> = None;
+    while !done.load(Ordering::SeqCst) {
+        let began = started.elapsed().as_secs_f32();
+        let asked = match kept.take() {
+            Some(kept) => Ok(kept),
+            None => cloud
+                .wildcard()
+                .ok_or_else(|| "the name leads nowhere".to_owned())
+                .and_then(|at| Ok((at, Connection::open_at((at, 80).into(), NAMES[0])?))),
+        };
+        let answered = asked.and_then(|(at, connection)| {
+            let mut request = endpoint.request("is all well?", 4, false);
+            if !keeps {
+                request = request.header("connection", "close");
+            }
+            let (response, connection) = connection.send(&request)?.whole()?;
+            match response.status {
+                200 => Ok((at, connection)),
+                status => Err(format!("{at}: {status}: {}", response.text())),
+            }
+        });
+        let mut report = report.lock().unwrap();
+        match answered {
+            Ok((at, connection)) => {
+                *report.answered.entry(at).or_default() += 1;
+                kept = connection.map(|connection| (at, connection));
+            }
+            Err(failure) => report.failures.push((began, failure)),
+        }
+        drop(report);
+        thread::sleep(PACE);
+    }
+}
+
+/// Has another machine take the place of a gateway's.
+const REPLACE: [&str; 4] = ["apply", "-y", "--replace", "aws_instance.my-gateway"];
+
+#[test]
+fn a_gateway_in_a_zone_answers_every_request_while_another_machine_takes_its_place() {
+    answers_every_request_while(|_, project| {
+        let plan = ["plan", "--format", "json", "--replace", "aws_instance.my-gateway"];
+        let plan = PlanView(project.run(&plan).succeeds().json());
+        let changes = plan.changes();
+        let what = |address: &str| changes.get(address).map(String::as_str);
+        for beside in [
+            "aws_instance.my-gateway",
+            "aws_eip.my-gateway",
+            "host_unit.agent/my-gateway",
+            "gateway_listener.my-gateway",
+            "router_worker.qwen/default/0",
+            "gateway_route.qwen",
+        ] {
+            assert_eq!(what(beside), Some("create+delete"), "{beside}");
+        }
+        assert_eq!(what("aws_route53_record.my-gateway"), Some("update"));
+        assert_eq!(what("host_unit.qwen/default/0"), None);
+        project.run(&REPLACE).succeeds();
+    });
+}
+
+#[test]
+fn it_answers_every_request_when_the_replacement_is_killed_and_goes_on() {
+    answers_every_request_while(|cloud, project| {
+        let killed = project.start(&REPLACE);
+        eventually("two agents", Duration::from_secs(120), || {
+            match cloud.anywhere("agent serve") {
+                2 => Ok(()),
+                count => Err(format!("{count} agents")),
+            }
+        });
+        drop(killed.kill());
+        project.apply();
+    });
+}
+
+#[test]
+fn one_with_certificates_has_new_ones_once_names_lead_to_its_new_machine() {
+    let Some(lan) = Lan::start() else { return };
+    let Some(cloud) = Cloud::open(&lan, Dns::Account) else {
+        return;
+    };
+    let before = cloud.left();
+    cloud.with_project(|mut project| {
+        remembered_for_a_second(&project);
+        project.apply();
+        let old = cloud.wildcard().unwrap();
+        cloud.completion(old);
+        let plan = ["plan", "--format", "json", "--replace", "aws_instance.my-gateway"];
+        project.run(&plan).says("new connections over HTTPS fail");
+        project.run(&REPLACE).succeeds();
+        let new = cloud.wildcard().unwrap();
+        assert_ne!(new, old);
+        cloud.completion(new);
+        project.plan_is_empty();
+        project.destroy();
+        cloud.machines_are_as_left(3);
+    });
+    assert_eq!(cloud.left(), before);
+}
+
+/// Has others remember the gateway's record for a second, so that nobody waits for longer.
+fn remembered_for_a_second(project: &Project) {
+    project.edit(
+        "gabion.yml",
+        "    admin_cidrs:",
+        "    record_ttl: 1s\n    admin_cidrs:",
+    );
+}
+
+/// Has clients ask a gateway in a zone while its machine is replaced; none may fail, and nothing may be left behind.
+fn answers_every_request_while(replacing: impl FnOnce(&Cloud<'_>, &Project) + Send) {
+    let Some(lan) = Lan::start() else { return };
+    let Some(cloud) = Cloud::open(&lan, Dns::Account) else {
+        return;
+    };
+    let before = cloud.left();
+    cloud.with_project(|mut project| {
+        project.edit(
+            "gateway.dstack.yml",
+            "domain: example.com",
+            "domain: example.com\ncertificate: null",
+        );
+        remembered_for_a_second(&project);
+        project.apply();
+        let old = cloud.wildcard().unwrap();
+        let instance = |project: &Project| {
+            let id = project.attribute("aws_instance.my-gateway", "id");
+            id.as_str().unwrap().to_owned()
+        };
+        let old_instance = instance(&project);
+        let (done, report) = (AtomicBool::new(false), Mutex::new(Report::default()));
+        thread::scope(|scope| {
+            let _done = Done(&done);
+            for keeps in [false, true] {
+                let (cloud, done, report) = (&cloud, &done, &report);
+                scope.spawn(move || ask(cloud, keeps, done, report));
+            }
+            let answered = |at: Ipv4Addr, times: u64| {
+                eventually("answers", Duration::from_secs(60), || {
+                    let report = report.lock().unwrap();
+                    match report.at(at) >= times {
+                        true => Ok(()),
+                        false => Err(format!("{report:?}")),
+                    }
+                });
+            };
+            answered(old, 8);
+            replacing(&cloud, &project);
+            let new = cloud.wildcard().unwrap();
+            assert_ne!(new, old);
+            answered(new, 8);
+        });
+        let report = report.into_inner().unwrap();
+        assert!(report.failures.is_empty(), "{report:?}");
+        let new_instance = instance(&project);
+        assert_ne!(new_instance, old_instance);
+        let programs = ["smg::router", "agent relay", "agent serve"];
+        assert_eq!(cloud.on(&new_instance, programs), ([1, 0, 1], Vec::new()));
+        // They were stopped there, and did not only go with the machine.
+        assert_eq!(cloud.on(&old_instance, programs), ([0, 0, 0], Vec::new()));
+        project.plan_is_empty();
+        project.run(&["drift"]).exits(0);
+        project.destroy();
+        cloud.machines_are_as_left(3);
+    });
+    assert_eq!(cloud.left(), before);
+}
