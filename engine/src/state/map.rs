@@ -26,8 +26,8 @@ pub struct SharedMap<K, V> {
 enum Node<K, V> {
     /// Entries in the order of their keys.
     Leaf(Vec<(K, V)>),
-    /// Children in the order of their keys, each with a key that none of its own is below. The first child also takes
-    /// those that are below its key.
+    /// Children in the order of their keys, never none, each with a key that none of its own is below and all of those
+    /// before it are. The first child's key says nothing: it also takes those that are below it.
     Branch(Vec<Child<K, V>>),
 }
 
@@ -147,8 +147,8 @@ fn find<K: Ord, V>(entries: &[(K, V)], key: &K) -> Result<usize, usize> {
 
 /// Returns the position of the child that a key belongs to.
 fn towards<K: Ord, V>(children: &[Child<K, V>], key: &K) -> usize {
-    let after = children.partition_point(|(lowest, _)| lowest <= key);
-    after.saturating_sub(1)
+    // The first child's key says nothing: what is below it belongs there too.
+    children[1..].partition_point(|(lowest, _)| lowest <= key)
 }
 
 impl<K: Ord + Clone, V: Clone> Node<K, V> {
@@ -200,7 +200,7 @@ impl<K: Ord + Clone, V: Clone> Node<K, V> {
 }
 
 impl<K, V> Node<K, V> {
-    /// Returns a key that none in this node is below, or the first of them.
+    /// Returns a key of this node, to stand for it where it is the first child.
     fn lowest(&self) -> &K {
         match self {
             Self::Leaf(entries) => &entries[0].0,
@@ -350,6 +350,7 @@ mod tests {
             }
             Node::Branch(children) => {
                 assert!(!is_root || children.len() > 1);
+                assert!(children[1..].is_sorted_by(|a, b| a.0 < b.0));
                 let mut below = Vec::new();
                 for (at, (lowest, child)) in children.iter().enumerate() {
                     let from = if at == 0 { from } else { Some(*lowest) };
