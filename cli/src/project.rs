@@ -129,7 +129,7 @@ impl LoadedProject {
 
     /// Gives up the texts of the documents, once nothing is reported any more that stands in them.
     pub(crate) fn release_texts(&mut self) {
-        self.project.sources.release_documents();
+        self.project.sources.release_texts();
     }
 
     /// Returns the project's directory, absolute, or why there is none.

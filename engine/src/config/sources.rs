@@ -298,8 +298,9 @@ impl Sources {
         self.file(&place.file).map(|file| Span::of_place(file, place))
     }
 
-    /// Gives up the texts of the files with documents. There is no span of a place in them then.
-    pub fn release_documents(&mut self) {
+    /// Gives up the texts of the files with documents. There is no span of a place in them then, and the digest is
+    /// another one.
+    pub fn release_texts(&mut self) {
         self.files.clear();
         self.modules.clear();
     }
