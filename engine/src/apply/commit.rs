@@ -18,29 +18,39 @@ impl Run<'_> {
     pub(super) async fn commit(&mut self, batch: Batch) {
         let events = batch.events.filter(|events| !events.is_empty());
         let committed = match (&self.stopped, events) {
-            (_, None) => Ok(self.view.state.clone()),
+            (_, None) => Ok(None),
             // The log is closed to this run: nothing is tried, and nothing that follows from it happens.
             (Some(Stopped::Log(error)), Some(_)) => Err(error.clone()),
             // Nobody waits to be heard meanwhile.
-            (_, Some(events)) if self.running.is_empty() => self.journal.commit_draft_here(events).await,
-            (_, Some(events)) => self.journal.commit_draft(events).await,
+            (_, Some(events)) if self.running.is_empty() => {
+                self.journal.commit_draft_here(events).await.map(Some)
+            }
+            (_, Some(events)) => self.journal.commit_draft(events).await.map(Some),
         };
         match committed {
             Ok(state) => {
-                self.view.written(state);
-                let effects = batch.effects.into_iter();
-                let launches = effects.filter_map(|effect| self.follow(effect)).collect();
-                self.begin(launches);
+                if let Some(state) = state {
+                    self.view.written(state);
+                }
+                self.follow_all(batch.effects);
             }
             Err(error) => self.unwritten(&error, batch.effects),
         }
     }
 
-    /// Begins calls. One that is alone is begun here, which saves the way to another thread and back where it ends at once
-    /// and the next one waits for it; several are begun beside each other.
+    /// What follows once a commit is durable.
+    fn follow_all(&mut self, effects: Vec<Effects>) {
+        let effects = effects.into_iter();
+        let launches = effects.filter_map(|effect| self.follow(effect)).collect();
+        self.begin(launches);
+    }
+
+    /// Begins calls. One beside which none runs is begun here, which saves the way to another thread and back where it
+    /// ends at once and the next one waits for it; others are begun beside each other.
     fn begin(&mut self, launches: Vec<Launch>) {
         match <[Launch; 1]>::try_from(launches) {
-            Ok([launch]) => launch.begin_here(&mut self.calls),
+            Ok([launch]) if self.running.len() == 1 => launch.begin_here(&mut self.calls),
+            Ok([launch]) => launch.spawn(&mut self.calls),
             Err(launches) => {
                 for launch in launches {
                     launch.spawn(&mut self.calls);
@@ -49,7 +59,7 @@ impl Run<'_> {
         }
     }
 
-    /// What follows once a commit is durable; a call is returned, for it to be begun.
+    /// What follows of one effect; a call is returned, for it to be begun.
     fn follow(&mut self, effect: Effects) -> Option<Launch> {
         match effect {
             Effects::Launch(step, call, operation, uid) => {
@@ -182,11 +192,6 @@ impl Run<'_> {
         } else if !matches!(self.stopped, Some(Stopped::Lease)) {
             self.stopped = Some(Stopped::Log(error.clone()));
         }
-        let launches = follow_up
-            .effects
-            .into_iter()
-            .filter_map(|effect| self.follow(effect))
-            .collect();
-        self.begin(launches);
+        self.follow_all(follow_up.effects);
     }
 }

@@ -1,7 +1,7 @@
 //! Carrying out a plan.
 //!
 //! One task owns the run: it alone decides what starts, writes the log and speaks to the observer. Calls run as tasks of
-//! their own and send it messages; one that starts alone is begun by the run's own task, and ends there if it can at once.
+//! their own and send it messages; one beside which none runs is begun by the run's own task, and ends there if it can at once.
 //! While no call runs the log is written there too, so that a chain of steps costs little more than its commits.
 //!
 //! Each round it takes in whatever was said meanwhile, and makes one commit of it all: the results, the checkpoints, and

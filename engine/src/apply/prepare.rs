@@ -116,7 +116,16 @@ impl<'a> Preparer<'a> {
     pub(super) fn prepare(&mut self, view: &View<'_>, step: &Step) -> Result<Prepared> {
         let change = &self.plan.changes[step.change];
         match self.progress.get(&step.id) {
-            Some(Progress::Done) => return Ok(unneeded(Vec::new())),
+            Some(Progress::Done) => {
+                // A deletion's address may be about to have another object.
+                if matches!(
+                    step.operation,
+                    StepOperation::Create { .. } | StepOperation::Update
+                ) {
+                    self.made(&change.address);
+                }
+                return Ok(unneeded(Vec::new()));
+            }
             Some(Progress::Unfinished { uid }) => {
                 return match view.record(*uid) {
                     Some(record) => self.finish(view, change, record),

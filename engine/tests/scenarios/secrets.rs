@@ -70,6 +70,17 @@ async fn secrets_reach_the_cloud_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_secret_that_a_call_gave_reaches_what_begins_long_after_its_commit() {
+    let late = resource(
+        "gabion_data",
+        "late",
+        "input: ['${{ fake_machine.a.console_password }}', '${{ gabion_data.password.id }}']",
+    );
+    let applied = scenario().apply(&(text() + &late)).await;
+    assert!(applied.report.is_complete(), "{}", applied.outcomes());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_changed_secret_is_an_update_and_an_equal_one_is_not() {
     let mut scenario = scenario();
     scenario.settle(&text()).await;

@@ -22,7 +22,8 @@ use crate::state::store::{
     StateStore, StoreError,
 };
 
-/// A state in an SQLite database. Copies share one connection; the work is done off the runtime's threads.
+/// A state in an SQLite database. Copies share one connection; the work is done off the runtime's threads,
+/// except what is appended here.
 #[derive(Clone)]
 pub struct SqliteStore {
     file: DatabaseFile,
