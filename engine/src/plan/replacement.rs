@@ -14,7 +14,7 @@ use crate::provider::PlanResponse;
 use crate::resource::Resource;
 use crate::schema::{ReplaceOrder, ResourceSchema};
 use crate::state::record::{Record, Status};
-use crate::value::Value;
+use crate::value::{AttributePath, Value};
 
 impl Decider<'_> {
     /// Returns why the object must be replaced; nothing when it can be kept.
@@ -37,8 +37,9 @@ impl Decider<'_> {
         if self.input.options.replace.contains(&resource.address) && existing.imported.is_none() {
             reasons.push(Reason::Requested);
         }
-        if existing.record.is_some() {
-            reasons.extend(self.triggers(resource).into_iter().map(Reason::TriggeredBy));
+        if let Some(record) = existing.record {
+            let triggers = self.triggers(resource, record);
+            reasons.extend(triggers.into_iter().map(Reason::TriggeredBy));
             if let Some(holder) = self.holder_that_goes(position, schema, existing) {
                 reasons.push(Reason::DeletedWith(holder));
             }
@@ -53,8 +54,9 @@ impl Decider<'_> {
         reasons
     }
 
-    /// Returns the resources that `replace_triggered_by` names and that change.
-    fn triggers(&self, resource: &Resource) -> Vec<ResourceAddress> {
+    /// Returns the resources that `replace_triggered_by` names and that change, or that an earlier run replaced which did
+    /// not get as far as this one.
+    fn triggers(&self, resource: &Resource, record: &Record) -> Vec<ResourceAddress> {
         let triggers = resource.lifecycle.replace_triggered_by.iter();
         let references = triggers.flat_map(|trigger| trigger_references(trigger).unwrap_or_default());
         let mut found: Vec<ResourceAddress> = references
@@ -66,12 +68,30 @@ impl Decider<'_> {
                 let new = outcome.changed == Changed::Everything
                     && self.known.state.current(&address).is_none()
                     && !self.known.lost.contains(&address);
-                (outcome.changes(&reference.path) && !new).then_some(address)
+                let fires = (outcome.changes(&reference.path) && !new)
+                    || self.stayed_behind(record, &address, &reference.path);
+                fires.then_some(address)
             })
             .collect();
         found.sort();
         found.dedup();
         found
+    }
+
+    /// Returns whether an object was last applied with one that makes way for another at its address, which has another
+    /// value at the path.
+    fn stayed_behind(&self, record: &Record, address: &ResourceAddress, path: &AttributePath) -> bool {
+        let state = &self.known.state;
+        let mut dependencies = record.declaration.dependencies.iter();
+        let uid = dependencies
+            .find(|on| on.address == *address)
+            .and_then(|on| on.uid);
+        let old = uid.and_then(|uid| state.record(uid)).filter(|old| old.deposed);
+        let (Some(old), Some(new)) = (old, state.current(address)) else {
+            return false;
+        };
+        let at = |record: &Record| Value::Map(record.attributes.clone()).at(path).cloned();
+        at(old) != at(new)
     }
 
     /// Returns the address of the object with which this one is deleted, if that one goes.

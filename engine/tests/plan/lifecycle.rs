@@ -96,3 +96,29 @@ fn a_trigger_replaces_when_what_it_names_changes() {
     "#);
     scenario.apply();
 }
+
+#[test]
+fn what_an_earlier_run_replaced_triggers_what_that_run_did_not_get_to() {
+    let text = |image: &str| {
+        format!(
+            "box a: {{image: {image}}}\nbox b: {{input: '${{{{ box.a.id }}}}'}} | lifecycle: {{replace_triggered_by: [box.a.id]}}"
+        )
+    };
+    let mut scenario = Scenario::applied(&text("one"));
+    scenario.configure(&text("two"));
+    let plan = scenario.plan();
+    scenario.begin(&plan);
+    scenario.carry_out_step(&plan, &plan.steps[0]);
+    assert_snapshot!(render(&scenario.plan()), @r#"
+    delete box.a (deposed): deposed
+    replace create-first box.b: triggered by box.a
+        id: "id-3" -> Unknown (computed)
+        input: "id-1" -> "id-5" (main.gabion.yml:11:21)
+        output: "id-1" -> Unknown (computed)
+        zone: "zone-of-b" -> Unknown (computed)
+    0. create, deposing box.b
+    1. delete box.b after 0
+    2. delete box.a after 1
+    "#);
+    scenario.apply();
+}
