@@ -93,6 +93,16 @@ impl AwsProvider {
         }
     }
 
+    /// Waits no longer than this for what a change made to show, whatever the kind: for an API whose lag is known, as that of
+    /// a test is.
+    #[must_use]
+    pub fn with_consistency_within(mut self, longest: Duration) -> Self {
+        for schema in self.schema.resource_types.values_mut() {
+            schema.consistency_window = schema.consistency_window.min(longest);
+        }
+        self
+    }
+
     /// Says which region the environment names, so that a mistyped one is told with the variable. The loader finds it by
     /// itself.
     #[must_use]

@@ -22,6 +22,9 @@ use tokio_util::sync::CancellationToken;
 /// The region that tests are in unless they say otherwise.
 pub(crate) const REGION: &str = "eu-west-1";
 
+/// How long what a change made may take to show: the servers lag for as long as a test says, which is less than this.
+const CONSISTENCY: Duration = Duration::from_secs(2);
+
 /// Which of the servers that stand for AWS: each is an opinion of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Server {
@@ -312,7 +315,7 @@ pub(crate) fn provider(aws: &Aws) -> Arc<AwsProvider> {
             .build();
         Box::pin(async move { config }) as futures_util::future::BoxFuture<'static, SdkConfig>
     });
-    Arc::new(AwsProvider::with_poll(loader, Duration::from_millis(50)))
+    Arc::new(AwsProvider::with_poll(loader, Duration::from_millis(50)).with_consistency_within(CONSISTENCY))
 }
 
 pub(crate) fn operation() -> OperationId {
