@@ -19,7 +19,7 @@ use crate::facts::{Facts, now_milliseconds};
 use crate::generation::{shared_name, succeeds};
 use crate::program::{AgentProgram, BUILD_HINT, ProgramSource};
 use crate::protocol::{Answer, Hello, PROTOCOL, Request, UnitView};
-use crate::reach::{Reach, Rests};
+use crate::reach::{NoConnection, Reach, Rests};
 use crate::session::{Exchange, Session};
 use crate::ssh::{self, SshAddress, SshError, Trust};
 use crate::streams;
@@ -217,6 +217,11 @@ impl Hosts {
         }
     }
 
+    /// Takes back that a machine is known. Whoever uses the connection to it goes on with it.
+    pub(crate) fn forget(&self, name: &str) {
+        lock(&self.inner.hosts).remove(name);
+    }
+
     /// Makes a machine known that is to be made: what is planned may be on it, and nothing reaches it before it is
     /// declared with its address.
     pub fn expect(&self, name: &str) {
@@ -233,6 +238,17 @@ impl Hosts {
     #[must_use]
     pub fn is_succeeded(&self, name: &str) -> bool {
         lock(&self.inner.hosts).keys().any(|other| succeeds(other, name))
+    }
+
+    /// Returns whether another machine has taken the place of this one, which is not where it was any more: nobody answers
+    /// there, or another machine does.
+    pub(crate) async fn made_way(&self, name: &str) -> bool {
+        self.is_succeeded(name) && self.connect_to(name).await.is_err_and(|none| none.is_away)
+    }
+
+    /// Returns whether a machine of this name has an address.
+    pub(crate) fn has_address(&self, name: &str) -> bool {
+        lock(&self.inner.hosts).contains_key(name)
     }
 
     /// Returns the names of those that have an address, sorted.
@@ -401,6 +417,10 @@ impl Hosts {
     /// Returns the connection to a machine, made if there is none. A machine that is away is tried once for all who ask
     /// meanwhile, and not again before it has rested.
     pub(crate) async fn connection(&self, name: &str) -> Result<Held, ProviderError> {
+        Ok(self.connect_to(name).await?)
+    }
+
+    async fn connect_to(&self, name: &str) -> Result<Held, NoConnection> {
         let host = lock(&self.inner.hosts).get(name).cloned().ok_or_else(|| {
             let why = match self.knows(name) {
                 true => format!("Machine `{name}` is not made yet: it has no address."),
@@ -419,8 +439,8 @@ impl Hosts {
         }
         // A dead connection gives its place back first.
         line.live = None;
-        if let Some(error) = line.reach.refusal(Instant::now(), &self.inner.limits.rests) {
-            return Err(error.clone());
+        if let Some(why) = line.reach.refusal(Instant::now(), &self.inner.limits.rests) {
+            return Err(why.clone());
         }
         let slot = self.slot().await;
         let address = lock(&host.address).clone();
@@ -434,9 +454,9 @@ impl Hosts {
                 let live = line.live.insert(Arc::new(live));
                 Ok(held(live, user))
             }
-            Err(error) => {
-                line.reach.failed(Instant::now(), error.clone());
-                Err(error)
+            Err(why) => {
+                line.reach.failed(Instant::now(), why.clone());
+                Err(why)
             }
         }
     }
@@ -480,7 +500,7 @@ impl Hosts {
         name: &str,
         address: &SshAddress,
         slot: OwnedSemaphorePermit,
-    ) -> Result<Live, ProviderError> {
+    ) -> Result<Live, NoConnection> {
         let busy = self.inner.making.acquire().await;
         let mut making = pin!(self.connect(name, address, slot));
         tokio::select! {
@@ -495,7 +515,7 @@ impl Hosts {
         name: &str,
         address: &SshAddress,
         slot: OwnedSemaphorePermit,
-    ) -> Result<Live, ProviderError> {
+    ) -> Result<Live, NoConnection> {
         let settings = lock(&self.inner.settings).clone();
         let source = settings.program.clone();
         let found = self
@@ -518,12 +538,11 @@ impl Hosts {
             // A secret may be what a command says.
             Some(source) => match tokio::task::spawn_blocking(move || source()).await {
                 Ok(Ok(sudo)) => Some(sudo),
-                Ok(Err(why)) => return Err(on(name, ProviderError::new(ErrorClass::Denied, why))),
+                Ok(Err(why)) => return Err(on(name, ProviderError::new(ErrorClass::Denied, why)).into()),
                 Err(error) => {
-                    return Err(on(
-                        name,
-                        ProviderError::new(ErrorClass::Transient, error.to_string()),
-                    ));
+                    return Err(
+                        on(name, ProviderError::new(ErrorClass::Transient, error.to_string())).into(),
+                    );
                 }
             },
         };
@@ -594,7 +613,9 @@ fn needs_streams(name: &str, live: &Live) -> Result<(), ProviderError> {
 }
 
 /// Words that a machine cannot be reached.
-fn unreachable(name: &str, address: &SshAddress, error: &SshError) -> ProviderError {
+fn unreachable(name: &str, address: &SshAddress, error: &SshError) -> NoConnection {
+    // Its address may lead to another machine by now, which has another key.
+    let is_away = matches!(error, SshError::Unreachable { .. } | SshError::KeyChanged { .. });
     let class = match error {
         SshError::Invalid { .. } => ErrorClass::Invalid,
         SshError::KeyChanged { .. } | SshError::KeyUnknown { .. } | SshError::Denied { .. } => {
@@ -610,10 +631,11 @@ fn unreachable(name: &str, address: &SshAddress, error: &SshError) -> ProviderEr
     };
     let message = format!("Machine `{name}` ({whereto}) cannot be reached: {error}.");
     let answer = ProviderError::new(class, message);
-    match error.hint(address) {
+    let error = match error.hint(address) {
         Some(hint) => answer.with_hint(hint),
         None => answer,
-    }
+    };
+    NoConnection { is_away, error }
 }
 
 /// Names the machine in an error that came from it.

@@ -24,26 +24,50 @@ impl Rests {
     }
 }
 
+/// Why there is no connection to a machine.
+#[derive(Debug, Clone)]
+pub(crate) struct NoConnection {
+    /// Whether it is the machine that is away: where it was nobody answers, or another one does.
+    pub(crate) is_away: bool,
+    pub(crate) error: ProviderError,
+}
+
+impl From<ProviderError> for NoConnection {
+    /// Something else is in the way: of the machine it says nothing.
+    fn from(error: ProviderError) -> Self {
+        Self {
+            is_away: false,
+            error,
+        }
+    }
+}
+
+impl From<NoConnection> for ProviderError {
+    fn from(none: NoConnection) -> Self {
+        none.error
+    }
+}
+
 /// What is known of the way to one machine.
 #[derive(Debug, Default)]
 pub(crate) struct Reach {
     /// How many tries in a row failed.
     failures: usize,
-    last: Option<(Instant, ProviderError)>,
+    last: Option<(Instant, NoConnection)>,
 }
 
 impl Reach {
     /// Returns what to answer without another try; `None` when the machine is to be tried.
-    pub(crate) fn refusal(&self, now: Instant, rests: &Rests) -> Option<&ProviderError> {
-        let (when, error) = self.last.as_ref()?;
+    pub(crate) fn refusal(&self, now: Instant, rests: &Rests) -> Option<&NoConnection> {
+        let (when, why) = self.last.as_ref()?;
         let rested = now.saturating_duration_since(*when);
-        (rested < rests.after(self.failures)).then_some(error)
+        (rested < rests.after(self.failures)).then_some(why)
     }
 
     /// Takes down that a try failed.
-    pub(crate) fn failed(&mut self, now: Instant, error: ProviderError) {
+    pub(crate) fn failed(&mut self, now: Instant, why: NoConnection) {
         self.failures += 1;
-        self.last = Some((now, error));
+        self.last = Some((now, why));
     }
 
     /// Takes down that the machine was reached.
@@ -63,13 +87,13 @@ mod tests {
         let rests = Rests::default();
         let mut reach = Reach::default();
         let mut now = Instant::now();
-        let error = |text: &str| ProviderError::new(ErrorClass::Transient, text);
+        let error = |text: &str| NoConnection::from(ProviderError::new(ErrorClass::Transient, text));
         assert!(reach.refusal(now, &rests).is_none());
         for (number, rest) in [15, 30, 60, 60, 60].into_iter().enumerate() {
             reach.failed(now, error(&number.to_string()));
             let almost = now + Duration::from_secs(rest) - Duration::from_millis(1);
             let said = reach.refusal(almost, &rests).unwrap();
-            assert_eq!(said.message, number.to_string());
+            assert_eq!(said.error.message, number.to_string());
             now += Duration::from_secs(rest);
             assert!(reach.refusal(now, &rests).is_none(), "{rest}");
         }

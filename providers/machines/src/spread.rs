@@ -6,9 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use gabion_engine::provider::{
-    AttributeProblem, Call, CreateRequest, DeleteRequest, ImportRequest, ListRequest, Listed, ObjectState,
-    Observation, ObserveRequest, PlanRequest, PlanResponse, Provider, ProviderError, ReadOutcome,
-    ReadRequest, Unasked, UpdateRequest, UpgradeRequest, UpgradedObject, ValidateRequest,
+    AttributeProblem, Call, CallAction, CreateRequest, DeleteRequest, ErrorClass, ImportRequest, ListRequest,
+    Listed, ObjectState, Observation, ObserveRequest, PlanRequest, PlanResponse, Provider, ProviderError,
+    ReadOutcome, ReadRequest, Unasked, UpdateRequest, UpgradeRequest, UpgradedObject, ValidateRequest,
 };
 use gabion_engine::schema::ProviderSchema;
 use gabion_engine::value::{AttributePath, Attributes, Value};
@@ -70,11 +70,6 @@ impl Spread {
             Ok(_) => Err(unexpected(machine)),
             Err(error) => Err(on(machine, error)),
         }
-    }
-
-    /// Returns whether another machine has taken the place of one that cannot be reached any more.
-    async fn makes_way_unreached(&self, machine: &str) -> bool {
-        self.hosts.is_succeeded(machine) && self.hosts.connection(machine).await.is_err()
     }
 
     /// Has a machine's agent make a call that changes something.
@@ -188,12 +183,18 @@ impl Provider for Spread {
         let Some(machine) = elsewhere(&request.object.inputs).map(str::to_owned) else {
             return self.here.delete(request, call).await;
         };
+        // What is on a machine that makes way for another goes with it.
+        if self.hosts.made_way(&machine).await {
+            return Ok(());
+        }
         let request = Request::Delete(request, circumstances(call));
         match self.call_there(&machine, request, call).await {
             Ok(Answer::Deleted) => Ok(()),
             Ok(_) => Err(unexpected(&machine)),
-            // What is on a machine that makes way for another goes with it.
-            Err(_) if self.makes_way_unreached(&machine).await => Ok(()),
+            // It went away meanwhile. What it answered, or what is in the way here, is another matter.
+            Err(error) if error.class == ErrorClass::Uncertain && self.hosts.made_way(&machine).await => {
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }
@@ -208,6 +209,10 @@ impl Provider for Spread {
         };
         let live = match self.hosts.connection(&machine).await {
             Ok(live) => live,
+            // What was to be deleted there is gone with it, whatever became of the call.
+            Err(_) if request.action == CallAction::Delete && self.hosts.made_way(&machine).await => {
+                return Ok(Observation::Absent);
+            }
             // A machine that was never reached has nothing of the call; but one that is away cannot be asked.
             Err(error) => return Ok(unknown(error)),
         };

@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use gabion_engine::address::{ObjectId, ProviderName, ResourceType};
 use gabion_engine::provider::{
-    Call, CreateRequest, DeleteRequest, ErrorClass, ImportRequest, ObjectState, Observation, ObserveRequest,
-    PlanRequest, PlanResponse, Provider, ProviderError, ReadOutcome, ReadRequest, RecordedObject,
-    UpdateRequest, propose,
+    Call, CallAction, CreateRequest, DeleteRequest, ErrorClass, ImportRequest, ObjectState, Observation,
+    ObserveRequest, PlanRequest, PlanResponse, Provider, ProviderError, ReadOutcome, ReadRequest,
+    RecordedObject, ReplaceCause, UpdateRequest, propose,
 };
 use gabion_engine::schema::{AttributeKind, AttributeSchema, Idempotency, ProviderSchema, ResourceSchema};
 use gabion_engine::value::{AttributePath, Attributes, Value};
@@ -85,10 +85,13 @@ fn id_of(object: &RecordedObject) -> Result<String, ProviderError> {
     }
 }
 
-/// Returns what the programs on a machine call it, by the attributes of its `ssh_host`.
+/// Returns what the programs on a machine call it, by the attributes of its `ssh_host`; `None` for one that gabion made and
+/// has not met yet.
 #[must_use]
 pub fn name(attributes: &Attributes) -> Option<String> {
-    text(attributes, "id").or_else(|| text(attributes, "machine"))
+    // Machines of fleets have their names; one that is made may have to share its name with one that makes way for it.
+    let shared = || text(attributes, MACHINE).filter(|_| !attributes.contains_key(INSTANCE));
+    text(attributes, "id").or_else(shared)
 }
 
 /// Returns what a new machine is called: by its name, unless one that gabion made has that already and is another one.
@@ -99,8 +102,12 @@ fn planned_id(desired: &Attributes, replaced: Option<&Attributes>) -> Value {
     let Some((id, replaced)) = replaced.and_then(|replaced| Some((text(replaced, "id")?, replaced))) else {
         return name.into();
     };
-    let instance = text(desired, INSTANCE);
-    let is_same = instance.is_some() && instance == text(replaced, INSTANCE);
+    // Before gabion said which one a machine is made of, it was told from others by its key alone.
+    let told_by = match text(replaced, INSTANCE) {
+        Some(_) => INSTANCE,
+        None => "host_key",
+    };
+    let is_same = text(desired, told_by).is_some_and(|own| text(replaced, told_by).as_ref() == Some(&own));
     match generation::shared_name(&id) == name {
         true if is_same => id.into(),
         true => generation::next(&id).into(),
@@ -179,6 +186,19 @@ impl Provider for SshProvider {
             let id = planned_id(&request.desired, request.replaces.as_ref());
             response.planned.insert("id".into(), id);
         }
+        let made_of =
+            |attributes: &Attributes| attributes.get(INSTANCE).filter(|made| !made.is_null()).cloned();
+        let before = request
+            .prior
+            .as_ref()
+            .and_then(|prior| made_of(&prior.attributes));
+        // The programs on it are on that machine, and not on another one that has its address by now.
+        if before.is_some_and(|before| made_of(&request.desired).is_some_and(|made| made != before)) {
+            response.replace.push(ReplaceCause {
+                path: AttributePath::root(INSTANCE),
+                why: Some("It is another machine.".to_owned()),
+            });
+        }
         Ok(response)
     }
 
@@ -192,7 +212,13 @@ impl Provider for SshProvider {
             Some(id) => id,
             None => machine(&request.inputs)?,
         };
-        self.meet(&id, &request.inputs).await
+        let was_known = self.hosts.has_address(&id);
+        let met = self.meet(&id, &request.inputs).await;
+        if met.is_err() && !was_known {
+            // Nobody has met it: nothing makes way for it yet.
+            self.hosts.forget(&id);
+        }
+        met
     }
 
     async fn update(&self, request: UpdateRequest, call: &Call) -> Result<ObjectState, ProviderError> {
@@ -205,11 +231,13 @@ impl Provider for SshProvider {
         let id = id_of(&request.object)?;
         self.hosts
             .declare_unless_known(&id, address(&request.object.inputs));
+        // What is on a machine that makes way for another goes with it.
+        if self.hosts.made_way(&id).await {
+            return Ok(());
+        }
         match self.hosts.leave(&id).await {
             // Those are other projects': they keep what they need there.
             Ok(_) => Ok(()),
-            // What is on a machine that makes way for another goes with it.
-            Err(_) if self.hosts.is_succeeded(&id) => Ok(()),
             Err(error) if error.hint.is_none() => Err(error),
             Err(error) => {
                 let forget = format!("gabion state rm {}", request.object.address);
@@ -219,10 +247,21 @@ impl Provider for SshProvider {
     }
 
     async fn observe(&self, request: ObserveRequest) -> Result<Observation, ProviderError> {
+        // One that gabion made and that was not met yet has nothing of the call but a copy of the agent's program. It is met
+        // anew, under the name that is planned then: until it has one, it is not the machine that has the shared one.
+        if request.action == CallAction::Create
+            && request.object.id.is_none()
+            && request.inputs.contains_key(INSTANCE)
+        {
+            return Ok(Observation::Absent);
+        }
         let object = RecordedObject {
             inputs: request.inputs,
             ..request.object
         };
+        if request.action == CallAction::Delete && self.hosts.made_way(&id_of(&object)?).await {
+            return Ok(Observation::Absent);
+        }
         Ok(match self.read_one(&object).await {
             ReadOutcome::Present(state) => Observation::Present(state),
             ReadOutcome::Absent => Observation::Absent,
@@ -345,29 +384,43 @@ pub fn provider_schema() -> ProviderSchema {
 #[cfg(test)]
 mod tests {
     use gabion_engine::address::ResourceAddress;
+    use gabion_engine::provider::PriorObject;
 
     use super::*;
 
-    /// Returns what a machine of a gateway would be called, made of an instance in place of one with an id and an instance.
-    fn planned(instance: Option<Value>, replaced: Option<[&str; 2]>) -> Value {
-        let text = |text: &str| Value::from(text);
-        let mut desired = Attributes::from([
-            ("machine".into(), text("my-gateway")),
-            ("hostname".into(), text("203.0.113.7")),
+    /// Returns the attributes of a machine of a gateway.
+    fn attributes<const N: usize>(entries: [(&str, Value); N]) -> Attributes {
+        let mut attributes = Attributes::from([
+            ("machine".into(), Value::from("my-gateway")),
+            ("hostname".into(), "203.0.113.7".into()),
         ]);
-        desired.extend(instance.map(|instance| ("instance".into(), instance)));
+        attributes.extend(entries.map(|(name, value)| (name.into(), value)));
+        attributes
+    }
+
+    fn plan(desired: Attributes, prior: Option<Attributes>, replaces: Option<Attributes>) -> PlanResponse {
         let request = PlanRequest {
             resource_type: ResourceType::new(SSH_HOST).unwrap(),
             address: ResourceAddress::of(SSH_HOST, "my-gateway").unwrap(),
             desired,
-            prior: None,
-            replaces: replaced.map(|[id, instance]| {
-                Attributes::from([("id".into(), text(id)), ("instance".into(), text(instance))])
+            prior: prior.map(|attributes| PriorObject {
+                inputs: Attributes::new(),
+                attributes,
+                private: serde_json::Value::Null,
             }),
+            replaces,
             facts: Default::default(),
         };
-        let provider = SshProvider::new(Hosts::default());
-        provider.plan(&request).unwrap().planned["id"].clone()
+        SshProvider::new(Hosts::default()).plan(&request).unwrap()
+    }
+
+    /// Returns what a machine of a gateway would be called, made of an instance in place of one with an id and an instance.
+    fn planned(instance: Option<Value>, replaced: Option<[&str; 2]>) -> Value {
+        let mut desired = attributes([]);
+        desired.extend(instance.map(|instance| ("instance".into(), instance)));
+        let replaced =
+            replaced.map(|[id, instance]| attributes([("id", id.into()), ("instance", instance.into())]));
+        plan(desired, None, replaced).planned["id"].clone()
     }
 
     #[test]
@@ -387,5 +440,52 @@ mod tests {
         }
         // Machines that are there already have names of their own.
         assert!(!planned(None, None).is_wholly_known());
+    }
+
+    #[test]
+    fn one_that_was_recorded_without_its_instance_is_told_by_its_key() {
+        let before = || {
+            Some(attributes([
+                ("id", "my-gateway".into()),
+                ("host_key", "key 1".into()),
+            ]))
+        };
+        let cases = [
+            (Value::from("i-1"), Value::from("key 1"), "my-gateway"),
+            (Value::from("i-2"), Value::from("key 2"), "my-gateway@2"),
+            (Value::unknown(), Value::unknown(), "my-gateway@2"),
+        ];
+        for (instance, key, expected) in cases {
+            let desired = attributes([("instance", instance), ("host_key", key)]);
+            let planned = plan(desired, None, before()).planned;
+            assert_eq!(planned["id"], Value::from(expected));
+        }
+    }
+
+    #[test]
+    fn another_machine_is_never_met_in_the_place_of_one_by_an_update() {
+        let on = |instance: Value| attributes([("id", "my-gateway".into()), ("instance", instance)]);
+        let replaced = |before: Attributes, instance: Value| {
+            let response = plan(attributes([("instance", instance)]), Some(before), None);
+            let paths = response.replace.into_iter().map(|cause| cause.path.to_string());
+            paths.collect::<Vec<_>>()
+        };
+        assert_eq!(replaced(on("i-1".into()), "i-2".into()), ["instance"]);
+        assert_eq!(replaced(on("i-1".into()), Value::unknown()), ["instance"]);
+        assert_eq!(replaced(on("i-1".into()), "i-1".into()), [""; 0]);
+        // What it is made of is only told by now.
+        assert_eq!(replaced(attributes([]), "i-1".into()), [""; 0]);
+    }
+
+    #[test]
+    fn one_that_was_made_and_not_met_has_no_name_yet() {
+        let id = || ("id", Value::from("my-gateway@2"));
+        let instance = || ("instance", Value::from("i-2"));
+        assert_eq!(
+            name(&attributes([id(), instance()])).as_deref(),
+            Some("my-gateway@2")
+        );
+        assert_eq!(name(&attributes([instance()])), None);
+        assert_eq!(name(&attributes([])).as_deref(), Some("my-gateway"));
     }
 }

@@ -56,6 +56,8 @@ pub(super) struct Cloud<'a> {
     machines: Mutex<BTreeMap<String, Mapped>>,
     /// The path of the domain's hosted zone in the API, if the account has one.
     zone: Option<String>,
+    /// Whether elastic addresses do not get to machines yet.
+    holds_addresses: AtomicBool,
     is_over: AtomicBool,
 }
 
@@ -115,6 +117,7 @@ impl<'a> Cloud<'a> {
             keys,
             machines: Mutex::default(),
             zone,
+            holds_addresses: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
         };
         cloud.aws.console(&format!(
@@ -161,7 +164,8 @@ impl<'a> Cloud<'a> {
                     continue;
                 };
                 let address: Ipv4Addr = address.parse().unwrap();
-                if let Some(Mapped { machine, .. }) = machines.get_mut(id)
+                if !self.holds_addresses.load(Ordering::Relaxed)
+                    && let Some(Mapped { machine, .. }) = machines.get_mut(id)
                     && !machine.addresses().contains(&address)
                 {
                     machine.add_address(address).unwrap();
@@ -192,6 +196,11 @@ impl<'a> Cloud<'a> {
             docker,
             had,
         }
+    }
+
+    /// Has elastic addresses that are given to machines from now on lead nowhere, or no longer.
+    pub(super) fn hold_addresses(&self, hold: bool) {
+        self.holds_addresses.store(hold, Ordering::Relaxed);
     }
 
     /// Where the zone says that every name leads.

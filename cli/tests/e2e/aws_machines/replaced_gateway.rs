@@ -123,6 +123,27 @@ fn it_answers_every_request_when_the_replacement_is_killed_and_goes_on() {
 }
 
 #[test]
+fn it_answers_every_request_when_the_replacement_is_killed_before_the_new_machine_was_met() {
+    answers_every_request_while(|cloud, project| {
+        cloud.hold_addresses(true);
+        let arguments = [&REPLACE[..], &["--events", "killed.ndjson"]].concat();
+        let killed = project.start(&arguments);
+        eventually("a connection", Duration::from_secs(120), || {
+            let events = std::fs::read_to_string(project.directory().join("killed.ndjson"));
+            let events = events.unwrap_or_default();
+            let connects = |line: &str| line.contains("ssh_host.my-gateway") && line.contains("\"connect\"");
+            match events.lines().any(connects) {
+                true => Ok(()),
+                false => Err(events),
+            }
+        });
+        drop(killed.kill());
+        cloud.hold_addresses(false);
+        project.apply();
+    });
+}
+
+#[test]
 fn one_with_certificates_has_new_ones_once_names_lead_to_its_new_machine() {
     let Some(lan) = Lan::start() else { return };
     let Some(cloud) = Cloud::open(&lan, Dns::Account) else {

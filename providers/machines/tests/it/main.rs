@@ -6,6 +6,7 @@ mod agent_unit;
 mod failures;
 mod handover;
 mod hostile;
+mod makes_way;
 mod reach;
 mod scene;
 mod services;

@@ -1,0 +1,163 @@
+//! One machine makes way for another: what is on it goes with it, if it is the machine that is away.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use gabion_engine::address::{Lineage, ObjectId, ResourceAddress};
+use gabion_engine::provider::{
+    CallAction, CreateRequest, ErrorClass, Observation, ObserveRequest, Provider, RecordedObject,
+};
+use gabion_engine::value::{Attributes, Value};
+use gabion_machines::program::ProgramSource;
+use gabion_machines::ssh::{SshAddress, Trust};
+use gabion_machines::{Hosts, SSH_HOST, SshProvider};
+use gabion_testing::proxy::{Network, Proxy};
+use gabion_testing::sshd::Sshd;
+use uuid::Uuid;
+
+use crate::scene::{
+    HOST, Sink, address, call, configured, delete, hosts, inputs, key_of, new_uid, provider, recorded, sshd,
+};
+
+/// What the machine is called that takes the place of the host.
+const SUCCESSOR: &str = "gpu/h1@2";
+
+fn address_of_host() -> ResourceAddress {
+    ResourceAddress::of(SSH_HOST, "h1").unwrap()
+}
+
+/// Returns the host as it is recorded; without an id, it was not met yet.
+fn recorded_host(id: Option<&str>) -> RecordedObject {
+    let inputs = Attributes::from([
+        ("machine".into(), HOST.into()),
+        ("instance".into(), "i-1".into()),
+        ("hostname".into(), "127.0.0.1".into()),
+    ]);
+    RecordedObject {
+        address: address_of_host(),
+        id: id.map(ObjectId::new),
+        ..recorded(new_uid(), &inputs, None)
+    }
+}
+
+fn unit() -> RecordedObject {
+    let wanted = inputs(vec![("argv", Value::List(vec!["true".into()]))]);
+    recorded(new_uid(), &wanted, None)
+}
+
+fn observing(action: CallAction, object: RecordedObject) -> ObserveRequest {
+    ObserveRequest {
+        action,
+        operation: call(new_uid(), 1, &Arc::new(Sink::default())).operation,
+        inputs: object.inputs.clone(),
+        object,
+        lineage: Lineage::from_uuid(Uuid::from_u128(7)),
+    }
+}
+
+/// Returns a way to a server that is cut.
+fn cut(server: &Sshd) -> (Proxy, SshAddress) {
+    let proxy = Proxy::start(([127, 0, 0, 1], server.port()).into()).unwrap();
+    proxy.set(Network::Cut);
+    let address = SshAddress {
+        port: Some(proxy.port()),
+        ..address(server, key_of(server))
+    };
+    (proxy, address)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_on_a_machine_that_is_away_goes_with_it_once_another_has_its_place() {
+    let Some(server) = sshd() else { return };
+    let (_proxy, cut) = cut(&server);
+    let directory = tempfile::tempdir().unwrap();
+    let sink = Arc::new(Sink::default());
+    let call = call(new_uid(), 1, &sink);
+    // Where its address leads to another machine, that one is asked nothing.
+    let other_key = SshAddress {
+        trust: Trust::Key(
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0Cxsy5bsaEJNxBJdGNnQW5F0a5TeqpiBVqqj3SAExa".to_owned(),
+        ),
+        ..address(&server, key_of(&server))
+    };
+    for away in [cut, other_key] {
+        let machines = hosts(away);
+        let (units, ssh) = (
+            provider(&machines, directory.path()),
+            SshProvider::new(machines.clone()),
+        );
+        delete(&units, unit(), &call).await.unwrap_err();
+        delete(&ssh, recorded_host(Some(HOST)), &call).await.unwrap_err();
+        let unknown = units
+            .observe(observing(CallAction::Delete, unit()))
+            .await
+            .unwrap();
+        assert!(matches!(unknown, Observation::Unknown { .. }), "{unknown:?}");
+
+        machines.declare(SUCCESSOR, address(&server, key_of(&server)));
+        delete(&units, unit(), &call).await.unwrap();
+        delete(&ssh, recorded_host(Some(HOST)), &call).await.unwrap();
+        for (provider, object) in [
+            (&units as &dyn Provider, unit()),
+            (&ssh, recorded_host(Some(HOST))),
+        ] {
+            let gone = provider
+                .observe(observing(CallAction::Delete, object.clone()))
+                .await;
+            assert_eq!(gone.unwrap(), Observation::Absent);
+            let updated = provider.observe(observing(CallAction::Update, object)).await;
+            assert!(matches!(updated.unwrap(), Observation::Unknown { .. }));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_goes_with_a_machine_when_something_else_is_in_the_way() {
+    let Some(server) = sshd() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let sink = Arc::new(Sink::default());
+    let call = call(new_uid(), 1, &sink);
+    let machines = hosts(address(&server, key_of(&server)));
+    machines.declare(SUCCESSOR, address(&server, key_of(&server)));
+    let nothing = ProgramSource {
+        configured: Some(PathBuf::from("/nowhere/gabion-agent")),
+        candidates: Vec::new(),
+    };
+    machines.configure("test", PathBuf::from("/"), nothing);
+    let error = delete(&provider(&machines, directory.path()), unit(), &call).await;
+    assert_eq!(error.unwrap_err().class, ErrorClass::Invalid);
+    let host = recorded_host(Some(HOST));
+    let error = delete(&SshProvider::new(machines), host, &call).await;
+    assert_eq!(error.unwrap_err().class, ErrorClass::Invalid);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_was_not_met_takes_nobodys_place() {
+    let Some(server) = sshd() else { return };
+    let (_proxy, cut) = cut(&server);
+    let machines = configured(Hosts::default());
+    machines.declare(HOST, address(&server, key_of(&server)));
+    let ssh = SshProvider::new(machines.clone());
+    let create = CreateRequest {
+        resource_type: address_of_host().resource_type.clone(),
+        address: address_of_host(),
+        inputs: Attributes::from([
+            ("machine".into(), HOST.into()),
+            ("instance".into(), "i-2".into()),
+            ("hostname".into(), cut.hostname.into()),
+            ("port".into(), Value::Int(cut.port.unwrap().into())),
+            ("host_key".into(), server.host_key().unwrap().into()),
+        ]),
+        planned: Attributes::from([("id".into(), SUCCESSOR.into())]),
+    };
+    let sink = Arc::new(Sink::default());
+    let call = call(new_uid(), 1, &sink);
+    ssh.create(create, &call).await.unwrap_err();
+    assert!(!machines.is_succeeded(HOST));
+    assert_eq!(machines.names(), [HOST]);
+
+    // A run that was killed meanwhile: it is met anew, and no other machine is taken for it.
+    let not_met = observing(CallAction::Create, recorded_host(None));
+    assert_eq!(ssh.observe(not_met).await.unwrap(), Observation::Absent);
+    assert_eq!(machines.names(), [HOST]);
+}
