@@ -86,6 +86,12 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// Returns whether it is proved that the agent serves nobody: its unit is gone, or its process does not run.
+    pub(crate) async fn serves_nobody(self) -> bool {
+        self.agents.is_stopped(self.machine, self.agent)
+            || matches!(self.agents.is_gone(self.machine, self.agent).await, Ok(true))
+    }
+
     /// Settles a deletion that the agent did not confirm: done when its unit is gone, and from its files when its process
     /// is.
     pub(crate) async fn delete_without_agent(

@@ -119,14 +119,26 @@ pub(crate) fn plan(schema: &ResourceSchema, request: &PlanRequest) -> PlanRespon
     } else {
         response.planned.insert("id".into(), Value::unknown());
     }
-    let planned_linger = response.planned.get("linger").and_then(Value::as_int);
     if moves(request, &response) {
         response.replace_order = Some(ReplaceOrder::CreateThenDelete);
-        if let Some(seconds) = planned_linger {
-            response.notes.push(format!(
+        let lingers = |attributes: &Attributes| Reader(attributes).seconds("linger", 0);
+        let (new, old) = (
+            lingers(&response.planned),
+            request.replaces.as_ref().map_or(0, lingers),
+        );
+        match (new, old) {
+            (0, 0) => {}
+            // What the old one is told is what it was made with.
+            (_, 0) => response.notes.push(
+                "The old machine serves only until the record leads to the new one: its route was made before `linger` was \
+                 known, and clients that remember the old address are not answered. A `gabion apply` without the replacement \
+                 lets it know first."
+                    .to_owned(),
+            ),
+            (_, seconds) => response.notes.push(format!(
                 "The old machine goes on serving until names lead to the new one, for {seconds} s more, and until its running \
                  requests have ended."
-            ));
+            )),
         }
     }
     for (name, value) in addresses {
@@ -557,8 +569,8 @@ async fn linger(
         .client()?
         .change(&fence(call), Operation::LetGo { gateway })
         .await;
-    // An agent that cannot be asked serves nobody; one of an older gabion keeps its connections for as long as clients do.
-    if !matches!(asked, Ok(()) | Err(ClientError::TooOld { .. })) {
+    // One that was not asked may serve all the same; one of an older gabion keeps its connections for as long as clients do.
+    if asked.is_err() && place.serves_nobody().await {
         return Ok(());
     }
     tokio::select! {

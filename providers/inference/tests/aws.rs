@@ -290,6 +290,18 @@ fn names_follow_another_machine_of_a_gateway_once_all_stands_there() {
             .cloned()
     };
     assert_eq!(linger(&configuration), Some(Value::Int(60)));
+    let deleted_within = |configuration: &Configuration| {
+        let route = find(configuration, "gateway_route.qwen");
+        route.timeouts.delete.map(|limit| limit.as_secs())
+    };
+    assert_eq!(deleted_within(&configuration), None);
+
+    // For however long others remember the record, the old machine's requests have their time to finish besides.
+    let mut long = plain.to_vec();
+    long.push(("gabion.yml", "admin_cidrs:", "record_ttl: 1h\n    admin_cidrs:"));
+    let (configuration, _) = changed("router", &long, &known(&facts()));
+    assert_eq!(linger(&configuration), Some(Value::Int(3600)));
+    assert_eq!(deleted_within(&configuration), Some(3600 + 300 + 60));
 
     // A route over HTTPS needs its certificate, which is asked for once names lead there.
     let (configuration, _) = changed("router", &[], &known(&facts()));

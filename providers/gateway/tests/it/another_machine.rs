@@ -131,3 +131,72 @@ async fn a_route_whose_place_was_taken_serves_on_and_lets_its_clients_go() {
     project.delete(2, &route).await.unwrap();
     assert_eq!(project.read(&route).await, ReadOutcome::Absent);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_plan_says_of_a_route_whose_machine_changes_is_what_the_old_one_was_told() {
+    let project = Project::start().await;
+    let at = address("gateway_route", "qwen");
+    let on = |machine: &str, linger: Option<i64>| {
+        let mut inputs = route_inputs("http://203.0.113.7");
+        inputs.insert("machine".into(), machine.into());
+        inputs.remove("linger");
+        inputs.extend(linger.map(|seconds| ("linger".into(), Value::Int(seconds))));
+        inputs
+    };
+    let notes = |old: Option<i64>, new: Option<i64>| {
+        let request = PlanRequest {
+            resource_type: at.resource_type.clone(),
+            address: at.clone(),
+            desired: on("my-gateway@2", new),
+            prior: None,
+            replaces: Some(on("my-gateway", old)),
+            facts: Default::default(),
+        };
+        project.provider.plan(&request).unwrap().notes.join(" ")
+    };
+    assert!(notes(Some(60), Some(30)).contains("for 60 s more"));
+    let at_once = notes(None, Some(60));
+    assert!(
+        at_once.contains("serves only until the record leads to the new one"),
+        "{at_once}"
+    );
+    assert_eq!(notes(None, None), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_route_whose_agent_does_not_answer_lingers_unless_that_is_gone() {
+    let mut project = Project::start().await;
+    project
+        .create(1, &address("gateway_listener", "my-gateway"), listener_inputs())
+        .await
+        .unwrap();
+    let route = project
+        .create(
+            2,
+            &address("gateway_route", "qwen"),
+            route_inputs("http://127.0.0.1:1"),
+        )
+        .await
+        .unwrap();
+    let socket = project.unit(AGENT).join("agent.sock");
+    let aside = socket.with_extension("aside");
+    std::fs::rename(&socket, &aside).unwrap();
+    let cancel = CancellationToken::new();
+    let deleting = project.delete_deposed(2, &route, &cancel);
+    let waited = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        cancel.cancel();
+    };
+    let (interrupted, ()) = tokio::join!(deleting, waited);
+    let error = interrupted.unwrap_err();
+    assert!(error.message.contains("goes on serving"), "{error:?}");
+
+    std::fs::rename(&aside, &socket).unwrap();
+    project.stop_agent().await;
+    let cancel = CancellationToken::new();
+    let deleting = project.delete_deposed(2, &route, &cancel);
+    tokio::time::timeout(Duration::from_secs(20), deleting)
+        .await
+        .expect("nobody is served")
+        .unwrap();
+}

@@ -1,10 +1,11 @@
 //! Putting resources together, with the places that their inputs come from.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::diagnostic::Span;
-use gabion_engine::resource::{DocumentRef, InputPlaces, Place, Resource, Roll};
+use gabion_engine::resource::{DocumentRef, InputPlaces, Place, Resource, Roll, TimeoutOverrides};
 use gabion_engine::schema::ReplaceOrder;
 use gabion_engine::value::{AttributePath, Attributes, TemplateText, Value};
 
@@ -95,6 +96,16 @@ impl ResourceBuilder {
     /// Makes a replacement stop the old object before the new one starts.
     pub(crate) fn delete_first(mut self) -> Self {
         self.resource.lifecycle.replace_order = Some(ReplaceOrder::DeleteThenCreate);
+        self
+    }
+
+    /// Gives a deletion so long.
+    pub(crate) fn delete_within(mut self, limit: Duration) -> Self {
+        self.resource.timeouts = TimeoutOverrides {
+            delete: Some(limit),
+            ..TimeoutOverrides::default()
+        }
+        .into();
         self
     }
 

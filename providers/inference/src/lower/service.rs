@@ -42,6 +42,12 @@ const RELAY_RANGE: &str = "30000-34999";
 /// The same, as numbers.
 pub(super) const RELAY_PORTS: (u16, u16) = (30_000, 34_999);
 
+/// How long the deletion of a route may take where nothing says otherwise.
+const ROUTE_DELETED_WITHIN: Duration = Duration::from_secs(900);
+
+/// What the deletion of a route takes beside its waits.
+const BESIDE_WAITS: Duration = Duration::from_secs(60);
+
 /// Returns the replica groups of a service, each with the paths of its replicas.
 pub(crate) fn slots_of<'a>(service: &'a Service, context: &Context) -> Vec<(Member<'a>, Vec<String>)> {
     let of_member = |member: Member<'a>| {
@@ -454,6 +460,13 @@ fn route(
     }
     if let Some(linger) = gateway.linger {
         builder = builder.input("linger", seconds(linger));
+        // Once it has lingered, its requests finish.
+        let needed = linger
+            .saturating_add(stop_duration(&service.profile))
+            .saturating_add(BESIDE_WAITS);
+        if needed > ROUTE_DELETED_WITHIN {
+            builder = builder.delete_within(needed);
+        }
     }
     if let Some(certificate) = gateway.certificate(name) {
         builder = builder.depends_on(certificate, service.name.span.place());
