@@ -347,10 +347,10 @@ impl Builder<'_> {
     fn order_leads(&mut self) {
         let resources = self.resources;
         let leads: Vec<(usize, &[ResourceAddress])> = (0..self.graph.len())
-            .map(|position| (self.apply[position], resources[position].update_after.as_slice()))
-            .filter(|(update, to)| {
-                !to.is_empty() && self.nodes[*update].operation == Some(StepOperation::Update)
+            .filter(|position| {
+                !resources[*position].update_after.is_empty() && self.leads_elsewhere(*position)
             })
+            .map(|position| (self.apply[position], resources[position].update_after.as_slice()))
             .collect();
         if leads.is_empty() {
             return;
@@ -373,6 +373,32 @@ impl Builder<'_> {
                 }
             }
         }
+    }
+
+    /// Returns whether a resource is updated because what it depends on becomes another, or did in an earlier run. Any other
+    /// update leads where it led before, and nothing waits for it.
+    fn leads_elsewhere(&self, position: usize) -> bool {
+        if self.nodes[self.apply[position]].operation != Some(StepOperation::Update) {
+            return false;
+        }
+        let acts = |to: usize| {
+            matches!(
+                self.nodes[self.apply[to]].operation,
+                Some(StepOperation::Create { .. } | StepOperation::Update)
+            )
+        };
+        let mut dependencies = self.graph.dependencies(position).into_iter();
+        if dependencies.any(|(to, _)| acts(to)) {
+            return true;
+        }
+        let state = &self.known.state;
+        let made_way = |uid: Uid| state.record(uid).is_some_and(|record| record.deposed);
+        let record = state.current(self.graph.address(position));
+        let led_to = record.map(|record| self.known.dependencies(record));
+        led_to.is_some_and(|uids| {
+            uids.into_iter()
+                .any(|uid| made_way(uid) || self.remove.contains_key(&uid))
+        })
     }
 
     fn order_hand_overs(&mut self) {

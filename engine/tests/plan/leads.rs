@@ -1,5 +1,6 @@
 //! What leads to others is updated between what it is to lead to and what it led to.
 
+use gabion_engine::plan::Plan;
 use insta::assert_snapshot;
 
 use crate::support::{Scenario, address, render};
@@ -117,5 +118,61 @@ fn it_does_not_wait_for_what_waits_for_it() {
     3. delete box.service after 1 2
     4. delete box.machine after 0 1 3
     "#);
+    scenario.apply();
+}
+
+/// What a plan does, each with those that it waits for, and what it leaves out.
+fn steps(plan: &Plan) -> String {
+    let shown = render(plan);
+    let lines = shown.lines().filter(|line| {
+        let is_step = line.starts_with(|c: char| c.is_ascii_digit());
+        is_step || line.starts_with("left out") || line.contains("left alone") || line.contains("is kept")
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn an_update_that_leads_where_it_led_before_is_waited_for_by_nothing() {
+    let configure = |scenario: &mut Scenario, image: &str, size: u32| {
+        let roll = "lifecycle: {roll: {group: web, max_surge: 1}}";
+        scenario.configure(&format!(
+            "box machine: {{}}\n\
+             box name: {{input: '${{{{ box.machine.id }}}}', size: {size}}}\n\
+             box one: {{image: {image}, input: '${{{{ box.machine.id }}}}'}} | {roll}\n\
+             box two: {{image: {image}, input: '${{{{ box.machine.id }}}}'}} | {roll}"
+        ));
+        let resources = &mut scenario.configuration.resources;
+        let mut leading = resources
+            .iter_mut()
+            .filter(|resource| resource.address == address("box.name"));
+        leading.next().unwrap().update_after = vec![address("box.one"), address("box.two")].into();
+    };
+    let mut scenario = Scenario::new("");
+    configure(&mut scenario, "old", 1);
+    scenario.apply();
+    configure(&mut scenario, "new", 2);
+    let plan = scenario.plan();
+    assert!(
+        render(&plan).contains("are replaced in turn"),
+        "{}",
+        render(&plan)
+    );
+    assert_snapshot!(steps(&plan), @r"
+    0. update box.name
+    1. create, deposing box.one
+    2. delete box.one after 1
+    3. create, deposing box.two after 1 2
+    4. delete box.two after 1 2 3
+    ");
+    scenario.apply();
+    // So it is when somebody else has changed it.
+    scenario.tamper("box.name", "size", 7);
+    configure(&mut scenario, "newest", 2);
+    let plan = scenario.plan();
+    assert!(
+        render(&plan).contains("are replaced in turn"),
+        "{}",
+        render(&plan)
+    );
     scenario.apply();
 }
