@@ -32,6 +32,7 @@ mod selection;
 pub mod step;
 mod steps;
 mod summary;
+mod swap;
 mod validate;
 
 use std::collections::BTreeMap;

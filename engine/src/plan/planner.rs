@@ -2,7 +2,7 @@
 //!
 //! It goes in this order, and each step is a module beside this one: what is recorded once recovery and moves are
 //! taken into account (`known`, `moves`); what the plan covers
-//! (`selection`); for each declared resource, dependencies first, what becomes of it
+//! (`selection`, `swap`); for each declared resource, dependencies first, what becomes of it
 //! (`decide`); what goes (`removal`); the orders of replacements
 //! (`order`); exclusive claims (`claims`); and the steps (`steps`).
 
@@ -23,6 +23,7 @@ use crate::plan::problem::Places;
 use crate::plan::selection::Selection;
 use crate::plan::step::Step;
 use crate::plan::steps::{self, NoOrder};
+use crate::plan::swap::Swaps;
 use crate::plan::{Basis, Mode, PLAN_FORMAT_VERSION, Plan};
 use crate::plan::{bindings, finding, moves, order, removal, replacement, result};
 use crate::resource::Import;
@@ -64,19 +65,8 @@ fn make(input: &PlanInput<'_>, problems: &mut Diagnostics) -> Option<Plan> {
         return None;
     }
     check_requested(input, &graph, problems);
-    let selection = Selection::new(input.configuration, &graph, &known, input.options, problems);
-    let mut planner = Planner {
-        input,
-        places,
-        graph: &graph,
-        known: &known,
-        selection: &selection,
-        outcomes: vec![Outcome::unknown(); graph.len()],
-        decisions: Decisions::of(graph.len()),
-        left_out: Decisions::default(),
-    };
+    let mut planner = decide_all(input, places, &graph, &known, problems);
     if input.options.mode == Mode::Apply {
-        planner.decide_all(problems);
         order::settle(
             &mut planner.decisions,
             &graph,
@@ -85,7 +75,7 @@ fn make(input: &PlanInput<'_>, problems: &mut Diagnostics) -> Option<Plan> {
             problems,
         );
     }
-    let removals = removal::plan(input, &graph, &known, &selection, &places, problems);
+    let removals = removal::plan(input, &graph, &known, &planner.selection, &places, problems);
     let hand_overs = claims::resolve(
         &planner.decisions,
         &removals.changes,
@@ -96,6 +86,48 @@ fn make(input: &PlanInput<'_>, problems: &mut Diagnostics) -> Option<Plan> {
         problems,
     );
     planner.finish(removals, &hand_overs, problems)
+}
+
+/// Works out what the plan covers, and decides about it.
+fn decide_all<'a>(
+    input: &'a PlanInput<'a>,
+    places: Places<'a>,
+    graph: &'a ResourceGraph,
+    known: &'a Known<'a>,
+    problems: &mut Diagnostics,
+) -> Planner<'a> {
+    let mut swaps = Swaps::default();
+    loop {
+        let mut found = Diagnostics::new();
+        let mut planner = Planner {
+            input,
+            places,
+            graph,
+            known,
+            selection: Selection::new(
+                input.configuration,
+                graph,
+                known,
+                input.options,
+                &swaps,
+                &mut found,
+            ),
+            outcomes: vec![Outcome::unknown(); graph.len()],
+            decisions: Decisions::of(graph.len()),
+            left_out: Decisions::default(),
+        };
+        let decides = input.options.mode == Mode::Apply;
+        if decides {
+            planner.decide_all(&mut found);
+        }
+        let decisions = [&planner.decisions, &planner.left_out];
+        let resources = &input.configuration.resources;
+        // What is swapped only grows, so this ends.
+        if !decides || planner.selection.covers_all() || !swaps.add(resources, graph, known, decisions) {
+            problems.extend(found);
+            return planner;
+        }
+    }
 }
 
 /// Settles calls, drops what vanished, and renames.
@@ -161,7 +193,7 @@ pub(super) struct Planner<'a> {
     pub(super) places: Places<'a>,
     pub(super) graph: &'a ResourceGraph,
     pub(super) known: &'a Known<'a>,
-    pub(super) selection: &'a Selection,
+    pub(super) selection: Selection,
     pub(super) outcomes: Vec<Outcome>,
     /// What was decided about the resources that the plan covers, by position.
     pub(super) decisions: Decisions,

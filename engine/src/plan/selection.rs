@@ -10,6 +10,7 @@ use crate::plan::Mode;
 use crate::plan::glob::AddressGlob;
 use crate::plan::known::Known;
 use crate::plan::options::PlanOptions;
+use crate::plan::swap::Swaps;
 use crate::resource::Configuration;
 use crate::state::record::Record;
 
@@ -38,15 +39,22 @@ impl Selection {
         !self.left_alone.contains(&uid) && !self.held_up_objects.contains_key(&uid)
     }
 
-    /// Works out what a plan covers.
+    /// Returns whether everything is covered.
+    pub(super) fn covers_all(&self) -> bool {
+        !self.partial && self.held_up.is_empty() && self.held_up_objects.is_empty()
+    }
+
+    /// Works out what a plan covers; of swaps, as far as they are known, all or nothing.
     pub(super) fn new(
         configuration: &Configuration,
         graph: &ResourceGraph,
         known: &Known<'_>,
         options: &PlanOptions,
+        swaps: &Swaps,
         problems: &mut Diagnostics,
     ) -> Self {
         let walk = Walk {
+            swaps,
             configuration,
             graph,
             known,
@@ -87,6 +95,13 @@ impl Selection {
                     let document = record.and_then(|record| record.declaration.document.as_ref());
                     document.is_some_and(|d| standing.contains(&(&d.document_type, &d.name)))
                 }
+            });
+        }
+        if options.files.is_some() {
+            let (halves, objects) = swaps.halves(|at| nodes.contains(&Node::Declared(at)));
+            nodes.retain(|node| match node {
+                Node::Declared(at) => !halves.contains(at),
+                Node::Object(uid) => !objects.contains(uid),
             });
         }
         let partial = options.files.is_some() || !options.targets.is_empty() || !options.excludes.is_empty();
@@ -139,6 +154,7 @@ struct Walk<'a> {
     configuration: &'a Configuration,
     graph: &'a ResourceGraph,
     known: &'a Known<'a>,
+    swaps: &'a Swaps,
     destroy: bool,
 }
 
@@ -250,8 +266,9 @@ impl Walk<'_> {
         };
         match (node, toward) {
             (Node::Declared(at), Toward::Needed) => {
-                let dependencies = self.graph.dependencies(at).into_iter();
-                dependencies.map(|(to, _)| Node::Declared(to)).collect()
+                let dependencies = self.graph.dependencies(at).into_iter().map(|(to, _)| to);
+                let swapped = self.swaps.needed(at, self.graph);
+                dependencies.chain(swapped).map(Node::Declared).collect()
             }
             (Node::Declared(at), Toward::Needing) => {
                 let mut found: Vec<Node> = self
@@ -269,10 +286,17 @@ impl Walk<'_> {
                             .filter(|n| matches!(n, Node::Object(_))),
                     );
                 }
+                let (swapped, old) = self.swaps.needing(at, self.graph);
+                found.extend(swapped.into_iter().map(Node::Declared));
+                found.extend(old.into_iter().map(Node::Object));
                 found
             }
             // Before an object goes, what depends on it must go or stop using it.
-            (Node::Object(uid), Toward::Needed) => objects(self.known.dependants(uid)),
+            (Node::Object(uid), Toward::Needed) => {
+                let mut found = objects(self.known.dependants(uid));
+                found.extend(self.swaps.needed_with_object(uid).map(Node::Declared));
+                found
+            }
             // While an object stays, what it depends on must stay.
             (Node::Object(uid), Toward::Needing) => {
                 let Some(record) = self.known.state.record(uid) else {

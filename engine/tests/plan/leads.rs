@@ -1,9 +1,13 @@
 //! What leads to others is updated between what it is to lead to and what it led to.
 
+use gabion_engine::address::{OperationId, Uid};
 use gabion_engine::plan::Plan;
+use gabion_engine::provider::{CallAction, Observation};
+use gabion_engine::state::event::{AskedBy, EventBody, Intent};
 use insta::assert_snapshot;
+use uuid::Uuid;
 
-use crate::support::{Scenario, address, render};
+use crate::support::{Scenario, address, render, uid_of};
 
 /// A machine, a service on it, and a name that leads to the machine as soon as the service is on it.
 fn configure(scenario: &mut Scenario, image: &str, more: &str) {
@@ -129,6 +133,149 @@ fn steps(plan: &Plan) -> String {
         is_step || line.starts_with("left out") || line.contains("left alone") || line.contains("is kept")
     });
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// All of a swap, in its order.
+const SWAP: &str = "0. create, deposing box.machine
+1. create, deposing box.service after 0
+2. update box.name after 0 1
+3. delete box.service after 1 2
+4. delete box.machine after 0 2 3";
+
+const LEFT_OUT: &str = "left out box.machine\nleft out box.name\nleft out box.service";
+
+/// A project whose machine, of another image, makes way for another.
+fn swapping() -> Scenario {
+    let mut scenario = applied("");
+    scenario.apply();
+    configure(&mut scenario, "two", "");
+    scenario
+}
+
+#[test]
+fn a_target_takes_all_of_a_swap() {
+    for target in ["box.machine", "box.name", "box.service"] {
+        let mut scenario = swapping();
+        scenario.options.targets.push(target.parse().unwrap());
+        assert_eq!(steps(&scenario.plan()), SWAP, "{target}");
+        scenario.apply();
+    }
+    // So it does when the replacement is asked for.
+    let mut scenario = applied("");
+    scenario.apply();
+    scenario.options.replace.push(address("box.machine"));
+    scenario.options.targets.push("box.machine".parse().unwrap());
+    assert_eq!(steps(&scenario.plan()), SWAP);
+}
+
+#[test]
+fn an_exclusion_leaves_all_of_a_swap_out() {
+    for excluded in ["box.machine", "box.name", "box.service"] {
+        let mut scenario = swapping();
+        scenario.options.excludes.push(excluded.parse().unwrap());
+        // Without another machine nothing else would change.
+        assert_eq!(steps(&scenario.plan()), "left out box.machine", "{excluded}");
+    }
+}
+
+#[test]
+fn without_a_swap_each_is_covered_alone() {
+    let mut scenario = applied("\nbox other: {size: 1}");
+    scenario.apply();
+    configure(&mut scenario, "one", "\nbox other: {size: 2}");
+    for target in ["box.name", "box.service"] {
+        scenario.options.targets = vec![target.parse().unwrap()];
+        assert_eq!(steps(&scenario.plan()), "left out box.other", "{target}");
+    }
+    scenario.options.targets.clear();
+    scenario.options.excludes.push("box.service".parse().unwrap());
+    assert_eq!(steps(&scenario.plan()), "0. update box.other");
+}
+
+/// Carries out the first steps of a swap.
+fn begun(steps: usize) -> Scenario {
+    let mut scenario = swapping();
+    let plan = scenario.plan();
+    scenario.begin(&plan);
+    for step in &plan.steps[..steps] {
+        scenario.carry_out_step(&plan, step);
+    }
+    scenario
+}
+
+#[test]
+fn what_is_left_of_a_swap_is_covered_or_left_out_as_a_whole() {
+    for target in ["box.machine", "box.name", "box.service"] {
+        let mut scenario = begun(1);
+        scenario.options.targets.push(target.parse().unwrap());
+        let covered = steps(&scenario.plan());
+        let expected =
+            "0. create, deposing box.service\n1. update box.name after 0\n2. delete box.service after 0 1";
+        assert!(covered.contains(expected), "{target}: {covered}");
+    }
+    for excluded in ["box.name", "box.service"] {
+        let mut scenario = begun(1);
+        scenario.options.excludes.push(excluded.parse().unwrap());
+        assert_eq!(steps(&scenario.plan()), LEFT_OUT, "{excluded}");
+    }
+    let mut scenario = begun(2);
+    scenario.options.excludes.push("box.name".parse().unwrap());
+    assert_eq!(steps(&scenario.plan()), LEFT_OUT);
+}
+
+#[test]
+fn files_that_declare_half_of_a_swap_leave_it_out() {
+    let mut scenario = begun(1);
+    let name = "---\ntype: resource\nkind: box\nname: name\nproperties: {input: '${{ box.machine.id }}'}\n";
+    let others = "box machine: {image: two}\nbox service: {image: '${{ box.machine.id }}'}";
+    scenario.configure_files(&[("name.gabion.yml", name), ("others.gabion.yml", others)]);
+    let resources = &mut scenario.configuration.resources;
+    let leading = resources
+        .iter_mut()
+        .find(|resource| resource.address == address("box.name"));
+    leading.unwrap().update_after = vec![address("box.service")].into();
+    for files in ["name.gabion.yml", "others.gabion.yml"] {
+        scenario.options.files = Some([files.into()].into());
+        assert_eq!(steps(&scenario.plan()), LEFT_OUT, "{files}");
+    }
+}
+
+#[test]
+fn a_call_that_is_unsettled_holds_what_is_left_of_a_swap_up() {
+    let mut scenario = begun(1);
+    let operation = OperationId::from_uuid(Uuid::from_u64_pair(5, 5));
+    let plan = scenario.plan();
+    let service = plan
+        .changes
+        .iter()
+        .find(|change| change.address == address("box.service"));
+    let service = service.unwrap();
+    scenario.fold(EventBody::Intent(Intent {
+        operation,
+        action: CallAction::Create,
+        uid: Uid::from_uuid(Uuid::from_u64_pair(1, 50)),
+        address: service.address.clone(),
+        inputs: scenario
+            .state
+            .current(&address("box.service"))
+            .unwrap()
+            .inputs
+            .clone(),
+        declaration: service.declaration.clone(),
+        deposes: Some(uid_of(&scenario, "box.service")),
+        asked_by: AskedBy::Digest(None),
+        step: 0,
+    }));
+    let reason = "The machine does not answer.".to_owned();
+    let unknown = Observation::Unknown { reason };
+    scenario.world.observations.insert(operation, unknown);
+    // The name leads to the old machine, with the old service on it.
+    assert_snapshot!(steps(&scenario.plan()), @r"
+    left out box.machine
+    left out box.service
+    note `box.machine` is kept: `box.service` uses it, whose call is unsettled.
+    note `box.name` is left alone: it depends on `box.service`, whose call is unsettled.
+    ");
 }
 
 #[test]
