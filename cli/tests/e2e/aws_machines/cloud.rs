@@ -198,6 +198,17 @@ impl<'a> Cloud<'a> {
         }
     }
 
+    /// Ends an instance as somebody would in the console; its machine is gone at once.
+    pub(super) fn terminate(&self, id: &str) {
+        let mut machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
+        let instance = id.to_owned();
+        self.ask(async move |aws| {
+            aws.ec2(REGION, "TerminateInstances", &[("InstanceId.1", &instance)])
+                .await
+        });
+        drop(machines.remove(id));
+    }
+
     /// Has elastic addresses that are given to machines from now on lead nowhere, or no longer.
     pub(super) fn hold_addresses(&self, hold: bool) {
         self.holds_addresses.store(hold, Ordering::Relaxed);

@@ -86,7 +86,7 @@ const REPLACE: [&str; 4] = ["apply", "-y", "--replace", "aws_instance.my-gateway
 
 #[test]
 fn a_gateway_in_a_zone_answers_every_request_while_another_machine_takes_its_place() {
-    answers_every_request_while(|_, project| {
+    answers_every_request_while(1, |_, project| {
         let plan = ["plan", "--format", "json", "--replace", "aws_instance.my-gateway"];
         let plan = PlanView(project.run(&plan).succeeds().json());
         let changes = plan.changes();
@@ -108,8 +108,115 @@ fn a_gateway_in_a_zone_answers_every_request_while_another_machine_takes_its_pla
 }
 
 #[test]
+fn one_of_several_replicas_answers_every_request_and_the_replicas_stay() {
+    answers_every_request_while(2, |cloud, project| {
+        let replicas = ["qwen/default/0", "qwen/default/1"];
+        let units = |project: &Project| {
+            replicas.map(|replica| {
+                project
+                    .attribute(&format!("host_unit.{replica}"), "id")
+                    .to_string()
+            })
+        };
+        let before = units(project);
+        // Half of it is never planned.
+        let target = [
+            "plan",
+            "--format",
+            "json",
+            "--replace",
+            "aws_instance.my-gateway",
+            "--target",
+        ];
+        let target = [&target[..], &["aws_instance.my-gateway"]].concat();
+        let changes = PlanView(project.run(&target).succeeds().json()).changes();
+        let what = |address: &str| changes.get(address).map(String::as_str);
+        assert_eq!(what("aws_route53_record.my-gateway"), Some("update"));
+        for replica in replicas {
+            let worker = format!("router_worker.{replica}");
+            assert_eq!(what(&worker), Some("create+delete"), "{changes:#?}");
+            assert_eq!(what(&format!("host_unit.{replica}")), None);
+        }
+        assert_eq!(what("gateway_route.qwen"), Some("create+delete"));
+        project.run(&REPLACE).succeeds();
+        assert_eq!(units(project), before);
+        assert_eq!(cloud.anywhere("agent serve"), 1);
+    });
+}
+
+#[test]
+fn one_whose_instance_was_terminated_is_made_anew_before_names_follow() {
+    let Some(lan) = Lan::start() else { return };
+    let Some(cloud) = Cloud::open(&lan, Dns::Account) else {
+        return;
+    };
+    let before = cloud.left();
+    cloud.with_project(|mut project| {
+        project.edit(
+            "gateway.dstack.yml",
+            "domain: example.com",
+            "domain: example.com\ncertificate: null",
+        );
+        remembered_for_a_second(&project);
+        project.apply();
+        let old = cloud.wildcard().unwrap();
+        let instance = project.attribute("aws_instance.my-gateway", "id");
+        cloud.terminate(instance.as_str().unwrap());
+
+        project.run(&["drift"]).exits(2).says("aws_instance.my-gateway");
+        let plan = PlanView(project.run(&["plan", "--format", "json"]).succeeds().json());
+        let changes = plan.changes();
+        let what = |address: &str| changes.get(address).map(String::as_str);
+        assert_eq!(what("aws_instance.my-gateway"), Some("create"), "{changes:#?}");
+        assert_eq!(what("aws_eip.my-gateway"), Some("create+delete"));
+        assert_eq!(what("aws_route53_record.my-gateway"), Some("update"));
+        assert_eq!(what("host_unit.qwen/default/0"), None);
+
+        project
+            .run(&["apply", "-y", "--events", "repaired.ndjson"])
+            .succeeds();
+        let events = project.read("repaired.ndjson");
+        let at = |event: &str, address: &str| {
+            let is_it = |line: &str| {
+                line.contains(&format!("\"{event}\"")) && line.contains(&format!("\"{address}\""))
+            };
+            events
+                .lines()
+                .position(is_it)
+                .unwrap_or_else(|| panic!("no {event} of {address} in {events}"))
+        };
+        let led = at("step_started", "aws_route53_record.my-gateway");
+        for served in [
+            "gateway_listener.my-gateway",
+            "router_worker.qwen/default/0",
+            "gateway_route.qwen",
+        ] {
+            assert!(at("step_finished", served) < led, "{served} in {events}");
+        }
+        let new = cloud.wildcard().unwrap();
+        assert_ne!(new, old);
+        let (done, report) = (AtomicBool::new(false), Mutex::new(Report::default()));
+        thread::scope(|scope| {
+            let _done = Done(&done);
+            scope.spawn(|| ask(&cloud, true, &done, &report));
+            eventually("answers", Duration::from_secs(60), || {
+                match report.lock().unwrap().at(new) {
+                    4.. => Ok(()),
+                    _ => Err(format!("{report:?}")),
+                }
+            });
+        });
+        project.plan_is_empty();
+        project.run(&["drift"]).exits(0);
+        project.destroy();
+        cloud.machines_are_as_left(2);
+    });
+    assert_eq!(cloud.left(), before);
+}
+
+#[test]
 fn it_answers_every_request_when_the_replacement_is_killed_and_goes_on() {
-    answers_every_request_while(|cloud, project| {
+    answers_every_request_while(1, |cloud, project| {
         let killed = project.start(&REPLACE);
         eventually("two agents", Duration::from_secs(120), || {
             match cloud.anywhere("agent serve") {
@@ -124,7 +231,7 @@ fn it_answers_every_request_when_the_replacement_is_killed_and_goes_on() {
 
 #[test]
 fn it_answers_every_request_when_the_replacement_is_killed_before_the_new_machine_was_met() {
-    answers_every_request_while(|cloud, project| {
+    answers_every_request_while(1, |cloud, project| {
         cloud.hold_addresses(true);
         let arguments = [&REPLACE[..], &["--events", "killed.ndjson"]].concat();
         let killed = project.start(&arguments);
@@ -177,8 +284,9 @@ fn remembered_for_a_second(project: &Project) {
     );
 }
 
-/// Has clients ask a gateway in a zone while its machine is replaced; none may fail, and nothing may be left behind.
-fn answers_every_request_while(replacing: impl FnOnce(&Cloud<'_>, &Project) + Send) {
+/// Has clients ask a gateway in a zone, with so many replicas, while its machine is replaced; none may fail, and nothing may
+/// be left behind.
+fn answers_every_request_while(replicas: usize, replacing: impl FnOnce(&Cloud<'_>, &Project) + Send) {
     let Some(lan) = Lan::start() else { return };
     let Some(cloud) = Cloud::open(&lan, Dns::Account) else {
         return;
@@ -191,6 +299,11 @@ fn answers_every_request_while(replacing: impl FnOnce(&Cloud<'_>, &Project) + Se
             "domain: example.com\ncertificate: null",
         );
         remembered_for_a_second(&project);
+        project.edit(
+            "qwen.dstack.yml",
+            "port: 8000",
+            &format!("port: 8000\nreplicas: {replicas}"),
+        );
         project.apply();
         let old = cloud.wildcard().unwrap();
         let instance = |project: &Project| {
@@ -231,7 +344,7 @@ fn answers_every_request_while(replacing: impl FnOnce(&Cloud<'_>, &Project) + Se
         project.plan_is_empty();
         project.run(&["drift"]).exits(0);
         project.destroy();
-        cloud.machines_are_as_left(3);
+        cloud.machines_are_as_left(2 + replicas);
     });
     assert_eq!(cloud.left(), before);
 }
