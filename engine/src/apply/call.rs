@@ -61,6 +61,8 @@ pub(super) enum CallEnd {
     Succeeded(Option<ObjectState>),
     /// It failed.
     Failed(ProviderError),
+    /// There was no capacity for what it had made, which is proved to be gone again.
+    Withdrawn(ProviderError),
     /// It was never sent, because the lease does not last or a person said to stop.
     Unsent,
 }
@@ -93,6 +95,8 @@ pub(super) struct Launch {
     pub(super) address: ResourceAddress,
     pub(super) lineage: Lineage,
     pub(super) timeout: Duration,
+    /// Whether the plan has another offer, should there be no capacity for this one.
+    pub(super) has_other_offers: bool,
     pub(super) journal: Arc<Journal>,
     pub(super) retry: RetryPolicy,
     pub(super) grace: Duration,
@@ -159,6 +163,7 @@ impl Launch {
         match result {
             Ok(state) => CallEnd::Succeeded(state),
             Err(_) if lease_lost.load(Ordering::Relaxed) => CallEnd::Unsent,
+            Err(error) if self.is_withdrawn(&error, &sink).await => CallEnd::Withdrawn(error),
             Err(error) => CallEnd::Failed(error),
         }
     }
@@ -278,7 +283,7 @@ fn seconds(duration: Duration) -> String {
 }
 
 /// Where one call's checkpoints and phases go.
-struct Sink {
+pub(super) struct Sink {
     step: StepId,
     operation: OperationId,
     action: CallAction,
@@ -292,7 +297,8 @@ struct Sink {
 struct Named {
     /// The first id that was told. Every other one is refused, also before the first is durable.
     id: Option<ObjectId>,
-    durable: bool,
+    /// What the provider said with its id, once both are durable.
+    durable: Option<serde_json::Value>,
 }
 
 impl Sink {
@@ -303,10 +309,16 @@ impl Sink {
 
     /// Something that has an id exists: such a call had an effect, whatever the provider says.
     fn judge(&self, error: ProviderError) -> ProviderError {
-        if error.effect == Effect::None && self.object().durable {
+        if error.effect == Effect::None && self.object().durable.is_some() {
             return error.with_effect(Effect::Partial);
         }
         error
+    }
+
+    /// Returns the durable id of the call's object, with what the provider said beside it.
+    pub(super) fn made(&self) -> Option<(ObjectId, serde_json::Value)> {
+        let object = self.object();
+        Some((object.id.clone()?, object.durable.clone()?))
     }
 
     /// Takes an id for the call's object, the only one that it may have.
@@ -366,12 +378,12 @@ impl CallSink for Sink {
                 step: self.step,
                 operation,
                 id,
-                private,
+                private: private.clone(),
                 reply,
             })
             .map_err(|_| unwritten())?;
         answer.await.map_err(|_| unwritten())??;
-        self.object().durable = true;
+        self.object().durable = Some(private);
         Ok(())
     }
 

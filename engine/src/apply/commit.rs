@@ -99,6 +99,7 @@ impl Run<'_> {
             }
         };
         self.observer.observe(&started);
+        let change = self.request.plan.steps[step.0 as usize].change;
         let launch = Launch {
             step,
             provider: call.provider.clone(),
@@ -108,6 +109,7 @@ impl Run<'_> {
             address: call.address.clone(),
             lineage: self.lineage,
             timeout: call.timeout,
+            has_other_offers: !self.request.plan.changes[change].alternatives.is_empty(),
             journal: self.journal.clone(),
             retry: self.options.retry.clone(),
             grace: self.options.grace,

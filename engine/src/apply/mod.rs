@@ -27,6 +27,7 @@ mod resume;
 pub mod scheduler;
 mod verify;
 mod view;
+mod withdrawn;
 
 pub use control::ApplyControl;
 pub use executor::apply;

@@ -9,7 +9,7 @@ use super::offer::Next;
 use super::verify;
 use crate::address::{ObjectId, OperationId};
 use crate::plan::step::StepId;
-use crate::provider::{Effect, ErrorClass, ObjectState, ProviderError};
+use crate::provider::{Effect, ErrorClass, ObjectState, Observation, ProviderError};
 use crate::resource::ConditionTime;
 use crate::seal::mark_secrets;
 use crate::state::event::EventBody;
@@ -63,6 +63,7 @@ impl Run<'_> {
                 match end {
                     CallEnd::Succeeded(state) => self.succeeded(step, running, state, batch),
                     CallEnd::Failed(error) => self.failed(step, &running, error, batch),
+                    CallEnd::Withdrawn(error) => self.withdrawn(step, running, error, batch),
                     CallEnd::Unsent => self.unsent(step, &running, batch),
                 }
             }
@@ -241,6 +242,11 @@ impl Run<'_> {
         if let Err(error) = self.record(failed, batch) {
             return self.unfit(step, running, &error, batch);
         }
+        self.refused(step, running, error, batch);
+    }
+
+    /// What follows from a failure that is in the commit: the next offer, or the step's end.
+    fn refused(&mut self, step: StepId, running: &Running, error: ProviderError, batch: &mut Batch) {
         let error = match self.next_offer(step, running, &error, batch) {
             Next::Nothing => error,
             Next::Intended => return,
@@ -251,6 +257,29 @@ impl Run<'_> {
             Effect::None | Effect::Partial => StepOutcome::Failed(Box::new(error)),
         };
         self.settle(step, outcome, Some(running.began), batch);
+    }
+
+    /// A creation whose object ended for want of capacity. That nothing is left of it is an observation, as after a crash.
+    fn withdrawn(&mut self, step: StepId, mut running: Running, error: ProviderError, batch: &mut Batch) {
+        let operation = running.operation;
+        let error = self.redactor.error(error);
+        let events = [
+            EventBody::Failed {
+                operation,
+                error: error.clone().with_effect(Effect::Unknown),
+            },
+            EventBody::Settled {
+                operation,
+                observation: Observation::Absent,
+            },
+        ];
+        for event in events {
+            if let Err(error) = self.record(event, batch) {
+                return self.unfit(step, &running, &error, batch);
+            }
+        }
+        running.checkpoint = None;
+        self.refused(step, &running, error.with_effect(Effect::None), batch);
     }
 
     /// A call that was never sent: if the log can still be written, it says so; if not, its intent is found absent.

@@ -2,7 +2,7 @@
 
 use gabion_engine::apply::event::{ApplyEvent, StepOutcome};
 use gabion_engine::plan::Plan;
-use gabion_engine::provider::{Effect, ErrorClass};
+use gabion_engine::provider::{Effect, ErrorClass, Observation};
 use gabion_engine::state::event::EventBody;
 use gabion_engine::value::Value;
 use gabion_testing::fake::api::Verb;
@@ -129,13 +129,79 @@ async fn nothing_but_a_known_refusal_for_want_of_capacity_leads_to_the_next_offe
     }
 }
 
+fn withdrawn(times: u32) -> FaultRule {
+    FaultRule::next(Verb::Create, Fault::Withdraw)
+        .of_type("fake_machine")
+        .times(times)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_was_accepted_and_ends_for_want_of_capacity_leads_to_the_next_offer() {
+    let scenario = scenario();
+    scenario.cloud.fault(withdrawn(2));
+    let applied = scenario.apply(&text("one")).await;
+    same(
+        &applied.outcomes(),
+        "create fake_machine.a: done
+         create gabion_data.where: done",
+    );
+    let output = scenario.record("gabion_data.where").await.attributes;
+    assert_eq!(output.get("output"), Some(&Value::from("zone-c")));
+    assert_eq!(scenario.cloud.objects("fake_machine").len(), 1);
+    scenario.expect_empty(&text("one")).await;
+
+    // That it is gone is in the log before anything is asked for in its place.
+    let log = scenario.log().await;
+    let gone: Vec<_> = log
+        .windows(4)
+        .filter_map(|events| match events {
+            [
+                EventBody::Checkpoint { operation, .. },
+                EventBody::Failed { error, .. },
+                EventBody::Settled {
+                    operation: settled,
+                    observation: Observation::Absent,
+                },
+                EventBody::Intent(next),
+            ] => {
+                assert_eq!((operation, error.effect), (settled, Effect::Unknown));
+                Some(next.address.to_string())
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(gone, ["fake_machine.a", "fake_machine.a"], "{log:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_every_offer_was_withdrawn_nothing_is_left_of_them_and_the_old_object_stays() {
+    let scenario = scenario();
+    scenario.settle(&text("one")).await;
+    let old = scenario.record("fake_machine.a").await.uid;
+    scenario.cloud.fault(withdrawn(3));
+    let applied = scenario.apply(&text("two")).await;
+    let error = applied.report.steps.iter().find_map(|step| match &step.outcome {
+        StepOutcome::Failed(error) => Some(error),
+        _ => None,
+    });
+    assert_eq!(
+        error.unwrap().message,
+        "None of the 3 offers for `fake_machine.a` can be had."
+    );
+    let state = scenario.state().await;
+    assert!(!state.record(old).unwrap().deposed);
+    assert_eq!(scenario.cloud.objects("fake_machine").len(), 1);
+    scenario.settle(&text("two")).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_run_that_is_cut_off_among_its_offers_goes_on() {
-    for milliseconds in (0..12_000).step_by(300) {
+    let moments = (0..12_000).step_by(300);
+    for (milliseconds, fault) in moments.flat_map(|at| [(at, full(2)), (at, withdrawn(2))]) {
         let scenario = scenario();
         scenario.settle(&text("one")).await;
         let plan = scenario.plan(&text("two")).await;
-        scenario.cloud.fault(full(2));
+        scenario.cloud.fault(fault);
         let journal = scenario.open().await;
         let control = gabion_engine::apply::ApplyControl::new();
         let mut notes = crate::support::Notes::default();

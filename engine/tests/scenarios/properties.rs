@@ -182,6 +182,7 @@ async fn check(seed: u64) -> [usize; 3] {
             never_ready: 0,
             invalid: 80,
             no_capacity: 0,
+            withdraw: 0,
         });
         let text = project.text();
         for _ in 0..2 {

@@ -98,6 +98,8 @@ pub(crate) struct State {
     /// What the consoles of machines show once they run.
     pub(crate) console: String,
     pub(crate) lag: Duration,
+    /// Of how many more calls that start machines the machines end for want of capacity.
+    pub(crate) starved: u32,
     /// What a token was used for: the other parameters and the answer.
     pub(crate) tokens: BTreeMap<(String, String), (String, Vec<u8>)>,
     /// Instances on their way from one state to another: what is shown until when.
@@ -134,11 +136,14 @@ impl World {
             Upstream::Own(cloud) => cloud,
         };
         let moment = {
-            let state = self.state();
+            let mut state = self.state();
+            let starved = asked.operation == "RunInstances" && state.starved > 0;
+            state.starved -= u32::from(starved);
             Moment {
                 now: Instant::now(),
                 boot: state.boot,
                 lag: state.lag,
+                starved,
                 console: state.console.clone(),
             }
         };
@@ -226,6 +231,12 @@ impl Aws {
     /// Makes descriptions not show what was made until so long after.
     pub fn lag(&self, lag: Duration) {
         self.world.state().lag = lag;
+    }
+
+    /// Takes the next calls that start machines, and has the machines end instead of running, for want of capacity. Only the
+    /// cloud of our own does it.
+    pub fn starve(&self, calls: u32) {
+        self.world.state().starved = calls;
     }
 
     /// Has the consoles of machines show a text once they run.

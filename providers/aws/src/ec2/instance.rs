@@ -226,7 +226,8 @@ impl Kind for Instances {
         // What the instance holds (its groups, its volumes, its address) is free only when it is gone.
         wait::until(call, "the instance is terminated", || async {
             let seen = look(clients, id.as_str()).await?;
-            Ok(seen.is_none().then_some(()))
+            let is_gone = seen.is_none_or(|seen| state_name(&seen) == Some(&InstanceStateName::Terminated));
+            Ok(is_gone.then_some(()))
         })
         .await
     }
@@ -622,7 +623,7 @@ async fn by_id(clients: &Clients, ids: Vec<String>) -> Result<BTreeMap<String, I
         .collect())
 }
 
-/// Looks at an instance together with all others that are waited for. One that shuts down is still there.
+/// Looks at an instance together with all others that are waited for. One that ended is shown for about an hour.
 async fn look(clients: &Clients, id: &str) -> Result<Option<Instance>, ProviderError> {
     let poll = clients.looks.poll;
     clients
@@ -636,7 +637,6 @@ async fn look(clients: &Clients, id: &str) -> Result<Option<Instance>, ProviderE
                     describe(clients, filters)
                         .await?
                         .into_iter()
-                        .filter(|instance| state_name(instance) != Some(&InstanceStateName::Terminated))
                         .filter_map(|instance| Some((instance.instance_id()?.to_owned(), instance))),
                 );
             }
@@ -668,20 +668,35 @@ async fn reach(
             match state_name(&instance) {
                 Some(state) if *state == wanted => Ok(Some(())),
                 Some(InstanceStateName::ShuttingDown | InstanceStateName::Terminated) => {
-                    let why = instance
-                        .state_reason()
-                        .and_then(|reason| Some(format!("{}: {}", reason.code()?, reason.message()?)));
-                    Err(ended(
-                        id,
-                        &why.unwrap_or_else(|| "EC2 does not say why".to_owned()),
-                        &clients.region,
-                    ))
+                    Err(ended_by(&instance, id, &clients.region))
                 }
                 _ => Ok(None),
             }
         }
     })
     .await
+}
+
+/// The error of an instance that ended, with what EC2 says about it (EC2 API, `StateReason`).
+fn ended_by(instance: &Instance, id: &ObjectId, region: &str) -> ProviderError {
+    let reason = instance.state_reason();
+    let code = reason.and_then(|reason| reason.code()).unwrap_or_default();
+    // Most messages begin with the code.
+    let why = match reason.and_then(|reason| reason.message()) {
+        Some(said) if code.is_empty() || said.starts_with(code) => said.to_owned(),
+        Some(said) => format!("{code}: {said}"),
+        None if code.is_empty() => "EC2 does not say why".to_owned(),
+        None => code.to_owned(),
+    };
+    let error = ended(id, &why, region);
+    match code {
+        "Server.InsufficientInstanceCapacity" | "Server.SpotInstanceTermination" => ProviderError {
+            class: ErrorClass::NoCapacity,
+            ..error
+        }
+        .with_hint("set another `availability_zone` or `instance_type`, or run the command again later"),
+        _ => error,
+    }
 }
 
 fn ended(id: &ObjectId, why: &str, region: &str) -> ProviderError {

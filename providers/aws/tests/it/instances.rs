@@ -2,11 +2,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use gabion_engine::provider::{ErrorClass, Provider, ReadOutcome, ReadRequest};
+use gabion_engine::provider::{Effect, ErrorClass, Observation, Provider, ReadOutcome, ReadRequest};
 use gabion_engine::value::{Attributes, Value};
 use gabion_testing::aws::{Fault, between};
 
-use crate::support::{REGION, Server, World, block, inputs, on_both_servers, texts, with};
+use crate::support::{REGION, Server, World, block, inputs, on_both_servers, operation, texts, uid, with};
 
 on_both_servers!(
     a_machine_asks_for_tokens_and_its_disk_is_encrypted_unless_told_otherwise,
@@ -331,4 +331,25 @@ async fn user_data_that_somebody_changed_is_seen_and_set_back_in_place(server: S
     let changed = with(&wanted, "user_data", "#!/bin/sh\nuname\n".into());
     let response = world.plan(&made.address, &changed, Some(&made));
     assert_eq!(response.replace.len(), 1, "{response:?}");
+}
+
+#[tokio::test]
+async fn a_machine_that_ends_for_want_of_capacity_says_so_and_is_gone() {
+    let world = World::open(Server::Own).await;
+    world.aws.starve(1);
+    let plain = machine(&world).await;
+    let (operation, uid) = (operation(), uid());
+    let error = world
+        .try_create(operation, uid, "aws_instance.web", &plain)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.class, error.effect),
+        (ErrorClass::NoCapacity, Effect::Partial)
+    );
+    let said = "ended while it was waited for: Server.InsufficientInstanceCapacity: Insufficient capacity to satisfy instance request.";
+    assert!(error.message.ends_with(said), "{error}");
+    let seen = world.observe(operation, uid, "aws_instance.web", &plain).await;
+    assert_eq!(seen, Observation::Absent);
+    world.create("aws_instance.web", &plain).await;
 }

@@ -453,7 +453,8 @@ impl<'a> Life<'a> {
             lose_response: 60,
             never_ready: 0,
             invalid: 30,
-            no_capacity: 200,
+            no_capacity: 150,
+            withdraw: 100,
         });
         let verb = [Verb::Create, Verb::Update, Verb::Delete][self.random.below(3) as usize];
         let fault = match self.random.below(8) {

@@ -12,7 +12,7 @@ use gabion_engine::provider::{
 use gabion_engine::schema::ProviderSchema;
 use gabion_engine::value::Value;
 use gabion_testing::fake::FakeCloud;
-use gabion_testing::fake::api::{Answer, ApiRequest, CloudClient, Verb};
+use gabion_testing::fake::api::{Answer, ApiRequest, ApiResponse, CloudClient, ObjectStatus, Verb};
 
 use crate::aim::checkpoints;
 use crate::cell::{Boundary, Moment};
@@ -105,7 +105,12 @@ impl Wire {
                     held.pass().await;
                 }
                 let answer = cloud.send(request).await;
-                if verb == Verb::Create && stays && matches!(answer, Answer::Done(_)) {
+                // What ended at once for want of capacity is rightly found to be absent.
+                let is_made = matches!(
+                    &answer,
+                    Answer::Done(ApiResponse::Object(made)) if made.status != ObjectStatus::Withdrawn
+                );
+                if verb == Verb::Create && stays && is_made {
                     ledger.took_effect(operation);
                 }
                 answer

@@ -160,6 +160,8 @@ pub enum ObjectStatus {
     Ready,
     /// It will never work.
     Failed,
+    /// It ended by itself, for want of capacity: it is shown, and is not there.
+    Withdrawn,
 }
 
 /// An answer.

@@ -33,12 +33,23 @@ pub(super) struct Cloud {
     calls: BTreeMap<String, u64>,
 }
 
+/// What becomes of an object that is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outlook {
+    /// It boots and works.
+    Works,
+    /// It fails while it is set up.
+    NeverReady,
+    /// It ends at once, for want of capacity.
+    Withdrawn,
+}
+
 struct Object {
     fields: Fields,
     marks: Marks,
     visible_at: Duration,
     ready_at: Duration,
-    never_ready: bool,
+    outlook: Outlook,
     /// When it was deleted, the time from which it is no longer visible.
     gone_at: Option<Duration>,
 }
@@ -149,7 +160,7 @@ impl Cloud {
         let due: Vec<(Duration, ApiRequest)> = due;
         for (at, request) in due {
             // Nobody hears the answer, whatever it is.
-            drop(self.execute(at, request, false));
+            drop(self.execute(at, request, Outlook::Works));
         }
     }
 
@@ -158,17 +169,17 @@ impl Cloud {
         &mut self,
         now: Duration,
         request: ApiRequest,
-        never_ready: bool,
+        outlook: Outlook,
     ) -> Result<ApiResponse, ApiError> {
         self.run_late(now);
-        self.execute(now, request, never_ready)
+        self.execute(now, request, outlook)
     }
 
     fn execute(
         &mut self,
         now: Duration,
         request: ApiRequest,
-        never_ready: bool,
+        outlook: Outlook,
     ) -> Result<ApiResponse, ApiError> {
         match request {
             ApiRequest::Create {
@@ -177,7 +188,7 @@ impl Cloud {
                 marks,
                 token,
             } => self
-                .create(now, &resource_type, fields, marks, token, never_ready)
+                .create(now, &resource_type, fields, marks, token, outlook)
                 .map(ApiResponse::Object),
             ApiRequest::Describe { resource_type, ids } => {
                 schema_of(&self.schema, &resource_type)?;
@@ -209,7 +220,7 @@ impl Cloud {
         mut fields: Fields,
         marks: Marks,
         token: Option<String>,
-        never_ready: bool,
+        outlook: Outlook,
     ) -> Result<Described, ApiError> {
         let schema = schema_of(&self.schema, resource_type)?;
         fields.retain(|_, value| !value.is_null());
@@ -260,8 +271,8 @@ impl Cloud {
                 marks,
                 visible_at: now + lag,
                 ready_at,
-                never_ready,
-                gone_at: None,
+                outlook,
+                gone_at: (outlook == Outlook::Withdrawn).then_some(now),
             },
         );
         if let Some(token) = token {
@@ -465,7 +476,9 @@ impl Cloud {
     /// Describes an object if a reader sees it at this time.
     fn visible(&self, now: Duration, resource_type: &str, id: &str) -> Option<Described> {
         let object = self.objects.get(&(resource_type.to_owned(), id.to_owned()))?;
-        let seen = object.visible_at <= now && object.gone_at.is_none_or(|gone_at| now < gone_at);
+        let is_shown =
+            object.outlook == Outlook::Withdrawn || object.gone_at.is_none_or(|gone_at| now < gone_at);
+        let seen = object.visible_at <= now && is_shown;
         seen.then(|| self.describe(now, resource_type, id)).flatten()
     }
 
@@ -473,7 +486,9 @@ impl Cloud {
         let object = self.objects.get(&(resource_type.to_owned(), id.to_owned()))?;
         let mut fields = object.fields.clone();
         fields.retain(|name, _| !WRITE_ONLY.contains(&(resource_type, name.as_str())));
-        let status = if object.never_ready {
+        let status = if object.outlook == Outlook::Withdrawn {
+            ObjectStatus::Withdrawn
+        } else if object.outlook == Outlook::NeverReady {
             ObjectStatus::Failed
         } else if object.ready_at <= now {
             ObjectStatus::Ready

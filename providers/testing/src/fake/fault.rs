@@ -34,6 +34,8 @@ pub enum Fault {
     HangAfter,
     /// The object that it makes never becomes ready.
     NeverReady,
+    /// The object that it makes ends at once, because there is no capacity for it after all.
+    Withdraw,
     /// The code that would send it panics.
     Panic,
 }
@@ -121,6 +123,8 @@ pub struct Chaos {
     pub invalid: u32,
     /// Refused for want of capacity, of creations of machines.
     pub no_capacity: u32,
+    /// Made and ended at once for want of capacity, of creations of machines.
+    pub withdraw: u32,
 }
 
 impl Chaos {
@@ -136,6 +140,7 @@ impl Chaos {
             (self.never_ready, creates, Fault::NeverReady),
             (self.invalid, changes, Fault::Invalid),
             (self.no_capacity, takes_room, Fault::NoCapacity),
+            (self.withdraw, takes_room, Fault::Withdraw),
         ];
         let mut point = (random.next() % 1000) as u32;
         for (share, applies, fault) in shares {

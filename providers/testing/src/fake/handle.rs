@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::api::{
     AdminRequest, Answer, ApiError, ApiErrorCode, ApiRequest, CloudClient, Described, Dump, Fields, Settings,
 };
-use super::cloud::Cloud;
+use super::cloud::{Cloud, Outlook};
 use super::fault::{Chaos, Fault, FaultRule};
 use super::provider::FakeProvider;
 
@@ -146,11 +146,18 @@ impl CloudClient for FakeCloud {
             }
             Some(Fault::Hang) => return std::future::pending().await,
             Some(Fault::Slow(delay)) => tokio::time::sleep(delay).await,
-            Some(Fault::LoseResponse | Fault::HangAfter | Fault::NeverReady | Fault::Panic) | None => {}
+            Some(
+                Fault::LoseResponse | Fault::HangAfter | Fault::NeverReady | Fault::Withdraw | Fault::Panic,
+            )
+            | None => {}
         }
-        let never_ready = fate.fault == Some(Fault::NeverReady);
+        let outlook = match fate.fault {
+            Some(Fault::NeverReady) => Outlook::NeverReady,
+            Some(Fault::Withdraw) => Outlook::Withdrawn,
+            _ => Outlook::Works,
+        };
         let now = self.now();
-        let result = self.lock().handle(now, request, never_ready);
+        let result = self.lock().handle(now, request, outlook);
         tokio::time::sleep(fate.delay / 2).await;
         match (fate.fault, result) {
             (Some(Fault::LoseResponse), _) => Answer::Lost,

@@ -57,11 +57,17 @@ impl FakeProvider {
     }
 
     async fn describe(&self, resource_type: &str, id: &str) -> Result<Option<Described>, ProviderError> {
+        let found = self.describe_any(resource_type, id).await?;
+        Ok(found.filter(|found| found.status != ObjectStatus::Withdrawn))
+    }
+
+    /// Describes an object, also one that ended and is still shown.
+    async fn describe_any(&self, resource_type: &str, id: &str) -> Result<Option<Described>, ProviderError> {
         let request = ApiRequest::Describe {
             resource_type: resource_type.to_owned(),
             ids: vec![id.to_owned()],
         };
-        Ok(objects(self.client.send(request).await)?.into_iter().next())
+        Ok(shown(self.client.send(request).await)?.into_iter().next())
     }
 
     async fn find(&self, filter: Filter) -> Result<Vec<Described>, ProviderError> {
@@ -79,7 +85,7 @@ impl FakeProvider {
         let _waiting = call.waiting();
         let mut last = None;
         loop {
-            match self.describe(resource_type.as_str(), id).await {
+            match self.describe_any(resource_type.as_str(), id).await {
                 Ok(Some(found)) => match found.status {
                     ObjectStatus::Ready => return Ok(self.state(resource_type, found)),
                     ObjectStatus::Failed => {
@@ -90,6 +96,13 @@ impl FakeProvider {
                         .with_effect(Effect::Partial)
                         .with_hint("see what the cloud says about it, or replace it")
                         .with_detail(["status: failed".to_owned()]));
+                    }
+                    ObjectStatus::Withdrawn => {
+                        return Err(ProviderError::new(
+                            ErrorClass::NoCapacity,
+                            format!("{resource_type} `{id}` ended: there is no room for it."),
+                        )
+                        .with_effect(Effect::Partial));
                     }
                     ObjectStatus::Pending => {}
                 },
@@ -519,7 +532,15 @@ fn object(
     }
 }
 
+/// The objects that an answer tells of and that are there.
 fn objects(answer: Answer) -> Result<Vec<Described>, ProviderError> {
+    let mut objects = shown(answer)?;
+    objects.retain(|object| object.status != ObjectStatus::Withdrawn);
+    Ok(objects)
+}
+
+/// The objects that an answer tells of.
+fn shown(answer: Answer) -> Result<Vec<Described>, ProviderError> {
     match answer {
         Answer::Done(ApiResponse::Objects(objects)) => Ok(objects),
         answer => Err(unexpected(answer)),

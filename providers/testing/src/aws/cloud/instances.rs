@@ -37,6 +37,8 @@ pub(super) struct Instance {
     capacity: Capacity,
     metadata: Metadata,
     launched: String,
+    /// Whether there is no capacity for it, so that it never runs.
+    pub(super) starved: bool,
     pub(super) interface: String,
     client_token: String,
 }
@@ -188,6 +190,7 @@ impl Region {
                 capacity: capacity(asked),
                 metadata: metadata(asked),
                 launched: timestamp(),
+                starved: moment.starved,
                 interface: self.next_id("eni"),
                 client_token: asked.parameter("ClientToken").unwrap_or_default().to_owned(),
             };
@@ -435,9 +438,16 @@ impl Region {
                 .text("instanceMetadataTags", &options.tags);
         });
         if matches!(instance.state, State::ShuttingDown | State::Terminated) {
+            let (code, said) = if instance.starved {
+                (
+                    "Server.InsufficientInstanceCapacity",
+                    "Insufficient capacity to satisfy instance request",
+                )
+            } else {
+                ("Client.UserInitiatedShutdown", "User initiated shutdown")
+            };
             xml.within("stateReason", |xml| {
-                xml.text("code", "Client.UserInitiatedShutdown")
-                    .text("message", "Client.UserInitiatedShutdown: User initiated shutdown");
+                xml.text("code", code).text("message", format!("{code}: {said}"));
             });
         }
     }

@@ -15,6 +15,7 @@
 //! | A volume is attached in its own zone, by one device once, and is deleted when nothing has it. | EC2 API, AttachVolume, DeleteVolume |
 //! | Type and user data are changed while the instance is stopped, else `IncorrectInstanceState`; each start sets the launch time anew. | EC2 API, ModifyInstanceAttribute |
 //! | A question by id that nothing has is an error, one by filter is not; a call has at most 200 filter values. | EC2 API, "Filter" |
+//! | A machine may be accepted and go from `pending` to `terminated`, with the reason `Server.InsufficientInstanceCapacity`. | EC2 User Guide, "Instance terminates immediately"; EC2 API, `StateReason` |
 //! | Descriptions may lag behind what was made, for as long as a test says. | EC2 Developer Guide, "Eventual consistency" |
 //! | A batch of record changes is made whole or not at all, over values that match, else `InvalidChangeBatch`; it is `PENDING` at first. | Route 53 API, ChangeResourceRecordSets, GetChange |
 //! | A zone goes when only its own `NS` and `SOA` are left, else `HostedZoneNotEmpty`. | Route 53 API, DeleteHostedZone |
@@ -76,6 +77,8 @@ pub(super) struct Moment {
     pub(super) boot: Duration,
     /// How long descriptions do not show what was made.
     pub(super) lag: Duration,
+    /// Whether machines that it starts end for want of capacity.
+    pub(super) starved: bool,
     /// What the consoles of machines show.
     pub(super) console: String,
 }

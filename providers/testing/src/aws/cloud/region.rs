@@ -197,6 +197,7 @@ impl Region {
             };
             instance.passing = None;
             instance.state = match instance.state {
+                State::Pending if instance.starved => State::Terminated,
                 State::Pending => State::Running,
                 State::Stopping => State::Stopped,
                 State::ShuttingDown => State::Terminated,
