@@ -124,7 +124,7 @@ impl LoadedProject {
 
     /// Gives up the documents, once they have their meaning. It cannot be had again then.
     pub(crate) fn release_documents(&mut self) {
-        self.project.documents = Vec::new();
+        self.project.release_documents();
     }
 
     /// Gives up the texts of the documents, once nothing is reported any more that stands in them.

@@ -173,7 +173,7 @@ fn key(context: &Context) -> Check {
 async fn project(context: &Context) -> Vec<Check> {
     let options = &context.options;
     let project = LoadedProject::read(options);
-    if project.project.documents.is_empty() && project.problems.has_errors() {
+    if project.project.document_count() == 0 && project.problems.has_errors() {
         return vec![Check::note("no project in this directory")];
     }
     let Ok(access) = StateAccess::of(&project, options) else {

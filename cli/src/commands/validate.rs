@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Validate, context: &Context) -> Outcome {
         printer.data(&project.explain(options, file)?);
         return Ok(Exit::Done);
     }
-    let documents = project.project.documents.len();
+    let documents = project.project.document_count();
     let resources = configuration.resources.len();
     let good = printer.data_theme().good;
     let makes = match (resources, documents) {

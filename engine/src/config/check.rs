@@ -1,6 +1,6 @@
 //! Checks across all documents: addresses, references, directives, secrets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::check_directives::DirectiveCheck;
@@ -25,10 +25,24 @@ pub(super) struct Checker<'a> {
     inputs: LowerInputs<'a>,
     incomplete: bool,
     failed: BTreeSet<&'a str>,
-    /// Where each address is declared.
-    declared: BTreeMap<ResourceAddress, Place>,
+    declared: DeclaredAddresses,
     suggested: usize,
     problems: Diagnostics,
+}
+
+/// Where each address is declared, by address.
+#[derive(Default)]
+pub(super) struct DeclaredAddresses(Vec<(ResourceAddress, Place)>);
+
+impl DeclaredAddresses {
+    /// Returns where an address is declared, if it is.
+    pub(super) fn place(&self, address: &ResourceAddress) -> Option<&Place> {
+        let at = self
+            .0
+            .binary_search_by(|(declared, _)| declared.cmp(address))
+            .ok()?;
+        Some(&self.0[at].1)
+    }
 }
 
 impl<'a> Checker<'a> {
@@ -38,15 +52,14 @@ impl<'a> Checker<'a> {
         incomplete: bool,
         failed: BTreeSet<&'a str>,
     ) -> Self {
-        let (declared, problems) = (BTreeMap::new(), Diagnostics::new());
         Self {
             project,
             inputs,
             incomplete,
             failed,
-            declared,
+            declared: DeclaredAddresses::default(),
             suggested: 0,
-            problems,
+            problems: Diagnostics::new(),
         }
     }
 
@@ -80,11 +93,13 @@ impl<'a> Checker<'a> {
     fn unique(&mut self, mut resources: Vec<Resource>) -> Vec<Resource> {
         let root = AttributePath::default();
         let by_place = |a: &Resource, b: &Resource| a.place_of(&root).cmp(b.place_of(&root));
-        resources.sort_by(|a, b| a.address.cmp(&b.address).then_with(|| by_place(a, b)));
+        resources.sort_unstable_by(|a, b| a.address.cmp(&b.address).then_with(|| by_place(a, b)));
+        self.declared.0.reserve_exact(resources.len());
         resources.retain(|resource| {
             let place = resource.place_of(&root).clone();
-            let Some(first) = self.declared.get(&resource.address) else {
-                self.declared.insert(resource.address.clone(), place);
+            let before = self.declared.0.last();
+            let Some((_, first)) = before.filter(|(address, _)| *address == resource.address) else {
+                self.declared.0.push((resource.address.clone(), place));
                 return true;
             };
             let problem = Diagnostic::error("duplicate-address", "duplicate address")
@@ -280,7 +295,7 @@ impl<'a> Checker<'a> {
             let whole = address.name.as_str();
             self.failed.contains(head) || self.failed.contains(machine) || self.failed.contains(whole)
         };
-        self.incomplete || self.declared.contains_key(address) || of_failed()
+        self.incomplete || self.declared.place(address).is_some() || of_failed()
     }
 
     fn unknown_reference(&mut self, address: &ResourceAddress, user: &str, span: Option<Span>) {
@@ -305,14 +320,12 @@ impl<'a> Checker<'a> {
     /// The declared address that was probably meant: another name of the kind, or the name under another kind.
     fn nearest(&self, address: &ResourceAddress) -> Option<(&ResourceAddress, &Place)> {
         let of_kind = || {
-            self.declared
-                .iter()
-                .filter(|(other, _)| other.resource_type == address.resource_type)
+            let all = self.declared.0.iter();
+            all.filter(|(other, _)| other.resource_type == address.resource_type)
         };
         let of_name = || {
-            self.declared
-                .iter()
-                .filter(|(other, _)| other.name == address.name)
+            let all = self.declared.0.iter();
+            all.filter(|(other, _)| other.name == address.name)
         };
         let name = did_you_mean(
             address.name.as_str(),
@@ -325,6 +338,7 @@ impl<'a> Checker<'a> {
         of_kind()
             .find(|(other, _)| Some(other.name.as_str()) == name)
             .or_else(|| of_name().find(|(other, _)| Some(other.resource_type.as_str()) == kind))
+            .map(|(other, place)| (other, place))
     }
 
     /// Checks what a resource says beside its inputs.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::check::DeclaredAddresses;
 use super::sources::Sources;
 use crate::address::ResourceAddress;
 use crate::diagnostic::{Diagnostic, Diagnostics};
@@ -9,8 +10,7 @@ use crate::resource::{Directives, Import, Moved, Place, Removed};
 
 /// The check, and what it found.
 pub(super) struct DirectiveCheck<'a> {
-    /// Where each address is declared.
-    pub(super) declared: &'a BTreeMap<ResourceAddress, Place>,
+    pub(super) declared: &'a DeclaredAddresses,
     pub(super) sources: &'a Sources,
     /// Whether an address is declared, or may be.
     pub(super) exists: &'a dyn Fn(&ResourceAddress) -> bool,
@@ -74,7 +74,7 @@ impl DirectiveCheck<'_> {
             );
         }
         // In a swap or chain the source is declared because another object moves there.
-        if let Some(place) = self.declared.get(from).filter(|_| !targets.contains(from)) {
+        if let Some(place) = self.declared.place(from).filter(|_| !targets.contains(from)) {
             let problem = move_problem(format!(
                 "`{from}` is still declared, so its object has not moved."
             ))
@@ -89,7 +89,7 @@ impl DirectiveCheck<'_> {
 
     fn removed(&mut self, gone: &Removed, moved: &BTreeMap<&ResourceAddress, &Place>) {
         let from = &gone.from;
-        if let Some(place) = self.declared.get(from) {
+        if let Some(place) = self.declared.place(from) {
             let problem = removal_problem(format!("`{from}` is removed and still declared."));
             self.push(problem, &gone.place, Some((place, "declared here")));
         }

@@ -7,7 +7,7 @@ use super::decode::{FromNode, Spanned};
 use super::node::Node;
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceFile, Span};
 use crate::intern::intern;
-use crate::resource::{DocumentRef, Place, Resource};
+use crate::resource::{DocumentRef, Place};
 
 /// One document of a file.
 #[derive(Clone, Debug)]
@@ -16,36 +16,22 @@ pub struct Document {
     pub document_type: Spanned<String>,
     /// Its `name`, if it has one.
     pub name: Option<Spanned<String>>,
-    /// All of it, `type` and `name` included; null for a `type: resource`, whose meaning was read with it.
+    /// All of it, `type` and `name` included.
     pub node: Node,
     /// The file.
     pub file: Arc<SourceFile>,
-    /// Its position among the file's documents, from 0.
-    pub index: usize,
     /// The bytes of the file that it takes.
     pub range: Range<usize>,
     /// The key of the `for_each` entry that it is for, if it was made by one.
     pub each: Option<Arc<str>>,
     /// The module that it is in, if it is in one: what its name begins with.
     pub module: Option<Arc<str>>,
-    /// The resource that it declares, if it is a `type: resource`.
-    pub(super) resource: Option<Box<ReadResource>>,
-}
-
-/// A resource that was read with its document. The nodes of a project's many resources would take several times as much.
-#[derive(Clone, Debug)]
-pub(super) struct ReadResource {
-    /// What could be read.
-    pub(super) resource: Option<Resource>,
-    /// What is wrong with it.
-    pub(super) problems: Diagnostics,
 }
 
 impl Document {
     /// Reads a document; reports one without a type, and one that is no map.
     pub(super) fn read(
         file: &Arc<SourceFile>,
-        index: usize,
         range: Range<usize>,
         node: Node,
         problems: &mut Diagnostics,
@@ -77,11 +63,9 @@ impl Document {
             name,
             node,
             file: file.clone(),
-            index,
             range,
             each: None,
             module: None,
-            resource: None,
         })
     }
 
@@ -118,8 +102,8 @@ impl Document {
         )
     }
 
-    /// Tells whether a span lies in this document.
-    pub fn contains(&self, span: &Span) -> bool {
-        Arc::ptr_eq(&self.file, &span.file) && self.range.contains(&span.start)
+    /// Returns the part of the file that it takes.
+    pub(super) fn extent(&self) -> Span {
+        Span::new(&self.file, self.range.start, self.range.end)
     }
 }

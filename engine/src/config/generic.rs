@@ -2,10 +2,10 @@
 
 use super::condition::ConditionExpression;
 use super::decode::{FromNode, Spanned};
-use super::document::{Document, ReadResource};
+use super::document::Document;
 use super::map_reader::MapReader;
 use super::modules::MODULE;
-use super::node::{Node, NodeKind};
+use super::node::Node;
 use super::registry::{DocumentFamily, DocumentType, LowerContext, Lowered, Naming};
 use super::value_reader::PlacedValues;
 use crate::address::{ResourceAddress, ResourceName, ResourceType};
@@ -58,22 +58,11 @@ impl DocumentFamily for GenericDocuments {
 
     fn lower(&self, documents: &[&Document], _: &LowerContext<'_>) -> (Lowered, Diagnostics) {
         let (mut lowered, mut problems) = (Lowered::default(), Diagnostics::new());
-        let is_resource = |document: &&&Document| document.resource.is_some();
-        lowered
-            .resources
-            .reserve_exact(documents.iter().filter(is_resource).count());
         for document in documents {
             match document.document_type.value.as_str() {
-                RESOURCE => match &document.resource {
-                    Some(read) => {
-                        problems.extend(read.problems.iter().cloned());
-                        lowered.resources.extend(read.resource.clone());
-                    }
-                    None => lowered.resources.extend(resource(document, &mut problems)),
-                },
                 "moved" => lowered.directives.moved.extend(moved(document, &mut problems)),
-                // Its documents stand in its place long before.
-                MODULE => {}
+                // What they declare stands in their place long before.
+                MODULE | RESOURCE => {}
                 "removed" => lowered
                     .directives
                     .removed
@@ -89,19 +78,8 @@ impl DocumentFamily for GenericDocuments {
     }
 }
 
-/// Reads a resource with its document, and lets the nodes go. What is wrong with it is kept for lowering to report.
-pub(super) fn read_early(mut document: Document) -> Document {
-    if document.document_type.value == RESOURCE {
-        let mut problems = Diagnostics::new();
-        let resource = resource(&document, &mut problems);
-        document.node.kind = NodeKind::Null;
-        document.resource = Some(Box::new(ReadResource { resource, problems }));
-    }
-    document
-}
-
 /// What can be read of a resource: with a problem in one key the others are still checked.
-fn resource(document: &Document, problems: &mut Diagnostics) -> Option<Resource> {
+pub(super) fn resource(document: &Document, problems: &mut Diagnostics) -> Option<Resource> {
     let mut map = MapReader::open(&document.node, "resource", problems)?;
     map.known(&["type"]);
     map.place(document.span().clone());

@@ -6,7 +6,7 @@
 //!
 //! Only `sources`, and `root` for it, do I/O. `yaml` turns text into [`Node`] trees with a place on every value
 //! (`yaml_plain` the plainest, without the library), a few documents at a time, `expand` puts variables
-//! in and multiplies documents with `for_each`, `decode` and
+//! in and multiplies documents with `for_each`, `declared` keeps those that are resources as what they mean, `decode` and
 //! `map_reader` turn nodes into typed values, `expression` parses and evaluates `${{ … }}`, `registry` says what a
 //! family of document types is, `generic` is the engine's own, `project` runs the stages and `check` looks across all
 //! documents. Everything reports every problem at once and goes on.
@@ -14,6 +14,7 @@
 mod check;
 mod check_directives;
 mod condition;
+mod declared;
 mod decode;
 mod document;
 mod expand;

@@ -12,10 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::declared::DeclaredResource;
 use super::document::Document;
 use super::expand::{self, Instance, Scopes};
 use super::expression::{Reference, Target, Template};
-use super::generic::{self, RESOURCE};
+use super::generic::RESOURCE;
 use super::map_reader::MapReader;
 use super::node::{Key, Node, NodeKind};
 use super::sources::Sources;
@@ -35,19 +36,27 @@ const DEEPEST: usize = 16;
 /// A document as it stands in its file.
 struct Raw {
     file: Arc<SourceFile>,
-    index: usize,
     range: Range<usize>,
     node: Node,
 }
 
 /// What files of one level hold: those of the project, or of one use of a module.
 pub(super) struct Level {
-    /// Their documents, those of modules included.
-    pub(super) documents: Vec<Document>,
+    /// What they hold, what modules hold included.
+    pub(super) content: Content,
     /// What the level's expressions may refer to, the outputs of its modules included.
     pub(super) scopes: Scopes,
     /// Whether documents are missing because a file could not be parsed.
     pub(super) incomplete: bool,
+}
+
+/// Documents, each by file and place.
+#[derive(Default)]
+pub(super) struct Content {
+    /// All but resources.
+    pub(super) documents: Vec<Document>,
+    /// The resources.
+    pub(super) declared: Vec<DeclaredResource>,
 }
 
 /// Where a level is.
@@ -105,12 +114,12 @@ fn read_level(
         problems.extend(problems_of_yaml);
     }
     let Found {
-        documents: read,
+        mut content,
         mut later,
     } = found;
     if let Some(prefix) = position.prefix {
-        let own = Names::of(later.iter().map(|(_, raw)| &raw.node));
-        for (_, raw) in &mut later {
+        let own = Names::of(later.iter().map(|raw| &raw.node));
+        for raw in &mut later {
             raw.node = own.prefixed(prefix, &raw.node, problems);
         }
         if let Some(outputs) = outputs {
@@ -119,9 +128,7 @@ fn read_level(
     }
     let (modules, others): (Vec<_>, Vec<_>) = later
         .into_iter()
-        .partition(|(_, raw)| raw.node.get("type").and_then(Node::as_str) == Some(MODULE));
-    let mut documents = Vec::new();
-    let modules = modules.into_iter().map(|(_, raw)| raw).collect();
+        .partition(|raw| raw.node.get("type").and_then(Node::as_str) == Some(MODULE));
     for raw in in_order(modules, problems) {
         let mut uses = Vec::new();
         expand::instances(raw.node, &scopes, problems, &mut |instance, _| {
@@ -133,24 +140,16 @@ fn read_level(
                 continue;
             };
             incomplete |= used.incomplete;
-            documents.extend(used.documents);
+            content.documents.extend(used.content.documents);
+            content.declared.extend(used.content.declared);
             scopes.modules.insert(name, used.outputs);
         }
     }
-    if documents.is_empty() && others.is_empty() {
-        documents = read;
-    } else {
-        let mut read = read.into_iter();
-        let mut taken = 0;
-        for (before, raw) in others {
-            documents.extend(read.by_ref().take(before - taken));
-            taken = before;
-            raw.documents(position, &scopes, &mut documents, problems);
-        }
-        documents.extend(read);
+    for raw in others {
+        raw.read(position, &scopes, &mut content, problems);
     }
     Level {
-        documents,
+        content,
         scopes,
         incomplete,
     }
@@ -159,10 +158,10 @@ fn read_level(
 /// What the files of a level hold.
 #[derive(Default)]
 struct Found {
-    /// Documents that were read at once.
-    documents: Vec<Document>,
-    /// Documents that others must be known for, each with how many of those that were read at once stand before it.
-    later: Vec<(usize, Raw)>,
+    /// What was read at once.
+    content: Content,
+    /// Documents that others must be known for.
+    later: Vec<Raw>,
 }
 
 /// Takes a file's documents one after another.
@@ -198,55 +197,45 @@ impl Reader<'_> {
     fn take(&mut self, node: Node, end: usize) {
         let raw = Raw {
             file: self.file.clone(),
-            index: self.count,
             range: node.span.start..end,
             node,
         };
         self.count += 1;
-        let Found { documents, later } = &mut *self.found;
+        let Found { content, later } = &mut *self.found;
         // In a module names depend on what else there is; elsewhere only the outputs of modules are not known yet.
         let is_resource = raw.node.get("type").and_then(Node::as_str) == Some(RESOURCE);
         if is_resource && self.position.prefix.is_none() && used_modules(&raw.node).is_empty() {
-            raw.documents(self.position, self.scopes, documents, self.problems);
+            raw.read(self.position, self.scopes, content, self.problems);
         } else {
-            later.push((documents.len(), raw));
+            later.push(raw);
         }
     }
 }
 
 impl Raw {
     /// Reads the documents that it stands for.
-    fn documents(
-        self,
-        position: &Position<'_>,
-        scopes: &Scopes,
-        into: &mut Vec<Document>,
-        problems: &mut Diagnostics,
-    ) {
-        let Self {
-            file,
-            index,
-            range,
-            node,
-        } = self;
+    fn read(self, position: &Position<'_>, scopes: &Scopes, into: &mut Content, problems: &mut Diagnostics) {
+        let Self { file, range, node } = self;
         expand::instances(node, scopes, problems, &mut |instance, problems| {
             let Instance { node, each } = instance;
-            let document = Document::read(&file, index, range.clone(), node, problems);
-            into.extend(document.map(|document| {
-                let module = position.prefix.map(Arc::from);
-                generic::read_early(Document {
-                    each,
-                    module,
-                    ..document
-                })
-            }));
+            let document = Document::read(&file, range.clone(), node, problems);
+            let Some(document) = document else { return };
+            let document = Document {
+                each,
+                module: position.prefix.map(Arc::from),
+                ..document
+            };
+            match document.document_type.value == RESOURCE {
+                true => into.declared.push(DeclaredResource::read(&document)),
+                false => into.documents.push(document),
+            }
         });
     }
 }
 
 /// One use of a module.
 struct Used {
-    documents: Vec<Document>,
+    content: Content,
     outputs: Node,
     incomplete: bool,
 }
@@ -355,7 +344,7 @@ fn use_module(
         problems,
     );
     let used = Used {
-        documents: level.documents,
+        content: level.content,
         outputs: expand::expand(&outputs, &level.scopes, problems),
         incomplete: level.incomplete,
     };

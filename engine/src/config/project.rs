@@ -1,16 +1,16 @@
 //! From sources to a [`Configuration`]: parse, lower, check.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Deref;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
 use super::check::Checker;
+use super::declared::DeclaredResource;
 use super::decode::Spanned;
 use super::document::Document;
 use super::expand::{self, Scopes};
-use super::modules::{self, Level};
+use super::modules::{self, Content, Level};
 use super::node::{Key, Node, NodeKind};
 use super::registry::{
     DocumentRegistry, LowerContext, Lowered, Naming, Purpose, RecordedView, ResolvedDocument, Survey,
@@ -21,6 +21,7 @@ use super::sources::{Sources, name_of_file};
 use super::variables::GivenVariables;
 use super::yaml;
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceFile, Span, suggestion};
+use crate::file_name::FileName;
 use crate::resource::Configuration;
 
 /// A parsed project: its settings and documents, not yet given a meaning.
@@ -34,8 +35,10 @@ pub struct Project {
     pub profiles: Option<Node>,
     /// The profile that was asked for by name, instead of the one that says that it is the default.
     pub profile: Option<Spanned<String>>,
-    /// Every document, by file and place.
+    /// Every document but those that are resources, by file and place.
     pub documents: Vec<Document>,
+    /// The resources that documents declare.
+    pub(super) declared: Vec<DeclaredResource>,
     /// Whether documents are missing because a file could not be read or parsed.
     incomplete: bool,
 }
@@ -85,7 +88,7 @@ impl Project {
         }
         let scopes = Scopes::of_project(values.clone());
         let Level {
-            documents,
+            content: Content { documents, declared },
             scopes,
             mut incomplete,
         } = modules::read_project(&sources, scopes, &mut problems);
@@ -130,10 +133,22 @@ impl Project {
                 profiles,
                 profile: None,
                 documents,
+                declared,
                 incomplete,
             },
             problems,
         )
+    }
+
+    /// Returns how many documents there are.
+    pub fn document_count(&self) -> usize {
+        self.documents.len() + self.declared.len()
+    }
+
+    /// Gives up the documents, once they have their meaning. It cannot be had again then.
+    pub fn release_documents(&mut self) {
+        self.documents = Vec::new();
+        self.declared = Vec::new();
     }
 
     /// Marks documents as missing, because reading the sources had errors: what refers to them is not reported.
@@ -184,12 +199,14 @@ impl Project {
             );
             return (configuration, problems);
         }
+        configuration.resources.reserve_exact(self.declared.len());
+        for declared in &self.declared {
+            problems.extend(declared.problems().cloned());
+            configuration.resources.extend(declared.resource.clone());
+        }
         let lowered = self.lower_families(inputs, &mut problems);
         for family in lowered {
-            match configuration.resources.is_empty() {
-                true => configuration.resources = family.resources,
-                false => configuration.resources.extend(family.resources),
-            }
+            configuration.resources.extend(family.resources);
             configuration.directives.moved.extend(family.directives.moved);
             configuration.directives.removed.extend(family.directives.removed);
             configuration.directives.imports.extend(family.directives.imports);
@@ -243,23 +260,28 @@ impl Project {
     /// Returns a file's documents, each as it is understood, if its type has such a form and it has no errors.
     pub fn resolve(&self, file: &str, inputs: LowerInputs<'_>) -> Vec<(Document, Option<ResolvedDocument>)> {
         let context = self.context(inputs);
-        let of_file = self
+        let documents = self
             .documents
             .iter()
             .filter(|document| document.file.path() == file);
-        let resolve = |document: &Document| {
-            let mut document = document.clone();
-            let known = inputs.registry.family_of(&document.document_type.value);
-            let is_from_file = known.is_some_and(|(_, known)| known.naming == Naming::FromFile);
-            if is_from_file && document.name.is_none() {
+        let declared = self.declared.iter();
+        let declared = declared.filter(|declared| declared.extent().file.path() == file);
+        let mut of_file: Vec<Document> = documents
+            .cloned()
+            .chain(declared.map(DeclaredResource::document))
+            .collect();
+        of_file.sort_by_key(|document| document.range.start);
+        let resolve = |mut document: Document| {
+            if is_named_after_file(&document, inputs.registry) {
                 // Lowering warns of it.
                 let _ = self.give_name(&mut document);
             }
+            let known = inputs.registry.family_of(&document.document_type.value);
             let family = known.and_then(|(index, _)| inputs.registry.families().nth(index));
             let resolved = family.and_then(|family| family.resolve(&document, &context));
             (document, resolved)
         };
-        of_file.map(resolve).collect()
+        of_file.into_iter().map(resolve).collect()
     }
 
     fn context<'a>(&'a self, inputs: LowerInputs<'a>) -> LowerContext<'a> {
@@ -282,81 +304,104 @@ impl Project {
         if problems.peek().is_none() {
             return BTreeSet::new();
         }
-        let mut by_start: BTreeMap<_, Vec<&Document>> = BTreeMap::new();
-        for document in &self.documents {
-            let start = (document.file.path(), document.range.start);
-            by_start.entry(start).or_default().push(document);
+        let of_documents = self
+            .documents
+            .iter()
+            .map(|document| (document.name(), document.extent()));
+        let of_declared = self.declared.iter();
+        let of_declared = of_declared.map(|declared| (declared.name(), declared.extent().clone()));
+        let mut by_start: BTreeMap<_, Vec<(&str, Span)>> = BTreeMap::new();
+        for (name, extent) in of_documents.chain(of_declared) {
+            let start = (FileName::from(extent.file.path()), extent.start);
+            by_start.entry(start).or_default().push((name, extent));
         }
         let spans = problems.filter_map(|problem| problem.primary.as_ref());
         let documents = spans.flat_map(|span| {
-            let file = span.file.path();
+            let file = FileName::from(span.file.path());
             let before = by_start.range((file, 0)..=(file, span.start)).next_back();
             let there = before.map_or(&[][..], |(_, documents)| documents);
-            let names = there.iter().filter(|document| document.contains(span));
-            names.map(|document| document.name()).collect::<Vec<_>>()
+            let names = there.iter().filter(|(_, extent)| extent.contains(span));
+            names.map(|(name, _)| *name).collect::<Vec<_>>()
         });
         documents.filter(|name| !name.is_empty()).collect()
     }
 
-    /// Hands each family its documents; those of unknown types, or badly named, are reported and left out.
     /// Returns what has to be found out about the world before the project can be lowered.
     pub fn surveys(&self, inputs: LowerInputs<'_>) -> Vec<Survey> {
         // Their problems are those of lowering.
-        let by_family = self.by_family(inputs, &mut Diagnostics::new());
+        let mut unheard = Diagnostics::new();
+        let named = self.named_after_files(inputs, &mut unheard);
+        let by_family = self.by_family(&named, inputs, &mut unheard);
         let context = self.context(inputs);
         let families = inputs.registry.families().enumerate();
         families
-            .filter_map(|(index, family)| Some(family.surveys(&borrowed(by_family.get(&index)?), &context)))
+            .filter_map(|(index, family)| Some(family.surveys(by_family.get(&index)?, &context)))
             .flatten()
             .collect()
     }
 
+    /// Hands each family its documents; those of unknown types, or badly named, are reported and left out.
     fn lower_families(&self, inputs: LowerInputs<'_>, problems: &mut Diagnostics) -> Vec<Lowered> {
-        let by_family = self.by_family(inputs, problems);
+        let named = self.named_after_files(inputs, problems);
+        let by_family = self.by_family(&named, inputs, problems);
         let understood: usize = by_family.values().map(Vec::len).sum();
         let context = LowerContext {
-            incomplete: self.incomplete || understood < self.documents.len(),
+            incomplete: self.incomplete
+                || understood < self.documents.len()
+                || self.declared.iter().any(DeclaredResource::is_misnamed),
             ..self.context(inputs)
         };
         let lower = |(index, family): (usize, &dyn super::registry::DocumentFamily)| {
-            let documents = by_family.get(&index).map(|documents| borrowed(documents));
-            let (lowered, found) = family.lower(&documents.unwrap_or_default(), &context);
+            let documents = by_family.get(&index).map_or(&[][..], Vec::as_slice);
+            let (lowered, found) = family.lower(documents, &context);
             problems.extend(found);
             lowered
         };
         inputs.registry.families().enumerate().map(lower).collect()
     }
 
-    /// Returns the documents that have a meaning, named, by the family that knows it.
-    fn by_family(
-        &self,
+    /// Returns copies of the documents that have their name from their file, in the order of the documents.
+    fn named_after_files(&self, inputs: LowerInputs<'_>, problems: &mut Diagnostics) -> Vec<Document> {
+        let nameless = |document: &&Document| is_named_after_file(document, inputs.registry);
+        let named = self.documents.iter().filter(nameless).map(|document| {
+            let mut named = document.clone();
+            problems.push(self.give_name(&mut named));
+            named
+        });
+        named.collect()
+    }
+
+    /// Returns the documents that have a meaning, by the family that knows it; `named` are those that have their name
+    /// from their file.
+    fn by_family<'d>(
+        &'d self,
+        named: &'d [Document],
         inputs: LowerInputs<'_>,
         problems: &mut Diagnostics,
-    ) -> BTreeMap<usize, Vec<Named<'_>>> {
-        let mut by_family: BTreeMap<usize, Vec<Named<'_>>> = BTreeMap::new();
+    ) -> BTreeMap<usize, Vec<&'d Document>> {
+        let mut by_family: BTreeMap<usize, Vec<&Document>> = BTreeMap::new();
         let mut names: BTreeMap<(String, String), Span> = BTreeMap::new();
+        let mut named = named.iter();
         for document in &self.documents {
+            let document = match is_named_after_file(document, inputs.registry) {
+                true => named.next().unwrap_or(document),
+                false => document,
+            };
             let type_name = document.document_type.value.as_str();
             let Some((family, known)) = inputs.registry.family_of(type_name) else {
                 problems.push(unknown_type(document, inputs.registry));
                 continue;
             };
-            let mut document = Named::AsWritten(document);
-            if known.naming == Naming::FromFile && document.name.is_none() {
-                let mut named = document.clone();
-                problems.push(self.give_name(&mut named));
-                document = Named::AfterFile(Box::new(named));
-            }
-            if !check_document_name(&document, known.naming, problems) {
+            if !check_document_name(document, known.naming, problems) {
                 continue;
             }
             if matches!(known.naming, Naming::Unique | Naming::FromFile) {
                 let key = (type_name.to_owned(), document.name().to_owned());
                 if let Some(first) = names.get(&key) {
-                    problems.push(duplicate_name(&document, first));
+                    problems.push(duplicate_name(document, first));
                     continue;
                 }
-                names.insert(key, name_span(&document));
+                names.insert(key, name_span(document));
             }
             by_family.entry(family).or_default().push(document);
         }
@@ -394,27 +439,14 @@ impl Project {
     }
 }
 
-/// A document that has its name.
-enum Named<'a> {
-    /// The one that it was written with.
-    AsWritten(&'a Document),
-    /// That of its file.
-    AfterFile(Box<Document>),
-}
-
-impl Deref for Named<'_> {
-    type Target = Document;
-
-    fn deref(&self) -> &Document {
-        match self {
-            Self::AsWritten(document) => document,
-            Self::AfterFile(document) => document,
-        }
-    }
-}
-
-fn borrowed<'a>(documents: &'a [Named<'_>]) -> Vec<&'a Document> {
-    documents.iter().map(|document| &**document).collect()
+/// Returns whether a document has no name and gets that of its file.
+fn is_named_after_file(document: &Document, registry: &DocumentRegistry) -> bool {
+    let is_nameless = document.name.is_none();
+    let naming = || {
+        let (_, known) = registry.family_of(&document.document_type.value)?;
+        Some(known.naming)
+    };
+    is_nameless && naming() == Some(Naming::FromFile)
 }
 
 fn unknown_type(document: &Document, registry: &DocumentRegistry) -> Diagnostic {
@@ -434,7 +466,7 @@ fn unknown_type(document: &Document, registry: &DocumentRegistry) -> Diagnostic 
 }
 
 /// Names are path segments of addresses: no `/`, and nothing that an address cannot hold.
-fn check_document_name(document: &Document, naming: Naming, problems: &mut Diagnostics) -> bool {
+pub(super) fn check_document_name(document: &Document, naming: Naming, problems: &mut Diagnostics) -> bool {
     let what = &document.document_type.value;
     match &document.name {
         None if matches!(naming, Naming::Unique | Naming::FromFile) => {

@@ -18,11 +18,8 @@ impl Project {
     /// Lets the resources that were read with their documents share with their records what is the same in both: before
     /// they have their meaning, of which there is another copy for a while.
     pub fn share_with(&mut self, state: &State) {
-        let read = self
-            .documents
-            .iter_mut()
-            .filter_map(|document| document.resource.as_mut());
-        share(read.filter_map(|read| read.resource.as_mut()), state);
+        let declared = self.declared.iter_mut();
+        share(declared.filter_map(|declared| declared.resource.as_mut()), state);
     }
 }
 

@@ -268,6 +268,11 @@ impl Span {
         self.file.text.get(self.start..self.end).unwrap_or_default()
     }
 
+    /// Returns whether another span starts in this one.
+    pub(crate) fn contains(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.file, &other.file) && (self.start..self.end).contains(&other.start)
+    }
+
     /// Returns where the span starts.
     pub fn position(&self) -> Position {
         self.file.position(self.start)

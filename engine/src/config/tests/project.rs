@@ -561,6 +561,71 @@ fn a_document_that_is_no_yaml_hides_no_problem_of_the_others() {
 }
 
 #[test]
+fn a_misnamed_resource_is_reported_once_and_what_refers_to_it_is_not_blamed() {
+    let text = "\
+type: resource
+kind: gabion_data
+name: a/b
+---
+type: resource
+kind: gabion_data
+name: c
+properties:
+  input: ${{ gabion_data[\"a/b\"].id }}
+";
+    let (configuration, problems) = lower(&[("a.gabion.yml", text)], Purpose::Plan);
+    let codes: Vec<_> = problems.iter().map(|problem| problem.code).collect();
+    assert_eq!(codes, ["bad-name"], "{problems}");
+    let names: Vec<_> = configuration
+        .resources
+        .iter()
+        .map(|r| r.address.to_string())
+        .collect();
+    assert_eq!(names, ["gabion_data.c"]);
+}
+
+#[test]
+fn the_documents_of_a_file_are_understood_in_its_order() {
+    let texts = [
+        (
+            "a.gabion.yml",
+            "type: resource\nkind: gabion_data\nname: first\n---\ntype: removed\nfrom: gabion_data.x\nlifecycle: {destroy: \
+             false}\n---\ntype: resource\nkind: gabion_data\nname: last\n",
+        ),
+        (
+            "b.gabion.yml",
+            "type: resource\nkind: gabion_data\nname: elsewhere\n",
+        ),
+    ];
+    let (project, _) = Project::parse(Sources::from_texts("demo", texts));
+    assert_eq!(project.document_count(), 4);
+    let registry = DocumentRegistry::new();
+    let inputs = LowerInputs {
+        purpose: Purpose::Validate,
+        registry: &registry,
+        recorded: &NothingRecorded,
+        environment: &environment,
+        secret: &no_secrets,
+        version: "0.1.0",
+    };
+    let documents = project.resolve("a.gabion.yml", inputs);
+    let found: Vec<_> = documents
+        .iter()
+        .map(|(document, _)| (&*document.document_type.value, document.name()))
+        .collect();
+    assert_eq!(
+        found,
+        [("resource", "first"), ("removed", ""), ("resource", "last")]
+    );
+    let last = &documents[2].0;
+    let written = &last.file.text()[last.range.clone()];
+    assert!(
+        written.contains("name: last") && !written.contains("first"),
+        "{written}"
+    );
+}
+
+#[test]
 fn aliases_of_a_file_with_a_broken_document_expand_to_no_more() {
     let mut text = "x: [1}\n".to_owned();
     for _ in 0..30 {
