@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::iter::Map;
+use std::mem;
 use std::slice;
 use std::sync::Arc;
 
@@ -15,15 +16,12 @@ use crate::value::Value;
 
 type Entry = (Arc<str>, Value);
 
-/// Up to how many attributes take no more room than they need.
-const FEW: usize = 8;
-
 /// The attributes of a resource or object, by name and in the order of their names.
 ///
 /// Copies share what they hold until one of them is changed: planning and applying hand the same attributes on many
 /// times, and a project has many thousands of them.
 #[derive(Clone, Default)]
-pub struct Attributes(Option<Arc<Vec<Entry>>>);
+pub struct Attributes(Arc<[Entry]>);
 
 /// What [`Attributes::iter`] returns.
 pub type Iter<'a> = Map<slice::Iter<'a, Entry>, fn(&'a Entry) -> (&'a Arc<str>, &'a Value)>;
@@ -44,23 +42,44 @@ impl Attributes {
         Self::default()
     }
 
-    fn entries(&self) -> &[Entry] {
-        self.0.as_ref().map_or(&[], |entries| entries.as_slice())
-    }
-
-    /// Returns the entries to be changed: a copy of their own, if others share them.
-    fn own(&mut self) -> &mut Vec<Entry> {
-        Arc::make_mut(self.0.get_or_insert_default())
-    }
-
-    /// Returns the entries with room for one more. Most resources have few attributes, and many resources have them: no
-    /// more room is taken than they need.
-    fn own_with_room(&mut self) -> &mut Vec<Entry> {
-        let entries = self.own();
-        if entries.len() < FEW {
-            entries.reserve_exact(1);
+    /// Keeps entries that are in order; none take no memory of their own.
+    fn of(entries: Vec<Entry>) -> Self {
+        match entries.is_empty() {
+            true => Self::default(),
+            false => Self(entries.into()),
         }
-        entries
+    }
+
+    fn entries(&self) -> &[Entry] {
+        &self.0
+    }
+
+    /// Returns the entries, their values to be changed: those of a copy of their own, if others share them.
+    fn own(&mut self) -> &mut [Entry] {
+        Arc::make_mut(&mut self.0)
+    }
+
+    /// Changes which entries there are. They lie together with the count of who shares them, in no more room than they
+    /// need: most resources have few, many resources have them, and they are seldom changed once they are there.
+    fn change<T>(&mut self, change: impl FnOnce(&mut Vec<Entry>) -> T) -> T {
+        let mut entries = self.take();
+        let result = change(&mut entries);
+        *self = Self::of(entries);
+        result
+    }
+
+    /// Takes the entries out, with room for one more: those of a copy, if others share them.
+    fn take(&mut self) -> Vec<Entry> {
+        let mut taken = Vec::with_capacity(self.len() + 1);
+        let mut entries = mem::take(&mut self.0);
+        match Arc::get_mut(&mut entries) {
+            Some(own) => taken.extend(
+                own.iter_mut()
+                    .map(|(name, value)| (name.clone(), mem::take(value))),
+            ),
+            None => taken.extend_from_slice(&entries),
+        }
+        taken
     }
 
     fn find(&self, name: &str) -> Result<usize, usize> {
@@ -79,11 +98,7 @@ impl Attributes {
 
     /// Returns whether both are the same in memory: then they are equal without a look at them.
     pub fn shares(&self, other: &Self) -> bool {
-        match (&self.0, &other.0) {
-            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
-            (None, None) => true,
-            _ => false,
-        }
+        Arc::ptr_eq(&self.0, &other.0) || (self.is_empty() && other.is_empty())
     }
 
     /// Returns the value of one.
@@ -106,9 +121,9 @@ impl Attributes {
     /// Sets the value of one, and returns the one that it had.
     pub fn insert(&mut self, name: Arc<str>, value: Value) -> Option<Value> {
         match self.find(&name) {
-            Ok(at) => Some(std::mem::replace(&mut self.own()[at].1, value)),
+            Ok(at) => Some(mem::replace(&mut self.own()[at].1, value)),
             Err(at) => {
-                self.own_with_room().insert(at, (name, value));
+                self.change(|entries| entries.insert(at, (name, value)));
                 None
             }
         }
@@ -117,7 +132,7 @@ impl Attributes {
     /// Takes one out.
     pub fn remove<N: AsRef<str> + ?Sized>(&mut self, name: &N) -> Option<Value> {
         let at = self.find(name.as_ref()).ok()?;
-        Some(self.own().remove(at).1)
+        Some(self.change(|entries| entries.remove(at)).1)
     }
 
     /// Returns the value of one, to be changed; one that is not there is made first.
@@ -125,7 +140,7 @@ impl Attributes {
         let at = match self.find(name) {
             Ok(at) => at,
             Err(at) => {
-                self.own_with_room().insert(at, (name.clone(), make()));
+                self.change(|entries| entries.insert(at, (name.clone(), make())));
                 at
             }
         };
@@ -135,14 +150,14 @@ impl Attributes {
     /// Keeps those for which `keep` holds.
     pub fn retain(&mut self, mut keep: impl FnMut(&Arc<str>, &mut Value) -> bool) {
         if !self.is_empty() {
-            self.own().retain_mut(|(name, value)| keep(name, value));
+            self.change(|entries| entries.retain_mut(|(name, value)| keep(name, value)));
         }
     }
 
     /// Keeps those for which `keep` holds; where that is all of them, they stay shared.
     pub fn keep(&mut self, mut keep: impl FnMut(&str, &Value) -> bool) {
         if !self.iter().all(|(name, value)| keep(name, value)) {
-            self.own().retain(|(name, value)| keep(name, value));
+            self.change(|entries| entries.retain(|(name, value)| keep(name, value)));
         }
     }
 
@@ -153,11 +168,7 @@ impl Attributes {
 
     /// Returns the names and values, these to be changed.
     pub fn iter_mut(&mut self) -> IterMut<'_> {
-        let entries: &mut [Entry] = match &mut self.0 {
-            Some(entries) => Arc::make_mut(entries).as_mut_slice(),
-            None => &mut [],
-        };
-        entries.iter_mut().map(both_mut)
+        self.own().iter_mut().map(both_mut)
     }
 
     /// Returns the names.
@@ -183,16 +194,12 @@ impl Attributes {
 
 /// Sorts entries by name; of several with one name the last counts.
 fn sorted(mut entries: Vec<Entry>) -> Attributes {
-    if entries.is_empty() {
-        return Attributes(None);
-    }
     if !entries.is_sorted_by(|a, b| a.0 < b.0) {
         entries.reverse();
         entries.sort_by(|a, b| a.0.cmp(&b.0));
         entries.dedup_by(|later, first| later.0 == first.0);
     }
-    entries.shrink_to_fit();
-    Attributes(Some(Arc::new(entries)))
+    Attributes::of(entries)
 }
 
 impl FromIterator<Entry> for Attributes {
@@ -209,9 +216,9 @@ impl<const N: usize> From<[Entry; N]> for Attributes {
 
 impl Extend<Entry> for Attributes {
     fn extend<I: IntoIterator<Item = Entry>>(&mut self, entries: I) {
-        for (name, value) in entries {
-            self.insert(name, value);
-        }
+        let mut all = self.take();
+        all.extend(entries);
+        *self = sorted(all);
     }
 }
 
@@ -237,8 +244,8 @@ impl IntoIterator for Attributes {
     type Item = Entry;
     type IntoIter = std::vec::IntoIter<Entry>;
 
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.map(Arc::unwrap_or_clone).unwrap_or_default().into_iter()
+    fn into_iter(mut self) -> Self::IntoIter {
+        self.take().into_iter()
     }
 }
 
@@ -342,6 +349,26 @@ mod tests {
             second,
             Attributes::from([("b".into(), true.into()), ("c".into(), true.into())])
         );
+    }
+
+    #[test]
+    fn they_are_added_and_taken_out_one_by_one_or_together() {
+        let mut attributes = of(&["b", "d"]);
+        let shared = attributes.clone();
+        assert_eq!(attributes.insert("a".into(), Value::Int(7)), None);
+        assert_eq!(attributes.insert("b".into(), Value::Int(8)), Some(Value::Int(0)));
+        *attributes.get_or_insert_with(&"c".into(), || Value::Null) = Value::Int(9);
+        attributes.extend([("e".into(), Value::Null), ("a".into(), Value::Int(5))]);
+        assert_eq!(attributes.remove("d"), Some(Value::Int(1)));
+        attributes.retain(|name, _| &**name != "e");
+        let expected = [("a", 5), ("b", 8), ("c", 9)];
+        let expected = expected.map(|(name, number)| (intern(name), Value::Int(number)));
+        assert_eq!(attributes, Attributes::from(expected.clone()));
+        assert!(attributes.into_iter().eq(expected));
+        assert_eq!(shared, of(&["b", "d"]));
+        let mut last = of(&["a"]);
+        last.remove("a");
+        assert!(last.is_empty() && last.shares(&Attributes::new()));
     }
 
     #[test]
