@@ -73,6 +73,15 @@ impl DocumentRef {
             place,
         }))
     }
+
+    /// Takes a text that is the document's name for it, if nobody shares the document yet.
+    pub(crate) fn share_name(&mut self, name: &Arc<str>) {
+        if let Some(own) = Arc::get_mut(&mut self.0)
+            && own.name == *name
+        {
+            own.name = name.clone();
+        }
+    }
 }
 
 impl JsonSchema for DocumentRef {

@@ -198,8 +198,14 @@ pub struct OpenCall {
 }
 
 impl Record {
-    /// Keeps texts once that the object has as id, input and attribute: what was just read has each by itself.
+    /// Keeps texts once that the object has as id, input and attribute, or as its name and its document's: what was just
+    /// read has each by itself.
     pub(super) fn share(&mut self) {
+        // A document that is one resource has its name. What others share already stays as it is.
+        let document = Arc::get_mut(&mut self.declaration).and_then(|own| own.document.as_mut());
+        if let Some(document) = document {
+            document.share_name(self.address.name.text());
+        }
         let known = |name: &Arc<str>, text: &Arc<str>| {
             let of_id = self.id.as_ref().map(ObjectId::text);
             let of_inputs = self.inputs.get(name).into_iter().chain(self.inputs.values());
@@ -252,12 +258,16 @@ mod tests {
             "inputs": {"input": "a text", "other": "another text", "size": 1},
             "attributes": {"id": "id-of-a", "input": "a text", "output": "another text", "size": 1, "zone": "z"},
             "private": null,
-            "declaration": {"provider": "toy", "schema_version": 1},
+            "declaration": {
+                "provider": "toy",
+                "schema_version": 1,
+                "document": {"document_type": "resource", "name": "a", "place": {"file": "a.yml", "line": 1, "column": 1}}
+            },
             "created_at": 1,
             "changed_at": 1
         }))
         .unwrap();
-        let before = record.clone();
+        let before: Record = serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
         let written = serde_json::to_string(&record).unwrap();
         record.share();
         assert_eq!(record, before);
@@ -266,8 +276,12 @@ mod tests {
             id,
             inputs,
             attributes,
+            declaration,
+            address,
             ..
         } = &record;
+        let document = declaration.document.as_ref().unwrap();
+        assert!(Arc::ptr_eq(&document.name, address.name.text()));
         let one = |a, b| Arc::ptr_eq(a, text(b));
         assert!(one(id.as_ref().unwrap().text(), &attributes["id"]));
         assert!(one(text(&inputs["input"]), &attributes["input"]));
