@@ -1,5 +1,6 @@
 //! Objects that go: those that nothing declares any more, deposed ones, and all of them when destroying.
 
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 
 use crate::address::ResourceAddress;
@@ -37,13 +38,13 @@ pub(super) fn plan(
 ) -> Removals {
     let destroy = input.options.mode == Mode::Destroy;
     let removed = removed_documents(input, graph, places, problems);
-    let documents: BTreeMap<DocumentKey<'_>, &DocumentRef> = input
-        .configuration
-        .resources
-        .iter()
-        .map(|resource| &resource.document)
-        .map(|document| (Some((&*document.document_type, &*document.name)), document))
-        .collect();
+    // Mostly nothing goes, and nobody asks.
+    let documents = LazyCell::new(|| {
+        let resources = input.configuration.resources.iter();
+        let documents = resources.map(|resource| &resource.document);
+        let keyed = documents.map(|document| (Some((&*document.document_type, &*document.name)), document));
+        keyed.collect::<BTreeMap<DocumentKey<'_>, &DocumentRef>>()
+    });
     let mut removals = Removals {
         changes: Vec::new(),
         left_out: Vec::new(),
