@@ -75,6 +75,10 @@ pub(super) async fn fresh(what: &Doing<'_>, context: &Context) -> Outcome {
     let interrupts = Interrupts::listen(printer)?;
     let mut project = LoadedProject::read(options);
     let access = StateAccess::of(&project, options)?;
+    if what.mode == Mode::Destroy {
+        // What it takes to delete an object is in its record.
+        project.release_documents();
+    }
     // A new project's state is made only once there is something to write.
     let mut journal = None;
     if access.is_there().await? {
@@ -123,6 +127,8 @@ async fn under_lease(
     };
     let making = planning::make_once(context, project, &state, None, request);
     let planned = interrupts.unless(making).await??;
+    // What the run deletes is not kept beyond that.
+    drop(state);
     let plan = planned.plan;
     let quiet = printer.verbosity() == Verbosity::Quiet && what.execution.yes;
     if !quiet && options.format != Format::Json {

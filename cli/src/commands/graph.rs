@@ -30,9 +30,11 @@ pub(crate) async fn run(args: &GraphArgs, context: &Context) -> Outcome {
 /// Prints what is declared. Nothing of the world is read, and no secret.
 async fn configured(context: &Context) -> Outcome {
     let Context { options, printer } = context;
-    let project = LoadedProject::read(options);
+    let mut project = LoadedProject::read(options);
     let state = StateAccess::of(&project, options)?.load().await?;
+    project.project.share_with(&state);
     let configuration = project.lower(options, printer, About::Nothing, &state)?;
+    project.release_documents();
     let places = Places::new(&project.project.sources);
     let (edges, problems) = ResourceGraph::build(&configuration.resources, &places);
     if problems.has_errors() {
@@ -51,7 +53,7 @@ async fn configured(context: &Context) -> Outcome {
 async fn planned(args: &GraphArgs, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let interrupts = Interrupts::listen(printer)?;
-    let project = LoadedProject::read(options);
+    let mut project = LoadedProject::read(options);
     let access = StateAccess::of(&project, options)?;
     let selection = Selection::default();
     let (state, planned) = interrupts
@@ -69,7 +71,7 @@ async fn planned(args: &GraphArgs, context: &Context) -> Outcome {
                 events: None,
                 key: existing_key(options)?,
             };
-            let planned = planning::make(context, &project, &state, request).await?;
+            let planned = planning::make_once(context, &mut project, &state, None, request).await?;
             Ok::<_, Failure>((state, planned))
         })
         .await??;

@@ -83,6 +83,10 @@ async fn make(
     let mode = if args.destroy { Mode::Destroy } else { Mode::Apply };
     plan_events::started(events, &project.project.settings.project.value, mode);
     let access = StateAccess::of(&project, options)?;
+    if mode == Mode::Destroy {
+        // What it takes to delete an object is in its record.
+        project.release_documents();
+    }
     interrupts
         .unless(async {
             let state = access.load().await?;
