@@ -11,7 +11,7 @@ use gabion_engine::plan::step::{Step, StepId, StepOperation};
 use gabion_engine::plan::{
     Basis, Bindings, Mode, OutputChange, PLAN_FORMAT_VERSION, Plan, Settlement, Unsettled,
 };
-use gabion_engine::provider::{ObjectState, Observation};
+use gabion_engine::provider::{CallAction, ObjectState, Observation};
 use gabion_engine::resource::{DocumentRef, Place};
 use gabion_engine::schema::ReplaceOrder;
 use gabion_engine::seldom::Seldom;
@@ -430,13 +430,28 @@ pub(crate) fn everything() -> Plan {
                 operation: OperationId::from_uuid(Uuid::from_u64_pair(1, 1)),
                 uid: uid(5),
                 address: address("gabion_data.late"),
+                action: CallAction::Create,
                 observation: Observation::Absent,
+                late: false,
+            },
+            Settlement {
+                operation: OperationId::from_uuid(Uuid::from_u64_pair(1, 4)),
+                uid: uid(16),
+                address: address("gabion_data.old"),
+                action: CallAction::Delete,
+                observation: Observation::Present(ObjectState {
+                    id: ObjectId::new("data-16"),
+                    attributes: Attributes::new(),
+                    private: serde_json::Value::Null,
+                    unreadable: Vec::new(),
+                }),
                 late: false,
             },
             Settlement {
                 operation: OperationId::from_uuid(Uuid::from_u64_pair(1, 3)),
                 uid: uid(15),
                 address: address("gabion_data.later"),
+                action: CallAction::Create,
                 observation: Observation::Present(ObjectState {
                     id: ObjectId::new("data-15"),
                     attributes: Attributes::new(),

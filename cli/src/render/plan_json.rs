@@ -618,6 +618,7 @@ fn recovery(plan: &Plan) -> Vec<RecoveryJson> {
     let settled = plan.settlements.iter().map(|settlement| RecoveryJson {
         address: settlement.address.to_string(),
         operation: settlement.operation.to_string(),
+        action: Some(settlement.action),
         found: match settlement.observation {
             Observation::Present(_) if settlement.late => "late".into(),
             Observation::Present(_) => "present".into(),
@@ -629,6 +630,7 @@ fn recovery(plan: &Plan) -> Vec<RecoveryJson> {
     let open = plan.unsettled.iter().map(|unsettled| RecoveryJson {
         address: unsettled.address.to_string(),
         operation: unsettled.operation.to_string(),
+        action: None,
         found: "unsettled".into(),
         reason: Some(unsettled.reason.clone()),
     });

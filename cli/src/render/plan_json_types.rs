@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use gabion_engine::provider::CallAction;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -490,6 +491,9 @@ pub struct RecoveryJson {
     pub address: String,
     /// The call's idempotency key.
     pub operation: String,
+    /// What the call was to do; left out of one that is `unsettled`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<CallAction>,
     /// `present`, `absent`, `late` (its creation had been given up, and it turned up after that) or `unsettled`.
     pub found: String,
     /// Why it could not be found out.

@@ -11,7 +11,7 @@ use gabion_engine::config::Effect;
 use gabion_engine::plan::change::{Action, AttributeChange, Cause, CausingReference, Change, Reason};
 use gabion_engine::plan::policy::PolicyReport;
 use gabion_engine::plan::{Basis, Plan};
-use gabion_engine::provider::Observation;
+use gabion_engine::provider::{CallAction, Observation};
 use gabion_engine::resource::{DocumentRef, Place};
 use gabion_engine::schema::ReplaceOrder;
 use gabion_engine::value::{AttributePath, Value};
@@ -439,23 +439,28 @@ fn follow_cause(
 pub(crate) fn recovery(plan: &Plan) -> Vec<String> {
     let mut lines = Vec::new();
     for settlement in &plan.settlements {
-        let found = match &settlement.observation {
-            Observation::Present(state) if settlement.late => {
-                lines.push(format!(
-                    "{}: a creation that was given up; it happened late: {} is there",
-                    settlement.address,
-                    plain(state.id.as_str())
-                ));
-                continue;
+        let told = match (settlement.action, &settlement.observation) {
+            (CallAction::Create, Observation::Present(state)) if settlement.late => {
+                let id = plain(state.id.as_str());
+                format!("a creation that was given up; it happened late: {id} is there")
             }
-            Observation::Present(state) => format!("it happened: {} is there", plain(state.id.as_str())),
-            Observation::Absent => "it never happened".into(),
-            Observation::Unknown { reason } => plain(reason),
+            (CallAction::Create, Observation::Present(state)) => {
+                let id = plain(state.id.as_str());
+                format!("a creation whose answer was lost; it happened: {id} is there")
+            }
+            (CallAction::Create, _) => "a creation whose answer was lost; it never happened".to_owned(),
+            (CallAction::Update, Observation::Present(state)) => {
+                let id = plain(state.id.as_str());
+                format!("an update whose answer was lost; {id} was read anew")
+            }
+            (CallAction::Update, _) => "an update whose answer was lost; the object is gone".to_owned(),
+            (CallAction::Delete, Observation::Present(state)) => {
+                let id = plain(state.id.as_str());
+                format!("a deletion whose answer was lost; {id} is still there")
+            }
+            (CallAction::Delete, _) => "a deletion whose answer was lost; it happened".to_owned(),
         };
-        lines.push(format!(
-            "{}: a call whose answer was lost; {found}",
-            settlement.address
-        ));
+        lines.push(format!("{}: {told}", settlement.address));
     }
     for unsettled in &plan.unsettled {
         lines.push(format!(

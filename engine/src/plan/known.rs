@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::address::{ObjectId, ResourceAddress, ResourceType, RunId, Uid};
 use crate::plan::{Settlement, Unsettled};
-use crate::provider::{ObjectState, Observation, ProviderError, ProviderRegistry, ReadOutcome};
+use crate::provider::{CallAction, ObjectState, Observation, ProviderError, ProviderRegistry, ReadOutcome};
 use crate::state::State;
 use crate::state::event::{Event, EventBody, ObjectMove, RecordUpgrade};
 use crate::state::record::Record;
@@ -214,7 +214,7 @@ impl<'a> Known<'a> {
                         Observation::Present(found) => {
                             self.observed.insert(record.uid, found.clone());
                         }
-                        _ if open.action == crate::provider::CallAction::Update => {
+                        _ if open.action == CallAction::Update => {
                             self.lost.insert(record.address.clone());
                         }
                         _ => {}
@@ -223,6 +223,7 @@ impl<'a> Known<'a> {
                         operation: open.operation,
                         uid: record.uid,
                         address: record.address.clone(),
+                        action: open.action,
                         observation,
                         late: false,
                     });
@@ -282,6 +283,7 @@ impl<'a> Known<'a> {
                         operation,
                         uid,
                         address,
+                        action: CallAction::Create,
                         observation,
                         late: true,
                     });

@@ -42,7 +42,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::address::{Lineage, OperationId, ResourceAddress, Uid};
-use crate::provider::Observation;
+use crate::provider::{CallAction, Observation};
 use crate::state::event::{ObjectMove, RecordUpgrade};
 use crate::value::{Attributes, Fingerprint, Value};
 use crate::world::Refresh;
@@ -153,6 +153,8 @@ pub struct Settlement {
     pub uid: Uid,
     /// Its address.
     pub address: ResourceAddress,
+    /// What the call was to do.
+    pub action: CallAction,
     /// What was found, sealed. Never `Unknown`.
     pub observation: Observation,
     /// Whether the call had been settled as absent before, and its object turned up after that.
