@@ -52,10 +52,13 @@ impl Swaps {
         let mut is_new = false;
         let mut deposed: Option<BTreeMap<&ResourceAddress, Vec<Uid>>> = None;
         for (position, resource) in resources.iter().enumerate() {
-            // It is made without what it leads to.
-            if resource.update_after.is_empty() || known.state.current(&resource.address).is_none() {
+            if resource.update_after.is_empty() {
                 continue;
             }
+            // It is made without what it leads to.
+            let Some(record) = known.state.current(&resource.address) else {
+                continue;
+            };
             let deposed = deposed.get_or_insert_with(|| {
                 let mut found: BTreeMap<_, Vec<Uid>> = BTreeMap::new();
                 for record in known.state.deposed_records() {
@@ -65,13 +68,16 @@ impl Swaps {
             });
             let dependencies = |at| graph.dependencies(at).into_iter().map(|(to, _)| to).collect();
             let led = closure([position], dependencies);
+            // Once it leads elsewhere, what is left of the old ones is only to be deleted.
+            let led_before = known.dependencies(record);
+            let led_before = led_before.into_iter().filter_map(|uid| known.state.record(uid));
+            if !led.iter().any(|at| is_replaced(*at)) && !led_before.into_iter().any(|led| led.deposed) {
+                continue;
+            }
             let moved = led
                 .into_iter()
                 .filter(|at| is_replaced(*at) || deposed.contains_key(graph.address(*at)));
             let moved = closure(moved, |at| graph.dependants(at));
-            if moved.is_empty() {
-                continue;
-            }
             let leads_to: Vec<usize> = resource
                 .update_after
                 .iter()

@@ -224,6 +224,27 @@ fn what_is_left_of_a_swap_is_covered_or_left_out_as_a_whole() {
 }
 
 #[test]
+fn a_swap_is_over_once_names_lead_elsewhere() {
+    let mut scenario = begun(3);
+    scenario.configure(
+        "box machine: {image: two}\n\
+         box name: {input: '${{ box.machine.id }}', size: 2}\n\
+         box service: {image: '${{ box.machine.id }}', size: 2}",
+    );
+    let resources = &mut scenario.configuration.resources;
+    let mut leading = resources
+        .iter_mut()
+        .filter(|resource| resource.address == address("box.name"));
+    leading.next().unwrap().update_after = vec![address("box.service")].into();
+    scenario.options.targets.push("box.name".parse().unwrap());
+    assert_snapshot!(steps(&scenario.plan()), @r"
+    left out box.machine
+    left out box.service
+    0. update box.name
+    ");
+}
+
+#[test]
 fn files_that_declare_half_of_a_swap_leave_it_out() {
     let mut scenario = begun(1);
     let name = "---\ntype: resource\nkind: box\nname: name\nproperties: {input: '${{ box.machine.id }}'}\n";
