@@ -430,7 +430,7 @@ pub(crate) fn everything() -> Plan {
                 operation: OperationId::from_uuid(Uuid::from_u64_pair(1, 1)),
                 uid: uid(5),
                 address: address("gabion_data.late"),
-                action: CallAction::Create,
+                action: Some(CallAction::Create),
                 observation: Observation::Absent,
                 late: false,
             },
@@ -438,7 +438,7 @@ pub(crate) fn everything() -> Plan {
                 operation: OperationId::from_uuid(Uuid::from_u64_pair(1, 4)),
                 uid: uid(16),
                 address: address("gabion_data.old"),
-                action: CallAction::Delete,
+                action: Some(CallAction::Delete),
                 observation: Observation::Present(ObjectState {
                     id: ObjectId::new("data-16"),
                     attributes: Attributes::new(),
@@ -451,7 +451,7 @@ pub(crate) fn everything() -> Plan {
                 operation: OperationId::from_uuid(Uuid::from_u64_pair(1, 3)),
                 uid: uid(15),
                 address: address("gabion_data.later"),
-                action: CallAction::Create,
+                action: Some(CallAction::Create),
                 observation: Observation::Present(ObjectState {
                     id: ObjectId::new("data-15"),
                     attributes: Attributes::new(),

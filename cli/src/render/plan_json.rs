@@ -618,7 +618,7 @@ fn recovery(plan: &Plan) -> Vec<RecoveryJson> {
     let settled = plan.settlements.iter().map(|settlement| RecoveryJson {
         address: settlement.address.to_string(),
         operation: settlement.operation.to_string(),
-        action: Some(settlement.action),
+        action: settlement.action,
         found: match settlement.observation {
             Observation::Present(_) if settlement.late => "late".into(),
             Observation::Present(_) => "present".into(),

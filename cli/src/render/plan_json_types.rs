@@ -491,7 +491,7 @@ pub struct RecoveryJson {
     pub address: String,
     /// The call's idempotency key.
     pub operation: String,
-    /// What the call was to do; left out of one that is `unsettled`.
+    /// What the call was to do; left out of one that is `unsettled`, and where the plan does not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<CallAction>,
     /// `present`, `absent`, `late` (its creation had been given up, and it turned up after that) or `unsettled`.

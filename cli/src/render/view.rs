@@ -439,26 +439,32 @@ fn follow_cause(
 pub(crate) fn recovery(plan: &Plan) -> Vec<String> {
     let mut lines = Vec::new();
     for settlement in &plan.settlements {
-        let told = match (settlement.action, &settlement.observation) {
-            (CallAction::Create, Observation::Present(state)) if settlement.late => {
-                let id = plain(state.id.as_str());
+        let id = match &settlement.observation {
+            Observation::Present(state) => Some(plain(state.id.as_str())),
+            Observation::Absent | Observation::Unknown { .. } => None,
+        };
+        let told = match (settlement.action, id) {
+            (_, Some(id)) if settlement.late => {
                 format!("a creation that was given up; it happened late: {id} is there")
             }
-            (CallAction::Create, Observation::Present(state)) => {
-                let id = plain(state.id.as_str());
+            (Some(CallAction::Create), Some(id)) => {
                 format!("a creation whose answer was lost; it happened: {id} is there")
             }
-            (CallAction::Create, _) => "a creation whose answer was lost; it never happened".to_owned(),
-            (CallAction::Update, Observation::Present(state)) => {
-                let id = plain(state.id.as_str());
+            (Some(CallAction::Create), None) => {
+                "a creation whose answer was lost; it never happened".to_owned()
+            }
+            (Some(CallAction::Update), Some(id)) => {
                 format!("an update whose answer was lost; {id} was read anew")
             }
-            (CallAction::Update, _) => "an update whose answer was lost; the object is gone".to_owned(),
-            (CallAction::Delete, Observation::Present(state)) => {
-                let id = plain(state.id.as_str());
+            (Some(CallAction::Update), None) => {
+                "an update whose answer was lost; the object is gone".to_owned()
+            }
+            (Some(CallAction::Delete), Some(id)) => {
                 format!("a deletion whose answer was lost; {id} is still there")
             }
-            (CallAction::Delete, _) => "a deletion whose answer was lost; it happened".to_owned(),
+            (Some(CallAction::Delete), None) => "a deletion whose answer was lost; it happened".to_owned(),
+            (None, Some(id)) => format!("a call whose answer was lost; {id} is there"),
+            (None, None) => "a call whose answer was lost; nothing is there".to_owned(),
         };
         lines.push(format!("{}: {told}", settlement.address));
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::call::{CallRequest, Launch, Sink};
+use super::call::{CallRequest, Launch, Message, Sink};
 use crate::provider::{
     CallAction, Effect, ErrorClass, Observation, ObserveRequest, ProviderError, RecordedObject,
 };
@@ -47,13 +47,28 @@ impl Launch {
         // A task of its own: what it does when it panics is its own affair.
         let mut looking = JoinSet::new();
         looking.spawn(async move { provider.observe(observe).await });
-        tokio::select! {
+        // It only waits, so it keeps no other call from starting.
+        drop(self.messages.send(Message::Phase {
+            step: self.step,
+            phase: "find out whether it is gone".to_owned(),
+        }));
+        self.tell_waiting(true);
+        let is_gone = tokio::select! {
             biased;
             // The next run finds it out.
             () = self.control.stop.cancelled() => false,
             looked = tokio::time::timeout(window + LOOK, looking.join_next()) => {
                 matches!(looked, Ok(Some(Ok(Ok(Observation::Absent)))))
             }
-        }
+        };
+        self.tell_waiting(false);
+        is_gone
+    }
+
+    fn tell_waiting(&self, waits: bool) {
+        drop(self.messages.send(Message::Waiting {
+            step: self.step,
+            waits,
+        }));
     }
 }

@@ -223,7 +223,7 @@ impl<'a> Known<'a> {
                         operation: open.operation,
                         uid: record.uid,
                         address: record.address.clone(),
-                        action: open.action,
+                        action: Some(open.action),
                         observation,
                         late: false,
                     });
@@ -283,7 +283,7 @@ impl<'a> Known<'a> {
                         operation,
                         uid,
                         address,
-                        action: CallAction::Create,
+                        action: Some(CallAction::Create),
                         observation,
                         late: true,
                     });

@@ -153,8 +153,9 @@ pub struct Settlement {
     pub uid: Uid,
     /// Its address.
     pub address: ResourceAddress,
-    /// What the call was to do.
-    pub action: CallAction,
+    /// What the call was to do; plans of earlier versions do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<CallAction>,
     /// What was found, sealed. Never `Unknown`.
     pub observation: Observation,
     /// Whether the call had been settled as absent before, and its object turned up after that.

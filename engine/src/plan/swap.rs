@@ -21,7 +21,7 @@ pub(super) struct Swaps(BTreeMap<usize, Swap>);
 #[derive(Debug, Default)]
 struct Swap {
     /// What must stand before the update.
-    leads_to: Vec<usize>,
+    leads_to: BTreeSet<usize>,
     /// What would be replaced with it.
     replaced: BTreeSet<usize>,
     /// What an earlier run has replaced with it, and what is there until the update.
@@ -78,7 +78,7 @@ impl Swaps {
                 .into_iter()
                 .filter(|at| is_replaced(*at) || deposed.contains_key(graph.address(*at)));
             let moved = closure(moved, |at| graph.dependants(at));
-            let leads_to: Vec<usize> = resource
+            let leads_to: BTreeSet<usize> = resource
                 .update_after
                 .iter()
                 .filter_map(|address| graph.position(address))

@@ -19,6 +19,11 @@ pub(crate) fn next(id: &str) -> String {
     format!("{name}{MARK}{}", number.saturating_add(1))
 }
 
+/// Returns how the names of all begin that may come after a machine.
+pub(crate) fn later(id: &str) -> String {
+    format!("{}{MARK}", shared_name(id))
+}
+
 /// Returns whether a machine came after another one of the same name.
 pub(crate) fn succeeds(id: &str, before: &str) -> bool {
     let ((name, number), (name_before, number_before)) = (split(id), split(before));

@@ -16,7 +16,7 @@ use tokio::process::Child;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::facts::{Facts, now_milliseconds};
-use crate::generation::{shared_name, succeeds};
+use crate::generation::{later, shared_name, succeeds};
 use crate::program::{AgentProgram, BUILD_HINT, ProgramSource};
 use crate::protocol::{Answer, Hello, PROTOCOL, Request, UnitView};
 use crate::reach::{NoConnection, Reach, Rests};
@@ -237,7 +237,13 @@ impl Hosts {
     /// Returns whether another machine has taken the place of this one: it is about to go, with all that is on it.
     #[must_use]
     pub fn is_succeeded(&self, name: &str) -> bool {
-        lock(&self.inner.hosts).keys().any(|other| succeeds(other, name))
+        let later = later(name);
+        let hosts = lock(&self.inner.hosts);
+        let mut others = hosts
+            .range(later.clone()..)
+            .map(|(other, _)| other)
+            .take_while(|other| other.starts_with(&later));
+        others.any(|other| succeeds(other, name))
     }
 
     /// Returns whether another machine has taken the place of this one, which is not where it was any more: nobody answers

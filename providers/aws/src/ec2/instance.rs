@@ -667,6 +667,8 @@ async fn reach(
             };
             match state_name(&instance) {
                 Some(state) if *state == wanted => Ok(Some(())),
+                // What it holds is free, and another may be asked for, only when it is gone.
+                Some(InstanceStateName::ShuttingDown) if lacks_capacity(&instance) => Ok(None),
                 Some(InstanceStateName::ShuttingDown | InstanceStateName::Terminated) => {
                     Err(ended_by(&instance, id, &clients.region))
                 }
@@ -689,14 +691,23 @@ fn ended_by(instance: &Instance, id: &ObjectId, region: &str) -> ProviderError {
         None => code.to_owned(),
     };
     let error = ended(id, &why, region);
-    match code {
-        "Server.InsufficientInstanceCapacity" | "Server.SpotInstanceTermination" => ProviderError {
-            class: ErrorClass::NoCapacity,
-            ..error
-        }
-        .with_hint("set another `availability_zone` or `instance_type`, or run the command again later"),
-        _ => error,
+    if !lacks_capacity(instance) {
+        return error;
     }
+    ProviderError {
+        class: ErrorClass::NoCapacity,
+        ..error
+    }
+    .with_hint("set another `availability_zone` or `instance_type`, or run the command again later")
+}
+
+/// Returns whether an instance ends because there is no capacity for it.
+fn lacks_capacity(instance: &Instance) -> bool {
+    let code = instance.state_reason().and_then(|reason| reason.code());
+    matches!(
+        code,
+        Some("Server.InsufficientInstanceCapacity" | "Server.SpotInstanceTermination")
+    )
 }
 
 fn ended(id: &ObjectId, why: &str, region: &str) -> ProviderError {

@@ -154,7 +154,9 @@ async fn the_program_gets_environment_user_files_mounts_and_limits() {
         .create_from(with_secret(attributes(inputs), "KEY", SECRET))
         .await;
     let read = || log(&unit.directory());
-    until("it has said all", || read().contains("shm")).await;
+    // What it says to either stream comes when it comes.
+    let is_all = |said: &str| said.contains("shm") && said.contains("Read-only");
+    until("it has said all", || is_all(&read())).await;
     let said = read();
     for expected in [
         "uid=1000(llm) gid=1001(llm) groups=44(video)",
