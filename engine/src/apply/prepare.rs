@@ -15,6 +15,7 @@ use crate::diff::same;
 use crate::panic::panic_message;
 use crate::plan::Plan;
 use crate::plan::change::{Action, Cause, Change, Reason};
+use crate::plan::path;
 use crate::plan::resume::Progress;
 use crate::plan::step::{Step, StepId, StepOperation};
 use crate::provider::{
@@ -261,7 +262,8 @@ impl<'a> Preparer<'a> {
             && Some(record.uid) == change.uid
             && (self.is_kept(record.uid) || self.keeps(view, step, change, record, &evaluated)?)
         {
-            return self.update_with(view, change, record, evaluated);
+            let inputs = in_place(change, record, &evaluated.inputs);
+            return self.update_with(view, change, record, Evaluated { inputs, ..evaluated });
         }
         if let Some(record) = current
             && Some(record.uid) != deposes
@@ -443,7 +445,8 @@ impl<'a> Preparer<'a> {
                 attributes: change.before.clone().unwrap_or(object.attributes),
                 private: object.private,
             };
-            let response = self.plan_again(&provider, change, &evaluated.inputs, Some(prior))?;
+            let inputs = in_place(change, record, &evaluated.inputs);
+            let response = self.plan_again(&provider, change, &inputs, Some(prior))?;
             response.replace.is_empty()
         };
         self.decided.insert(step.change, kept);
@@ -494,6 +497,16 @@ impl<'a> Preparer<'a> {
         };
         guarded(provider, || provider.plan(&request))
     }
+}
+
+/// Returns what is asked of an object that is kept: inputs are those of the one that was to take its place.
+fn in_place(change: &Change, record: &Record, inputs: &Attributes) -> Attributes {
+    let mut inputs = inputs.clone();
+    if let Some(declaration) = &change.declaration {
+        let standing = change.before.as_ref().unwrap_or(&record.attributes);
+        path::keep(&declaration.lifecycle.ignore_changes, standing, &mut inputs);
+    }
+    inputs
 }
 
 /// Whether only values that were unknown force a replacement. (An object that takes others along with it is replaced as

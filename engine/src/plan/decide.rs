@@ -65,6 +65,14 @@ pub(super) struct Existing<'a> {
     pub(super) prior: PriorObject,
 }
 
+/// What is asked of a resource that has an object.
+struct Desired {
+    /// Of this object: where changes are ignored, what stands.
+    in_place: Attributes,
+    /// Of one in its place, if that is anything else.
+    anew: Option<Attributes>,
+}
+
 impl<'a> Decider<'a> {
     /// Decides about the resource at a position; `None` when it has a problem.
     pub(super) fn decide(&self, position: usize, problems: &mut Diagnostics) -> Option<Decision> {
@@ -85,14 +93,23 @@ impl<'a> Decider<'a> {
             return None;
         }
         let existing = self.existing(resource, schema, problems)?;
+        let ignored = &resource.lifecycle.ignore_changes;
         let mut desired = inputs;
-        if let Some(existing) = &existing {
-            ignore_changes(resource, &existing.attributes, &mut desired);
+        let mut configured = None;
+        if let Some(existing) = existing.as_ref().filter(|_| !ignored.is_empty()) {
+            configured = Some(desired.clone());
+            path::keep(ignored, &existing.attributes, &mut desired);
         }
         let response = self.ask(resource, provider, &desired, existing.as_ref(), None, problems)?;
         match existing {
             None => self.create(position, resource, provider, desired, response, problems),
-            Some(existing) => self.keep_or_replace(position, provider, desired, existing, response, problems),
+            Some(existing) => {
+                let desired = Desired {
+                    in_place: desired,
+                    anew: configured,
+                };
+                self.keep_or_replace(position, provider, desired, existing, response, problems)
+            }
         }
     }
 
@@ -302,7 +319,7 @@ impl<'a> Decider<'a> {
         &self,
         position: usize,
         provider: &dyn Provider,
-        desired: Attributes,
+        desired: Desired,
         existing: Existing<'_>,
         response: PlanResponse,
         problems: &mut Diagnostics,
@@ -314,6 +331,7 @@ impl<'a> Decider<'a> {
         count_as_different(schema, &existing, &response.planned, &unread, &mut found);
         let replacements = self.replacement_reasons(position, schema, &existing, &response);
         if replacements.is_empty() {
+            let desired = desired.in_place;
             let mut draft = self.draft(position, provider, desired, Some(&existing), &response);
             draft.beside.not_compared = found.not_compared.clone();
             draft.change.attributes = self.causes(position, Some(&existing), &response, &found, &[]);
@@ -335,6 +353,8 @@ impl<'a> Decider<'a> {
             );
             return None;
         }
+        // What was left alone of the old object is no matter of the new one.
+        let desired = desired.anew.unwrap_or(desired.in_place);
         let replaces = Some(&existing.attributes);
         let renewed = self.ask(resource, provider, &desired, None, replaces, problems)?;
         let found = differences(schema, &existing.attributes, &renewed.planned);
@@ -594,16 +614,6 @@ impl<'a> Decider<'a> {
             open.extend(check(ConditionTime::After, &after, Severity::Warning));
         }
         draft.change.conditions = open.into();
-    }
-}
-
-/// Puts the values that stand in place of those whose changes are ignored.
-fn ignore_changes(resource: &Resource, actual: &Attributes, desired: &mut Attributes) {
-    for ignored in &resource.lifecycle.ignore_changes {
-        match path::get(actual, ignored) {
-            Some(value) => path::set(desired, ignored, value.clone()),
-            None => path::remove(desired, ignored),
-        }
     }
 }
 

@@ -2,6 +2,16 @@
 
 use crate::value::{AttributePath, Attributes, PathSegment, Value};
 
+/// Puts what stands at some paths in the place of what is asked for there.
+pub(crate) fn keep(paths: &[AttributePath], standing: &Attributes, asked: &mut Attributes) {
+    for path in paths {
+        match get(standing, path) {
+            Some(value) => set(asked, path, value.clone()),
+            None => remove(asked, path),
+        }
+    }
+}
+
 /// Returns the value at a path, if there is one.
 pub(crate) fn get<'a>(attributes: &'a Attributes, path: &AttributePath) -> Option<&'a Value> {
     let (first, rest) = path.0.split_first()?;

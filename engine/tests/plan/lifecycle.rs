@@ -70,6 +70,26 @@ fn ignored_attributes_are_not_acted_on() {
 }
 
 #[test]
+fn what_takes_the_place_of_an_object_is_made_as_it_is_configured() {
+    let lifecycle = "| lifecycle: {ignore_changes: [input, zone]}";
+    let mut scenario = Scenario::applied(&format!("box a: {{input: 1, image: one}} {lifecycle}"));
+    scenario.configure(&format!("box a: {{input: 2, image: two}} {lifecycle}"));
+    assert_snapshot!(render(&scenario.plan()), @r#"
+    replace create-first box.a: cannot change [image] in place
+        id: "id-1" -> Unknown (computed)
+        image: "one" -> "two" ! (main.gabion.yml:5:31)
+        input: 1 -> 2 (main.gabion.yml:5:21)
+        output: 1 -> Unknown (computed)
+        zone: "zone-of-a" -> Unknown (computed)
+    0. create, deposing box.a
+    1. delete box.a after 0
+    "#);
+    scenario.apply();
+    scenario.configure(&format!("box a: {{input: 3, image: two}} {lifecycle}"));
+    assert_snapshot!(render(&scenario.plan()), @"nothing");
+}
+
+#[test]
 fn a_trigger_replaces_when_what_it_names_changes() {
     let trigger = "| lifecycle: {replace_triggered_by: [box.a.size]}";
     let mut scenario = Scenario::applied(&format!("box a: {{size: 1}}\nbox b: {{input: 1}} {trigger}"));

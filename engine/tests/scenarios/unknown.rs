@@ -78,6 +78,31 @@ async fn a_replacement_whose_forcing_value_proved_equal_is_not_carried_out() {
     scenario.expect_empty(&text("three", "y")).await;
 }
 
+/// Of an object that is kept nothing is changed that is to be left alone, although another one would be made without that.
+#[tokio::test(start_paused = true)]
+async fn what_is_ignored_stays_where_a_replacement_proves_unneeded() {
+    let scenario = Scenario::new();
+    let text = |image: &str, tag: &str| {
+        let b = resource(
+            "fake_machine",
+            "b",
+            &format!("name: b, image: '${{{{ fake_machine.a.zone }}}}', tags: {{t: {tag}}}"),
+        );
+        machine("a", image) + &b.replace("properties:", "lifecycle: {ignore_changes: [tags]}\nproperties:")
+    };
+    scenario.settle(&text("one", "x")).await;
+    let applied = scenario.settle(&text("two", "y")).await;
+    same(
+        &applied.outcomes(),
+        "create (deposing) fake_machine.a: done
+         create (deposing) fake_machine.b: unneeded
+         delete fake_machine.b: unneeded
+         delete fake_machine.a: done",
+    );
+    let updates = scenario.cloud.dump().changes;
+    assert!(updates.iter().all(|change| change.verb != Verb::Update));
+}
+
 /// The deletion comes first, before the new value is there: the old one says nothing.
 #[tokio::test(start_paused = true)]
 async fn a_delete_first_replacement_is_not_judged_by_a_value_that_is_about_to_change() {
