@@ -4,13 +4,15 @@
 //! call only carry order from dependencies to dependants; they are dropped at the end, except where keeping one as a
 //! check saves many edges.
 
+mod leads;
+
 use std::cmp::Reverse;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use crate::address::{ResourceAddress, Uid};
+use crate::address::Uid;
 use crate::diagnostic::Diagnostic;
 use crate::graph::ResourceGraph;
 use crate::plan::change::{Action, Change, Reason};
@@ -341,64 +343,6 @@ impl Builder<'_> {
             }
         }
         false
-    }
-
-    /// Makes the update of a resource that leads to others wait for these, and what they replace wait for the update.
-    fn order_leads(&mut self) {
-        let resources = self.resources;
-        let leads: Vec<(usize, &[ResourceAddress])> = (0..self.graph.len())
-            .filter(|position| {
-                !resources[*position].update_after.is_empty() && self.leads_elsewhere(*position)
-            })
-            .map(|position| (self.apply[position], resources[position].update_after.as_slice()))
-            .collect();
-        if leads.is_empty() {
-            return;
-        }
-        // What is deleted first cannot wait for what waits for its successor.
-        let mut old: BTreeMap<&ResourceAddress, Vec<usize>> = BTreeMap::new();
-        for (uid, index) in &self.removing {
-            let change = &self.changes[*index];
-            if change.deposed || change.action == Action::Replace(ReplaceOrder::CreateThenDelete) {
-                old.entry(&change.address).or_default().push(self.remove[uid]);
-            }
-        }
-        for (update, to) in leads {
-            for address in to {
-                if let Some(at) = self.graph.position(address) {
-                    self.edge(self.apply[at], update, Why::LeadsTo);
-                }
-                for removal in old.get(address).into_iter().flatten() {
-                    self.edge(update, *removal, Why::LeadsAway);
-                }
-            }
-        }
-    }
-
-    /// Returns whether a resource is updated because what it depends on becomes another, or did in an earlier run. Any other
-    /// update leads where it led before, and nothing waits for it.
-    fn leads_elsewhere(&self, position: usize) -> bool {
-        if self.nodes[self.apply[position]].operation != Some(StepOperation::Update) {
-            return false;
-        }
-        let acts = |to: usize| {
-            matches!(
-                self.nodes[self.apply[to]].operation,
-                Some(StepOperation::Create { .. } | StepOperation::Update)
-            )
-        };
-        let mut dependencies = self.graph.dependencies(position).into_iter();
-        if dependencies.any(|(to, _)| acts(to)) {
-            return true;
-        }
-        let state = &self.known.state;
-        let made_way = |uid: Uid| state.record(uid).is_some_and(|record| record.deposed);
-        let record = state.current(self.graph.address(position));
-        let led_to = record.map(|record| self.known.dependencies(record));
-        led_to.is_some_and(|uids| {
-            uids.into_iter()
-                .any(|uid| made_way(uid) || self.remove.contains_key(&uid))
-        })
     }
 
     fn order_hand_overs(&mut self) {

@@ -155,7 +155,10 @@ impl Swaps {
 }
 
 /// Returns positions and all that is reached from them.
-fn closure(start: impl IntoIterator<Item = usize>, next: impl Fn(usize) -> Vec<usize>) -> BTreeSet<usize> {
+pub(super) fn closure(
+    start: impl IntoIterator<Item = usize>,
+    next: impl Fn(usize) -> Vec<usize>,
+) -> BTreeSet<usize> {
     let mut reached: BTreeSet<usize> = start.into_iter().collect();
     let mut open: Vec<usize> = reached.iter().copied().collect();
     while let Some(at) = open.pop() {

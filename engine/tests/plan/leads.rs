@@ -344,3 +344,100 @@ fn an_update_that_leads_where_it_led_before_is_waited_for_by_nothing() {
     );
     scenario.apply();
 }
+
+/// A machine, an address that leads to it and stays what it is, and a service that is reached by an attribute of it; more
+/// of the service.
+fn with_address(scenario: &mut Scenario, image: &str, attribute: &str, more: &str) {
+    scenario.configure(&format!(
+        "box machine: {{image: {image}}}\n\
+         box address: {{input: '${{{{ box.machine.id }}}}'}}\n\
+         box service: {{image: '${{{{ box.machine.id }}}}', input: '${{{{ box.address.{attribute} }}}}'{more}}}"
+    ));
+    let resources = &mut scenario.configuration.resources;
+    let mut leading = resources
+        .iter_mut()
+        .filter(|resource| resource.address == address("box.address"));
+    leading.next().unwrap().update_after = vec![address("box.service")].into();
+}
+
+#[test]
+fn an_address_that_stays_moves_once_all_stands_that_is_reached_by_it() {
+    let mut scenario = Scenario::new("");
+    with_address(&mut scenario, "one", "zone", "");
+    scenario.apply();
+    with_address(&mut scenario, "two", "zone", "");
+    let whole = "0. create, deposing box.machine\n\
+                 1. create, deposing box.service after 0\n\
+                 2. update box.address after 0 1\n\
+                 3. delete box.service after 1 2\n\
+                 4. delete box.machine after 0 2 3";
+    let plan = scenario.plan();
+    assert_eq!(steps(&plan), whole);
+    assert!(!render(&plan).contains("cannot wait"), "{}", render(&plan));
+    // However far a run came, the next one goes on in this order.
+    let left = [
+        "0. create, deposing box.service\n\
+         1. update box.address after 0\n\
+         2. delete box.service after 0 1\n\
+         3. delete box.machine after 1 2",
+        "0. update box.address\n1. delete box.service after 0\n2. delete box.machine after 0 1",
+        "0. delete box.service\n1. delete box.machine after 0",
+        "0. delete box.machine",
+    ];
+    for (done, left) in (1..).zip(left) {
+        let mut scenario = Scenario::new("");
+        with_address(&mut scenario, "one", "zone", "");
+        scenario.apply();
+        with_address(&mut scenario, "two", "zone", "");
+        let plan = scenario.plan();
+        scenario.begin(&plan);
+        for step in &plan.steps[..done] {
+            scenario.carry_out_step(&plan, step);
+        }
+        assert_eq!(steps(&scenario.plan()), left, "after {done} steps");
+        scenario.apply();
+    }
+}
+
+#[test]
+fn an_address_that_becomes_another_is_waited_for_by_whoever_is_reached_by_it() {
+    let mut scenario = Scenario::new("");
+    with_address(&mut scenario, "one", "output", "");
+    scenario.apply();
+    with_address(&mut scenario, "two", "output", "");
+    let plan = scenario.plan();
+    assert_snapshot!(steps(&plan), @r"
+    0. create, deposing box.machine
+    1. update box.address after 0
+    2. create, deposing box.service after 0 1
+    3. delete box.service after 1 2
+    4. delete box.machine after 0 1 3
+    ");
+    assert!(
+        render(&plan).contains("cannot wait for the creation of `box.service`"),
+        "{}",
+        render(&plan)
+    );
+    scenario.apply();
+}
+
+#[test]
+fn an_address_that_somebody_moved_is_put_right_before_it_is_used() {
+    let mut scenario = Scenario::new("");
+    with_address(&mut scenario, "one, size: 1", "zone", "");
+    scenario.apply();
+    scenario.tamper("box.address", "input", "elsewhere");
+    with_address(&mut scenario, "one, size: 1", "zone", ", size: 2");
+    assert_snapshot!(steps(&scenario.plan()), @r"
+    0. update box.address
+    1. update box.service after 0
+    ");
+    // So it is when the machine changes in place.
+    with_address(&mut scenario, "one, size: 2", "zone", ", size: 2");
+    assert_snapshot!(steps(&scenario.plan()), @r"
+    0. update box.machine
+    1. update box.address after 0
+    2. update box.service after 0 1
+    ");
+    scenario.apply();
+}
