@@ -12,6 +12,7 @@ use gabion_engine::provider::ProviderRegistry;
 use gabion_engine::state::fingerprint::FingerprintKey;
 use gabion_engine::state::{Journal, JournalError};
 use gabion_engine::value::{Attributes, Value};
+use gabion_engine::words::sentence;
 use serde_json::json;
 
 use crate::args::{Execution, Format};
@@ -28,7 +29,7 @@ use crate::render::progress::Progress;
 use crate::render::value::inline;
 use crate::render::words::plain;
 use crate::secrets::ProjectSecrets;
-use crate::state_access::{journal_failure, sentence};
+use crate::state_failure::journal_failure;
 
 /// A plan to carry out.
 pub(crate) struct Run<'a> {
@@ -148,7 +149,7 @@ fn finished(
 
 /// Words why a run as a whole did not go on; the summary of what was done comes last.
 fn stopped(error: ApplyError, progress: Progress, control: &ApplyControl) -> Outcome {
-    let detail = format!("{}.", sentence(&error.to_string()));
+    let detail = sentence(&error.to_string());
     match error {
         ApplyError::BrokenPlan(_) => {
             progress.discard();

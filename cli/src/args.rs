@@ -10,8 +10,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use gabion_engine::address::ResourceAddress;
 use jiff::Timestamp;
 
-use crate::options::shell_word;
 use crate::render::plan_markdown::MAX_BYTES;
+use crate::shell::shell_word;
 
 pub(crate) use ci::{Ci, CiApply, CiComment, CiDrift, CiPlan, CiRun, CiService, ForgeArg};
 pub(crate) use state::State;

@@ -1,5 +1,6 @@
 //! What can be said about a configuration without a state and without the world.
 
+use gabion_engine::config::Sources;
 use gabion_engine::diagnostic::Diagnostics;
 use gabion_engine::plan::options::{PlanInput, PlanOptions};
 use gabion_engine::plan::planner::plan;
@@ -10,7 +11,6 @@ use gabion_engine::world::World;
 
 use crate::failure::Failure;
 use crate::options::Options;
-use crate::project::LoadedProject;
 use crate::wiring;
 
 /// Returns the problems that only planning sees: cycles, and inputs that do not fit their type.
@@ -19,7 +19,7 @@ use crate::wiring;
 /// references are not followed, so that only what is wrong by itself is added.
 pub(crate) fn problems_of_inputs(
     options: &Options,
-    project: &LoadedProject,
+    sources: &Sources,
     configuration: &Configuration,
     has_errors: bool,
 ) -> Result<Diagnostics, Failure> {
@@ -31,7 +31,7 @@ pub(crate) fn problems_of_inputs(
     configuration.directives.imports.clear();
     let providers = wiring::providers(options, &configuration.project, &State::default())?;
     let plan_options = PlanOptions {
-        sources: project.project.sources.clone(),
+        sources: sources.clone(),
         ..PlanOptions::default()
     };
     let (_, problems) = plan(&PlanInput {

@@ -1,6 +1,9 @@
 //! Why a command ends early: what to say, and with which exit code.
 
+use std::fmt::Display;
+
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Severity};
+use gabion_engine::words::sentence;
 
 use crate::exit::Exit;
 use crate::output::{Printer, ProblemForm};
@@ -55,6 +58,11 @@ impl Failure {
             *detail = text.into();
         }
         self
+    }
+
+    /// Says what is wrong with the words of an error, which are made a sentence.
+    pub(crate) fn because(self, error: &dyn Display) -> Self {
+        self.detail(sentence(&error.to_string()))
     }
 
     /// Says what to do about it.

@@ -36,8 +36,10 @@ pub mod rendering;
 mod review;
 mod scaling;
 mod secrets;
+mod shell;
 mod show;
 mod state_access;
+mod state_failure;
 mod store;
 mod wiring;
 

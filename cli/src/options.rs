@@ -13,6 +13,7 @@ use crate::args::{Common, Format, FormatArg};
 use crate::failure::Failure;
 use crate::output::{ProblemForm, Verbosity};
 use crate::render::repository::RepositoryPath;
+use crate::shell::shell_word;
 use crate::wiring::{Aws, Hosts};
 
 /// A snapshot of the process's environment. It holds secrets: it is never printed.
@@ -354,19 +355,6 @@ pub(crate) fn check_stack(stack: &str) -> Result<(), Failure> {
         .hint("use up to 63 lower-case letters, digits and `-`"))
 }
 
-/// Returns a word as a shell reads it.
-pub(crate) fn shell_word(word: &str) -> String {
-    let is_plain = !word.is_empty()
-        && word
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "-_./:=@,+%".contains(c));
-    if is_plain {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -388,11 +376,5 @@ mod tests {
         assert_eq!(dirs.state, Path::new("/home/a/.local/state/gabion"));
         assert_eq!(dirs.cache, Path::new("/cache/gabion"));
         assert!(UserDirs::of(&Environment::default()).is_err());
-    }
-
-    #[test]
-    fn words_are_quoted_for_the_shell() {
-        assert_eq!(shell_word("a/b.yml"), "a/b.yml");
-        assert_eq!(shell_word("it's"), "'it'\\''s'");
     }
 }

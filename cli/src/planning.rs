@@ -18,6 +18,7 @@ use gabion_engine::state::event::Holder;
 use gabion_engine::state::fingerprint::FingerprintKey;
 use gabion_engine::state::{Clock, State, SystemClock};
 use gabion_engine::value::{Fingerprint, Secret, TemplateText, Value};
+use gabion_engine::words::sentence;
 use gabion_engine::world::{Refresh, World};
 use gabion_inference::offers::PriceBook;
 
@@ -35,7 +36,6 @@ use crate::render::plan_events::Told;
 use crate::review;
 use crate::scaling::Wanted;
 use crate::secrets::ProjectSecrets;
-use crate::state_access::sentence;
 use crate::wiring;
 
 /// What to plan.
@@ -339,10 +339,8 @@ fn globs(flag: &str, texts: &[String]) -> Result<Vec<AddressGlob>, Failure> {
     texts
         .iter()
         .map(|text| {
-            text.parse::<AddressGlob>().map_err(|error| {
-                Failure::new(format!("not a pattern for {flag}"))
-                    .detail(format!("{}.", sentence(&error.to_string())))
-            })
+            text.parse::<AddressGlob>()
+                .map_err(|error| Failure::new(format!("not a pattern for {flag}")).because(&error))
         })
         .collect()
 }
@@ -358,7 +356,7 @@ pub(crate) fn refresh(arg: RefreshArg) -> Refresh {
 
 fn gather_failure(error: &GatherError) -> Failure {
     let failure = Failure::new("the world cannot be read")
-        .detail(format!("{}.\nNothing was changed.", sentence(&error.to_string())));
+        .detail(format!("{}\nNothing was changed.", sentence(&error.to_string())));
     match error {
         GatherError::Facts { error, .. } | GatherError::List { error, .. } => match &error.hint {
             Some(hint) => failure.hint(hint),

@@ -165,7 +165,12 @@ impl LoadedProject {
     pub(crate) fn every_problem(&self, options: &Options) -> Result<Diagnostics, Failure> {
         let (configuration, mut problems) =
             self.lower_with_problems(options, Purpose::Plan, &NothingRecorded, &no_secrets);
-        problems.extend(checking::problems_of_inputs(options, self, &configuration, true)?);
+        problems.extend(checking::problems_of_inputs(
+            options,
+            &self.project.sources,
+            &configuration,
+            true,
+        )?);
         Ok(problems)
     }
 
@@ -187,7 +192,12 @@ impl LoadedProject {
         let (configuration, problems) = self.lower_with_problems(options, Purpose::Plan, recorded, &read);
         let mut problems = about.tolerant(problems);
         if problems.has_errors() {
-            problems.extend(checking::problems_of_inputs(options, self, &configuration, true)?);
+            problems.extend(checking::problems_of_inputs(
+                options,
+                &self.project.sources,
+                &configuration,
+                true,
+            )?);
             return Err(problems.into());
         }
         print_warnings(printer, &problems);

@@ -7,7 +7,7 @@ use gabion_engine::state::record::Status;
 use gabion_engine::value::{Attributes, Value};
 
 use crate::failure::Failure;
-use crate::options::shell_word;
+use crate::shell::shell_word;
 use crate::wiring::COUNT;
 
 /// The replica group of a service that has only one kind.

@@ -15,11 +15,11 @@ use gabion_engine::apply::SecretLookup;
 use gabion_engine::config::{MissingSecret, SecretSource, Target};
 use gabion_engine::state::private_file::read_private_file;
 use gabion_engine::value::Value;
+use gabion_engine::words::sentence;
 use zeroize::Zeroizing;
 
 use crate::options::Environment;
 use crate::render::words::plain;
-use crate::state_access::sentence;
 
 /// How long a program may take to print a secret.
 const COMMAND_TIME: Duration = Duration::from_secs(30);
@@ -152,7 +152,7 @@ fn read_file(path: &Path) -> Result<Zeroizing<String>, NoText> {
         Ok(Some(text)) => Ok(text),
         Ok(None) => Err(absent()),
         Err(error) => Err(NoText {
-            why: format!("{}.", sentence(&error.to_string())),
+            why: sentence(&error.to_string()),
             hint: error
                 .hint()
                 .unwrap_or_else(|| "name a file of text that you can read".to_owned()),

@@ -8,22 +8,20 @@ use gabion_engine::address::{IdSource, Lineage, RandomIds, RunId};
 use gabion_engine::config::{Plugin, Settings, Spanned};
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics};
 use gabion_engine::state::event::Holder;
-use gabion_engine::state::fingerprint::{FingerprintKey, KeyError, read_key_file, read_or_create_key_file};
-use gabion_engine::state::head::{HeadError, HeadMark};
+use gabion_engine::state::fingerprint::{FingerprintKey, read_key_file, read_or_create_key_file};
+use gabion_engine::state::head::HeadMark;
 use gabion_engine::state::lease::{DEFAULT_LEASE_LENGTH, HeartbeatMode};
 use gabion_engine::state::load_for_reading;
 use gabion_engine::state::process::{Liveness, Processes};
-use gabion_engine::state::store::{LeaseView, StoreError, describe_holder};
-use gabion_engine::state::{
-    Journal, JournalError, JournalOptions, OpenError, State, StateStore, SystemClock,
-};
+use gabion_engine::state::store::{LeaseView, StoreError};
+use gabion_engine::state::{Journal, JournalOptions, OpenError, State, StateStore, SystemClock};
 
-use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::lasting::lasting;
-use crate::options::{Options, shell_word};
+use crate::options::Options;
 use crate::output::Printer;
 use crate::project::{LoadedProject, print_warnings};
+use crate::state_failure::{key_failure, open_failure, store_failure};
 use crate::wiring::{self, StorePlace};
 
 /// The variable that holds the fingerprint key instead of the file.
@@ -329,84 +327,4 @@ pub(crate) fn key_for_writing(options: &Options) -> Result<Arc<FingerprintKey>, 
     }
     .map(Arc::new)
     .map_err(|error| key_failure(&error))
-}
-
-fn key_failure(error: &KeyError) -> Failure {
-    let failure = Failure::new("the fingerprint key cannot be used")
-        .detail(format!("{}.", sentence(&error.to_string())));
-    with_hint(failure, error.hint())
-}
-
-/// Words why a state could not be opened.
-pub(crate) fn open_failure(error: OpenError) -> Failure {
-    match error {
-        OpenError::Store(error) | OpenError::Head(HeadError::Store(error)) => store_failure(&error),
-        OpenError::Head(error) => {
-            let summary = match error {
-                HeadError::Unreadable { .. } | HeadError::Write { .. } => "the state cannot be used",
-                _ => "the state lost something",
-            };
-            with_hint(
-                Failure::new(summary).detail(format!("{}.", sentence(&error.to_string()))),
-                error.hint(),
-            )
-        }
-        OpenError::Moved { location, to } => Failure::new("the state was moved")
-            .detail(format!("The state that was at {location} is at {to} now."))
-            .hint(format!(
-                "get the `gabion.yml` that names the new place, or finish the move:\n    gabion state migrate --to {}",
-                shell_word(&to)
-            )),
-        // Whoever names a lineage words it with the place that does.
-        OpenError::OtherLineage { .. } => Failure::new("this is another project's state")
-            .detail(format!("{}.", sentence(&error.to_string()))),
-        OpenError::Thread(error) => {
-            Failure::new("cannot start").detail(format!("{}.", sentence(&error.to_string())))
-        }
-    }
-}
-
-/// Words why a store could not do what was asked.
-pub(crate) fn store_failure(error: &StoreError) -> Failure {
-    let told = |summary: &str| Failure::new(summary).detail(format!("{}.", sentence(&error.to_string())));
-    let failure = match error {
-        StoreError::Locked(view) => Failure::new("the state is locked")
-            .detail(format!(
-                "{} has held it since {:.0}.\nIts last sign of life was at {:.0}. A holder that is gone is replaced at \
-                 once; one on another machine when it gives no sign of life for {} seconds.",
-                describe_holder(&view.holder),
-                view.since,
-                view.renewed,
-                view.length.as_secs()
-            ))
-            .exit(Exit::Locked),
-        StoreError::NewerFormat { .. } => told("the state was written by a newer gabion"),
-        StoreError::Busy { .. } => told("the state is busy").exit(Exit::Locked),
-        StoreError::MissingKey { .. } => told("the state is encrypted"),
-        StoreError::Unreadable { .. } => told("the state cannot be read"),
-        _ => told("the state cannot be used"),
-    };
-    with_hint(failure, error.hint())
-}
-
-fn with_hint(failure: Failure, hint: Option<String>) -> Failure {
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
-}
-
-/// Words why the log could not be written.
-pub(crate) fn journal_failure(error: &JournalError) -> Failure {
-    Failure::new("the state could not be written").detail(format!("{}.", sentence(&error.to_string())))
-}
-
-/// Returns a message with a capital letter and without a full stop.
-pub(crate) fn sentence(message: &str) -> String {
-    let message = message.trim_end_matches('.');
-    let mut chars = message.chars();
-    match chars.next() {
-        Some(first) => first.to_uppercase().chain(chars).collect(),
-        None => String::new(),
-    }
 }

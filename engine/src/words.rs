@@ -5,17 +5,22 @@ use jiff::Timestamp;
 /// Makes a full sentence of an error's words, which are a clause.
 #[must_use]
 pub fn sentence(clause: &str) -> String {
-    let clause = clause.trim();
+    let mut sentence = capitalised(clause.trim());
+    if !sentence.is_empty() && !sentence.ends_with(['.', '!', '?']) {
+        sentence.push('.');
+    }
+    sentence
+}
+
+/// Returns an error's words with a capital letter and without a full stop, to go on after them.
+#[must_use]
+pub fn capitalised(clause: &str) -> String {
+    let clause = clause.trim_end_matches('.');
     let mut characters = clause.chars();
-    let Some(first) = characters.next() else {
-        return String::new();
-    };
-    let end = if clause.ends_with(['.', '!', '?']) {
-        ""
-    } else {
-        "."
-    };
-    format!("{}{}{end}", first.to_ascii_uppercase(), characters.as_str())
+    match characters.next() {
+        Some(first) => first.to_uppercase().chain(characters).collect(),
+        None => String::new(),
+    }
 }
 
 /// Returns how long ago something was, in the largest unit that fits: "3 days ago".

@@ -275,7 +275,7 @@ async fn saved(args: &Apply, context: &Context) -> Outcome {
                         secrets: secrets.clone(),
                         key: Some(key),
                         operation,
-                        again: format!("apply {}", crate::options::shell_word(&path.to_string_lossy())),
+                        again: format!("apply {}", crate::shell::shell_word(&path.to_string_lossy())),
                         execution: &args.execution,
                     };
                     carry_out(context, &interrupts, &journal, run).await
@@ -300,7 +300,7 @@ fn stale(moved: &[bindings::BindingMoved], program: &str, path: &str) -> Failure
         "apply" => format!("{program} apply"),
         path => format!(
             "make a new plan:\n    {program} plan --out {}",
-            crate::options::shell_word(path)
+            crate::shell::shell_word(path)
         ),
     };
     Failure::new("the plan is out of date")

@@ -9,6 +9,7 @@ use gabion_engine::state::fingerprint::read_key_file;
 use gabion_engine::state::process::{Liveness, Processes};
 use gabion_engine::state::store::describe_holder;
 use gabion_engine::state::verify::verify;
+use gabion_engine::words::capitalised;
 use nix::unistd::{AccessFlags, access};
 use serde_json::json;
 
@@ -19,7 +20,7 @@ use crate::failure::Outcome;
 use crate::project::LoadedProject;
 use crate::render::markdown::prose;
 use crate::render::words::{count, plain, store_warning};
-use crate::state_access::{StateAccess, key_path, sentence};
+use crate::state_access::{StateAccess, key_path};
 use crate::wiring;
 
 /// How long a program that is asked for its version may take.
@@ -164,7 +165,7 @@ fn key(context: &Context) -> Check {
             let hint = error
                 .hint()
                 .unwrap_or_else(|| "make it readable for you alone".to_owned());
-            Check::bad(sentence(&error.to_string()), hint)
+            Check::bad(capitalised(&error.to_string()), hint)
         }
     }
 }
@@ -222,12 +223,12 @@ async fn project(context: &Context) -> Vec<Check> {
                 .map(|damage| Check::bad(plain(&damage), "restore the state from a copy")),
         ),
         Err(error) => checks.push(Check::bad(
-            sentence(&error.to_string()),
+            capitalised(&error.to_string()),
             "restore the state from a copy",
         )),
     }
     match access.store.lease().await {
-        Err(error) => checks.push(Check::bad(sentence(&error.to_string()), "gabion state list")),
+        Err(error) => checks.push(Check::bad(capitalised(&error.to_string()), "gabion state list")),
         Ok(None) => checks.push(Check::good("nobody holds the state")),
         Ok(Some(view)) => {
             let gone =

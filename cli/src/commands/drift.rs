@@ -25,7 +25,8 @@ use crate::render::plan_json::drift_json;
 use crate::render::plan_json_types::DriftJson;
 use crate::render::words::{count, plain};
 use crate::render::{drift_junit, drift_markdown, drift_sarif, drift_text};
-use crate::state_access::{StateAccess, existing_key, journal_failure};
+use crate::state_access::{StateAccess, existing_key};
+use crate::state_failure::journal_failure;
 
 /// The answer of `gabion drift --format json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -11,7 +11,8 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::project::LoadedProject;
 use crate::render::words::plain;
-use crate::state_access::{StateAccess, sentence, store_failure};
+use crate::state_access::StateAccess;
+use crate::state_failure::store_failure;
 use crate::store::{Kept, SettingsFile, StoreUrl};
 
 /// Makes the state in the store of the URL, or in the one that the settings name, unless it is there; writes the store
@@ -110,7 +111,7 @@ async fn leave_no_state_behind(
             .hint(format!(
                 "move it, with its history:\n    {} state migrate --to {}",
                 options.program,
-                crate::options::shell_word(&url.text)
+                crate::shell::shell_word(&url.text)
             ))),
         Err(error) => Err(store_failure(&error)),
     }
@@ -144,12 +145,10 @@ async fn create(access: &StateAccess, project: &str) -> Result<Lineage, Failure>
             Ok(loaded) => Ok(loaded.head.lineage),
             Err(error) => Err(store_failure(&error)),
         },
-        Err(error) => Err(Failure::new("the state cannot be made")
-            .detail(format!("{}.", sentence(&error.to_string())))
-            .hint(
-                error
-                    .hint()
-                    .unwrap_or_else(|| "look at the place, the credentials and what they permit".to_owned()),
-            )),
+        Err(error) => Err(Failure::new("the state cannot be made").because(&error).hint(
+            error
+                .hint()
+                .unwrap_or_else(|| "look at the place, the credentials and what they permit".to_owned()),
+        )),
     }
 }

@@ -12,15 +12,17 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupts;
-use crate::options::{Options, Trust, shell_word};
+use crate::options::{Options, Trust};
 use crate::planning::{self, PlanRequest, Planned};
 use crate::policy;
 use crate::project::LoadedProject;
 use crate::render::events::Events;
 use crate::render::plan_events;
 use crate::render::words::plain;
+use crate::shell::shell_word;
 use crate::show::print_plan;
-use crate::state_access::{StateAccess, existing_key, sentence, store_failure};
+use crate::state_access::{StateAccess, existing_key};
+use crate::state_failure::store_failure;
 
 /// Shows a plan, and saves it if asked to. Writes nothing else and takes no lease.
 pub(crate) async fn run(args: &PlanArgs, context: &Context) -> Outcome {
@@ -189,9 +191,9 @@ fn next_command(args: &PlanArgs, options: &Options, plan: &Plan) -> Option<Strin
 
 /// Writes a plan to a file, all or nothing.
 fn save(plan: &Plan, path: &Path) -> Result<(), Failure> {
-    let bytes = plan.to_file().map_err(|error| {
-        Failure::new("the plan cannot be saved").detail(format!("{}.", sentence(&error.to_string())))
-    })?;
+    let bytes = plan
+        .to_file()
+        .map_err(|error| Failure::new("the plan cannot be saved").because(&error))?;
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

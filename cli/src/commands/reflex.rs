@@ -23,7 +23,7 @@ pub(crate) fn moved_to(name: &str, command: &str, args: &Reflex) -> Outcome {
     let rest: Vec<String> = args
         .rest
         .iter()
-        .map(|word| crate::options::shell_word(word))
+        .map(|word| crate::shell::shell_word(word))
         .collect();
     let rest = if rest.is_empty() {
         "ADDR".to_owned()

@@ -3,17 +3,17 @@
 use std::path::Path;
 
 use gabion_engine::plan::Plan;
+use gabion_engine::state::State;
+use gabion_engine::words::sentence;
 
 use crate::args::{Format, Show};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
-use crate::options::shell_word;
 use crate::render::plan_text;
+use crate::shell::shell_word;
 use crate::show::print_plan;
-use crate::state_access::sentence;
 use crate::wiring;
-use gabion_engine::state::State;
 
 /// Prints a saved plan, or what it does to one resource.
 pub(crate) fn run(args: &Show, context: &Context) -> Outcome {
@@ -81,5 +81,5 @@ pub(crate) fn read_plan(path: &Path) -> Result<Plan, Failure> {
         }
     })?;
     Plan::from_file(&bytes)
-        .map_err(|error| cannot().detail(format!("{}: {}.", path.display(), sentence(&error.to_string()))))
+        .map_err(|error| cannot().detail(format!("{}: {}", path.display(), sentence(&error.to_string()))))
 }

@@ -19,7 +19,7 @@ pub(crate) fn run(args: &Validate, context: &Context) -> Outcome {
         project.lower_with_problems(options, Purpose::Validate, &NothingRecorded, &no_secrets);
     problems.extend(checking::problems_of_inputs(
         options,
-        &project,
+        &project.project.sources,
         &configuration,
         problems.has_errors(),
     )?);

@@ -9,8 +9,7 @@ use gabion_engine::words::ago;
 use jiff::Timestamp;
 
 use super::drift_text::{sides, summary_line};
-use super::markdown::{cell_code, code, prose};
-use super::plan_markdown::{Table, marker};
+use super::markdown::{Table, cell_code, code, marker, prose};
 use super::words;
 
 /// Writes the answer of `gabion drift`; whether everything could be asked decides what no drift means.

@@ -7,7 +7,7 @@ use gabion_engine::plan::change::{AttributeChange, AttributeDrift, Cause, Drift,
 use gabion_engine::words::ago;
 use jiff::Timestamp;
 
-use super::plan_text::write_line;
+use super::difference_text::write_line;
 use super::theme::Theme;
 use super::value::{self, Line, inline};
 use super::words::{self, count, plain};

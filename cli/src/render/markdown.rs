@@ -6,6 +6,8 @@
 
 use std::fmt::Write;
 
+use gabion_engine::plan::Plan;
+
 use super::words::plain;
 
 /// Returns text as a code span: on one line, and with more backticks around it than in it.
@@ -165,6 +167,67 @@ fn longest_run(text: &str, wanted: char) -> usize {
         longest = longest.max(run);
     }
     longest
+}
+
+/// A table: its heading row, and a row for each thing.
+#[derive(Default)]
+pub(crate) struct Table {
+    /// The names of the columns, in Markdown.
+    pub(crate) columns: Vec<String>,
+    /// The cells of each row, in Markdown.
+    pub(crate) rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// Makes a table without rows.
+    pub(crate) fn new(columns: &[&str]) -> Self {
+        Self {
+            columns: columns.iter().map(|column| (*column).to_owned()).collect(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Leaves out the columns in which nothing stands.
+    pub(crate) fn without_empty_columns(mut self) -> Self {
+        for column in (0..self.columns.len()).rev() {
+            if self.rows.iter().all(|row| row[column].is_empty()) {
+                self.columns.remove(column);
+                self.rows.iter_mut().for_each(|row| drop(row.remove(column)));
+            }
+        }
+        self
+    }
+
+    /// Returns the heading row and the rule below it.
+    pub(crate) fn heading(&self) -> String {
+        let rule = vec!["---".to_owned(); self.columns.len()];
+        format!("\n{}{}", row(&self.columns), row(&rule))
+    }
+
+    /// Returns the whole table.
+    pub(crate) fn to_markdown(&self) -> String {
+        let rows: String = self.rows.iter().map(|cells| row(cells)).collect();
+        format!("{}{rows}", self.heading())
+    }
+}
+
+/// Returns a row of a table.
+pub(crate) fn row(cells: &[String]) -> String {
+    format!("| {} |\n", cells.join(" | "))
+}
+
+/// The mark by which a bot finds the comment that it wrote about this project and stack.
+pub(crate) fn marker(what: &str, plan: &Plan) -> String {
+    let stack = plan
+        .basis
+        .stack
+        .as_ref()
+        .map(|stack| format!("/{stack}"))
+        .unwrap_or_default();
+    format!(
+        "<!-- gabion:{what}:{} -->",
+        comment(&format!("{}{stack}", plan.project))
+    )
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 pub(crate) mod annotations;
 pub(crate) mod catalogue;
 pub(crate) mod diagnostic;
+pub(crate) mod difference_text;
 pub(crate) mod drift_junit;
 pub(crate) mod drift_markdown;
 pub(crate) mod drift_sarif;

@@ -13,7 +13,7 @@ use gabion_engine::plan::{Mode, Plan};
 use gabion_engine::value::Value;
 
 use super::drift_markdown;
-use super::markdown::{cell_code, code, comment, fenced, html_code, prose};
+use super::markdown::{Table, cell_code, code, fenced, html_code, marker, prose, row};
 use super::mermaid;
 use super::price;
 use super::value::{Line, Sign, attribute_lines, inline, split};
@@ -79,50 +79,6 @@ pub(crate) fn write_plan(out: &mut dyn Write, plan: &Plan, context: PlanContext<
     Ok(())
 }
 
-/// A table: its heading row, and a row for each thing.
-#[derive(Default)]
-pub(crate) struct Table {
-    /// The names of the columns, in Markdown.
-    pub(crate) columns: Vec<String>,
-    /// The cells of each row, in Markdown.
-    pub(crate) rows: Vec<Vec<String>>,
-}
-
-impl Table {
-    pub(crate) fn new(columns: &[&str]) -> Self {
-        Self {
-            columns: columns.iter().map(|column| (*column).to_owned()).collect(),
-            rows: Vec::new(),
-        }
-    }
-
-    /// Leaves out the columns in which nothing stands.
-    pub(crate) fn without_empty_columns(mut self) -> Self {
-        for column in (0..self.columns.len()).rev() {
-            if self.rows.iter().all(|row| row[column].is_empty()) {
-                self.columns.remove(column);
-                self.rows.iter_mut().for_each(|row| drop(row.remove(column)));
-            }
-        }
-        self
-    }
-
-    fn heading(&self) -> String {
-        let rule = vec!["---".to_owned(); self.columns.len()];
-        format!("\n{}{}", line(&self.columns), line(&rule))
-    }
-
-    /// Returns the whole table.
-    pub(crate) fn to_markdown(&self) -> String {
-        let rows: String = self.rows.iter().map(|row| line(row)).collect();
-        format!("{}{rows}", self.heading())
-    }
-}
-
-fn line(cells: &[String]) -> String {
-    format!("| {} |\n", cells.join(" | "))
-}
-
 /// How many bytes are left. What does not fit is left out whole.
 struct Room(usize);
 
@@ -157,7 +113,7 @@ impl Room {
     }
 
     fn table(&mut self, table: &Table, what: &str) -> String {
-        let rows: Vec<String> = table.rows.iter().map(|row| line(row)).collect();
+        let rows: Vec<String> = table.rows.iter().map(|cells| row(cells)).collect();
         self.pieces(&table.heading(), &rows, |number| {
             format!(
                 "\n_{} did not fit here._\n",
@@ -207,20 +163,6 @@ fn write_verdict(out: &mut dyn Write, plan: &Plan, context: PlanContext<'_>) -> 
         Some(prices) if plan.has_changes() => writeln!(out, "\n**Cost:** {}.", prose(&price::line(prices))),
         _ => Ok(()),
     }
-}
-
-/// The mark by which a bot finds the comment that it wrote about this project and stack.
-pub(crate) fn marker(what: &str, plan: &Plan) -> String {
-    let stack = plan
-        .basis
-        .stack
-        .as_ref()
-        .map(|stack| format!("/{stack}"))
-        .unwrap_or_default();
-    format!(
-        "<!-- gabion:{what}:{} -->",
-        comment(&format!("{}{stack}", plan.project))
-    )
 }
 
 /// What forbids the plan; never cut.

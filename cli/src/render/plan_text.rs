@@ -2,11 +2,11 @@
 
 use std::fmt::{self, Write};
 
-use anstyle::Style;
 use gabion_engine::config::Effect;
 use gabion_engine::plan::change::{Action, Change};
 use gabion_engine::plan::{Mode, Plan};
 
+use super::difference_text::write_line;
 use super::drift_text;
 use super::price;
 use super::theme::Theme;
@@ -199,59 +199,6 @@ fn write_wrapped(out: &mut dyn Write, heading: &str, names: &[String], theme: &T
         }
     }
     flush(&mut line, out)
-}
-
-/// Writes one line of a difference.
-pub(crate) fn write_line(
-    out: &mut dyn Write,
-    line: &Line,
-    width: usize,
-    indent: usize,
-    theme: &Theme,
-) -> fmt::Result {
-    let style = sign_style(line.sign, theme);
-    let indent = indent + line.depth * 4;
-    let mut text = String::new();
-    if !line.label.is_empty() {
-        text.push_str(&line.label);
-        if line.label != "-" {
-            text.push(':');
-        }
-        if !(line.value.is_empty() && line.becomes.is_none()) {
-            let pad = if line.depth == 0 {
-                width.saturating_sub(line.label.chars().count())
-            } else {
-                0
-            };
-            text.push_str(&" ".repeat(pad + 1));
-        }
-    }
-    write!(out, "{:indent$}{style}{}{style:#} {text}", "", line.sign.symbol())?;
-    let dim = theme.dim;
-    match &line.becomes {
-        Some(new) => write!(out, "{} {dim}→{dim:#} {}", line.value, new)?,
-        None if line.sign == Sign::Same => write!(out, "{dim}{}{dim:#}", line.value)?,
-        None if line.label.is_empty() => write!(out, "{style}{}{style:#}", line.value)?,
-        None => write!(out, "{}", line.value)?,
-    }
-    if let Some(remark) = &line.remark {
-        let style = if remark == "forces replacement" {
-            theme.replace
-        } else {
-            theme.dim
-        };
-        write!(out, "  {style}# {remark}{style:#}")?;
-    }
-    writeln!(out)
-}
-
-fn sign_style(sign: Sign, theme: &Theme) -> Style {
-    match sign {
-        Sign::Add => theme.good,
-        Sign::Remove => theme.bad,
-        Sign::Change => theme.change,
-        Sign::Same => theme.dim,
-    }
 }
 
 fn write_heading(out: &mut dyn Write, plan: &Plan, theme: &Theme) -> fmt::Result {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Span};
+use gabion_engine::words::sentence;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
@@ -120,13 +121,6 @@ pub(super) fn artifact(file: &str, repository: &RepositoryPath) -> Value {
 pub(super) fn message(text: &str) -> String {
     let lines: Vec<String> = text.lines().map(plain).collect();
     lines.join("\n").replace("](", "] (")
-}
-
-/// Returns a summary as a sentence.
-fn sentence(summary: &str) -> String {
-    let mut characters = summary.chars();
-    let first = characters.next().into_iter().flat_map(char::to_uppercase);
-    format!("{}{}.", first.collect::<String>(), characters.as_str())
 }
 
 #[cfg(test)]

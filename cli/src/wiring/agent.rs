@@ -11,7 +11,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::machines::{data_root, shim, unit_by_uid};
 use crate::failure::Failure;
 use crate::options::Options;
-use crate::state_access::sentence;
 
 /// Becomes the program of a unit, or its supervisor: returns when that failed, which it has said where its starter reads
 /// it, or when a program with a supervisor has ended for good.
@@ -39,9 +38,9 @@ pub(crate) async fn start_unit(options: &Options, uid: &str) -> Result<(), Failu
         shim: shim()?,
         fence: None,
     };
-    let launched = unit::start(&request).await.map_err(|error| {
-        Failure::new("the unit does not start").detail(format!("{}.", sentence(&error.to_string())))
-    })?;
+    let launched = unit::start(&request)
+        .await
+        .map_err(|error| Failure::new("the unit does not start").because(&error))?;
     drop(launched);
     Ok(())
 }
@@ -72,9 +71,7 @@ pub(crate) async fn serve_agent(serve_agent: ServeAgent) -> Result<(), Failure> 
         take_over,
         notify_socket,
     } = serve_agent;
-    let ended = |error: std::io::Error| {
-        Failure::new("the agent ended").detail(format!("{}.", sentence(&error.to_string())))
-    };
+    let ended = |error: std::io::Error| Failure::new("the agent ended").because(&error);
     // A unit's directory is `units/UID` below the machine's data root.
     let above = directory
         .parent()

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use gabion_engine::provider::ProviderError;
 use gabion_engine::state::record::Record;
+use gabion_engine::words::sentence;
 use gabion_host::beside::{self, Beside};
 use gabion_host::transport::{BoxedStream, Machines};
 use gabion_host::unit::{self, LogFollower, LogPosition, LogQuery, LogText, UnitDirectory};
@@ -11,6 +12,7 @@ use gabion_machines::Hosts;
 use gabion_machines::hosts::RemoteLog;
 
 use super::machines::{machine_of, unit_directory, unit_name};
+
 use crate::options::Options;
 
 /// The most bytes of a log that are read at once.
@@ -37,7 +39,7 @@ pub(crate) struct Trouble {
 impl From<std::io::Error> for Trouble {
     fn from(error: std::io::Error) -> Self {
         Self {
-            why: gabion_engine::words::sentence(&error.to_string()),
+            why: sentence(&error.to_string()),
             hint: None,
         }
     }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::options::Environment;
-use crate::state_access::store_failure;
+use crate::state_failure::store_failure;
 use crate::store::{Encryption, StoreUrl, envelope};
 
 /// The stores of this build.

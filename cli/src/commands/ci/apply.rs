@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::interrupt::Interrupts;
-use crate::options::shell_word;
+use crate::shell::shell_word;
 
 /// Carries out the plan in a directory that `gabion ci plan` wrote.
 ///

@@ -11,7 +11,8 @@ use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupts;
 use crate::project::LoadedProject;
 use crate::render::words::count;
-use crate::state_access::{StateAccess, journal_failure, store_failure};
+use crate::state_access::StateAccess;
+use crate::state_failure::{journal_failure, store_failure};
 
 /// Which history is kept.
 #[derive(Debug, Clone, Copy)]

@@ -13,7 +13,8 @@ use crate::failure::Outcome;
 use crate::project::LoadedProject;
 use crate::render::markdown::{cell_code, prose};
 use crate::render::words::plain;
-use crate::state_access::{StateAccess, store_failure};
+use crate::state_access::StateAccess;
+use crate::state_failure::store_failure;
 
 /// Prints the entries, or the last of them, newest last.
 pub(crate) async fn run(

@@ -4,16 +4,19 @@ use std::collections::BTreeSet;
 
 use gabion_engine::state::migrate::{MigrateError, Migrated, Migration, migrate};
 use gabion_engine::state::store::StoreError;
+use gabion_engine::words::sentence;
 
 use crate::args::Locking;
 use crate::commands::init_store::plugin_of;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
-use crate::options::{Options, shell_word};
+use crate::options::Options;
 use crate::project::LoadedProject;
 use crate::render::words::count;
-use crate::state_access::{StateAccess, journal_failure, open_failure, sentence, store_failure};
+use crate::shell::shell_word;
+use crate::state_access::StateAccess;
+use crate::state_failure::{journal_failure, open_failure, store_failure};
 use crate::store::{Kept, SettingsFile, StoreUrl};
 use crate::wiring;
 
@@ -121,7 +124,7 @@ fn of_stack(options: &Options, stack: Option<&str>) -> Options {
 }
 
 fn failure(error: MigrateError, target: &StateAccess, url: &StoreUrl, options: &Options) -> Failure {
-    let detail = format!("{}.", sentence(&error.to_string()));
+    let detail = sentence(&error.to_string());
     match error {
         MigrateError::Open(error) => open_failure(error),
         MigrateError::Store(error) => store_failure(&error),

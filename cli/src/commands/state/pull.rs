@@ -11,7 +11,8 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::project::LoadedProject;
 use crate::render::words::count;
-use crate::state_access::{StateAccess, store_failure};
+use crate::state_access::StateAccess;
+use crate::state_failure::store_failure;
 
 /// Writes the log as it is now; takes no lease.
 pub(crate) async fn run(out: Option<&Path>, context: &Context) -> Outcome {

@@ -12,10 +12,11 @@ use crate::args::Locking;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
-use crate::options::shell_word;
 use crate::project::LoadedProject;
 use crate::render::words::count;
-use crate::state_access::{StateAccess, open_failure, store_failure};
+use crate::shell::shell_word;
+use crate::state_access::StateAccess;
+use crate::state_failure::{open_failure, store_failure};
 
 /// Puts the log of a file where the project's state is.
 pub(crate) async fn run(path: &Path, force: bool, locking: Locking, context: &Context) -> Outcome {

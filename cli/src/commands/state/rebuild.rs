@@ -13,6 +13,7 @@ use gabion_engine::state::rebuild::{Rebuild, Rebuilder, log};
 use gabion_engine::state::store::{AdoptRequest, StoreError, describe_holder};
 use gabion_engine::state::verify::verify;
 use gabion_engine::state::{Clock, OpenError, State, SystemClock, load_for_reading};
+use gabion_engine::words::{capitalised, sentence};
 use serde_json::json;
 
 use crate::args::{Format, Locking};
@@ -24,7 +25,8 @@ use crate::interrupt::Interrupts;
 use crate::project::LoadedProject;
 use crate::render::gather::GatherDisplay;
 use crate::render::words::{count, plain};
-use crate::state_access::{StateAccess, existing_key, open_failure, sentence, store_failure};
+use crate::state_access::{StateAccess, existing_key};
+use crate::state_failure::{open_failure, store_failure};
 use crate::wiring;
 
 /// What is left of a state.
@@ -151,7 +153,7 @@ async fn left(access: &StateAccess) -> Result<Option<Left>, Failure> {
         }
         Err(OpenError::Head(error @ HeadError::Missing { .. })) => {
             return Ok(Some(Left {
-                wrong: format!("{}.", sentence(&error.to_string())),
+                wrong: sentence(&error.to_string()),
                 readable: None,
                 there: false,
             }));
@@ -162,7 +164,7 @@ async fn left(access: &StateAccess) -> Result<Option<Left>, Failure> {
         Err(error) => return Err(open_failure(error)),
     };
     Ok(Some(Left {
-        wrong: format!("{}.", sentence(&wrong)),
+        wrong: sentence(&wrong),
         readable: LogCopy::salvage(store).await,
         there: true,
     }))
@@ -329,7 +331,10 @@ async fn write(
             && Processes::default().holder_liveness(&view.holder, true) == Liveness::Alive
         {
             return Err(Failure::new("the state is locked")
-                .detail(format!("{} holds it.", sentence(&describe_holder(&view.holder))))
+                .detail(format!(
+                    "{} holds it.",
+                    capitalised(&describe_holder(&view.holder))
+                ))
                 .hint("wait for it, or stop it")
                 .exit(Exit::Locked));
         }

@@ -6,7 +6,8 @@ use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::project::LoadedProject;
 use crate::render::words::count;
-use crate::state_access::{StateAccess, journal_failure, store_failure};
+use crate::state_access::StateAccess;
+use crate::state_failure::{journal_failure, store_failure};
 use crate::wiring;
 
 /// Writes again what is not under the key of the settings.

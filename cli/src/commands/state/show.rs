@@ -17,13 +17,14 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::project::LoadedProject;
 use crate::render::catalogue::Catalogue;
+use crate::render::difference_text::write_line;
 use crate::render::markdown;
 use crate::render::plan_json::known;
-use crate::render::plan_text::write_line;
 use crate::render::theme::Theme;
 use crate::render::value::{Sign, whole};
 use crate::render::words::plain;
-use crate::state_access::{StateAccess, store_failure};
+use crate::state_access::StateAccess;
+use crate::state_failure::store_failure;
 use crate::wiring;
 
 /// Shows one record. Secrets are not in it.

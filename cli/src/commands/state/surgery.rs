@@ -10,7 +10,8 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::project::LoadedProject;
 use crate::render::words::{count, plain};
-use crate::state_access::{StateAccess, journal_failure};
+use crate::state_access::StateAccess;
+use crate::state_failure::journal_failure;
 
 /// Gives an object another address.
 pub(crate) async fn mv(

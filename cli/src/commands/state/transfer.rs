@@ -14,7 +14,8 @@ use crate::failure::{Failure, Outcome};
 use crate::options::{Options, check_stack};
 use crate::project::LoadedProject;
 use crate::render::words::count;
-use crate::state_access::{StateAccess, journal_failure};
+use crate::state_access::StateAccess;
+use crate::state_failure::journal_failure;
 
 /// Returns the failure of `state mv` without a stack and without two addresses.
 pub(super) fn two_addresses(addresses: &[ResourceAddress]) -> Failure {

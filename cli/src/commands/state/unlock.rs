@@ -11,7 +11,8 @@ use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupts;
 use crate::project::LoadedProject;
 use crate::render::words::plain;
-use crate::state_access::{StateAccess, store_failure};
+use crate::state_access::StateAccess;
+use crate::state_failure::store_failure;
 
 /// Takes the lease away from its holder, because a person says that nothing runs there any more.
 pub(crate) async fn run(yes: bool, context: &Context) -> Outcome {

@@ -11,7 +11,8 @@ use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::project::LoadedProject;
 use crate::render::words::{count, plain, store_warning};
-use crate::state_access::{StateAccess, store_failure};
+use crate::state_access::StateAccess;
+use crate::state_failure::store_failure;
 
 /// Checks that the log is whole and the records are what it says; exits with 1 when something is wrong.
 pub(crate) async fn run(context: &Context) -> Outcome {
