@@ -21,7 +21,7 @@ use crate::program::{AgentProgram, BUILD_HINT, ProgramSource};
 use crate::protocol::{Answer, Hello, PROTOCOL, Request, UnitView};
 use crate::reach::{NoConnection, Reach, Rests};
 use crate::session::{Exchange, Session};
-use crate::ssh::{self, SshAddress, SshError, Trust};
+use crate::ssh::{self, Jump, SshAddress, SshError, Trust};
 use crate::streams;
 
 /// How machines are reached.
@@ -47,6 +47,9 @@ impl Default for Limits {
 
 /// After so long a connection that is being made waits for the network and not for a processor: another may begin.
 const BUSY: Duration = Duration::from_secs(2);
+
+/// So long a connection may take to show that it still leads to its machine, where an address may have moved meanwhile.
+const ANSWERS: Duration = Duration::from_secs(3);
 
 /// The machines that are reached over SSH.
 #[derive(Clone)]
@@ -137,6 +140,8 @@ pub(crate) struct Live {
     session: Session,
     /// The key by which the machine was known, where gabion has to know it.
     host_key: Option<String>,
+    /// Whether the way there is one that ends when the address that is to lead there does.
+    is_passing: bool,
     _child: Child,
     _slot: OwnedSemaphorePermit,
 }
@@ -441,7 +446,11 @@ impl Hosts {
             _use: user,
         };
         if let Some(live) = line.live.as_ref().filter(|live| live.session.is_alive()) {
-            return Ok(held(live, user));
+            // What an address that moved led to is not told of that.
+            let may_have_moved = live.is_passing || self.is_succeeded(name);
+            if !may_have_moved || live.session.answers(ANSWERS).await {
+                return Ok(held(live, user));
+            }
         }
         // A dead connection gives its place back first.
         line.live = None;
@@ -516,6 +525,35 @@ impl Hosts {
         making.await
     }
 
+    /// Returns another way to a machine, while the address that leads to it, or to the machine on the way, leads to another
+    /// one. A machine that makes way for another has none: its address has moved.
+    fn other_way(&self, name: &str, address: &SshAddress) -> Option<SshAddress> {
+        if self.is_succeeded(name) {
+            return None;
+        }
+        if let Some(own) = by_own_address(address) {
+            return Some(own);
+        }
+        let jump = address.proxy_jump.as_ref()?;
+        let hosts: Vec<Arc<Host>> = lock(&self.inner.hosts).values().cloned().collect();
+        let hostname = hosts.into_iter().find_map(|host| {
+            let on_the_way = lock(&host.address);
+            let is_it = on_the_way.hostname == jump.hostname
+                && on_the_way.port == jump.port
+                && on_the_way.trust.key().is_some()
+                && on_the_way.trust.key() == jump.host_key.as_ref();
+            on_the_way.own_hostname.clone().filter(|_| is_it)
+        })?;
+        let jump = Jump {
+            hostname,
+            ..jump.clone()
+        };
+        Some(SshAddress {
+            proxy_jump: Some(jump),
+            ..address.clone()
+        })
+    }
+
     async fn connect(
         &self,
         name: &str,
@@ -536,9 +574,23 @@ impl Hosts {
         let program = found
             .map_err(|why| ProviderError::new(ErrorClass::Invalid, why).with_hint(BUILD_HINT))?
             .clone();
-        let connected = ssh::connect(address, &program, &settings.base)
+        let mut connected = ssh::connect(address, &program, &settings.base)
             .await
-            .map_err(|error| unreachable(name, address, &error))?;
+            .map_err(|error| (unreachable(name, address, &error), error));
+        let mut is_passing = false;
+        if let Err((_, error)) = &connected
+            && error.is_away()
+            && let Some(other) = self.other_way(name, address)
+        {
+            let is_elsewhere = matches!(error, SshError::KeyChanged { .. });
+            let tried = ssh::connect(&other, &program, &settings.base).await;
+            // Where nobody answered at first, an address that it had at its start says nothing.
+            if tried.is_ok() || is_elsewhere {
+                is_passing = true;
+                connected = tried.map_err(|error| (unreachable(name, &other, &error), error));
+            }
+        }
+        let connected = connected.map_err(|(why, _)| why)?;
         let sudo = match settings.sudo {
             None => None,
             // A secret may be what a command says.
@@ -569,10 +621,21 @@ impl Hosts {
         Ok(Live {
             session,
             host_key: connected.host_key,
+            is_passing,
             _child: connected.child,
             _slot: slot,
         })
     }
+}
+
+/// Returns how a machine is reached by its own address, if it has one.
+fn by_own_address(address: &SshAddress) -> Option<SshAddress> {
+    let hostname = address.own_hostname.clone()?;
+    Some(SshAddress {
+        hostname,
+        own_hostname: None,
+        ..address.clone()
+    })
 }
 
 /// The log of a program on a machine, as it grows.
@@ -621,7 +684,7 @@ fn needs_streams(name: &str, live: &Live) -> Result<(), ProviderError> {
 /// Words that a machine cannot be reached.
 fn unreachable(name: &str, address: &SshAddress, error: &SshError) -> NoConnection {
     // Its address may lead to another machine by now, which has another key.
-    let is_away = matches!(error, SshError::Unreachable { .. } | SshError::KeyChanged { .. });
+    let is_away = error.is_away();
     let class = match error {
         SshError::Invalid { .. } => ErrorClass::Invalid,
         SshError::KeyChanged { .. } | SshError::KeyUnknown { .. } | SshError::Denied { .. } => {

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use gabion_engine::provider::{Call, Effect, ErrorClass, ProviderError};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::frame;
@@ -39,6 +40,8 @@ pub(crate) struct Session {
     /// What both sides speak.
     protocol: u32,
     alive: Arc<AtomicBool>,
+    /// Heard whenever the other end says anything.
+    heard: Arc<Notify>,
     _tasks: [AbortOnDropHandle<()>; 3],
 }
 
@@ -84,9 +87,15 @@ impl Session {
         };
         let waiters = Waiters::default();
         let alive = Arc::new(AtomicBool::new(true));
+        let heard = Arc::<Notify>::default();
         let (outgoing, queue) = mpsc::channel(64);
         let speaking = tokio::spawn(speak(writer, queue, Arc::clone(&alive)));
-        let listening = tokio::spawn(listen(reader, Arc::clone(&waiters), Arc::clone(&alive)));
+        let listening = tokio::spawn(listen(
+            reader,
+            Arc::clone(&waiters),
+            Arc::clone(&alive),
+            Arc::clone(&heard),
+        ));
         let pinging = tokio::spawn(ping(outgoing.clone()));
         Ok(Self {
             outgoing,
@@ -94,6 +103,7 @@ impl Session {
             next: AtomicU64::new(1),
             protocol,
             alive,
+            heard,
             _tasks: [speaking, listening, pinging].map(AbortOnDropHandle::new),
         })
     }
@@ -106,6 +116,18 @@ impl Session {
     /// Returns whether the other end was still there when it was last heard of.
     pub(crate) fn is_alive(&self) -> bool {
         self.alive.load(Ordering::Acquire)
+    }
+
+    /// Asks whether the other end is there, and waits for a word of it, but for no longer than this.
+    pub(crate) async fn answers(&self, within: Duration) -> bool {
+        let mut heard = pin!(self.heard.notified());
+        heard.as_mut().enable();
+        let answer = async {
+            if self.outgoing.send(ToAgent::Ping).await.is_ok() {
+                heard.await;
+            }
+        };
+        tokio::time::timeout(within, answer).await.is_ok() && self.is_alive()
     }
 
     /// Asks something that changes nothing.
@@ -275,8 +297,14 @@ async fn speak(
     }
 }
 
-async fn listen(mut reader: impl AsyncRead + Send + Unpin, waiters: Waiters, alive: Arc<AtomicBool>) {
+async fn listen(
+    mut reader: impl AsyncRead + Send + Unpin,
+    waiters: Waiters,
+    alive: Arc<AtomicBool>,
+    heard: Arc<Notify>,
+) {
     while let Ok(Some(message)) = frame::read::<FromAgent>(&mut reader).await {
+        heard.notify_waiters();
         match message {
             FromAgent::Event { id, event } => {
                 if let Some(waiter) = lock(&waiters).get(&id) {
@@ -292,6 +320,7 @@ async fn listen(mut reader: impl AsyncRead + Send + Unpin, waiters: Waiters, ali
         }
     }
     alive.store(false, Ordering::Release);
+    heard.notify_waiters();
     // Whoever waits hears the end of the channel.
     lock(&waiters).clear();
 }

@@ -51,6 +51,8 @@ fi; echo gabion:have; exec \"$f\" machine --root \"$r\"";
 pub struct SshAddress {
     /// Host name or address, or an alias of the user's own configuration of SSH.
     pub hostname: String,
+    /// Its own address, by which it is reached where `hostname` still leads to another machine, or to none.
+    pub own_hostname: Option<String>,
     /// The port; SSH's own choice without one.
     pub port: Option<u16>,
     /// The user; SSH's own choice without one.
@@ -94,7 +96,7 @@ pub enum Trust {
 
 impl Trust {
     /// Returns the key that it is known by, if gabion knows it.
-    fn key(&self) -> Option<&String> {
+    pub(crate) fn key(&self) -> Option<&String> {
         match self {
             Self::Key(key) => Some(key),
             Self::KnownHosts | Self::FirstUse => None,
@@ -151,6 +153,11 @@ pub enum SshError {
 }
 
 impl SshError {
+    /// Returns whether it is the machine that is away: where it was looked for nobody answers, or another one does.
+    pub(crate) fn is_away(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::KeyChanged { .. })
+    }
+
     /// Returns what to do about it, where one thing can be said.
     #[must_use]
     pub fn hint(&self, address: &SshAddress) -> Option<String> {

@@ -135,6 +135,7 @@ pub fn address(attributes: &Attributes) -> SshAddress {
         .unwrap_or_default();
     SshAddress {
         hostname: text(attributes, "hostname").unwrap_or_default(),
+        own_hostname: text(attributes, "own_hostname"),
         port: port(attributes),
         user: text(attributes, "user"),
         identity_file: text(attributes, "identity_file"),
@@ -312,6 +313,14 @@ pub fn provider_schema() -> ProviderSchema {
         ),
     )
     .attribute("hostname", AttributeSchema::required(String, "Its host name or address."))
+    .attribute(
+        "own_hostname",
+        AttributeSchema::optional(
+            String,
+            "Its own address, where `hostname` is one that moves to it: it is reached there while `hostname` leads to another \
+             machine.",
+        ),
+    )
     .attribute("port", AttributeSchema::optional(Int, "Its SSH port."))
     .attribute("user", AttributeSchema::optional(String, "The user to log in as."))
     .attribute(

@@ -2,7 +2,7 @@
 //!
 //! A cut network ends what is open and refuses what is new, as a machine does that was switched off. A silent one keeps
 //! everything open and moves nothing, as one does that drops packets: what was sent meanwhile arrives when it is whole
-//! again.
+//! again. A way that leads to another server is an address that moves: of what is open nothing arrives any more.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -39,6 +39,9 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     network: Network,
+    /// Where new connections lead, and how often that was changed.
+    to: SocketAddr,
+    moves: u64,
     /// Both ends of each connection that may be open.
     open: Vec<(u64, [TcpStream; 2])>,
     /// How many connections were asked for.
@@ -53,11 +56,21 @@ impl Proxy {
     /// # Errors
     /// When no port can be had.
     pub fn start(to: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
+        Self::start_at(([127, 0, 0, 1], 0).into(), to)
+    }
+
+    /// Starts one that leads from one address to another.
+    ///
+    /// # Errors
+    /// When the address cannot be had.
+    pub fn start_at(from: SocketAddr, to: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(from)?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 network: Network::Whole,
+                to,
+                moves: 0,
                 open: Vec::new(),
                 asked: 0,
                 most: 0,
@@ -73,7 +86,7 @@ impl Proxy {
                 }
                 if let Ok(client) = client {
                     let shared = Arc::clone(&accepted);
-                    std::thread::spawn(move || shared.carry(client, to));
+                    std::thread::spawn(move || shared.carry(client));
                 }
             }
         });
@@ -101,6 +114,13 @@ impl Proxy {
         }
         drop(state);
         self.shared.changed.notify_all();
+    }
+
+    /// Has new connections lead to another server. Those that are open stay, and nothing passes on them any more.
+    pub fn lead_to(&self, to: SocketAddr) {
+        let mut state = self.shared.lock();
+        state.to = to;
+        state.moves += 1;
     }
 
     /// Returns how many connections were asked for.
@@ -135,13 +155,13 @@ impl Shared {
     }
 
     /// Carries one connection to its end.
-    fn carry(self: Arc<Self>, client: TcpStream, to: SocketAddr) {
-        let number = {
+    fn carry(self: Arc<Self>, client: TcpStream) {
+        let (number, to, moves) = {
             let mut state = self.lock();
             state.asked += 1;
-            state.asked
+            (state.asked, state.to, state.moves)
         };
-        if !self.passes() {
+        if !self.passes(moves) {
             return;
         }
         let Ok(server) = TcpStream::connect(to) else {
@@ -161,18 +181,18 @@ impl Shared {
         }
         let [to_client, from_server] = back;
         let shared = Arc::clone(&self);
-        let answers = std::thread::spawn(move || shared.copy(from_server, to_client));
-        self.copy(client, server);
+        let answers = std::thread::spawn(move || shared.copy(from_server, to_client, moves));
+        self.copy(client, server, moves);
         drop(answers.join());
         self.lock().open.retain(|(open, _)| *open != number);
     }
 
-    fn copy(&self, mut from: TcpStream, mut to: TcpStream) {
+    fn copy(&self, mut from: TcpStream, mut to: TcpStream, moves: u64) {
         let mut piece = vec![0; 64 << 10];
         loop {
             let count = from.read(&mut piece).unwrap_or(0);
             // The end of a connection is not heard either where nothing passes.
-            if !self.passes() {
+            if !self.passes(moves) {
                 return end(&[from, to]);
             }
             if count == 0 {
@@ -186,10 +206,11 @@ impl Shared {
         }
     }
 
-    /// Waits while the network is silent; returns whether it is whole then.
-    fn passes(&self) -> bool {
+    /// Waits while the network is silent, or leads elsewhere than when a connection was made; returns whether it is whole
+    /// then.
+    fn passes(&self, moves: u64) -> bool {
         let mut state = self.lock();
-        while state.network == Network::Silent {
+        while state.network == Network::Silent || state.network == Network::Whole && state.moves != moves {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.network == Network::Whole

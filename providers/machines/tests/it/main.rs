@@ -7,6 +7,7 @@ mod failures;
 mod handover;
 mod hostile;
 mod makes_way;
+mod moving_address;
 mod reach;
 mod scene;
 mod services;

@@ -39,6 +39,7 @@ pub(crate) fn sshd() -> Option<Sshd> {
 pub(crate) fn address(server: &Sshd, trust: Trust) -> SshAddress {
     SshAddress {
         hostname: "127.0.0.1".to_owned(),
+        own_hostname: None,
         port: Some(server.port()),
         user: Some(Sshd::user()),
         identity_file: Some(server.identity_file().display().to_string()),

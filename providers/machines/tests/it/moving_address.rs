@@ -1,0 +1,159 @@
+//! An address that stays moves from one machine to another: the new one is met at its own until then.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gabion_engine::provider::{ErrorClass, RecordedObject};
+use gabion_engine::value::Value;
+use gabion_machines::Hosts;
+use gabion_machines::ssh::{Jump, SshAddress, Trust};
+use gabion_testing::proxy::{Network, Proxy};
+use gabion_testing::sshd::Sshd;
+use tokio::time::timeout;
+
+use crate::scene::{
+    HOST, Sink, address, call, configured, delete, inputs, key_of, new_uid, provider, recorded, sshd,
+};
+
+/// What the machine is called that takes the place of the host.
+const SUCCESSOR: &str = "gpu/h1@2";
+
+/// A machine behind the gateway.
+const BEHIND: &str = "gpu/h2";
+
+/// Where a machine is reached by an address of its own.
+const OWN: [u8; 4] = [127, 0, 0, 2];
+
+/// Less than SSH itself takes to find that nothing arrives any more.
+const SOON: Duration = Duration::from_secs(12);
+
+/// Two machines of one name, and the address that leads to the old one.
+struct Scene {
+    old: Sshd,
+    new: Sshd,
+    /// The address that stays.
+    stays: Proxy,
+    /// The new machine's own.
+    own: Proxy,
+    hosts: Hosts,
+}
+
+fn to(server: &Sshd) -> std::net::SocketAddr {
+    ([127, 0, 0, 1], server.port()).into()
+}
+
+impl Scene {
+    fn start() -> Option<Self> {
+        let (old, new) = (sshd()?, sshd()?);
+        let stays = Proxy::start(to(&old)).unwrap();
+        let own = Proxy::start_at((OWN, stays.port()).into(), to(&new)).unwrap();
+        let scene = Self {
+            hosts: configured(Hosts::default()),
+            old,
+            new,
+            stays,
+            own,
+        };
+        let old = scene.at_the_address(&scene.old, key_of(&scene.old));
+        scene.hosts.declare(HOST, old);
+        let new = scene.at_the_address(&scene.new, key_of(&scene.new));
+        let new = SshAddress {
+            own_hostname: Some("127.0.0.2".to_owned()),
+            ..new
+        };
+        scene.hosts.declare(SUCCESSOR, new);
+        Some(scene)
+    }
+
+    fn at_the_address(&self, server: &Sshd, trust: Trust) -> SshAddress {
+        SshAddress {
+            port: Some(self.stays.port()),
+            ..address(server, trust)
+        }
+    }
+
+    /// Has the address lead to the new machine; its own is nobody's from then on.
+    fn moves(&self) {
+        self.stays.lead_to(to(&self.new));
+        self.own.set(Network::Silent);
+    }
+}
+
+fn unit() -> RecordedObject {
+    let wanted = inputs(vec![("argv", Value::List(vec!["true".into()]))]);
+    recorded(new_uid(), &wanted, None)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_machine_is_met_at_its_own_address_until_the_one_that_stays_leads_there() {
+    let Some(scene) = Scene::start() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let units = provider(&scene.hosts, directory.path());
+    let sink = Arc::new(Sink::default());
+    let call = call(new_uid(), 1, &sink);
+    for machine in [HOST, SUCCESSOR, HOST, SUCCESSOR] {
+        scene.hosts.facts(machine).await.unwrap();
+    }
+    assert_eq!((scene.stays.asked(), scene.own.asked()), (2, 1));
+
+    scene.moves();
+    timeout(SOON, scene.hosts.facts(SUCCESSOR))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((scene.stays.asked(), scene.own.asked()), (3, 1));
+    // What is on the old one goes with it, and nobody waits for an answer of it.
+    timeout(SOON, delete(&units, unit(), &call))
+        .await
+        .unwrap()
+        .unwrap();
+    scene.hosts.facts(HOST).await.unwrap_err();
+    assert_eq!(scene.own.asked(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_met_at_its_own_address_where_nobody_answers_at_the_other() {
+    let Some(scene) = Scene::start() else { return };
+    scene.stays.set(Network::Cut);
+    scene.hosts.facts(SUCCESSOR).await.unwrap();
+    // What was found wrong first is told, when neither leads there.
+    let Some(away) = Scene::start() else { return };
+    away.stays.set(Network::Cut);
+    away.own.set(Network::Cut);
+    let error = away.hosts.facts(SUCCESSOR).await.unwrap_err();
+    let first = format!("(127.0.0.1, port {})", away.stays.port());
+    assert!(error.message.contains(&first), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_another_key_at_its_own_address_is_told_nothing() {
+    let Some(scene) = Scene::start() else { return };
+    scene.own.lead_to(to(&scene.old));
+    let error = scene.hosts.facts(SUCCESSOR).await.unwrap_err();
+    assert_eq!(error.class, ErrorClass::Denied, "{error:?}");
+    assert!(error.message.contains("(127.0.0.2, port"), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_behind_it_is_reached_through_it_before_and_after() {
+    let (Some(scene), Some(behind)) = (Scene::start(), sshd()) else {
+        return;
+    };
+    let jump = Jump {
+        hostname: "127.0.0.1".to_owned(),
+        port: Some(scene.stays.port()),
+        user: Some(Sshd::user()),
+        identity_file: Some(scene.new.identity_file().display().to_string()),
+        host_key: Some(scene.new.host_key().unwrap()),
+    };
+    let address = SshAddress {
+        proxy_jump: Some(jump),
+        ..address(&behind, key_of(&behind))
+    };
+    scene.hosts.declare(BEHIND, address);
+    scene.hosts.facts(BEHIND).await.unwrap();
+    assert_eq!((scene.stays.asked(), scene.own.asked()), (1, 1));
+    scene.moves();
+    timeout(SOON, scene.hosts.facts(BEHIND)).await.unwrap().unwrap();
+    assert_eq!((scene.stays.asked(), scene.own.asked()), (2, 1));
+}
