@@ -30,6 +30,7 @@ use crate::render::value::inline;
 use crate::render::words::plain;
 use crate::secrets::ProjectSecrets;
 use crate::state_failure::journal_failure;
+use crate::wiring;
 
 /// A plan to carry out.
 pub(crate) struct Run<'a> {
@@ -77,6 +78,7 @@ pub(crate) async fn carry_out(
         Mode::Apply => "Apply",
         Mode::Destroy => "Destroy",
     };
+    wiring::note_ended(options, &journal.state(), run.plan);
     let silent = run.plan.steps.is_empty() && !run.plan.has_changes();
     let progress = Progress::new(printer, run.plan, verb);
     let mut everybody = Everybody(vec![progress.observer(), Box::new(events.clone())]);

@@ -26,7 +26,8 @@ pub(crate) use gabion_host::unit::NOTIFY_VARIABLE;
 pub(crate) use machines::{UnitReport, is_unit, unit_reports, units_root};
 pub(crate) use programs::{Program, Trouble};
 pub(crate) use remote::{
-    Hosts, configure, container_version, declare, gather_limits, look_at_regions, not_surveyed, survey,
+    Hosts, configure, container_version, declare, gather_limits, look_at_regions, not_surveyed, note_ended,
+    survey,
 };
 pub(crate) use stores::{
     StorePlace, check_store, is_encrypted, is_remote, open_store, set_sqlite_aside, store_json_schema,

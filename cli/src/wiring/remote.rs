@@ -1,15 +1,16 @@
 //! Machines that are reached over SSH: which there are, and what they are before anything is planned on them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
-use gabion_engine::address::ResourceAddress;
+use gabion_engine::address::{ObjectId, ResourceAddress};
 use gabion_engine::apply::SecretLookup;
 use gabion_engine::config::{RecordedView, Survey, SurveyFailure, SurveyResult};
 use gabion_engine::gather::GatherLimits;
+use gabion_engine::plan::Plan;
 use gabion_engine::plan::glob::AddressGlob;
 use gabion_engine::resource::Configuration;
 use gabion_engine::state::State;
@@ -84,12 +85,13 @@ pub(crate) fn configure(options: &Options, project: &LoadedProject) {
 }
 
 /// Returns the limits within which the world is read. A call that is about many machines connects to each of them first,
-/// a few at a time, and a busy machine takes its time for that.
+/// a few at a time, and a busy machine takes its time for that; and one that makes way for another is not gone when it is
+/// away for a moment.
 pub(crate) fn gather_limits(options: &Options) -> GatherLimits {
     let machines = u32::try_from(options.machines.names().len()).unwrap_or(u32::MAX);
     let limits = GatherLimits::default();
     GatherLimits {
-        call_timeout: limits.call_timeout + PER_MACHINE * machines,
+        call_timeout: limits.call_timeout + PER_MACHINE * machines + options.machines.patience(),
         ..limits
     }
 }
@@ -123,6 +125,27 @@ pub(super) fn declare_recorded(options: &Options, state: &State) {
         if let Some(machine) = ssh_host::name(&known) {
             let address = ssh_host::address(&known);
             options.machines.declare_unless_known(&machine, address);
+        }
+    }
+}
+
+/// Says of machines that they have ended, where a plan found that what they were made as is gone.
+pub(crate) fn note_ended(options: &Options, state: &State, plan: &Plan) {
+    let gone = plan
+        .vanished
+        .iter()
+        .filter_map(|uid| state.record(*uid)?.id.as_ref());
+    let gone: BTreeSet<&str> = gone.map(ObjectId::as_str).collect();
+    if gone.is_empty() {
+        return;
+    }
+    for record in state.records() {
+        if record.address.resource_type.as_str() == SSH_HOST
+            && let Some(instance) = ssh_host::instance(&record.attributes)
+            && gone.contains(instance)
+            && let Some(machine) = ssh_host::name(&record.attributes)
+        {
+            options.machines.note_ended(&machine);
         }
     }
 }

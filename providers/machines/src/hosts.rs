@@ -5,21 +5,22 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use gabion_engine::provider::{ErrorClass, ProviderError};
+use gabion_engine::provider::{Call, ErrorClass, ProviderError};
 use gabion_host::beside::Beside;
 use gabion_host::systemd::Sudo;
 use gabion_host::transport::BoxedStream;
 use gabion_host::unit::{LogQuery, LogText};
 use tokio::process::Child;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::facts::{Facts, now_milliseconds};
 use crate::generation::{later, shared_name, succeeds};
 use crate::program::{AgentProgram, BUILD_HINT, ProgramSource};
 use crate::protocol::{Answer, Hello, PROTOCOL, Request, UnitView};
-use crate::reach::{NoConnection, Reach, Rests};
+use crate::reach::{Away, NoConnection, Reach, Rests};
 use crate::session::{Exchange, Session};
 use crate::ssh::{self, Jump, SshAddress, SshError, Trust};
 use crate::streams;
@@ -33,7 +34,17 @@ pub struct Limits {
     pub made: usize,
     /// For how long a machine that could not be reached is not tried again.
     pub rests: Rests,
+    /// For how long nobody has to answer, from the first failure to the last one, where a machine was that makes way for
+    /// another: then it is taken to be gone, with all that was on it. Before, it may serve clients whom a lost packet or a
+    /// restart of its SSH server does not concern.
+    pub gone_after: Duration,
 }
+
+/// For how long nobody has to answer where a machine was until it is taken to be gone.
+pub const GONE_AFTER: Duration = Duration::from_secs(60);
+
+/// How often a machine is tried in the time after which it is taken to be gone.
+const TRIES_UNTIL_GONE: u32 = 12;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -41,6 +52,7 @@ impl Default for Limits {
             held: 64,
             made: 8,
             rests: Rests::default(),
+            gone_after: GONE_AFTER,
         }
     }
 }
@@ -68,6 +80,8 @@ struct Inner {
     hosts: Mutex<BTreeMap<String, Arc<Host>>>,
     /// Machines that are to be made: they have no address yet.
     expected: Mutex<BTreeSet<String>>,
+    /// Machines that ended, as others know.
+    ended: Mutex<BTreeSet<String>>,
 }
 
 #[derive(Clone, Default)]
@@ -178,6 +192,7 @@ impl Hosts {
                 limits,
                 hosts: Mutex::default(),
                 expected: Mutex::default(),
+                ended: Mutex::default(),
             }),
         }
     }
@@ -251,10 +266,62 @@ impl Hosts {
         others.any(|other| succeeds(other, name))
     }
 
-    /// Returns whether another machine has taken the place of this one, which is not where it was any more: nobody answers
-    /// there, or another machine does.
-    pub(crate) async fn made_way(&self, name: &str) -> bool {
-        self.is_succeeded(name) && self.connect_to(name).await.is_err_and(|none| none.is_away)
+    /// Says that a machine has ended, as whoever made it knows: when it makes way for another and cannot be reached, nobody
+    /// waits for it to come back.
+    pub fn note_ended(&self, name: &str) {
+        lock(&self.inner.ended).insert(name.to_owned());
+    }
+
+    /// Returns for how long at most it is looked whether machines are gone that make way for others.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        let makes_way = self.names().iter().any(|name| self.is_succeeded(name));
+        match makes_way {
+            // The last try may take as long as the first.
+            true => self.inner.limits.gone_after + 2 * ssh::START,
+            false => Duration::ZERO,
+        }
+    }
+
+    /// Returns whether another machine has taken the place of this one, which is not where it was any more: another machine
+    /// is there, or nobody answers, and that for [`Limits::gone_after`] unless it is known to have ended. For so long it is
+    /// tried again, or until the call is cancelled or has no time left: then it is not known to be gone.
+    pub(crate) async fn made_way(&self, name: &str, call: Option<&Call>) -> bool {
+        let gone_after = self.inner.limits.gone_after;
+        let pause = gone_after / TRIES_UNTIL_GONE;
+        let mut waiting = None;
+        while self.is_succeeded(name) {
+            match self.connect_to(name, pause).await.map_err(|none| none.away) {
+                Ok(_) | Err(None) => return false,
+                Err(Some(Away::Another)) => return true,
+                Err(Some(Away::Silent)) => {}
+            }
+            if lock(&self.inner.ended).contains(name) || self.is_gone(name).await {
+                return true;
+            }
+            let Some(call) = call else {
+                tokio::time::sleep(pause).await;
+                continue;
+            };
+            if waiting.is_none() {
+                call.phase("see whether the machine is gone");
+                waiting = Some(call.waiting());
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep_until(call.deadline) => return false,
+                () = call.cancel.cancelled() => return false,
+            }
+        }
+        false
+    }
+
+    async fn is_gone(&self, name: &str) -> bool {
+        let host = lock(&self.inner.hosts).get(name).cloned();
+        match host {
+            Some(host) => host.line.lock().await.reach.is_gone(self.inner.limits.gone_after),
+            None => false,
+        }
     }
 
     /// Returns whether a machine of this name has an address.
@@ -428,10 +495,11 @@ impl Hosts {
     /// Returns the connection to a machine, made if there is none. A machine that is away is tried once for all who ask
     /// meanwhile, and not again before it has rested.
     pub(crate) async fn connection(&self, name: &str) -> Result<Held, ProviderError> {
-        Ok(self.connect_to(name).await?)
+        Ok(self.connect_to(name, Duration::MAX).await?)
     }
 
-    async fn connect_to(&self, name: &str) -> Result<Held, NoConnection> {
+    /// Connects to a machine; one that is away has rested for no longer than is said.
+    async fn connect_to(&self, name: &str, rest_at_most: Duration) -> Result<Held, NoConnection> {
         let host = lock(&self.inner.hosts).get(name).cloned().ok_or_else(|| {
             let why = match self.knows(name) {
                 true => format!("Machine `{name}` is not made yet: it has no address."),
@@ -454,7 +522,8 @@ impl Hosts {
         }
         // A dead connection gives its place back first.
         line.live = None;
-        if let Some(why) = line.reach.refusal(Instant::now(), &self.inner.limits.rests) {
+        let rests = &self.inner.limits.rests;
+        if let Some(why) = line.reach.refusal(Instant::now(), rests, rest_at_most) {
             return Err(why.clone());
         }
         let slot = self.slot().await;
@@ -683,8 +752,12 @@ fn needs_streams(name: &str, live: &Live) -> Result<(), ProviderError> {
 
 /// Words that a machine cannot be reached.
 fn unreachable(name: &str, address: &SshAddress, error: &SshError) -> NoConnection {
-    // Its address may lead to another machine by now, which has another key.
-    let is_away = error.is_away();
+    let away = match error {
+        // Its address may lead to another machine by now, which has another key. With a machine on the way it may be the
+        // address of that one.
+        SshError::KeyChanged { .. } if address.proxy_jump.is_none() => Some(Away::Another),
+        error => error.is_away().then_some(Away::Silent),
+    };
     let class = match error {
         SshError::Invalid { .. } => ErrorClass::Invalid,
         SshError::KeyChanged { .. } | SshError::KeyUnknown { .. } | SshError::Denied { .. } => {
@@ -704,7 +777,7 @@ fn unreachable(name: &str, address: &SshAddress, error: &SshError) -> NoConnecti
         Some(hint) => answer.with_hint(hint),
         None => answer,
     };
-    NoConnection { is_away, error }
+    NoConnection { away, error }
 }
 
 /// Names the machine in an error that came from it.

@@ -184,7 +184,7 @@ impl Provider for Spread {
             return self.here.delete(request, call).await;
         };
         // What is on a machine that makes way for another goes with it.
-        if self.hosts.made_way(&machine).await {
+        if self.hosts.made_way(&machine, Some(call)).await {
             return Ok(());
         }
         let request = Request::Delete(request, circumstances(call));
@@ -192,7 +192,10 @@ impl Provider for Spread {
             Ok(Answer::Deleted) => Ok(()),
             Ok(_) => Err(unexpected(&machine)),
             // It went away meanwhile. What it answered, or what is in the way here, is another matter.
-            Err(error) if error.class == ErrorClass::Uncertain && self.hosts.made_way(&machine).await => {
+            Err(error)
+                if error.class == ErrorClass::Uncertain
+                    && self.hosts.made_way(&machine, Some(call)).await =>
+            {
                 Ok(())
             }
             Err(error) => Err(error),
@@ -207,12 +210,12 @@ impl Provider for Spread {
         let unknown = |error: ProviderError| Observation::Unknown {
             reason: error.message,
         };
+        // What was to be deleted there is gone with it, whatever became of the call.
+        if request.action == CallAction::Delete && self.hosts.made_way(&machine, None).await {
+            return Ok(Observation::Absent);
+        }
         let live = match self.hosts.connection(&machine).await {
             Ok(live) => live,
-            // What was to be deleted there is gone with it, whatever became of the call.
-            Err(_) if request.action == CallAction::Delete && self.hosts.made_way(&machine).await => {
-                return Ok(Observation::Absent);
-            }
             // A machine that was never reached has nothing of the call; but one that is away cannot be asked.
             Err(error) => return Ok(unknown(error)),
         };

@@ -27,7 +27,7 @@ const ALIVE_SECONDS: u32 = 5;
 const ALIVE_COUNT: u32 = 3;
 
 /// How long all of it may take until the agent runs, its program's upload left out.
-const START: Duration = Duration::from_secs(45);
+pub(crate) const START: Duration = Duration::from_secs(45);
 
 /// How long the upload of the agent's program may take.
 const UPLOAD: Duration = Duration::from_secs(900);

@@ -94,6 +94,12 @@ pub fn name(attributes: &Attributes) -> Option<String> {
     text(attributes, "id").or_else(shared)
 }
 
+/// Returns the id of what gabion made a machine as, by the attributes of its `ssh_host`.
+#[must_use]
+pub fn instance(attributes: &Attributes) -> Option<&str> {
+    attributes.get(INSTANCE).and_then(Value::as_str)
+}
+
 /// Returns what a new machine is called: by its name, unless one that gabion made has that already and is another one.
 fn planned_id(desired: &Attributes, replaced: Option<&Attributes>) -> Value {
     let Some(name) = text(desired, MACHINE) else {
@@ -233,7 +239,7 @@ impl Provider for SshProvider {
         self.hosts
             .declare_unless_known(&id, address(&request.object.inputs));
         // What is on a machine that makes way for another goes with it.
-        if self.hosts.made_way(&id).await {
+        if self.hosts.made_way(&id, Some(call)).await {
             return Ok(());
         }
         match self.hosts.leave(&id).await {
@@ -260,7 +266,7 @@ impl Provider for SshProvider {
             inputs: request.inputs,
             ..request.object
         };
-        if request.action == CallAction::Delete && self.hosts.made_way(&id_of(&object)?).await {
+        if request.action == CallAction::Delete && self.hosts.made_way(&id_of(&object)?, None).await {
             return Ok(Observation::Absent);
         }
         Ok(match self.read_one(&object).await {

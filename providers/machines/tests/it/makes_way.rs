@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use gabion_engine::address::{Lineage, ObjectId, ResourceAddress};
 use gabion_engine::provider::{
-    CallAction, CreateRequest, ErrorClass, Observation, ObserveRequest, Provider, RecordedObject,
+    CallAction, CreateRequest, ErrorClass, Observation, ObserveRequest, Provider, ReadOutcome, RecordedObject,
 };
 use gabion_engine::value::{Attributes, Value};
+use gabion_machines::hosts::Limits;
 use gabion_machines::program::ProgramSource;
 use gabion_machines::ssh::{SshAddress, Trust};
 use gabion_machines::{Hosts, SSH_HOST, SshProvider};
@@ -16,7 +18,8 @@ use gabion_testing::sshd::Sshd;
 use uuid::Uuid;
 
 use crate::scene::{
-    HOST, Sink, address, call, configured, delete, hosts, inputs, key_of, new_uid, provider, recorded, sshd,
+    HOST, Sink, address, call, configured, create, delete, eventually, hosts, inputs, key_of, new_uid,
+    provider, read, recorded, sshd,
 };
 
 /// What the machine is called that takes the place of the host.
@@ -55,10 +58,10 @@ fn observing(action: CallAction, object: RecordedObject) -> ObserveRequest {
     }
 }
 
-/// Returns a way to a server that is cut.
-fn cut(server: &Sshd) -> (Proxy, SshAddress) {
+/// Returns a way to a server, and its address there.
+fn way(server: &Sshd, network: Network) -> (Proxy, SshAddress) {
     let proxy = Proxy::start(([127, 0, 0, 1], server.port()).into()).unwrap();
-    proxy.set(Network::Cut);
+    proxy.set(network);
     let address = SshAddress {
         port: Some(proxy.port()),
         ..address(server, key_of(server))
@@ -66,22 +69,36 @@ fn cut(server: &Sshd) -> (Proxy, SshAddress) {
     (proxy, address)
 }
 
+/// Returns the address of a server that is taken for another machine.
+fn of_another_key(server: &Sshd) -> SshAddress {
+    let other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0Cxsy5bsaEJNxBJdGNnQW5F0a5TeqpiBVqqj3SAExa";
+    address(server, Trust::Key(other.to_owned()))
+}
+
+/// Returns machines of which one that nobody answers at is gone after a time.
+fn hosts_gone_after(gone_after: Duration, address: SshAddress) -> Hosts {
+    let limits = Limits {
+        gone_after,
+        ..Limits::default()
+    };
+    let machines = configured(Hosts::with_limits(limits));
+    machines.declare(HOST, address);
+    machines
+}
+
+const FOREVER: Duration = Duration::from_secs(24 * 3600);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_on_a_machine_that_is_away_goes_with_it_once_another_has_its_place() {
     let Some(server) = sshd() else { return };
-    let (_proxy, cut) = cut(&server);
+    let (_proxy, cut) = way(&server, Network::Cut);
     let directory = tempfile::tempdir().unwrap();
     let sink = Arc::new(Sink::default());
     let call = call(new_uid(), 1, &sink);
-    // Where its address leads to another machine, that one is asked nothing.
-    let other_key = SshAddress {
-        trust: Trust::Key(
-            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0Cxsy5bsaEJNxBJdGNnQW5F0a5TeqpiBVqqj3SAExa".to_owned(),
-        ),
-        ..address(&server, key_of(&server))
-    };
-    for away in [cut, other_key] {
-        let machines = hosts(away);
+    // Where its address leads to another machine, that one is asked nothing, and nobody waits.
+    let patience = Duration::from_secs(1);
+    for (gone_after, away) in [(patience, cut), (FOREVER, of_another_key(&server))] {
+        let machines = hosts_gone_after(gone_after, away);
         let (units, ssh) = (
             provider(&machines, directory.path()),
             SshProvider::new(machines.clone()),
@@ -95,7 +112,9 @@ async fn what_is_on_a_machine_that_is_away_goes_with_it_once_another_has_its_pla
         assert!(matches!(unknown, Observation::Unknown { .. }), "{unknown:?}");
 
         machines.declare(SUCCESSOR, address(&server, key_of(&server)));
+        let began = Instant::now();
         delete(&units, unit(), &call).await.unwrap();
+        assert!(gone_after == FOREVER || began.elapsed() >= patience);
         delete(&ssh, recorded_host(Some(HOST)), &call).await.unwrap();
         for (provider, object) in [
             (&units as &dyn Provider, unit()),
@@ -109,6 +128,64 @@ async fn what_is_on_a_machine_that_is_away_goes_with_it_once_another_has_its_pla
             assert!(matches!(updated.unwrap(), Observation::Unknown { .. }));
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_is_away_for_a_moment_is_waited_for_and_what_is_there_is_deleted_there() {
+    let Some(server) = sshd() else { return };
+    let (proxy, through) = way(&server, Network::Whole);
+    let directory = tempfile::tempdir().unwrap();
+    let (uid, sink) = (new_uid(), Arc::new(Sink::default()));
+    let machines = hosts_gone_after(Duration::from_secs(6), through);
+    machines.declare(SUCCESSOR, address(&server, key_of(&server)));
+    let units = provider(&machines, directory.path());
+    let wanted = inputs(vec![("argv", Value::List(vec!["sleep".into(), "600".into()]))]);
+    let state = create(&units, &wanted, &call(uid, 1, &sink)).await.unwrap();
+    let object = recorded(uid, &wanted, Some(&state));
+
+    proxy.set(Network::Cut);
+    machines.facts(HOST).await.unwrap_err();
+    let asked = proxy.asked();
+    let (deleting, sink) = (call(uid, 1, &sink), &sink);
+    let back = async {
+        eventually("two tries", async || (proxy.asked() >= asked + 2).then_some(())).await;
+        proxy.set(Network::Whole);
+    };
+    let (deleted, ()) = tokio::join!(delete(&units, object.clone(), &deleting), back);
+    deleted.unwrap();
+    let told = "see whether the machine is gone".to_owned();
+    assert!(sink.phases.lock().unwrap().contains(&told));
+    let left = server.gabion_root().join("units").join(uid.to_string());
+    assert!(!left.exists(), "it was only said to be gone");
+    assert_eq!(read(&units, object).await, ReadOutcome::Absent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_a_machine_that_is_known_to_have_ended_and_no_longer_than_a_call_may_take() {
+    let Some(server) = sshd() else { return };
+    let (_proxy, cut) = way(&server, Network::Cut);
+    let directory = tempfile::tempdir().unwrap();
+    let sink = Arc::new(Sink::default());
+    let machines = hosts_gone_after(FOREVER, cut);
+    machines.declare(SUCCESSOR, address(&server, key_of(&server)));
+    let units = provider(&machines, directory.path());
+    let ssh = SshProvider::new(machines.clone());
+    let in_time = |call: &mut gabion_engine::provider::Call| {
+        call.deadline = tokio::time::Instant::now() + Duration::from_secs(1);
+    };
+    let mut short = call(new_uid(), 1, &sink);
+    in_time(&mut short);
+    let error = delete(&units, unit(), &short).await.unwrap_err();
+    assert_eq!(error.class, ErrorClass::Transient, "{error:?}");
+    let cancelled = call(new_uid(), 1, &sink);
+    cancelled.cancel.cancel();
+    let error = delete(&ssh, recorded_host(Some(HOST)), &cancelled).await;
+    assert_eq!(error.unwrap_err().class, ErrorClass::Transient);
+
+    machines.note_ended(HOST);
+    let patient = call(new_uid(), 1, &sink);
+    delete(&units, unit(), &patient).await.unwrap();
+    delete(&ssh, recorded_host(Some(HOST)), &patient).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -134,7 +211,7 @@ async fn nothing_goes_with_a_machine_when_something_else_is_in_the_way() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_that_was_not_met_takes_nobodys_place() {
     let Some(server) = sshd() else { return };
-    let (_proxy, cut) = cut(&server);
+    let (_proxy, cut) = way(&server, Network::Cut);
     let machines = configured(Hosts::default());
     machines.declare(HOST, address(&server, key_of(&server)));
     let ssh = SshProvider::new(machines.clone());

@@ -26,6 +26,7 @@ fn limits(held: usize, rest: Duration) -> Limits {
         held,
         made: 2,
         rests: Rests(vec![rest]),
+        ..Limits::default()
     }
 }
 
