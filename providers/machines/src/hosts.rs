@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -101,8 +101,48 @@ pub type SudoSource = Arc<dyn Fn() -> Result<Sudo, String> + Send + Sync>;
 struct Host {
     address: Mutex<SshAddress>,
     line: tokio::sync::Mutex<Line>,
+    /// Whether it is known to be the machine of its name, and not only being met.
+    is_met: AtomicBool,
     /// How many use its connection, or are about to.
     users: AtomicUsize,
+}
+
+impl Host {
+    fn new(address: SshAddress, is_met: bool) -> Arc<Self> {
+        Arc::new(Self {
+            address: Mutex::new(address),
+            line: tokio::sync::Mutex::default(),
+            is_met: AtomicBool::new(is_met),
+            users: AtomicUsize::new(0),
+        })
+    }
+}
+
+/// A machine that is being met. Unless it was, its name is taken back when this is dropped, also in the middle of a call.
+pub(crate) struct Meeting<'a> {
+    hosts: &'a Hosts,
+    name: String,
+    host: Arc<Host>,
+}
+
+impl Meeting<'_> {
+    /// Takes down that it was met: from now on the machines before it make way for it.
+    pub(crate) fn met(self) {
+        self.host.is_met.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Meeting<'_> {
+    fn drop(&mut self) {
+        let mut known = lock(&self.hosts.inner.hosts);
+        let is_it = known
+            .get(&self.name)
+            .is_some_and(|host| Arc::ptr_eq(host, &self.host));
+        // Whoever uses the connection to it goes on with it.
+        if is_it && !self.host.is_met.load(Ordering::Acquire) {
+            known.remove(&self.name);
+        }
+    }
 }
 
 /// The way to one machine.
@@ -216,16 +256,30 @@ impl Hosts {
     pub fn declare(&self, name: &str, address: SshAddress) {
         let mut hosts = lock(&self.inner.hosts);
         match hosts.get(name) {
-            Some(host) if *lock(&host.address) == address => {}
+            Some(host) if *lock(&host.address) == address => host.is_met.store(true, Ordering::Release),
             // Whoever uses the connection to the old address goes on with it.
-            _ => {
-                let host = Host {
-                    address: Mutex::new(address),
-                    line: tokio::sync::Mutex::default(),
-                    users: AtomicUsize::new(0),
-                };
-                hosts.insert(name.to_owned(), Arc::new(host));
+            _ => drop(hosts.insert(name.to_owned(), Host::new(address, true))),
+        }
+    }
+
+    /// Makes a machine known that is to be met now: it is reached by its name, and nothing makes way for it yet. One that is
+    /// known already stays so, whatever comes of it.
+    pub(crate) fn meet(&self, name: &str, address: SshAddress) -> Meeting<'_> {
+        let mut hosts = lock(&self.inner.hosts);
+        let before = hosts.get(name).cloned();
+        let host = match before {
+            Some(host) if *lock(&host.address) == address => host,
+            before => {
+                let is_met = before.is_some_and(|host| host.is_met.load(Ordering::Acquire));
+                let host = Host::new(address, is_met);
+                hosts.insert(name.to_owned(), Arc::clone(&host));
+                host
             }
+        };
+        Meeting {
+            hosts: self,
+            name: name.to_owned(),
+            host,
         }
     }
 
@@ -235,11 +289,6 @@ impl Hosts {
         if !is_known {
             self.declare(name, address);
         }
-    }
-
-    /// Takes back that a machine is known. Whoever uses the connection to it goes on with it.
-    pub(crate) fn forget(&self, name: &str) {
-        lock(&self.inner.hosts).remove(name);
     }
 
     /// Makes a machine known that is to be made: what is planned may be on it, and nothing reaches it before it is
@@ -261,9 +310,8 @@ impl Hosts {
         let hosts = lock(&self.inner.hosts);
         let mut others = hosts
             .range(later.clone()..)
-            .map(|(other, _)| other)
-            .take_while(|other| other.starts_with(&later));
-        others.any(|other| succeeds(other, name))
+            .take_while(|(other, _)| other.starts_with(&later));
+        others.any(|(other, host)| succeeds(other, name) && host.is_met.load(Ordering::Acquire))
     }
 
     /// Says that a machine has ended, as whoever made it knows: when it makes way for another and cannot be reached, nobody
@@ -322,11 +370,6 @@ impl Hosts {
             Some(host) => host.line.lock().await.reach.is_gone(self.inner.limits.gone_after),
             None => false,
         }
-    }
-
-    /// Returns whether a machine of this name has an address.
-    pub(crate) fn has_address(&self, name: &str) -> bool {
-        lock(&self.inner.hosts).contains_key(name)
     }
 
     /// Returns the names of those that have an address, sorted.

@@ -47,8 +47,10 @@ impl SshProvider {
 
     /// Has a machine known by an id as its attributes say, and reads what it is.
     async fn meet(&self, id: &str, inputs: &Attributes) -> Result<ObjectState, ProviderError> {
-        self.hosts.declare(id, address(inputs));
-        self.look(id, inputs).await
+        let meeting = self.hosts.meet(id, address(inputs));
+        let state = self.look(id, inputs).await?;
+        meeting.met();
+        Ok(state)
     }
 
     async fn look(&self, name: &str, inputs: &Attributes) -> Result<ObjectState, ProviderError> {
@@ -219,13 +221,7 @@ impl Provider for SshProvider {
             Some(id) => id,
             None => machine(&request.inputs)?,
         };
-        let was_known = self.hosts.has_address(&id);
-        let met = self.meet(&id, &request.inputs).await;
-        if met.is_err() && !was_known {
-            // Nobody has met it: nothing makes way for it yet.
-            self.hosts.forget(&id);
-        }
-        met
+        self.meet(&id, &request.inputs).await
     }
 
     async fn update(&self, request: UpdateRequest, call: &Call) -> Result<ObjectState, ProviderError> {

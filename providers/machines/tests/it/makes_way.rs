@@ -103,6 +103,7 @@ async fn what_is_on_a_machine_that_is_away_goes_with_it_once_another_has_its_pla
             provider(&machines, directory.path()),
             SshProvider::new(machines.clone()),
         );
+        let began = Instant::now();
         delete(&units, unit(), &call).await.unwrap_err();
         delete(&ssh, recorded_host(Some(HOST)), &call).await.unwrap_err();
         let unknown = units
@@ -112,7 +113,6 @@ async fn what_is_on_a_machine_that_is_away_goes_with_it_once_another_has_its_pla
         assert!(matches!(unknown, Observation::Unknown { .. }), "{unknown:?}");
 
         machines.declare(SUCCESSOR, address(&server, key_of(&server)));
-        let began = Instant::now();
         delete(&units, unit(), &call).await.unwrap();
         assert!(gone_after == FOREVER || began.elapsed() >= patience);
         delete(&ssh, recorded_host(Some(HOST)), &call).await.unwrap();
@@ -211,29 +211,55 @@ async fn nothing_goes_with_a_machine_when_something_else_is_in_the_way() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_that_was_not_met_takes_nobodys_place() {
     let Some(server) = sshd() else { return };
-    let (_proxy, cut) = way(&server, Network::Cut);
+    let (proxy, cut) = way(&server, Network::Cut);
     let machines = configured(Hosts::default());
     machines.declare(HOST, address(&server, key_of(&server)));
     let ssh = SshProvider::new(machines.clone());
-    let create = CreateRequest {
+    let request = || CreateRequest {
         resource_type: address_of_host().resource_type.clone(),
         address: address_of_host(),
         inputs: Attributes::from([
             ("machine".into(), HOST.into()),
             ("instance".into(), "i-2".into()),
-            ("hostname".into(), cut.hostname.into()),
+            ("hostname".into(), cut.hostname.clone().into()),
             ("port".into(), Value::Int(cut.port.unwrap().into())),
+            ("user".into(), cut.user.clone().unwrap().into()),
+            ("identity_file".into(), cut.identity_file.clone().unwrap().into()),
             ("host_key".into(), server.host_key().unwrap().into()),
         ]),
         planned: Attributes::from([("id".into(), SUCCESSOR.into())]),
     };
     let sink = Arc::new(Sink::default());
     let call = call(new_uid(), 1, &sink);
-    ssh.create(create, &call).await.unwrap_err();
+    ssh.create(request(), &call).await.unwrap_err();
     assert!(!machines.is_succeeded(HOST));
     assert_eq!(machines.names(), [HOST]);
 
-    // A run that was killed meanwhile: it is met anew, and no other machine is taken for it.
+    // Nor does one that is only being met, and nothing is left of it when the call is dropped.
+    proxy.set(Network::Silent);
+    let asked = proxy.asked();
+    tokio::select! {
+        met = ssh.create(request(), &call) => panic!("{met:?}"),
+        () = eventually("a try", async || (proxy.asked() > asked).then_some(())) => {}
+    }
+    assert_eq!(machines.names(), [HOST]);
+    let meeting = async {
+        eventually("another try", async || (proxy.asked() > asked + 1).then_some(())).await;
+        assert_eq!(machines.names(), [HOST, SUCCESSOR]);
+        assert!(!machines.is_succeeded(HOST));
+        proxy.set(Network::Whole);
+    };
+    let (met, ()) = tokio::join!(ssh.create(request(), &call), meeting);
+    met.unwrap();
+    assert!(machines.is_succeeded(HOST));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_was_not_met_is_met_anew_after_a_crash() {
+    let Some(server) = sshd() else { return };
+    let machines = hosts(address(&server, key_of(&server)));
+    let ssh = SshProvider::new(machines.clone());
+    // No other machine is taken for it.
     let not_met = observing(CallAction::Create, recorded_host(None));
     assert_eq!(ssh.observe(not_met).await.unwrap(), Observation::Absent);
     assert_eq!(machines.names(), [HOST]);
