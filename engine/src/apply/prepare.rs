@@ -241,7 +241,7 @@ impl<'a> Preparer<'a> {
             planned: Attributes::new(),
             declaration: None,
             deposes: None,
-            timeout: record.declaration.timeouts.delete,
+            timeout: deleted_within(view, change, record),
             provider,
             offer: 0,
             refused: Vec::new(),
@@ -612,6 +612,16 @@ fn declared(view: &View<'_>, change: &Change, record: &Record) -> Vec<EventBody>
         })
         .into_iter()
         .collect()
+}
+
+/// Returns how long the deletion of an object may take: as long as was declared when it was made, or is declared now at its
+/// address, whichever is longer. What is declared since may be what it was told to wait for.
+fn deleted_within(view: &View<'_>, change: &Change, record: &Record) -> Duration {
+    let successor = view.current(&record.address).filter(|_| record.deposed);
+    let declared = successor.map(|successor| &successor.declaration);
+    let declared = declared.or(change.declaration.as_ref());
+    let now = declared.map(|declaration| declaration.timeouts.delete);
+    record.declaration.timeouts.delete.max(now.unwrap_or_default())
 }
 
 fn provider(view: &View<'_>, address: &ResourceAddress) -> Result<Arc<dyn Provider>> {

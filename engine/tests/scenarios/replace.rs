@@ -27,6 +27,32 @@ async fn create_first_makes_the_new_object_before_the_old_one_goes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_old_one_may_take_as_long_to_go_as_is_declared_by_then() {
+    let within = |image: &str, limit: &str| machine("a", image) + &format!("timeouts: {{delete: {limit}}}\n");
+    let slow = || FaultRule::next(Verb::Delete, Fault::Slow(std::time::Duration::from_secs(60)));
+    for (before, now) in [("20s", "2m"), ("2m", "20s")] {
+        let scenario = Scenario::new();
+        scenario.settle(&within("one", before)).await;
+        scenario.cloud.fault(slow());
+        same(
+            &scenario.apply(&within("two", now)).await.outcomes(),
+            "create (deposing) fake_machine.a: done
+             delete fake_machine.a: done",
+        );
+    }
+    // So it is when an earlier run has made the new one.
+    let scenario = Scenario::new();
+    scenario.settle(&within("one", "20s")).await;
+    scenario.cloud.fault(FaultRule::next(Verb::Delete, Fault::Deny));
+    scenario.apply(&within("two", "2m")).await;
+    scenario.cloud.fault(slow());
+    same(
+        &scenario.apply(&within("two", "2m")).await.outcomes(),
+        "delete fake_machine.a: done",
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_exclusive_claim_is_given_up_first() {
     let scenario = Scenario::new();
     let address = |pool: &str| {
