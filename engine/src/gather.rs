@@ -22,7 +22,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::address::{ProviderName, ResourceAddress, ResourceType, Uid};
-use crate::provider::{ErrorClass, ProviderError, ProviderRegistry, ReadOutcome};
+use crate::asking::ask;
+use crate::provider::{ProviderError, ProviderRegistry, ReadOutcome};
 use crate::resource::Configuration;
 use crate::retry::RetryPolicy;
 use crate::state::State;
@@ -350,17 +351,7 @@ impl Calls {
                 &CancellationToken::new(),
                 || async {
                     let _slot = self.slots.acquire().await.expect("the slots are never closed");
-                    let mut task = JoinSet::new();
-                    task.spawn(call());
-                    match tokio::time::timeout_at(deadline.max(Instant::now()), task.join_next()).await {
-                        Ok(Some(Ok(result))) => result,
-                        Ok(Some(Err(error))) => Err(panicked(what, error)),
-                        Ok(None) => unreachable!("one task was spawned"),
-                        Err(_) => Err(ProviderError::new(
-                            ErrorClass::Uncertain,
-                            format!("{what} did not end within {} s.", timeout.as_secs()),
-                        )),
-                    }
+                    ask(what, deadline, timeout, call()).await
                 },
                 |error, _, delay| {
                     // Nobody may be listening any more; that is no reason to stop.
@@ -377,16 +368,4 @@ impl Calls {
     fn tell(&self, event: GatherEvent) {
         drop(self.events.send(event));
     }
-}
-
-fn panicked(what: &str, error: tokio::task::JoinError) -> ProviderError {
-    let why = match error.try_into_panic() {
-        Ok(payload) => crate::panic::panic_message(&*payload),
-        Err(_) => "it was stopped".to_owned(),
-    };
-    ProviderError::new(
-        ErrorClass::Uncertain,
-        format!("{what} failed because the provider panicked: {why}."),
-    )
-    .with_hint("this is a bug in the provider; please report it to its authors")
 }

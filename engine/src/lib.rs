@@ -66,6 +66,7 @@
 
 pub mod address;
 pub mod apply;
+mod asking;
 pub mod config;
 pub mod diagnostic;
 pub mod diff;

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::control::ApplyControl;
 use super::first_poll::{First, first_poll};
+use super::withdrawn::Left;
 use crate::address::{Lineage, ObjectId, OperationId, ProviderName, ResourceAddress, Uid};
 use crate::panic::panic_message;
 use crate::plan::step::StepId;
@@ -163,8 +164,13 @@ impl Launch {
         match result {
             Ok(state) => CallEnd::Succeeded(state),
             Err(_) if lease_lost.load(Ordering::Relaxed) => CallEnd::Unsent,
-            Err(error) if self.is_withdrawn(&error, &sink).await => CallEnd::Withdrawn(error),
-            Err(error) => CallEnd::Failed(error),
+            Err(error) => match self.left_of(&error, &sink).await {
+                None => CallEnd::Failed(error),
+                Some(Left::Nothing) => CallEnd::Withdrawn(error),
+                Some(Left::Perhaps(why)) => {
+                    CallEnd::Failed(error.with_detail([format!("No other offer was asked for: {why}")]))
+                }
+            },
         }
     }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::address::{OperationId, ResourceAddress, RunId, Uid};
-use crate::provider::{CallAction, Effect, Observation};
+use crate::provider::{CallAction, Effect, ErrorClass, Observation};
 use crate::state::event::{Destination, Event, EventBody};
 use crate::state::snapshot::State;
 use crate::state::store::{StateStore, StoreError};
@@ -81,9 +81,13 @@ pub async fn history(
 ) -> Result<Vec<HistoryEntry>, StoreError> {
     let mut entries = Vec::new();
     let mut authors = BTreeMap::new();
+    let mut failed = BTreeMap::new();
     let last = walk(store, u64::MAX, |state, run, event| {
         note_author(&mut authors, run, event);
-        for (subject, what) in describe(state, event) {
+        if let EventBody::Failed { operation, error } = &event.body {
+            failed.insert(*operation, error.class);
+        }
+        for (subject, what) in describe(state, event, &failed) {
             entries.push(HistoryEntry {
                 serial: event.sequence,
                 at: event.at,
@@ -206,8 +210,12 @@ fn note_author(authors: &mut BTreeMap<RunId, Author>, run: RunId, event: &Event)
 
 type Subject = Option<(Uid, ResourceAddress)>;
 
-/// Words an event, given the state before it: one line, or one per object for moves.
-fn describe(state: &State, event: &Event) -> Vec<(Subject, String)> {
+/// Words an event, given the state before it and how calls have failed: one line, or one per object for moves.
+fn describe(
+    state: &State,
+    event: &Event,
+    failed: &BTreeMap<OperationId, ErrorClass>,
+) -> Vec<(Subject, String)> {
     let object = |uid: Uid| state.record(uid).map(|record| (uid, record.address.clone()));
     let call = |operation: OperationId| state.open_call(operation).and_then(|record| object(record.uid));
     let action = |operation: OperationId| {
@@ -261,10 +269,11 @@ fn describe(state: &State, event: &Event) -> Vec<(Subject, String)> {
             one(call(*operation), format!("{done}{id}"))
         }
         EventBody::Failed { operation, error } => {
-            let outcome = match error.effect {
-                Effect::None => "failed, nothing was changed",
-                Effect::Partial => "failed half-way",
-                Effect::Unknown => "has no known outcome",
+            let outcome = match (error.effect, error.class) {
+                (Effect::None, _) => "failed, nothing was changed",
+                (Effect::Partial, _) => "failed half-way",
+                (Effect::Unknown, ErrorClass::NoCapacity) => "found no capacity for what it had made",
+                (Effect::Unknown, _) => "has no known outcome",
             };
             let noun = noun(action(*operation));
             one(call(*operation), format!("{noun} {outcome}: {}", error.message))
@@ -278,11 +287,17 @@ fn describe(state: &State, event: &Event) -> Vec<(Subject, String)> {
                 Observation::Absent => "found not to exist".to_owned(),
                 Observation::Unknown { .. } => "not found out about".to_owned(),
             };
-            let noun = noun(action(*operation));
-            one(
-                call(*operation),
-                format!("{found} after a {noun} without a result"),
-            )
+            let call_that = match action(*operation) {
+                CallAction::Create => "a creation",
+                CallAction::Update => "an update",
+                CallAction::Delete => "a deletion",
+            };
+            let ended = match failed.get(operation) {
+                Some(ErrorClass::NoCapacity) => "that found no capacity",
+                Some(_) => "that failed",
+                None => "without a result",
+            };
+            one(call(*operation), format!("{found} after {call_that} {ended}"))
         }
         EventBody::TurnedUp { record, state, .. } => one(
             Some((record.uid, record.address.clone())),

@@ -4,6 +4,7 @@ use gabion_engine::apply::event::{ApplyEvent, StepOutcome};
 use gabion_engine::plan::Plan;
 use gabion_engine::provider::{Effect, ErrorClass, Observation};
 use gabion_engine::state::event::EventBody;
+use gabion_engine::state::history::history;
 use gabion_engine::value::Value;
 use gabion_testing::fake::api::Verb;
 use gabion_testing::fake::fault::{Fault, FaultRule};
@@ -192,6 +193,65 @@ async fn when_every_offer_was_withdrawn_nothing_is_left_of_them_and_the_old_obje
     assert!(!state.record(old).unwrap().deposed);
     assert_eq!(scenario.cloud.objects("fake_machine").len(), 1);
     scenario.settle(&text("two")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_look_whether_it_is_gone_is_tried_again_when_that_may_pass() {
+    for fault in [Fault::Throttle, Fault::Transient] {
+        let scenario = scenario();
+        let plan = scenario.plan(&text("one")).await;
+        scenario.cloud.fault(withdrawn(1));
+        let looks = FaultRule::next(Verb::Find, fault).of_type("fake_machine");
+        scenario.cloud.fault(looks.times(2));
+        let applied = scenario.apply_plan(&plan).await;
+        same(
+            &applied.outcomes(),
+            "create fake_machine.a: done
+             create gabion_data.where: done",
+        );
+        let retried = applied.count(|event| matches!(event, ApplyEvent::StepRetried { .. }));
+        assert_eq!(retried, 2, "{fault:?}");
+        scenario.expect_empty(&text("one")).await;
+        let told = history(&*scenario.store, None).await.unwrap();
+        let told: Vec<&str> = told.iter().map(|entry| &*entry.what).collect();
+        for what in [
+            "creation found no capacity for what it had made: ",
+            "found not to exist after a creation that found no capacity",
+        ] {
+            assert!(told.iter().any(|told| told.starts_with(what)), "{told:#?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_nobody_can_tell_whether_it_is_gone_no_other_offer_is_asked_for_and_the_error_says_so() {
+    let scenario = scenario();
+    let plan = scenario.plan(&text("one")).await;
+    scenario.cloud.fault(withdrawn(1));
+    scenario
+        .cloud
+        .fault(FaultRule::next(Verb::Find, Fault::Deny).of_type("fake_machine"));
+    let applied = scenario.apply_plan(&plan).await;
+    let error = applied.report.steps.iter().find_map(|step| match &step.outcome {
+        StepOutcome::Failed(error) => Some(error),
+        _ => None,
+    });
+    let error = error.unwrap();
+    assert_eq!(
+        (error.class, error.effect),
+        (ErrorClass::NoCapacity, Effect::Partial)
+    );
+    assert_eq!(
+        error.detail,
+        [
+            "No other offer was asked for: whether what was made is gone is not known. The cloud refused: these credentials \
+             do not allow it."
+        ]
+    );
+    let offered = applied.count(|event| matches!(event, ApplyEvent::StepOffered { .. }));
+    assert_eq!(offered, 0);
+    scenario.settle(&text("one")).await;
+    assert_eq!(scenario.cloud.objects("fake_machine").len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
