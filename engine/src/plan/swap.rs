@@ -140,17 +140,28 @@ impl Swaps {
     }
 
     /// Returns what of swaps that are covered by halves must not be covered either: resources, and old objects.
+    ///
+    /// Swaps share parts, where several names lead to one machine: one that is left out makes halves of others.
     pub(super) fn halves(&self, covers: impl Fn(usize) -> bool) -> (BTreeSet<usize>, BTreeSet<Uid>) {
         let (mut resources, mut objects) = (BTreeSet::new(), BTreeSet::new());
-        for (leading, swap) in &self.0 {
-            let parts = swap.leads_to.iter().chain(&swap.replaced);
-            if !parts.chain([leading]).all(|at| covers(*at)) {
-                resources.insert(*leading);
-                resources.extend(&swap.replaced);
-                objects.extend(&swap.old);
+        let mut whole: Vec<(&usize, &Swap)> = self.0.iter().collect();
+        loop {
+            let before = whole.len();
+            whole.retain(|(leading, swap)| {
+                let mut parts = swap.leads_to.iter().chain(&swap.replaced).chain([*leading]);
+                let is_whole =
+                    parts.all(|at| covers(*at) && !resources.contains(at)) && swap.old.is_disjoint(&objects);
+                if !is_whole {
+                    resources.insert(**leading);
+                    resources.extend(&swap.replaced);
+                    objects.extend(&swap.old);
+                }
+                is_whole
+            });
+            if whole.len() == before {
+                return (resources, objects);
             }
         }
-        (resources, objects)
     }
 }
 

@@ -262,6 +262,46 @@ fn files_that_declare_half_of_a_swap_leave_it_out() {
 }
 
 #[test]
+fn a_swap_that_is_left_out_takes_others_along_that_share_its_parts() {
+    let leading = ["alias", "name", "second"].map(|name| address(&format!("box.{name}")));
+    let with_names = |scenario: &mut Scenario| {
+        let resources = scenario.configuration.resources.iter_mut();
+        for resource in resources.filter(|resource| leading.contains(&resource.address)) {
+            // The second is led to by what the others lead to.
+            let to = ["box.service", "box.other"][usize::from(resource.address == leading[2])];
+            resource.update_after = vec![address(to)].into();
+        }
+    };
+    let of_name =
+        "---\ntype: resource\nkind: box\nname: name\nproperties: {input: '${{ box.machine.id }}'}\n";
+    let configure = |scenario: &mut Scenario, image: &str| {
+        let others = format!(
+            "box machine: {{image: {image}}}\n\
+             box alias: {{input: '${{{{ box.machine.id }}}}'}}\n\
+             box service: {{image: '${{{{ box.machine.id }}}}'}}\n\
+             box second: {{input: '${{{{ box.service.id }}}}'}}\n\
+             box other: {{image: '${{{{ box.service.id }}}}'}}"
+        );
+        scenario.configure_files(&[("name.gabion.yml", of_name), ("others.gabion.yml", &others)]);
+        with_names(scenario);
+    };
+    for files in ["name.gabion.yml", "others.gabion.yml"] {
+        let mut scenario = Scenario::new("");
+        configure(&mut scenario, "one");
+        scenario.apply();
+        configure(&mut scenario, "two");
+        let plan = scenario.plan();
+        scenario.begin(&plan);
+        scenario.carry_out_step(&plan, &plan.steps[0]);
+        scenario.options.files = Some([files.into()].into());
+        let plan = scenario.plan();
+        assert!(plan.steps.is_empty(), "{files}: {}", steps(&plan));
+        scenario.options.files = None;
+        scenario.apply();
+    }
+}
+
+#[test]
 fn a_call_that_is_unsettled_holds_what_is_left_of_a_swap_up() {
     let mut scenario = begun(1);
     let operation = OperationId::from_uuid(Uuid::from_u64_pair(5, 5));
@@ -440,4 +480,98 @@ fn an_address_that_somebody_moved_is_put_right_before_it_is_used() {
     2. update box.service after 0 1
     ");
     scenario.apply();
+}
+
+/// A gateway's machine with a registration there for each of two replicas, which are elsewhere and roll.
+fn configure_replicas(scenario: &mut Scenario, machine: &str, replica: &str) {
+    let roll = "lifecycle: {roll: {group: web, max_surge: 1}}";
+    scenario.configure(&format!(
+        "box machine: {{image: {machine}}}\n\
+         box name: {{input: '${{{{ box.machine.id }}}}'}}\n\
+         box replica0: {{image: {replica}}} | {roll}\n\
+         box replica1: {{image: {replica}}} | {roll}\n\
+         box worker0: {{image: '${{{{ box.machine.id }}}}', input: '${{{{ box.replica0.id }}}}'}} | {roll}\n\
+         box worker1: {{image: '${{{{ box.machine.id }}}}', input: '${{{{ box.replica1.id }}}}'}} | {roll}"
+    ));
+    for resource in &mut scenario.configuration.resources {
+        let name = resource.address.name.to_string();
+        if let Some(roll) = &mut resource.lifecycle.roll {
+            roll.member = name.get(name.len() - 1..).map(Into::into);
+        }
+        if name == "name" {
+            resource.update_after = vec![address("box.worker0"), address("box.worker1")].into();
+        }
+    }
+}
+
+#[test]
+fn beside_a_swap_the_members_of_a_group_are_replaced_at_once_as_the_plan_says() {
+    let mut scenario = Scenario::new("");
+    configure_replicas(&mut scenario, "one", "one");
+    scenario.apply();
+    configure_replicas(&mut scenario, "two", "two");
+    let plan = scenario.plan();
+    let shown = render(&plan);
+    assert!(
+        shown.contains("note It is replaced at once with the others of its group, not in turn"),
+        "{shown}"
+    );
+    assert!(!shown.contains("are replaced in turn"), "{shown}");
+    assert_snapshot!(steps(&plan), @r"
+    0. create, deposing box.machine
+    1. create, deposing box.replica0
+    2. create, deposing box.replica1
+    3. create, deposing box.worker0 after 0 1
+    4. create, deposing box.worker1 after 0 2
+    5. update box.name after 0 3 4
+    6. delete box.worker0 after 3 5
+    7. delete box.replica0 after 1 6
+    8. delete box.worker1 after 4 5
+    9. delete box.machine after 0 5 6 8
+    10. delete box.replica1 after 2 8
+    ");
+    scenario.apply();
+    // The replicas alone have their turns again.
+    configure_replicas(&mut scenario, "two", "three");
+    let shown = render(&scenario.plan());
+    assert!(shown.contains("are replaced in turn"), "{shown}");
+    scenario.apply();
+}
+
+#[test]
+fn a_swap_beside_a_rolling_change_keeps_its_order_wherever_it_was_cut_off() {
+    let mut done = 0;
+    loop {
+        let mut scenario = Scenario::new("");
+        configure_replicas(&mut scenario, "one", "one");
+        scenario.apply();
+        configure_replicas(&mut scenario, "two", "two");
+        let plan = scenario.plan();
+        scenario.begin(&plan);
+        for step in &plan.steps[..done] {
+            scenario.carry_out_step(&plan, step);
+        }
+        let rest = steps(&scenario.plan());
+        if let Some(led) = rest.find("update box.name") {
+            for new in ["box.machine", "box.worker0", "box.worker1"] {
+                let made = rest.find(&format!("create, deposing {new} "));
+                assert!(made.is_none_or(|made| made < led), "{done}: {rest}");
+            }
+            for old in [
+                "box.machine",
+                "box.worker0",
+                "box.worker1",
+                "box.replica0",
+                "box.replica1",
+            ] {
+                let gone = rest.find(&format!("delete {old} "));
+                assert!(gone.is_none_or(|gone| led < gone), "{done}: {rest}");
+            }
+        }
+        scenario.apply();
+        if done == plan.steps.len() {
+            break;
+        }
+        done += 1;
+    }
 }
