@@ -27,6 +27,9 @@ use crate::rates;
 use crate::urls::{addresses, host_and_port, spelled, url_of};
 use crate::values::{Reader, invalid, set, text_list};
 
+/// How long requests may take to finish unless a route says otherwise, in seconds.
+const DRAIN_TIMEOUT: u64 = 300;
+
 /// Attributes of which the agent knows nothing.
 const UNREADABLE: [&str; 4] = ["machine", "gateway_url", "drain_timeout", "linger"];
 
@@ -135,10 +138,15 @@ pub(crate) fn plan(schema: &ResourceSchema, request: &PlanRequest) -> PlanRespon
                  lets it know first."
                     .to_owned(),
             ),
-            (_, seconds) => response.notes.push(format!(
-                "The old machine goes on serving until names lead to the new one, for {seconds} s more, and until its running \
-                 requests have ended."
-            )),
+            (_, seconds) => {
+                let drains = request.replaces.as_ref().map(|old| drain_timeout(Reader(old)));
+                response.notes.push(format!(
+                    "The old machine goes on serving until names lead to the new one, for {} more, and until its running requests \
+                     have ended, for which it waits {} at most.",
+                    lasting(seconds),
+                    lasting(drains.unwrap_or(DRAIN_TIMEOUT))
+                ));
+            }
         }
     }
     for (name, value) in addresses {
@@ -543,9 +551,24 @@ fn uncertain(error: &ClientError) -> ProviderError {
     ProviderError::new(ErrorClass::Uncertain, provider_error(error).message)
 }
 
+/// Returns how long requests may take to finish, in seconds.
+fn drain_timeout(reader: Reader<'_>) -> u64 {
+    reader.seconds("drain_timeout", DRAIN_TIMEOUT)
+}
+
 /// Returns how long requests may take to finish, within the call's own deadline.
 fn drain_seconds(reader: Reader<'_>, call: &Call) -> u32 {
-    seconds_within(call, reader.seconds("drain_timeout", 300))
+    seconds_within(call, drain_timeout(reader))
+}
+
+/// Words a number of seconds.
+fn lasting(seconds: u64) -> String {
+    let whole = |unit: u64| seconds >= 2 * unit && seconds.is_multiple_of(unit);
+    match () {
+        () if whole(3600) => format!("{} h", seconds / 3600),
+        () if whole(60) => format!("{} min", seconds / 60),
+        () => format!("{seconds} s"),
+    }
 }
 
 /// Goes on serving for as long as names may lead here, although another route has taken this one's place.

@@ -302,6 +302,10 @@ fn names_follow_another_machine_of_a_gateway_once_all_stands_there() {
     let (configuration, _) = changed("router", &long, &known(&facts()));
     assert_eq!(linger(&configuration), Some(Value::Int(3600)));
     assert_eq!(deleted_within(&configuration), Some(3600 + 300 + 60));
+    // Without a limit they have a day.
+    long[1] = ("qwen.dstack.yml", "port: 8000", "port: 8000\nstop_duration: off");
+    let (configuration, _) = changed("router", &long, &known(&facts()));
+    assert_eq!(deleted_within(&configuration), Some(60 + 24 * 3600 + 60));
 
     // A route over HTTPS needs its certificate, which is asked for once names lead there.
     let (configuration, _) = changed("router", &[], &known(&facts()));

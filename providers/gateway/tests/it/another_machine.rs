@@ -139,6 +139,8 @@ async fn what_a_plan_says_of_a_route_whose_machine_changes_is_what_the_old_one_w
     let on = |machine: &str, linger: Option<i64>| {
         let mut inputs = route_inputs("http://203.0.113.7");
         inputs.insert("machine".into(), machine.into());
+        // As `stop_duration: off` has it.
+        inputs.insert("drain_timeout".into(), Value::Int(24 * 3600));
         inputs.remove("linger");
         inputs.extend(linger.map(|seconds| ("linger".into(), Value::Int(seconds))));
         inputs
@@ -154,6 +156,11 @@ async fn what_a_plan_says_of_a_route_whose_machine_changes_is_what_the_old_one_w
         };
         project.provider.plan(&request).unwrap().notes.join(" ")
     };
+    assert_eq!(
+        notes(Some(600), Some(30)),
+        "The old machine goes on serving until names lead to the new one, for 10 min more, and until its running requests have \
+         ended, for which it waits 24 h at most."
+    );
     assert!(notes(Some(60), Some(30)).contains("for 60 s more"));
     let at_once = notes(None, Some(60));
     assert!(
