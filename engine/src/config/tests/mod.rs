@@ -5,6 +5,7 @@ mod expression;
 mod grammars;
 mod modules;
 mod project;
+mod project_problems;
 mod sources;
 mod variables;
 mod yaml;
