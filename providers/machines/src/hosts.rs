@@ -1,5 +1,7 @@
 //! The machines of a project that are reached over SSH, and the connections to them.
 
+mod makes_way;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::pin::pin;
@@ -7,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use gabion_engine::provider::{Call, ErrorClass, ProviderError};
+use gabion_engine::provider::{ErrorClass, ProviderError};
 use gabion_host::beside::Beside;
 use gabion_host::systemd::Sudo;
 use gabion_host::transport::BoxedStream;
@@ -17,7 +19,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::facts::{Facts, now_milliseconds};
-use crate::generation::{later, shared_name, succeeds};
+use crate::generation::shared_name;
 use crate::program::{AgentProgram, BUILD_HINT, ProgramSource};
 use crate::protocol::{Answer, Hello, PROTOCOL, Request, UnitView};
 use crate::reach::{Away, NoConnection, Reach, Rests};
@@ -42,9 +44,6 @@ pub struct Limits {
 
 /// For how long nobody has to answer where a machine was until it is taken to be gone.
 pub const GONE_AFTER: Duration = Duration::from_secs(60);
-
-/// How often a machine is tried in the time after which it is taken to be gone.
-const TRIES_UNTIL_GONE: u32 = 12;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -115,33 +114,6 @@ impl Host {
             is_met: AtomicBool::new(is_met),
             users: AtomicUsize::new(0),
         })
-    }
-}
-
-/// A machine that is being met. Unless it was, its name is taken back when this is dropped, also in the middle of a call.
-pub(crate) struct Meeting<'a> {
-    hosts: &'a Hosts,
-    name: String,
-    host: Arc<Host>,
-}
-
-impl Meeting<'_> {
-    /// Takes down that it was met: from now on the machines before it make way for it.
-    pub(crate) fn met(self) {
-        self.host.is_met.store(true, Ordering::Release);
-    }
-}
-
-impl Drop for Meeting<'_> {
-    fn drop(&mut self) {
-        let mut known = lock(&self.hosts.inner.hosts);
-        let is_it = known
-            .get(&self.name)
-            .is_some_and(|host| Arc::ptr_eq(host, &self.host));
-        // Whoever uses the connection to it goes on with it.
-        if is_it && !self.host.is_met.load(Ordering::Acquire) {
-            known.remove(&self.name);
-        }
     }
 }
 
@@ -262,27 +234,6 @@ impl Hosts {
         }
     }
 
-    /// Makes a machine known that is to be met now: it is reached by its name, and nothing makes way for it yet. One that is
-    /// known already stays so, whatever comes of it.
-    pub(crate) fn meet(&self, name: &str, address: SshAddress) -> Meeting<'_> {
-        let mut hosts = lock(&self.inner.hosts);
-        let before = hosts.get(name).cloned();
-        let host = match before {
-            Some(host) if *lock(&host.address) == address => host,
-            before => {
-                let is_met = before.is_some_and(|host| host.is_met.load(Ordering::Acquire));
-                let host = Host::new(address, is_met);
-                hosts.insert(name.to_owned(), Arc::clone(&host));
-                host
-            }
-        };
-        Meeting {
-            hosts: self,
-            name: name.to_owned(),
-            host,
-        }
-    }
-
     /// Makes a machine known unless it is already.
     pub fn declare_unless_known(&self, name: &str, address: SshAddress) {
         let is_known = lock(&self.inner.hosts).contains_key(name);
@@ -301,75 +252,6 @@ impl Hosts {
     #[must_use]
     pub fn knows(&self, name: &str) -> bool {
         lock(&self.inner.hosts).contains_key(name) || lock(&self.inner.expected).contains(shared_name(name))
-    }
-
-    /// Returns whether another machine has taken the place of this one: it is about to go, with all that is on it.
-    #[must_use]
-    pub fn is_succeeded(&self, name: &str) -> bool {
-        let later = later(name);
-        let hosts = lock(&self.inner.hosts);
-        let mut others = hosts
-            .range(later.clone()..)
-            .take_while(|(other, _)| other.starts_with(&later));
-        others.any(|(other, host)| succeeds(other, name) && host.is_met.load(Ordering::Acquire))
-    }
-
-    /// Says that a machine has ended, as whoever made it knows: when it makes way for another and cannot be reached, nobody
-    /// waits for it to come back.
-    pub fn note_ended(&self, name: &str) {
-        lock(&self.inner.ended).insert(name.to_owned());
-    }
-
-    /// Returns for how long at most it is looked whether machines are gone that make way for others.
-    #[must_use]
-    pub fn patience(&self) -> Duration {
-        let makes_way = self.names().iter().any(|name| self.is_succeeded(name));
-        match makes_way {
-            // The last try may take as long as the first.
-            true => self.inner.limits.gone_after + 2 * ssh::START,
-            false => Duration::ZERO,
-        }
-    }
-
-    /// Returns whether another machine has taken the place of this one, which is not where it was any more: another machine
-    /// is there, or nobody answers, and that for [`Limits::gone_after`] unless it is known to have ended. For so long it is
-    /// tried again, or until the call is cancelled or has no time left: then it is not known to be gone.
-    pub(crate) async fn made_way(&self, name: &str, call: Option<&Call>) -> bool {
-        let gone_after = self.inner.limits.gone_after;
-        let pause = gone_after / TRIES_UNTIL_GONE;
-        let mut waiting = None;
-        while self.is_succeeded(name) {
-            match self.connect_to(name, pause).await.map_err(|none| none.away) {
-                Ok(_) | Err(None) => return false,
-                Err(Some(Away::Another)) => return true,
-                Err(Some(Away::Silent)) => {}
-            }
-            if lock(&self.inner.ended).contains(name) || self.is_gone(name).await {
-                return true;
-            }
-            let Some(call) = call else {
-                tokio::time::sleep(pause).await;
-                continue;
-            };
-            if waiting.is_none() {
-                call.phase("see whether the machine is gone");
-                waiting = Some(call.waiting());
-            }
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = tokio::time::sleep_until(call.deadline) => return false,
-                () = call.cancel.cancelled() => return false,
-            }
-        }
-        false
-    }
-
-    async fn is_gone(&self, name: &str) -> bool {
-        let host = lock(&self.inner.hosts).get(name).cloned();
-        match host {
-            Some(host) => host.line.lock().await.reach.is_gone(self.inner.limits.gone_after),
-            None => false,
-        }
     }
 
     /// Returns the names of those that have an address, sorted.
