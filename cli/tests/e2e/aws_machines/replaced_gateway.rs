@@ -81,15 +81,25 @@ fn ask(cloud: &Cloud<'_>, keeps: bool, done: &AtomicBool, report: &Mutex<Report>
     }
 }
 
+/// What is replaced.
+const GATEWAY: &str = "aws_instance.my-gateway";
+
+/// Asks for another machine in the place of a gateway's.
+const REPLACED: [&str; 2] = ["--replace", GATEWAY];
+
 /// Has another machine take the place of a gateway's.
-const REPLACE: [&str; 4] = ["apply", "-y", "--replace", "aws_instance.my-gateway"];
+const REPLACE: [&str; 4] = ["apply", "-y", REPLACED[0], REPLACED[1]];
+
+/// Returns what a plan does, by address.
+fn planned(project: &Project, more: &[&str]) -> BTreeMap<String, String> {
+    let plan = [&["plan", "--format", "json"], more].concat();
+    PlanView(project.run(&plan).succeeds().json()).changes()
+}
 
 #[test]
 fn a_gateway_in_a_zone_answers_every_request_while_another_machine_takes_its_place() {
     answers_every_request_while(1, |_, project| {
-        let plan = ["plan", "--format", "json", "--replace", "aws_instance.my-gateway"];
-        let plan = PlanView(project.run(&plan).succeeds().json());
-        let changes = plan.changes();
+        let changes = planned(project, &REPLACED);
         let what = |address: &str| changes.get(address).map(String::as_str);
         for beside in [
             "aws_instance.my-gateway",
@@ -120,16 +130,7 @@ fn one_of_several_replicas_answers_every_request_and_the_replicas_stay() {
         };
         let before = units(project);
         // Half of it is never planned.
-        let target = [
-            "plan",
-            "--format",
-            "json",
-            "--replace",
-            "aws_instance.my-gateway",
-            "--target",
-        ];
-        let target = [&target[..], &["aws_instance.my-gateway"]].concat();
-        let changes = PlanView(project.run(&target).succeeds().json()).changes();
+        let changes = planned(project, &[&REPLACED[..], &["--target", GATEWAY]].concat());
         let what = |address: &str| changes.get(address).map(String::as_str);
         assert_eq!(what("aws_route53_record.my-gateway"), Some("update"));
         for replica in replicas {
@@ -146,26 +147,15 @@ fn one_of_several_replicas_answers_every_request_and_the_replicas_stay() {
 
 #[test]
 fn one_whose_instance_was_terminated_is_made_anew_before_names_follow() {
-    let Some(lan) = Lan::start() else { return };
-    let Some(cloud) = Cloud::open(&lan, Dns::Account) else {
-        return;
-    };
-    let before = cloud.left();
-    cloud.with_project(|mut project| {
-        project.edit(
-            "gateway.dstack.yml",
-            "domain: example.com",
-            "domain: example.com\ncertificate: null",
-        );
-        remembered_for_a_second(&project);
+    in_a_zone(|cloud, mut project| {
+        served_in_plain(&project);
         project.apply();
         let old = cloud.wildcard().unwrap();
         let instance = project.attribute("aws_instance.my-gateway", "id");
         cloud.terminate(instance.as_str().unwrap());
 
         project.run(&["drift"]).exits(2).says("aws_instance.my-gateway");
-        let plan = PlanView(project.run(&["plan", "--format", "json"]).succeeds().json());
-        let changes = plan.changes();
+        let changes = planned(&project, &[]);
         let what = |address: &str| changes.get(address).map(String::as_str);
         assert_eq!(what("aws_instance.my-gateway"), Some("create"), "{changes:#?}");
         assert_eq!(what("aws_eip.my-gateway"), Some("create+delete"));
@@ -198,20 +188,14 @@ fn one_whose_instance_was_terminated_is_made_anew_before_names_follow() {
         let (done, report) = (AtomicBool::new(false), Mutex::new(Report::default()));
         thread::scope(|scope| {
             let _done = Done(&done);
-            scope.spawn(|| ask(&cloud, true, &done, &report));
-            eventually("answers", Duration::from_secs(60), || {
-                match report.lock().unwrap().at(new) {
-                    4.. => Ok(()),
-                    _ => Err(format!("{report:?}")),
-                }
-            });
+            scope.spawn(|| ask(cloud, true, &done, &report));
+            answered(&report, new, 4);
         });
         project.plan_is_empty();
         project.run(&["drift"]).exits(0);
         project.destroy();
         cloud.machines_are_as_left(2);
     });
-    assert_eq!(cloud.left(), before);
 }
 
 #[test]
@@ -252,17 +236,11 @@ fn it_answers_every_request_when_the_replacement_is_killed_before_the_new_machin
 
 #[test]
 fn one_with_certificates_has_new_ones_once_names_lead_to_its_new_machine() {
-    let Some(lan) = Lan::start() else { return };
-    let Some(cloud) = Cloud::open(&lan, Dns::Account) else {
-        return;
-    };
-    let before = cloud.left();
-    cloud.with_project(|mut project| {
-        remembered_for_a_second(&project);
+    in_a_zone(|cloud, mut project| {
         project.apply();
         let old = cloud.wildcard().unwrap();
         cloud.completion(old);
-        let plan = ["plan", "--format", "json", "--replace", "aws_instance.my-gateway"];
+        let plan = [&["plan", "--format", "json"], &REPLACED[..]].concat();
         project.run(&plan).says("new connections over HTTPS fail");
         project.run(&REPLACE).succeeds();
         let new = cloud.wildcard().unwrap();
@@ -272,33 +250,52 @@ fn one_with_certificates_has_new_ones_once_names_lead_to_its_new_machine() {
         project.destroy();
         cloud.machines_are_as_left(3);
     });
-    assert_eq!(cloud.left(), before);
 }
 
-/// Has others remember the gateway's record for a second, so that nobody waits for longer.
-fn remembered_for_a_second(project: &Project) {
-    project.edit(
-        "gabion.yml",
-        "    admin_cidrs:",
-        "    record_ttl: 1s\n    admin_cidrs:",
-    );
-}
-
-/// Has clients ask a gateway in a zone, with so many replicas, while its machine is replaced; none may fail, and nothing may
-/// be left behind.
-fn answers_every_request_while(replicas: usize, replacing: impl FnOnce(&Cloud<'_>, &Project) + Send) {
+/// Gives a test a project whose gateway is in a zone, and leaves nothing behind. Others remember its record for a second, so
+/// that nobody waits for longer.
+fn in_a_zone(test: impl FnOnce(&Cloud<'_>, Project) + Send) {
     let Some(lan) = Lan::start() else { return };
     let Some(cloud) = Cloud::open(&lan, Dns::Account) else {
         return;
     };
     let before = cloud.left();
-    cloud.with_project(|mut project| {
+    cloud.with_project(|project| {
         project.edit(
-            "gateway.dstack.yml",
-            "domain: example.com",
-            "domain: example.com\ncertificate: null",
+            "gabion.yml",
+            "    admin_cidrs:",
+            "    record_ttl: 1s\n    admin_cidrs:",
         );
-        remembered_for_a_second(&project);
+        test(&cloud, project);
+    });
+    assert_eq!(cloud.left(), before);
+}
+
+/// Has the gateway serve over HTTP alone.
+fn served_in_plain(project: &Project) {
+    project.edit(
+        "gateway.dstack.yml",
+        "domain: example.com",
+        "domain: example.com\ncertificate: null",
+    );
+}
+
+/// Waits until so many requests were answered at an address.
+fn answered(report: &Mutex<Report>, at: Ipv4Addr, times: u64) {
+    eventually("answers", Duration::from_secs(60), || {
+        let report = report.lock().unwrap();
+        match report.at(at) >= times {
+            true => Ok(()),
+            false => Err(format!("{report:?}")),
+        }
+    });
+}
+
+/// Has clients ask a gateway in a zone, with so many replicas, while its machine is replaced; none may fail, and nothing may
+/// be left behind.
+fn answers_every_request_while(replicas: usize, replacing: impl FnOnce(&Cloud<'_>, &Project) + Send) {
+    in_a_zone(|cloud, mut project| {
+        served_in_plain(&project);
         project.edit(
             "qwen.dstack.yml",
             "port: 8000",
@@ -315,23 +312,14 @@ fn answers_every_request_while(replicas: usize, replacing: impl FnOnce(&Cloud<'_
         thread::scope(|scope| {
             let _done = Done(&done);
             for keeps in [false, true] {
-                let (cloud, done, report) = (&cloud, &done, &report);
+                let (done, report) = (&done, &report);
                 scope.spawn(move || ask(cloud, keeps, done, report));
             }
-            let answered = |at: Ipv4Addr, times: u64| {
-                eventually("answers", Duration::from_secs(60), || {
-                    let report = report.lock().unwrap();
-                    match report.at(at) >= times {
-                        true => Ok(()),
-                        false => Err(format!("{report:?}")),
-                    }
-                });
-            };
-            answered(old, 8);
-            replacing(&cloud, &project);
+            answered(&report, old, 8);
+            replacing(cloud, &project);
             let new = cloud.wildcard().unwrap();
             assert_ne!(new, old);
-            answered(new, 8);
+            answered(&report, new, 8);
         });
         let report = report.into_inner().unwrap();
         assert!(report.failures.is_empty(), "{report:?}");
@@ -346,5 +334,4 @@ fn answers_every_request_while(replicas: usize, replacing: impl FnOnce(&Cloud<'_
         project.destroy();
         cloud.machines_are_as_left(2 + replicas);
     });
-    assert_eq!(cloud.left(), before);
 }
