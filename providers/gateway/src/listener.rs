@@ -16,7 +16,7 @@ use gabion_engine::provider::{
 };
 use gabion_engine::schema::{ReplaceOrder, ResourceSchema};
 use gabion_engine::value::{AttributePath, Attributes, Value};
-use gabion_host::ports::{PortError, PortOwner, PortRequest, parse_range};
+use gabion_host::ports::{PortError, PortLease, PortOwner, PortRequest, parse_range};
 
 use crate::place::{Place, moves, parts_of};
 use crate::provider::GatewayConfig;
@@ -325,6 +325,7 @@ async fn put(
         let (port, http_port) = match held_ports(&client, name, address, &wanted).await {
             Some(ports) => ports,
             None => {
+                release_forerunners(config, agents, agent_id, (&client, name), call).await?;
                 let port = lease(config, agents, agent_id, (LEASE, &wanted.port), call).await?;
                 let http_port = match &wanted.http_port {
                     Some(plain) => {
@@ -421,13 +422,48 @@ async fn lease(
     (name, wanted): (&'static str, &PortRequest),
     call: &Call,
 ) -> Result<u16, ProviderError> {
-    let owner = PortOwner {
+    let owner = owner(config, agents, agent, call);
+    let (ports, wanted) = (config.ports.clone(), wanted.clone());
+    blocking(move || ports.lease(&owner, name, &wanted)).await
+}
+
+fn owner(config: &GatewayConfig, agents: &Agents, agent: &str, call: &Call) -> PortOwner {
+    PortOwner {
         uid: call.uid.to_string(),
         label: format!("{} of project {}", call.address, config.project),
         directory: agents.unit_directory(agent),
-    };
-    let (ports, wanted) = (config.ports.clone(), wanted.clone());
-    blocking(move || ports.lease(&owner, name, &wanted)).await
+    }
+}
+
+/// Releases what creations have leased that were cut off before the agent heard of their listener. As it is not there, they
+/// never happened: the listener is made anew, under another uid.
+async fn release_forerunners(
+    config: &GatewayConfig,
+    agents: &Agents,
+    agent: &str,
+    (client, name): (&AgentClient, &str),
+    call: &Call,
+) -> Result<(), ProviderError> {
+    if is_held(client, name).await.unwrap_or(true) {
+        return Ok(());
+    }
+    let owner = owner(config, agents, agent, call);
+    let ports = config.ports.clone();
+    blocking(move || {
+        let is_forerunner = |lease: &PortLease| {
+            lease.owner != owner.uid && lease.label == owner.label && lease.directory == owner.directory
+        };
+        let leases = ports.leases()?.into_values();
+        let mut forerunners = leases.filter(is_forerunner).map(|lease| lease.owner);
+        forerunners.try_for_each(|uid| ports.release(&uid).map(drop))
+    })
+    .await
+}
+
+/// Returns whether the agent has a listener; `None` when it cannot be asked.
+async fn is_held(client: &AgentClient, name: &str) -> Option<bool> {
+    let listeners = client.listeners().await.ok()?;
+    Some(listeners.iter().any(|stored| stored.object.name == name))
 }
 
 async fn release(config: &GatewayConfig, uid: String) -> Result<(), ProviderError> {
@@ -442,12 +478,9 @@ async fn release_unless_held(
     name: &str,
     call: &Call,
 ) -> Result<(), ProviderError> {
-    let listeners = client.listeners().await;
-    let held = listeners.is_ok_and(|listeners| listeners.iter().any(|stored| stored.object.name == name));
-    if held {
-        Ok(())
-    } else {
-        release(config, call.uid.to_string()).await
+    match is_held(client, name).await {
+        Some(true) => Ok(()),
+        Some(false) | None => release(config, call.uid.to_string()).await,
     }
 }
 

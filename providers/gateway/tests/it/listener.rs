@@ -2,6 +2,7 @@
 
 use gabion_engine::provider::{ErrorClass, Observation, ReadOutcome};
 use gabion_engine::value::Value;
+use gabion_host::ports::{PortOwner, PortRequest};
 
 use crate::harness::{Project, address, listener_inputs};
 
@@ -60,6 +61,47 @@ async fn a_port_in_use_is_a_conflict_and_leaves_no_lease() {
     assert_eq!(error.class, ErrorClass::Conflict);
     assert!(error.message.contains(&port.to_string()), "{}", error.message);
     assert!(project.ports.leases().unwrap().is_empty());
+}
+
+/// A run that is killed between the lease and the agent's answer leaves the lease; the listener is made anew, as another object.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_that_was_leased_for_a_listener_that_was_never_made_is_given_to_the_next_one() {
+    let project = Project::start().await;
+    let at = address("gateway_listener", "my-gateway");
+    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let mut inputs = listener_inputs();
+    inputs.insert(
+        "ports".into(),
+        Value::map([("port", Value::Int(i64::from(port)))]),
+    );
+    let leased_by = |label: String| PortOwner {
+        uid: "another".to_owned(),
+        label,
+        directory: project.unit("agent-unit"),
+    };
+    let lease = |owner: &PortOwner| project.ports.lease(owner, "http", &PortRequest::Exact(port));
+    // Another object's port stays that one's.
+    lease(&leased_by("gateway_listener.other of project demo".to_owned())).unwrap();
+    let error = project.create(1, &at, inputs.clone()).await.unwrap_err();
+    assert_eq!(error.class, ErrorClass::Conflict, "{error:?}");
+    project.ports.release("another").unwrap();
+
+    lease(&leased_by(format!("{} of project demo", project.call(1).address))).unwrap();
+    let listener = project.create(1, &at, inputs.clone()).await.unwrap();
+    assert_eq!(listener.attributes["port"], Value::Int(i64::from(port)));
+    // While the agent has the listener, its port is no other object's.
+    let uid = project.call(1).uid.to_string();
+    let owners = || {
+        let leases = project.ports.leases().unwrap().into_values();
+        leases.map(|lease| lease.owner).collect::<Vec<_>>()
+    };
+    assert_eq!(owners(), [uid.as_str()]);
+    inputs.insert("address".into(), "127.0.0.2".into());
+    let error = project.create(2, &at, inputs).await.unwrap_err();
+    assert_eq!(error.class, ErrorClass::Conflict, "{error:?}");
+    assert_eq!(owners(), [uid.as_str()]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
