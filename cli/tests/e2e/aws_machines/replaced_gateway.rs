@@ -175,6 +175,8 @@ fn one_whose_instance_was_terminated_is_made_anew_before_names_follow() {
                 .position(is_it)
                 .unwrap_or_else(|| panic!("no {event} of {address} in {events}"))
         };
+        // Nobody waits for an instance that is known to have ended.
+        assert!(!events.contains("see whether the machine is gone"), "{events}");
         let led = at("step_started", "aws_route53_record.my-gateway");
         for served in [
             "gateway_listener.my-gateway",

@@ -161,6 +161,44 @@ async fn a_machine_that_is_away_for_a_moment_is_waited_for_and_what_is_there_is_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_breaks_in_the_middle_of_a_deletion_is_not_the_machines_end() {
+    let Some(server) = sshd() else { return };
+    let (proxy, through) = way(&server, Network::Whole);
+    let directory = tempfile::tempdir().unwrap();
+    let (uid, sink) = (new_uid(), Arc::new(Sink::default()));
+    let machines = hosts_gone_after(Duration::from_secs(6), through);
+    machines.declare(SUCCESSOR, address(&server, key_of(&server)));
+    let units = provider(&machines, directory.path());
+    let stubborn = "trap '' TERM; while :; do sleep 0.1; done";
+    let argv = Value::List(vec!["/bin/sh".into(), "-c".into(), stubborn.into()]);
+    let wanted = inputs(vec![("argv", argv), ("stop_timeout", Value::Int(3))]);
+    let state = create(&units, &wanted, &call(uid, 1, &sink)).await.unwrap();
+    let object = recorded(uid, &wanted, Some(&state));
+
+    let sink = Arc::new(Sink::default());
+    let deleting = call(uid, 1, &sink);
+    let breaks = async {
+        eventually("it has begun", async || {
+            (!sink.phases.lock().unwrap().is_empty()).then_some(())
+        })
+        .await;
+        let asked = proxy.asked();
+        proxy.set(Network::Cut);
+        eventually("a try", async || (proxy.asked() > asked).then_some(())).await;
+        proxy.set(Network::Whole);
+    };
+    let (deleted, ()) = tokio::join!(delete(&units, object.clone(), &deleting), breaks);
+    assert_eq!(deleted.unwrap_err().class, ErrorClass::Uncertain);
+    // The next run looks, and deletes it there.
+    let looked = units.observe(observing(CallAction::Delete, object.clone())).await;
+    assert!(matches!(looked.unwrap(), Observation::Present(_)));
+    delete(&units, object.clone(), &call(uid, 2, &sink))
+        .await
+        .unwrap();
+    assert_eq!(read(&units, object).await, ReadOutcome::Absent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobody_waits_for_a_machine_that_is_known_to_have_ended_and_no_longer_than_a_call_may_take() {
     let Some(server) = sshd() else { return };
     let (_proxy, cut) = way(&server, Network::Cut);
