@@ -78,11 +78,12 @@ mod tests {
         for (clause, expected) in [
             ("the unit is held (by 7)", "The unit is held (by 7)."),
             ("Why? ", "Why?"),
-            ("\u{e9}t\u{e9}", "\u{e9}t\u{e9}."),
+            ("\u{e9}t\u{e9}", "\u{c9}t\u{e9}."),
             ("", ""),
         ] {
             assert_eq!(sentence(clause), expected);
         }
+        assert_eq!(capitalised("it is held."), "It is held");
     }
 
     #[test]
