@@ -6,6 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -60,6 +61,17 @@ pub struct ResourceGraph {
     /// Of those that have some.
     templates: BTreeMap<usize, Vec<InputTemplate>>,
     order: Vec<usize>,
+    last_found: LastFound,
+}
+
+/// Where a resource was found last. It decides only where the next one is looked for first.
+#[derive(Debug, Default)]
+struct LastFound(AtomicUsize);
+
+impl Clone for LastFound {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 impl ResourceGraph {
@@ -80,6 +92,7 @@ impl ResourceGraph {
             graph,
             templates: BTreeMap::new(),
             order: Vec::new(),
+            last_found: LastFound::default(),
         };
         for (index, resource) in resources.iter().enumerate() {
             built.add(index, resource, places, &mut problems);
@@ -103,7 +116,13 @@ impl ResourceGraph {
 
     /// Returns the position of a resource.
     pub fn position(&self, address: &ResourceAddress) -> Option<usize> {
-        self.addresses.binary_search(address).ok()
+        // Who goes through plans and states asks by address: for the one after the last one, or for that again.
+        let last = self.last_found.0.load(Ordering::Relaxed);
+        let is_there = |at: &usize| self.addresses.get(*at) == Some(address);
+        let found = [last, last + 1].into_iter().find(is_there);
+        let found = found.or_else(|| self.addresses.binary_search(address).ok())?;
+        self.last_found.0.store(found, Ordering::Relaxed);
+        Some(found)
     }
 
     /// Returns the address at a position.
