@@ -12,6 +12,7 @@ mod checking;
 mod ci;
 mod commands;
 mod context;
+mod early_store;
 mod exit;
 mod failure;
 mod interrupt;

@@ -5,15 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gabion_engine::config::{
-    GivenVariables, LowerInputs, NothingRecorded, Project, Purpose, RecordedView, SecretSource, SecretValues,
-    Sources, Survey, Target, Template, no_secrets,
+    GivenVariables, LowerInputs, NothingRecorded, Plugin, Project, Purpose, RecordedView, SecretSource,
+    SecretValues, Settings, Sources, Survey, Target, Template, UnreadProject, no_secrets,
 };
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Severity, SourceFile};
 use gabion_engine::plan::Plan;
 use gabion_engine::resource::Configuration;
+use gabion_engine::state::StateStore;
 use gabion_engine::value::{Attributes, TemplateText, Value};
 
 use crate::checking;
+use crate::early_store::EarlyStore;
 use crate::failure::Failure;
 use crate::options::{Options, Trust};
 use crate::output::{Printer, ProblemForm};
@@ -33,6 +35,8 @@ pub(crate) struct LoadedProject {
     texts: Arc<SecretTexts>,
     /// Who says where the state is, when whoever wrote the files is not trusted.
     base: Option<Base>,
+    /// The store, when the state is being loaded already.
+    early_store: Option<EarlyStore>,
 }
 
 /// Which documents a command is about. One that gabion reads and cannot apply yet is an error only among those.
@@ -72,6 +76,18 @@ impl About<'_> {
 impl LoadedProject {
     /// Reads and parses the files of the project directory. Problems are kept, to be reported with those of lowering.
     pub(crate) fn read(options: &Options) -> Self {
+        Self::read_and(options, |_, _| None)
+    }
+
+    /// Reads the project for a command that needs its state as well, which is loaded meanwhile.
+    pub(crate) fn read_with_state(options: &Options) -> Self {
+        Self::read_and(options, |directory, settings| {
+            EarlyStore::open(directory, settings, options)
+        })
+    }
+
+    /// Reads the project; `begin` is given its directory and settings before its documents are read.
+    fn read_and(options: &Options, begin: impl FnOnce(&Path, &Settings) -> Option<EarlyStore>) -> Self {
         let (sources, mut problems) = match options.trust {
             Trust::Full => Sources::load(&options.directory),
             Trust::Untrusted { .. } => Sources::load_untrusted(&options.directory),
@@ -79,7 +95,15 @@ impl LoadedProject {
         let unread = problems.has_errors();
         let base = Base::read(options, sources.default_name(), &mut problems);
         let given = variables(options, &sources, base.as_ref(), &mut problems);
-        let (mut project, found) = Project::parse_with(sources, &given);
+        let unread_project = UnreadProject::begin(sources, &given);
+        let early_store = match base {
+            None => unread_project
+                .settings()
+                .and_then(|settings| begin(unread_project.directory(), &settings)),
+            // Where the state is, is not theirs to say.
+            Some(_) => None,
+        };
+        let (mut project, found) = unread_project.read();
         if let Some(profile) = &options.profile {
             project = project.with_profile(&profile.name, profile.origin);
         }
@@ -94,6 +118,7 @@ impl LoadedProject {
             problems,
             texts: Arc::new(texts),
             base,
+            early_store,
         };
         wiring::configure(options, &read);
         read
@@ -139,6 +164,11 @@ impl LoadedProject {
             return Err(self.problems.clone().into());
         }
         Ok(directory)
+    }
+
+    /// Returns the store of a state, if it is being loaded already.
+    pub(crate) fn early_store(&self, state: Option<&Plugin>) -> Option<Arc<dyn StateStore>> {
+        self.early_store.as_ref()?.store(&self.project.settings, state)
     }
 
     /// Returns the directory of the settings that say where the state is: their key files and programs are found from it.

@@ -63,7 +63,10 @@ impl StateAccess {
             stack: options.stack.as_deref(),
             environment: &options.environment,
         };
-        let store = wiring::open_store(state, place)?;
+        let store = match project.early_store(state) {
+            Some(store) => store,
+            None => wiring::open_store(state, place)?,
+        };
         let mark = HeadMark::new(
             &options.dirs.state,
             directory,

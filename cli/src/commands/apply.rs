@@ -73,7 +73,7 @@ pub(super) struct Doing<'a> {
 pub(super) async fn fresh(what: &Doing<'_>, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let interrupts = Interrupts::listen(printer)?;
-    let mut project = LoadedProject::read(options);
+    let mut project = LoadedProject::read_with_state(options);
     let access = StateAccess::of(&project, options)?;
     if what.mode == Mode::Destroy {
         // What it takes to delete an object is in its record.

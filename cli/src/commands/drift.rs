@@ -89,7 +89,7 @@ pub struct NotAskedJson {
 pub(crate) async fn run(args: &DriftArgs, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let interrupts = Interrupts::listen(printer)?;
-    let mut project = LoadedProject::read(options);
+    let mut project = LoadedProject::read_with_state(options);
     let access = StateAccess::of(&project, options)?;
     if args.accept.is_empty() {
         let state = access.load().await?;

@@ -30,7 +30,7 @@ pub(crate) async fn run(args: &GraphArgs, context: &Context) -> Outcome {
 /// Prints what is declared. Nothing of the world is read, and no secret.
 async fn configured(context: &Context) -> Outcome {
     let Context { options, printer } = context;
-    let mut project = LoadedProject::read(options);
+    let mut project = LoadedProject::read_with_state(options);
     let state = StateAccess::of(&project, options)?.load().await?;
     project.project.share_with(&state);
     let configuration = project.lower(options, printer, About::Nothing, &state)?;
@@ -53,7 +53,7 @@ async fn configured(context: &Context) -> Outcome {
 async fn planned(args: &GraphArgs, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let interrupts = Interrupts::listen(printer)?;
-    let mut project = LoadedProject::read(options);
+    let mut project = LoadedProject::read_with_state(options);
     let access = StateAccess::of(&project, options)?;
     let selection = Selection::default();
     let (state, planned) = interrupts

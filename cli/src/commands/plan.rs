@@ -81,7 +81,7 @@ async fn make(
     events: &Events,
 ) -> Result<Planned, Failure> {
     let Context { options, printer } = context;
-    let mut project = LoadedProject::read(options);
+    let mut project = LoadedProject::read_with_state(options);
     let mode = if args.destroy { Mode::Destroy } else { Mode::Apply };
     plan_events::started(events, &project.project.settings.project.value, mode);
     let access = StateAccess::of(&project, options)?;

@@ -9,8 +9,7 @@ use super::check::Checker;
 use super::declared::DeclaredResource;
 use super::decode::Spanned;
 use super::document::Document;
-use super::expand::{self, Scopes};
-use super::modules::{self, Content, Level};
+use super::expand;
 use super::node::{Key, Node, NodeKind};
 use super::registry::{
     DocumentRegistry, LowerContext, Lowered, Naming, Purpose, RecordedView, ResolvedDocument, Survey,
@@ -18,8 +17,8 @@ use super::registry::{
 use super::secrets::SecretValues;
 use super::settings::Settings;
 use super::sources::{Sources, name_of_file};
+use super::unread_project::UnreadProject;
 use super::variables::GivenVariables;
-use super::yaml;
 use crate::diagnostic::{Diagnostic, Diagnostics, SourceFile, Span, suggestion};
 use crate::file_name::FileName;
 use crate::resource::Configuration;
@@ -40,7 +39,7 @@ pub struct Project {
     /// The resources that documents declare.
     pub(super) declared: Vec<DeclaredResource>,
     /// Whether documents are missing because a file could not be read or parsed.
-    incomplete: bool,
+    pub(super) incomplete: bool,
 }
 
 /// What lowering needs beside the documents.
@@ -69,75 +68,8 @@ impl Project {
 
     /// Parses all files and puts the values of variables in. With errors the project can still be lowered, to find more
     /// of them.
-    pub fn parse_with(mut sources: Sources, given: &GivenVariables) -> (Self, Diagnostics) {
-        let mut problems = Diagnostics::new();
-        let mut file = match sources.settings() {
-            Some(file) => file.clone(),
-            None => SourceFile::new("gabion.yml", ""),
-        };
-        let (mut written, mut found) = yaml::parse(&file);
-        if let Some(masked) = Settings::masked(&file, &written) {
-            file = masked;
-            (written, found) = yaml::parse(&file);
-            sources.replace_settings(&file);
-        }
-        problems.extend(found);
-        let (variables, values) = Settings::read_variables(&file, &written, given, &mut problems);
-        for file in given.files() {
-            sources.add_origin(file);
-        }
-        let scopes = Scopes::of_project(values.clone());
-        let Level {
-            content: Content { documents, declared },
-            scopes,
-            mut incomplete,
-        } = modules::read_project(&sources, scopes, &mut problems);
-        let profiles = sources.profiles().and_then(|file| {
-            let (nodes, found) = yaml::parse(file);
-            incomplete |= found.has_errors();
-            problems.extend(found);
-            if let [_, second, ..] = nodes.as_slice() {
-                problems.push(
-                    second
-                        .error("extra-document", "more than one document")
-                        .detail(format!(
-                            "`{}` holds one document with the project's profiles.",
-                            file.path()
-                        ))
-                        .hint("put all profiles into one list"),
-                );
-            }
-            let first = nodes.first()?;
-            Some(expand::expand(first, &scopes, &mut problems))
-        });
-        let mut settings = match sources.settings() {
-            Some(_) => {
-                let (settings, found) = Settings::read(&file, &written, sources.default_name(), &scopes);
-                problems.extend(found);
-                settings
-            }
-            None => Settings::empty(sources.default_name(), file),
-        };
-        settings.variables = variables;
-        settings.variable_values = values;
-        let is_echo = |problem: &Diagnostic| problem.code == "unexpected-expression" && is_echo(problem);
-        let problems = problems
-            .iter()
-            .filter(|problem| !is_echo(problem))
-            .cloned()
-            .collect();
-        (
-            Self {
-                sources,
-                settings,
-                profiles,
-                profile: None,
-                documents,
-                declared,
-                incomplete,
-            },
-            problems,
-        )
+    pub fn parse_with(sources: Sources, given: &GivenVariables) -> (Self, Diagnostics) {
+        UnreadProject::begin(sources, given).read()
     }
 
     /// Returns how many documents there are.
@@ -487,7 +419,7 @@ pub(super) fn check_document_name(document: &Document, naming: Naming, problems:
 }
 
 /// Tells whether a problem only follows from an expression that expansion could not fill, and reported.
-fn is_echo(problem: &Diagnostic) -> bool {
+pub(super) fn is_echo(problem: &Diagnostic) -> bool {
     let span = problem.primary.as_ref();
     span.is_some_and(|span| expand::is_left_over(span.text()))
 }

@@ -7,6 +7,7 @@ mod modules;
 mod project;
 mod project_problems;
 mod sources;
+mod unread_project;
 mod variables;
 mod yaml;
 
