@@ -1,6 +1,7 @@
 //! The machines of a project that are reached over SSH, and the connections to them.
 
 mod makes_way;
+mod moving_address;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -24,7 +25,7 @@ use crate::program::{AgentProgram, BUILD_HINT, ProgramSource};
 use crate::protocol::{Answer, Hello, PROTOCOL, Request, UnitView};
 use crate::reach::{Away, NoConnection, Reach, Rests};
 use crate::session::{Exchange, Session};
-use crate::ssh::{self, Jump, SshAddress, SshError, Trust};
+use crate::ssh::{SshAddress, SshError, Trust};
 use crate::streams;
 
 /// How machines are reached.
@@ -519,35 +520,6 @@ impl Hosts {
         making.await
     }
 
-    /// Returns another way to a machine, while the address that leads to it, or to the machine on the way, leads to another
-    /// one. A machine that makes way for another has none: its address has moved.
-    fn other_way(&self, name: &str, address: &SshAddress) -> Option<SshAddress> {
-        if self.is_succeeded(name) {
-            return None;
-        }
-        if let Some(own) = by_own_address(address) {
-            return Some(own);
-        }
-        let jump = address.proxy_jump.as_ref()?;
-        let hosts: Vec<Arc<Host>> = lock(&self.inner.hosts).values().cloned().collect();
-        let hostname = hosts.into_iter().find_map(|host| {
-            let on_the_way = lock(&host.address);
-            let is_it = on_the_way.hostname == jump.hostname
-                && on_the_way.port == jump.port
-                && on_the_way.trust.key().is_some()
-                && on_the_way.trust.key() == jump.host_key.as_ref();
-            on_the_way.own_hostname.clone().filter(|_| is_it)
-        })?;
-        let jump = Jump {
-            hostname,
-            ..jump.clone()
-        };
-        Some(SshAddress {
-            proxy_jump: Some(jump),
-            ..address.clone()
-        })
-    }
-
     async fn connect(
         &self,
         name: &str,
@@ -568,23 +540,9 @@ impl Hosts {
         let program = found
             .map_err(|why| ProviderError::new(ErrorClass::Invalid, why).with_hint(BUILD_HINT))?
             .clone();
-        let mut connected = ssh::connect(address, &program, &settings.base)
-            .await
-            .map_err(|error| (unreachable(name, address, &error), error));
-        let mut is_passing = false;
-        if let Err((_, error)) = &connected
-            && error.is_away()
-            && let Some(other) = self.other_way(name, address)
-        {
-            let is_elsewhere = matches!(error, SshError::KeyChanged { .. });
-            let tried = ssh::connect(&other, &program, &settings.base).await;
-            // Where nobody answered at first, an address that it had at its start says nothing.
-            if tried.is_ok() || is_elsewhere {
-                is_passing = true;
-                connected = tried.map_err(|error| (unreachable(name, &other, &error), error));
-            }
-        }
-        let connected = connected.map_err(|(why, _)| why)?;
+        let (connected, is_passing) = self
+            .connect_either_way(name, address, &program, &settings.base)
+            .await?;
         let sudo = match settings.sudo {
             None => None,
             // A secret may be what a command says.
@@ -620,16 +578,6 @@ impl Hosts {
             _slot: slot,
         })
     }
-}
-
-/// Returns how a machine is reached by its own address, if it has one.
-fn by_own_address(address: &SshAddress) -> Option<SshAddress> {
-    let hostname = address.own_hostname.clone()?;
-    Some(SshAddress {
-        hostname,
-        own_hostname: None,
-        ..address.clone()
-    })
 }
 
 /// The log of a program on a machine, as it grows.

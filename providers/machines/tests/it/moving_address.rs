@@ -12,7 +12,8 @@ use gabion_testing::sshd::Sshd;
 use tokio::time::timeout;
 
 use crate::scene::{
-    HOST, Sink, address, call, configured, delete, inputs, key_of, new_uid, provider, recorded, sshd,
+    HOST, Sink, address, call, configured, delete, eventually, inputs, key_of, new_uid, provider, recorded,
+    sshd,
 };
 
 /// What the machine is called that takes the place of the host.
@@ -109,6 +110,35 @@ async fn a_new_machine_is_met_at_its_own_address_until_the_one_that_stays_leads_
         .unwrap();
     scene.hosts.facts(HOST).await.unwrap_err();
     assert_eq!(scene.own.asked(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_was_moved_has_come_once_the_new_machine_answers_there() {
+    let Some(scene) = Scene::start() else { return };
+    let sink = Arc::new(Sink::default());
+    let call = call(new_uid(), 1, &sink);
+    // Nobody is met at another address than this one.
+    timeout(SOON, scene.hosts.arrive("127.0.0.9", &call))
+        .await
+        .unwrap();
+    scene.hosts.facts(SUCCESSOR).await.unwrap();
+    assert_eq!((scene.stays.asked(), scene.own.asked()), (1, 1));
+    let comes = scene.hosts.arrive("127.0.0.1", &call);
+    let leads = async {
+        eventually("looks", async || (scene.stays.asked() >= 3).then_some(())).await;
+        scene.moves();
+    };
+    timeout(2 * SOON, async { tokio::join!(comes, leads) })
+        .await
+        .unwrap();
+    let asked = scene.stays.asked();
+    assert_eq!(
+        *sink.phases.lock().unwrap(),
+        ["wait until 127.0.0.1 leads to gpu/h1"]
+    );
+    // What is asked of it from now on goes over the connection that was made then.
+    scene.hosts.facts(SUCCESSOR).await.unwrap();
+    assert_eq!((scene.stays.asked(), scene.own.asked()), (asked, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
