@@ -13,14 +13,14 @@ use gabion_engine::state::State;
 
 use super::delegation;
 use crate::failure::Failure;
-use crate::options::{Environment, Options};
+use crate::options::Options;
 
 /// How many regions are looked at at a time.
 const AT_A_TIME: usize = 4;
 
 /// Adds the provider, which knows where the recorded objects are.
 pub(super) fn register(registry: &mut ProviderRegistry, options: &Options, state: &State) {
-    options.aws.register(registry, state, &options.environment);
+    options.aws.register(registry, state, options);
 }
 
 /// Finds out what regions offer.
@@ -33,7 +33,7 @@ pub(super) async fn look(
 ) -> Result<BTreeMap<ResourceAddress, SurveyResult>, Failure> {
     let answers = stream::iter(surveys)
         .map(|survey| async move {
-            let mut answer = options.aws.survey(&survey.inputs, &options.environment).await;
+            let mut answer = options.aws.survey(&survey.inputs, options).await;
             if let Ok(facts) = &mut answer {
                 delegation::look(&survey.inputs, facts).await;
             }
@@ -54,33 +54,44 @@ pub(crate) use without_provider::Aws;
 mod with_provider {
     use std::sync::{Arc, OnceLock};
 
+    use async_trait::async_trait;
     use aws_config::BehaviorVersion;
     use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
-    use gabion_aws::{AwsProvider, Loader, NamedRegion, Place};
-    use gabion_engine::provider::Provider;
+    use gabion_aws::{Arrivals, AwsProvider, Loader, NamedRegion, Place};
+    use gabion_engine::provider::{Call, Provider};
     use gabion_engine::value::Attributes;
+    use gabion_machines::Hosts;
 
-    use super::{Environment, ProviderRegistry, State, SurveyFailure, SurveyResult};
+    use super::{Options, ProviderRegistry, State, SurveyFailure, SurveyResult};
+    use crate::options::Environment;
 
     /// The provider of AWS, made when it is first needed.
     #[derive(Clone, Debug, Default)]
     pub(crate) struct Aws(Arc<OnceLock<Arc<AwsProvider>>>);
 
+    /// The machines, which are reached at addresses that move.
+    struct Machines(Hosts);
+
+    #[async_trait]
+    impl Arrivals for Machines {
+        async fn arrived(&self, address: &str, call: &Call) {
+            self.0.arrive(address, call).await;
+        }
+    }
+
     impl Aws {
-        fn provider(&self, environment: &Environment) -> &Arc<AwsProvider> {
+        fn provider(&self, options: &Options) -> &Arc<AwsProvider> {
             self.0.get_or_init(|| {
-                let provider = AwsProvider::new(loader());
-                Arc::new(provider.with_named_region(named_region(environment)))
+                let machines = Machines(options.machines.clone());
+                let provider = AwsProvider::new(loader())
+                    .with_named_region(named_region(&options.environment))
+                    .with_arrivals(Arc::new(machines));
+                Arc::new(provider)
             })
         }
 
-        pub(super) fn register(
-            &self,
-            registry: &mut ProviderRegistry,
-            state: &State,
-            environment: &Environment,
-        ) {
-            let provider = self.provider(environment);
+        pub(super) fn register(&self, registry: &mut ProviderRegistry, state: &State, options: &Options) {
+            let provider = self.provider(options);
             let types = &provider.schema().resource_types;
             let records = state.current_records().chain(state.deposed_records());
             for record in records.filter(|record| types.contains_key(&record.address.resource_type)) {
@@ -96,8 +107,8 @@ mod with_provider {
             registry.register(provider.clone());
         }
 
-        pub(super) async fn survey(&self, inputs: &Attributes, environment: &Environment) -> SurveyResult {
-            match self.provider(environment).survey(inputs).await {
+        pub(super) async fn survey(&self, inputs: &Attributes, options: &Options) -> SurveyResult {
+            match self.provider(options).survey(inputs).await {
                 Ok(facts) => Ok(facts.to_attributes()),
                 Err(error) => Err(SurveyFailure {
                     message: error.message,
@@ -140,16 +151,16 @@ mod with_provider {
 mod without_provider {
     use gabion_engine::value::Attributes;
 
-    use super::{Environment, ProviderRegistry, State, SurveyFailure, SurveyResult};
+    use super::{Options, ProviderRegistry, State, SurveyFailure, SurveyResult};
 
     /// Stands where the provider of AWS is in other builds.
     #[derive(Clone, Debug, Default)]
     pub(crate) struct Aws;
 
     impl Aws {
-        pub(super) fn register(&self, _: &mut ProviderRegistry, _: &State, _: &Environment) {}
+        pub(super) fn register(&self, _: &mut ProviderRegistry, _: &State, _: &Options) {}
 
-        pub(super) async fn survey(&self, _: &Attributes, _: &Environment) -> SurveyResult {
+        pub(super) async fn survey(&self, _: &Attributes, _: &Options) -> SurveyResult {
             Err(SurveyFailure {
                 message: "This build of gabion has no provider of AWS.".to_owned(),
                 hint: Some("build gabion with its default features".to_owned()),

@@ -107,6 +107,12 @@ pub(crate) trait Kind: Send + Sync {
         call: &Call,
     ) -> Result<ObjectState, ProviderError>;
 
+    /// Returns the address that an update has moved, if it has.
+    fn moved<'a>(&self, request: &UpdateRequest, state: &'a ObjectState) -> Option<&'a str> {
+        let _ = (request, state);
+        None
+    }
+
     /// Deletes the object and waits until it is gone; what is gone is no error.
     async fn delete(
         &self,

@@ -53,4 +53,4 @@ mod tags;
 mod wait;
 
 pub use clients::{Loader, Place};
-pub use provider::{AwsProvider, NamedRegion, provider};
+pub use provider::{Arrivals, AwsProvider, NamedRegion, provider};

@@ -35,6 +35,14 @@ pub struct AwsProvider {
     kinds: BTreeMap<ResourceType, Box<dyn Kind>>,
     pool: ClientPool,
     named: Option<NamedRegion>,
+    arrivals: Option<Arc<dyn Arrivals>>,
+}
+
+/// Who sees where addresses lead: AWS says at once that one was moved, and packets follow some time later.
+#[async_trait]
+pub trait Arrivals: Send + Sync {
+    /// Waits until an address that was moved leads there, for as long as that is worth it.
+    async fn arrived(&self, address: &str, call: &Call);
 }
 
 /// The region that the environment names for everything that names none itself.
@@ -90,6 +98,16 @@ impl AwsProvider {
             kinds,
             pool: ClientPool::new(loader, poll),
             named: None,
+            arrivals: None,
+        }
+    }
+
+    /// Says who sees where elastic addresses lead. One that moves has moved once it was seen to.
+    #[must_use]
+    pub fn with_arrivals(self, arrivals: Arc<dyn Arrivals>) -> Self {
+        Self {
+            arrivals: Some(arrivals),
+            ..self
         }
     }
 
@@ -281,9 +299,12 @@ impl Provider for AwsProvider {
 
     async fn update(&self, request: UpdateRequest, call: &Call) -> Result<ObjectState, ProviderError> {
         let clients = self.clients_of(&request.object).await?;
-        self.kind(&request.object.address.resource_type)
-            .update(&clients, &request, call)
-            .await
+        let kind = self.kind(&request.object.address.resource_type);
+        let state = kind.update(&clients, &request, call).await?;
+        if let (Some(arrivals), Some(address)) = (&self.arrivals, kind.moved(&request, &state)) {
+            arrivals.arrived(address, call).await;
+        }
+        Ok(state)
     }
 
     async fn delete(&self, request: DeleteRequest, call: &Call) -> Result<(), ProviderError> {

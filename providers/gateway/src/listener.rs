@@ -121,8 +121,7 @@ pub(crate) fn plan(schema: &ResourceSchema, request: &PlanRequest) -> PlanRespon
         let before = request.replaces.as_ref().and_then(host);
         if before.is_some() && before == host(&response.planned) {
             response.notes.push(
-                "The address leads to the new machine before anything runs there: open connections are cut, and nobody is \
-                 answered until then."
+                "The address moves to the new machine once its programs run there: open connections are cut then."
                     .to_owned(),
             );
         }

@@ -95,8 +95,9 @@ pub(crate) struct State {
     pub(crate) calls: Vec<String>,
     pub(crate) faults: Vec<(String, Fault)>,
     pub(crate) boot: Duration,
-    /// What the consoles of machines show once they run.
+    /// What the consoles of machines show once they run, and those of some.
     pub(crate) console: String,
+    pub(crate) consoles: BTreeMap<String, String>,
     pub(crate) lag: Duration,
     /// Of how many more calls that start machines the machines end for want of capacity.
     pub(crate) starved: u32,
@@ -114,6 +115,13 @@ pub(crate) struct State {
     pub(crate) groups: BTreeMap<String, PlacementGroup>,
     /// How often a change of records was asked for.
     pub(crate) changes: BTreeMap<String, u32>,
+}
+
+impl State {
+    /// Returns what the console of a machine shows.
+    pub(crate) fn console_of(&self, id: &str) -> &str {
+        self.consoles.get(id).unwrap_or(&self.console)
+    }
 }
 
 impl World {
@@ -144,7 +152,10 @@ impl World {
                 boot: state.boot,
                 lag: state.lag,
                 starved,
-                console: state.console.clone(),
+                console: asked
+                    .parameter("InstanceId")
+                    .map_or("", |id| state.console_of(id))
+                    .to_owned(),
             }
         };
         let mut cloud = cloud.lock().unwrap_or_else(PoisonError::into_inner);
@@ -242,6 +253,12 @@ impl Aws {
     /// Has the consoles of machines show a text once they run.
     pub fn console(&self, text: &str) {
         text.clone_into(&mut self.world.state().console);
+    }
+
+    /// Has the console of one machine show a text of its own.
+    pub fn console_of(&self, id: &str, text: &str) {
+        let mut state = self.world.state();
+        state.consoles.insert(id.to_owned(), text.to_owned());
     }
 
     /// Returns the operations called since the last time, in order, and forgets them.

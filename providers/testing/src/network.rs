@@ -231,6 +231,14 @@ impl Network {
         Ok(machine)
     }
 
+    /// Has whoever is inside look anew for who has an address.
+    ///
+    /// # Errors
+    /// When that cannot be.
+    pub fn look_anew(&self, address: Ipv4Addr) -> io::Result<()> {
+        ip(self.holder.id(), &["neigh", "flush", "to", &address.to_string()])
+    }
+
     /// Connects a machine that starts with the bridge, and waits until it answers.
     fn plug_in(&self, machine: &mut Machine) -> io::Result<()> {
         let deadline = Instant::now() + START;
@@ -273,17 +281,32 @@ impl Machine {
         self.addresses.first().copied().unwrap_or(Ipv4Addr::UNSPECIFIED)
     }
 
-    /// Gives it one more address.
+    /// Has what is sent to one more address arrive at it. It does not know of the address, as where a network translates
+    /// addresses.
     ///
     /// # Errors
     /// When it cannot have it.
     pub fn add_address(&mut self, address: Ipv4Addr) -> io::Result<()> {
-        ip(
-            self.first,
-            &["addr", "add", &format!("{address}/32"), "dev", "eth0"],
-        )?;
+        self.translate("add", address)?;
         self.addresses.push(address);
         Ok(())
+    }
+
+    /// Takes an address away. What is sent there from now on arrives nowhere.
+    ///
+    /// # Errors
+    /// When it does not have it.
+    pub fn remove_address(&mut self, address: Ipv4Addr) -> io::Result<()> {
+        self.translate("del", address)?;
+        self.addresses.retain(|own| *own != address);
+        Ok(())
+    }
+
+    fn translate(&self, verb: &str, address: Ipv4Addr) -> io::Result<()> {
+        ip(
+            self.first,
+            &["route", verb, "local", &format!("{address}/32"), "dev", "lo"],
+        )
     }
 
     /// All its addresses.

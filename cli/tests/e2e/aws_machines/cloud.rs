@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use gabion_testing::acme::{self, Authority};
-use gabion_testing::aws::{Aws, all_between, between};
+use gabion_testing::aws::{Aws, Fault, all_between, between};
 use gabion_testing::network::Machine;
 use gabion_testing::sshd::make_key;
 use serde_json::Value;
@@ -51,12 +51,12 @@ pub(super) struct Cloud<'a> {
     image: Image,
     aws: Arc<Aws>,
     runtime: Runtime,
-    /// The key of whoever logs in, and that of all machines.
+    /// The key of whoever logs in, and those of the machines.
     keys: TempDir,
     machines: Mutex<BTreeMap<String, Mapped>>,
     /// The path of the domain's hosted zone in the API, if the account has one.
     zone: Option<String>,
-    /// Whether elastic addresses do not get to machines yet.
+    /// Whether public addresses do not get to machines yet.
     holds_addresses: AtomicBool,
     is_over: AtomicBool,
 }
@@ -99,15 +99,13 @@ impl<'a> Cloud<'a> {
             .build()
             .unwrap();
         let keys = tempfile::tempdir().unwrap();
-        for name in ["user", "host"] {
-            make_key(&keys.path().join(name)).unwrap();
-        }
+        make_key(&keys.path().join("user")).unwrap();
         let aws = Arc::new(runtime.block_on(Aws::start(moto.to_str().unwrap())));
         let zone = match dns {
             Dns::Account => Some(runtime.block_on(make_zone(&aws))),
             Dns::Elsewhere => None,
         };
-        let cloud = Self {
+        Some(Self {
             lan,
             authority,
             dockerd,
@@ -119,12 +117,7 @@ impl<'a> Cloud<'a> {
             zone,
             holds_addresses: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
-        };
-        cloud.aws.console(&format!(
-            "-----BEGIN SSH HOST KEY KEYS-----\n{}-----END SSH HOST KEY KEYS-----\n",
-            cloud.public_key("host")
-        ));
-        Some(cloud)
+        })
     }
 
     fn key(&self, name: &str) -> PathBuf {
@@ -153,24 +146,13 @@ impl<'a> Cloud<'a> {
         let mut led = None;
         while !self.is_over.load(Ordering::Relaxed) {
             let mut machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
-            for (id, address) in running(&self.ec2("DescribeInstances")) {
+            let described = self.ec2("DescribeInstances");
+            for (id, address) in running(&described) {
                 machines
                     .entry(id.clone())
                     .or_insert_with(|| self.machine(&id, address));
             }
-            for item in self.ec2("DescribeAddresses").split("<item>") {
-                let part = |name: &str| between(item, &format!("<{name}>"), "</");
-                let (Some(id), Some(address)) = (part("instanceId"), part("publicIp")) else {
-                    continue;
-                };
-                let address: Ipv4Addr = address.parse().unwrap();
-                if !self.holds_addresses.load(Ordering::Relaxed)
-                    && let Some(Mapped { machine, .. }) = machines.get_mut(id)
-                    && !machine.addresses().contains(&address)
-                {
-                    machine.add_address(address).unwrap();
-                }
-            }
+            self.lead(&mut machines, &described);
             drop(machines);
             let address = self.wildcard();
             if let (Some(address), true) = (address, address != led) {
@@ -182,13 +164,67 @@ impl<'a> Cloud<'a> {
         }
     }
 
+    /// Gives machines the public addresses that lead to them, and takes away those that lead elsewhere.
+    ///
+    /// An instance has an address of its own for as long as no elastic one leads to it.
+    fn lead(&self, machines: &mut BTreeMap<String, Mapped>, described: &str) {
+        let mut leads: BTreeMap<Ipv4Addr, Option<String>> = BTreeMap::new();
+        for item in self.ec2("DescribeAddresses").split("<item>") {
+            if let Some(address) = between(item, "<publicIp>", "</") {
+                let id = between(item, "<instanceId>", "</").map(str::to_owned);
+                leads.insert(address.parse().unwrap(), id);
+            }
+        }
+        for (id, address) in public(described) {
+            if !leads.values().flatten().any(|led| *led == id) {
+                leads.entry(address).or_insert(Some(id));
+            }
+        }
+        for (id, Mapped { machine, .. }) in machines.iter_mut() {
+            let public: Vec<Ipv4Addr> = machine.addresses()[1..].to_vec();
+            for address in public {
+                // One that is released is kept by whoever it led to: it is nobody else's.
+                let moved = match leads.get(&address) {
+                    Some(Some(led)) => led != id,
+                    Some(None) => false,
+                    None => leads.values().flatten().any(|led| led == id),
+                };
+                if moved {
+                    machine.remove_address(address).unwrap();
+                }
+            }
+        }
+        if self.holds_addresses.load(Ordering::Relaxed) {
+            return;
+        }
+        for (address, id) in leads {
+            let led = id.and_then(|id| machines.get_mut(&id));
+            if let Some(Mapped { machine, .. }) = led
+                && !machine.addresses().contains(&address)
+            {
+                machine.add_address(address).unwrap();
+                self.lan.network.look_anew(address).unwrap();
+            }
+        }
+    }
+
     fn machine(&self, id: &str, address: Ipv4Addr) -> Mapped {
-        let key = self.key("host");
+        let name = format!("host-{id}");
+        let key = self.key(&name);
+        make_key(&key).unwrap();
         let machine = self.lan.machine_at(id, address, Some(&key), Some(&self.dockerd));
         let docker = Docker::at(machine.docker_host());
         docker.import(&self.image, IMAGE);
         let before = Before::of(&machine);
         machine.let_in(&self.public_key("user")).unwrap();
+        // It has started: its console shows what it is known by.
+        self.aws.console_of(
+            id,
+            &format!(
+                "-----BEGIN SSH HOST KEY KEYS-----\n{}-----END SSH HOST KEY KEYS-----\n",
+                self.public_key(&name)
+            ),
+        );
         let had = docker.all();
         Mapped {
             machine,
@@ -196,6 +232,15 @@ impl<'a> Cloud<'a> {
             docker,
             had,
         }
+    }
+
+    /// Has the machine of an instance that was terminated go with it, and all that is on it.
+    #[track_caller]
+    pub(super) fn ends_with_its_instance(&self, id: &str) {
+        let running = running(&self.ec2("DescribeInstances"));
+        assert!(running.iter().all(|(other, _)| other != id), "{running:?}");
+        let mut machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(machines.remove(id));
     }
 
     /// Ends an instance as somebody would in the console; its machine is gone at once.
@@ -209,7 +254,16 @@ impl<'a> Cloud<'a> {
         drop(machines.remove(id));
     }
 
-    /// Has elastic addresses that are given to machines from now on lead nowhere, or no longer.
+    /// Has calls of the account refused from now on, or no longer.
+    pub(super) fn refuse(&self, operation: Option<&str>) {
+        self.aws.clear_faults();
+        if let Some(operation) = operation {
+            let fault = Fault::Refused(403, "UnauthorizedOperation".to_owned());
+            self.aws.fault(operation, fault);
+        }
+    }
+
+    /// Has public addresses that are given to machines from now on lead nowhere, or no longer.
     pub(super) fn hold_addresses(&self, hold: bool) {
         self.holds_addresses.store(hold, Ordering::Relaxed);
     }
@@ -409,6 +463,18 @@ fn running(described: &str) -> Vec<(String, Ipv4Addr)> {
             Some((id.to_owned(), address.parse().ok()?))
         })
         .collect()
+}
+
+/// Returns the public addresses of instances that run.
+fn public(described: &str) -> Vec<(String, Ipv4Addr)> {
+    let instances = described.split("<instanceId>").skip(1);
+    let with_address = instances.filter_map(|instance| {
+        let (id, _) = instance.split_once('<')?;
+        let address = between(instance, "<ipAddress>", "</")?;
+        let runs = between(instance, "<instanceState>", "</instanceState>")?.contains("running");
+        runs.then_some((id.to_owned(), address.parse().ok()?))
+    });
+    with_address.collect()
 }
 
 /// Asks the gateway's models over HTTPS; returns who answered.

@@ -6,5 +6,6 @@
 mod cloud;
 mod delegation;
 mod hosted_zone;
+mod moving_address;
 mod own_dns;
 mod replaced_gateway;

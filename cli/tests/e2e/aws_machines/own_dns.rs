@@ -99,6 +99,20 @@ fn without_a_hosted_zone_the_record_is_told_and_certificates_are_asked_for_once_
         assert_eq!(what("aws_instance.my-gateway"), Some("create+delete"));
         assert_eq!(what("aws_eip.my-gateway"), Some("update"));
         assert_eq!(what("gateway_listener.my-gateway"), Some("create+delete"));
+        let old = project.attribute("aws_instance.my-gateway", "id");
+        let replace = ["apply", "-y", "--replace", "aws_instance.my-gateway"];
+        project.run(&replace).succeeds();
+        cloud.ends_with_its_instance(old.as_str().unwrap());
+        // It has got its own certificates there.
+        cloud.completion(public);
+        let log = cloud.authority.log().unwrap();
+        assert_eq!(
+            log.matches("Issued certificate serial").count(),
+            2 * NAMES.len(),
+            "{log}"
+        );
+        project.plan_is_empty();
+        project.run(&["drift"]).exits(0);
         project.destroy();
         cloud.machines_are_as_left(2);
     });

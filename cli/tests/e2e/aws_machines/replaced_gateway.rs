@@ -16,21 +16,21 @@ const PACE: Duration = Duration::from_millis(50);
 
 /// What became of requests to the gateway's name.
 #[derive(Debug, Default)]
-struct Report {
+pub(super) struct Report {
     /// How many were answered at each address.
     answered: BTreeMap<Ipv4Addr, u64>,
     /// What went wrong, with the second in which the request began.
-    failures: Vec<(f32, String)>,
+    pub(super) failures: Vec<(f32, String)>,
 }
 
 impl Report {
-    fn at(&self, address: Ipv4Addr) -> u64 {
+    pub(super) fn at(&self, address: Ipv4Addr) -> u64 {
         self.answered.get(&address).copied().unwrap_or_default()
     }
 }
 
 /// Ends the clients, however the test ends.
-struct Done<'a>(&'a AtomicBool);
+pub(super) struct Done<'a>(pub(super) &'a AtomicBool);
 
 impl Drop for Done<'_> {
     fn drop(&mut self) {
@@ -38,9 +38,14 @@ impl Drop for Done<'_> {
     }
 }
 
-/// Asks the gateway's models at the address that its name leads to: over a new connection each time, or over one for as
-/// long as the gateway keeps it.
-fn ask(cloud: &Cloud<'_>, keeps: bool, done: &AtomicBool, report: &Mutex<Report>) {
+/// Asks the gateway's models at the address that its name leads to, whoever says which that is: over a new connection each
+/// time, or over one for as long as the gateway keeps it.
+pub(super) fn ask(
+    leads_to: impl Fn() -> Option<Ipv4Addr>,
+    keeps: bool,
+    done: &AtomicBool,
+    report: &Mutex<Report>,
+) {
     let started = Instant::now();
     let endpoint = Endpoint {
         base: "http://gateway/v1".to_owned(),
@@ -52,8 +57,7 @@ fn ask(cloud: &Cloud<'_>, keeps: bool, done: &AtomicBool, report: &Mutex<Report>
         let began = started.elapsed().as_secs_f32();
         let asked = match kept.take() {
             Some(kept) => Ok(kept),
-            None => cloud
-                .wildcard()
+            None => leads_to()
                 .ok_or_else(|| "the name leads nowhere".to_owned())
                 .and_then(|at| Ok((at, Connection::open_at((at, 80).into(), NAMES[0])?))),
         };
@@ -85,13 +89,13 @@ fn ask(cloud: &Cloud<'_>, keeps: bool, done: &AtomicBool, report: &Mutex<Report>
 const GATEWAY: &str = "aws_instance.my-gateway";
 
 /// Asks for another machine in the place of a gateway's.
-const REPLACED: [&str; 2] = ["--replace", GATEWAY];
+pub(super) const REPLACED: [&str; 2] = ["--replace", GATEWAY];
 
 /// Has another machine take the place of a gateway's.
-const REPLACE: [&str; 4] = ["apply", "-y", REPLACED[0], REPLACED[1]];
+pub(super) const REPLACE: [&str; 4] = ["apply", "-y", REPLACED[0], REPLACED[1]];
 
 /// Returns what a plan does, by address.
-fn planned(project: &Project, more: &[&str]) -> BTreeMap<String, String> {
+pub(super) fn planned(project: &Project, more: &[&str]) -> BTreeMap<String, String> {
     let plan = [&["plan", "--format", "json"], more].concat();
     PlanView(project.run(&plan).succeeds().json()).changes()
 }
@@ -190,7 +194,7 @@ fn one_whose_instance_was_terminated_is_made_anew_before_names_follow() {
         let (done, report) = (AtomicBool::new(false), Mutex::new(Report::default()));
         thread::scope(|scope| {
             let _done = Done(&done);
-            scope.spawn(|| ask(cloud, true, &done, &report));
+            scope.spawn(|| ask(|| cloud.wildcard(), true, &done, &report));
             answered(&report, new, 4);
         });
         project.plan_is_empty();
@@ -203,14 +207,7 @@ fn one_whose_instance_was_terminated_is_made_anew_before_names_follow() {
 #[test]
 fn it_answers_every_request_when_the_replacement_is_killed_and_goes_on() {
     answers_every_request_while(1, |cloud, project| {
-        let killed = project.start(&REPLACE);
-        eventually("two agents", Duration::from_secs(120), || {
-            match cloud.anywhere("agent serve") {
-                2 => Ok(()),
-                count => Err(format!("{count} agents")),
-            }
-        });
-        drop(killed.kill());
+        killed_with_two_agents(cloud, project, &REPLACE);
         project.apply();
     });
 }
@@ -218,22 +215,39 @@ fn it_answers_every_request_when_the_replacement_is_killed_and_goes_on() {
 #[test]
 fn it_answers_every_request_when_the_replacement_is_killed_before_the_new_machine_was_met() {
     answers_every_request_while(1, |cloud, project| {
-        cloud.hold_addresses(true);
-        let arguments = [&REPLACE[..], &["--events", "killed.ndjson"]].concat();
-        let killed = project.start(&arguments);
-        eventually("a connection", Duration::from_secs(120), || {
-            let events = std::fs::read_to_string(project.directory().join("killed.ndjson"));
-            let events = events.unwrap_or_default();
-            let connects = |line: &str| line.contains("ssh_host.my-gateway") && line.contains("\"connect\"");
-            match events.lines().any(connects) {
-                true => Ok(()),
-                false => Err(events),
-            }
-        });
-        drop(killed.kill());
-        cloud.hold_addresses(false);
+        killed_before_it_was_met(cloud, project);
         project.apply();
     });
+}
+
+/// Begins a replacement, or goes on with one, and kills it when agents run on both machines.
+pub(super) fn killed_with_two_agents(cloud: &Cloud<'_>, project: &Project, arguments: &[&str]) {
+    let killed = project.start(arguments);
+    eventually("two agents", Duration::from_secs(120), || {
+        match cloud.anywhere("agent serve") {
+            2 => Ok(()),
+            count => Err(format!("{count} agents")),
+        }
+    });
+    drop(killed.kill());
+}
+
+/// Begins a replacement, and kills it while it waits for the new machine's first answer.
+pub(super) fn killed_before_it_was_met(cloud: &Cloud<'_>, project: &Project) {
+    cloud.hold_addresses(true);
+    let arguments = [&REPLACE[..], &["--events", "killed.ndjson"]].concat();
+    let killed = project.start(&arguments);
+    eventually("a connection", Duration::from_secs(120), || {
+        let events = std::fs::read_to_string(project.directory().join("killed.ndjson"));
+        let events = events.unwrap_or_default();
+        let connects = |line: &str| line.contains("ssh_host.my-gateway") && line.contains("\"connect\"");
+        match events.lines().any(connects) {
+            true => Ok(()),
+            false => Err(events),
+        }
+    });
+    drop(killed.kill());
+    cloud.hold_addresses(false);
 }
 
 #[test]
@@ -274,7 +288,7 @@ fn in_a_zone(test: impl FnOnce(&Cloud<'_>, Project) + Send) {
 }
 
 /// Has the gateway serve over HTTP alone.
-fn served_in_plain(project: &Project) {
+pub(super) fn served_in_plain(project: &Project) {
     project.edit(
         "gateway.dstack.yml",
         "domain: example.com",
@@ -283,7 +297,7 @@ fn served_in_plain(project: &Project) {
 }
 
 /// Waits until so many requests were answered at an address.
-fn answered(report: &Mutex<Report>, at: Ipv4Addr, times: u64) {
+pub(super) fn answered(report: &Mutex<Report>, at: Ipv4Addr, times: u64) {
     eventually("answers", Duration::from_secs(60), || {
         let report = report.lock().unwrap();
         match report.at(at) >= times {
@@ -315,7 +329,7 @@ fn answers_every_request_while(replicas: usize, replacing: impl FnOnce(&Cloud<'_
             let _done = Done(&done);
             for keeps in [false, true] {
                 let (done, report) = (&done, &report);
-                scope.spawn(move || ask(cloud, keeps, done, report));
+                scope.spawn(move || ask(|| cloud.wildcard(), keeps, done, report));
             }
             answered(&report, old, 8);
             replacing(cloud, &project);

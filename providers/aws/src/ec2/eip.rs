@@ -8,7 +8,7 @@ use gabion_engine::provider::{
     PlanResponse, ProviderError, RecordedObject, UpdateRequest, propose,
 };
 use gabion_engine::schema::{AttributeKind, AttributeSchema, Idempotency, ReplaceOrder, ResourceSchema};
-use gabion_engine::value::{Attributes, Value};
+use gabion_engine::value::{AttributePath, Attributes, Value};
 
 use super::CONSISTENCY;
 use super::security_group::recorded_id;
@@ -168,6 +168,12 @@ impl Kind for Eips {
         }
         tags::converge(clients, id.as_str(), &tags::by_name(there.tags()), inputs).await?;
         kind::read_made(self, clients, &id, inputs, call).await
+    }
+
+    fn moved<'a>(&self, request: &UpdateRequest, state: &'a ObjectState) -> Option<&'a str> {
+        let leads = |path: &AttributePath| matches!(path.first_key(), Some("instance" | "network_interface"));
+        let moved = request.changed.iter().any(leads) && is_set(&state.attributes, "association_id");
+        text(&state.attributes, "public_ip").filter(|_| moved)
     }
 
     async fn delete(

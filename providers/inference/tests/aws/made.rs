@@ -1,9 +1,11 @@
 //! What gateways and services are made of.
 
-use gabion_engine::resource::Configuration;
+use gabion_engine::resource::{Configuration, Resource};
 use gabion_engine::value::Value;
 
-use crate::scene::{assert_shown, changed, errors, examples, facts, find, known, lower, notes, shown, text};
+use crate::scene::{
+    applied, assert_shown, changed, errors, examples, facts, find, known, lower, notes, shown, text,
+};
 
 #[test]
 fn the_seeds_gateway_and_nvidia_service_are_made_of_these() {
@@ -143,6 +145,58 @@ fn names_follow_another_machine_of_a_gateway_once_all_stands_there() {
         Vec::<String>::new()
     );
     assert_eq!(linger(&configuration), None);
+}
+
+#[test]
+fn an_address_that_stays_follows_another_machine_of_a_gateway_once_all_stands_there() {
+    let mut without = facts();
+    without.hosted_zones.clear();
+    let plain = [(
+        "gateway.dstack.yml",
+        "domain: example.com",
+        "domain: example.com\ncertificate: null",
+    )];
+    let led_to = |configuration: &Configuration| {
+        let address = find(configuration, "aws_eip.my-gateway");
+        let led_to = address.update_after.iter();
+        led_to.map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let (configuration, _) = changed("router", &plain, &known(&without));
+    let all = [
+        "gateway_listener.my-gateway",
+        "router_worker.qwen/default/0",
+        "gateway_route.qwen",
+    ];
+    assert_eq!(led_to(&configuration), all);
+    // A new machine has an address of its own meanwhile; one that is made first is reached by the one that stays.
+    let instance = find(&configuration, "aws_instance.my-gateway");
+    assert_eq!(instance.inputs["associate_public_ip_address"], Value::Bool(true));
+    let host = |configuration: &Configuration| find(configuration, "ssh_host.my-gateway").clone();
+    assert_eq!(host(&configuration).inputs.get("own_hostname"), None);
+    let (configuration, _) = changed("router", &plain, &applied(&configuration, known(&without)));
+    assert_eq!(
+        host(&configuration).inputs["own_hostname"],
+        Value::template("${{ aws_instance.my-gateway.public_ip }}")
+    );
+    // Nothing of it is a reason to change what an earlier version made.
+    let ignored = |resource: &Resource| {
+        let paths = resource.lifecycle.ignore_changes.iter();
+        paths.map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(ignored(&host(&configuration)), ["own_hostname"]);
+    assert_eq!(
+        ignored(find(&configuration, "aws_instance.my-gateway")),
+        ["user_data", "associate_public_ip_address"]
+    );
+
+    // A route over HTTPS needs its certificate, which is asked for at the address.
+    let (configuration, _) = changed("router", &[], &known(&without));
+    assert_eq!(led_to(&configuration), all[..2]);
+    // Where names follow, another machine has another address.
+    let (configuration, _) = changed("router", &plain, &known(&facts()));
+    assert_eq!(led_to(&configuration), Vec::<String>::new());
+    let instance = find(&configuration, "aws_instance.my-gateway");
+    assert_eq!(instance.inputs["associate_public_ip_address"], Value::Bool(false));
 }
 
 #[test]

@@ -191,7 +191,7 @@ fn console(world: &World, asked: &Asked) -> Option<Answer> {
         .passing
         .get(id)
         .is_some_and(|(shown, until)| *shown == "pending" && *until > Instant::now());
-    let output = match state.console.as_str() {
+    let output = match state.console_of(id) {
         "" => String::new(),
         _ if boots => String::new(),
         text => format!("<output>{}</output>", STANDARD.encode(text)),

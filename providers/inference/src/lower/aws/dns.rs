@@ -56,10 +56,11 @@ pub(super) fn lower(
     lowered.resources.push(record.build());
 }
 
-/// Returns what must stand on a machine of a gateway before names lead there: where it listens, and what it serves.
+/// Returns what must stand on a machine of a gateway before names, or an address, lead there: where it listens, and what it
+/// serves.
 ///
 /// A route over HTTPS needs its certificate, for which names must lead there already.
-fn served_by(gateway: &CloudMachine, lowered: &Lowered) -> Vec<ResourceAddress> {
+pub(super) fn served_by(gateway: &CloudMachine, lowered: &Lowered) -> Vec<ResourceAddress> {
     let name = &gateway.machine.name;
     let is_secure = matches!(gateway.role, Role::Gateway { is_secure: true, .. });
     let agent = reference(&agent_of(Some(&gateway.machine)), "id");

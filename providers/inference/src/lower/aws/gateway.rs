@@ -162,17 +162,19 @@ pub(super) fn lower(
     };
     let region = Region::of(&gateway.region, settings, recorded);
     network::of_gateway(gateway, &region, *is_public, settings, lowered);
-    machine::lower(gateway, settings, lowered);
     let name = gateway.machine.name.as_str();
+    let has_led = recorded.attributes(&elastic_address(name)).is_some();
+    machine::lower(gateway, has_led, settings, lowered);
     if *is_public {
         let mut eip = start(elastic_address(name), gateway, settings)
             .input("domain", "vpc")
             .input("instance", reference(&gateway.instance(), "id"))
             .input("tags", tags(gateway, name, settings));
-        // Where names follow, another machine has an address of its own, and both are reached for as long as both are there.
-        if gateway.zone().is_some() {
-            eip = eip.replaced_with(&gateway.instance(), "id");
-        }
+        eip = match gateway.shares_address() {
+            true => eip.update_after(dns::served_by(gateway, lowered)),
+            // Names follow another machine's own address, and both are reached for as long as both are there.
+            false => eip.replaced_with(&gateway.instance(), "id"),
+        };
         lowered.resources.push(eip.build());
     }
     if let Some(domain) = domain {

@@ -93,6 +93,19 @@ impl CloudMachine {
         }
     }
 
+    /// Returns whether the elastic address of a gateway stays when another machine takes the place of this one: names follow
+    /// none.
+    pub(super) fn shares_address(&self) -> bool {
+        matches!(
+            self.role,
+            Role::Gateway {
+                is_public: true,
+                zone: None,
+                ..
+            }
+        )
+    }
+
     fn low_ports(&self) -> bool {
         matches!(self.role, Role::Gateway { .. })
     }
@@ -156,7 +169,9 @@ fn key_pair(region: &str) -> ResourceAddress {
 }
 
 /// Adds a machine: its instance and its host.
-pub(super) fn lower(machine: &CloudMachine, settings: &AwsSettings, lowered: &mut Lowered) {
+///
+/// `has_led` says whether the address that is to lead to it is there already: it may lead to another machine then.
+pub(super) fn lower(machine: &CloudMachine, has_led: bool, settings: &AwsSettings, lowered: &mut Lowered) {
     // A machine is replaced in turn with the replica on it.
     let unit = address("host_unit", &machine.machine.name);
     let mut units = lowered.resources.iter();
@@ -164,7 +179,7 @@ pub(super) fn lower(machine: &CloudMachine, settings: &AwsSettings, lowered: &mu
     let roll = unit.and_then(|unit| unit.lifecycle.roll.clone());
     let mut made = instance(machine, settings);
     made.alternatives = alternatives(machine, &made, settings).into();
-    for mut resource in [made, host(machine, settings)] {
+    for mut resource in [made, host(machine, has_led, settings)] {
         resource.lifecycle.roll.clone_from(&roll);
         lowered.resources.push(resource);
     }
@@ -182,8 +197,8 @@ fn instance(machine: &CloudMachine, settings: &AwsSettings) -> Resource {
         None => Value::unknown(),
     };
     let has_public = match &machine.role {
-        // Its public address is an elastic one, which outlives the machine.
-        Role::Gateway { .. } => false,
+        // Its public address is an elastic one, which may lead to the machine before it at its start.
+        Role::Gateway { .. } => machine.shares_address(),
         Role::Replica { .. } => settings.public_ip,
     };
     let docker = match (machine.runs_containers, choice.image.has_docker) {
@@ -228,6 +243,10 @@ fn instance(machine: &CloudMachine, settings: &AwsSettings) -> Resource {
     }
     if let Some(profile) = &settings.iam_instance_profile {
         builder = builder.input("iam_instance_profile", profile.as_str());
+    }
+    if let Role::Gateway { .. } = machine.role {
+        // Only another machine needs it, and gets it.
+        builder = builder.ignore_changes(AttributePath::root("associate_public_ip_address"));
     }
     // From inside a container the metadata service is one hop further.
     let hops = if machine.runs_containers { 2 } else { 1 };
@@ -293,7 +312,7 @@ fn alternatives(machine: &CloudMachine, made: &Resource, settings: &AwsSettings)
 }
 
 /// The machine as programs reach it: over SSH, at an address that is known once it is made.
-fn host(machine: &CloudMachine, settings: &AwsSettings) -> Resource {
+fn host(machine: &CloudMachine, has_led: bool, settings: &AwsSettings) -> Resource {
     let name = &machine.machine.name;
     let place = machine.document.place.clone();
     let own_instance = match &machine.role {
@@ -310,6 +329,14 @@ fn host(machine: &CloudMachine, settings: &AwsSettings) -> Resource {
         .replaced_with(&machine.instance(), "id");
     if let Some(file) = &settings.identity_file {
         builder = builder.input("identity_file", file.as_str());
+    }
+    if machine.shares_address() {
+        // It is of use until the elastic one leads to it.
+        builder = builder.ignore_changes(AttributePath::root("own_hostname"));
+        if has_led {
+            let own = attribute_of(name, "public_ip");
+            builder = builder.input("own_hostname", Value::template(own));
+        }
     }
     if let Role::Replica {
         gateway,

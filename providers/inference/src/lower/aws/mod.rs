@@ -45,7 +45,7 @@ pub(crate) fn lower(
     }
     replica::groups(replicas, &context.aws, lowered);
     for replica in replicas {
-        machine::lower(replica, &context.aws, lowered);
+        machine::lower(replica, false, &context.aws, lowered);
     }
     let machines = gateways.iter().copied().chain(replicas);
     for machine in machines {

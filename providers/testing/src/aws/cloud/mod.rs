@@ -79,7 +79,7 @@ pub(super) struct Moment {
     pub(super) lag: Duration,
     /// Whether machines that it starts end for want of capacity.
     pub(super) starved: bool,
-    /// What the consoles of machines show.
+    /// What the console of the machine shows that is asked about.
     pub(super) console: String,
 }
 
