@@ -88,6 +88,9 @@ fn without_a_hosted_zone_the_record_is_told_and_certificates_are_asked_for_once_
             record.is_some_and(|address| address.trim() == public.to_string())
         };
         assert!(lines.any(is_told), "{applied}");
+        let outputs = project.run(&["output", "--format", "json"]).succeeds().json();
+        let record = &outputs["endpoints"]["DNS record to add: *.example.com A"];
+        assert_eq!(*record, public.to_string(), "{outputs}");
         cloud.completion(public);
         project.plan_is_empty();
         project.run(&["drift"]).exits(0);

@@ -1,7 +1,7 @@
 //! Zones, records and certificates.
 
 use gabion_engine::config::{DocumentRegistry, Purpose, load};
-use gabion_engine::value::Value;
+use gabion_engine::value::{Attributes, Value};
 use gabion_inference::Inference;
 use gabion_inference::offers::RegionFacts;
 
@@ -26,6 +26,30 @@ fn without_the_domains_zone_the_record_to_add_is_told() {
     );
     let told = notes(&configuration).join("\n");
     assert!(told.contains("*.example.com A ADDRESS"), "{told}");
+}
+
+#[test]
+fn the_record_to_add_is_known_from_what_was_made_too() {
+    let made = |addresses: &[&str]| {
+        let recorded = addresses
+            .iter()
+            .map(|text| ((*text).to_owned(), Attributes::new()));
+        let known = Known {
+            recorded: recorded.collect(),
+            ..Known::default()
+        };
+        let (configuration, _) = lower(&examples().join("nvidia"), &known);
+        let names: Vec<_> = configuration.endpoints.keys().map(ToString::to_string).collect();
+        names
+            .iter()
+            .any(|name| name == "DNS record to add: *.example.com A")
+    };
+    assert!(!made(&[]));
+    assert!(made(&["aws_instance.my-gateway"]));
+    assert!(!made(&[
+        "aws_instance.my-gateway",
+        "aws_route53_record.my-gateway"
+    ]));
 }
 
 #[test]

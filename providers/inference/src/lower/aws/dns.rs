@@ -1,7 +1,7 @@
 //! The record that leads a gateway's host names to its address.
 
 use gabion_engine::address::ResourceAddress;
-use gabion_engine::config::{Lowered, Spanned};
+use gabion_engine::config::{Lowered, RecordedView, Spanned};
 use gabion_engine::diagnostic::Span;
 use gabion_engine::resource::Resource;
 use gabion_engine::value::Value;
@@ -25,6 +25,10 @@ pub(super) fn zone(domain: &str, region: &Region) -> Option<HostedZone> {
     region.facts()?.public_zone(&record_name(domain)).cloned()
 }
 
+fn record_of(gateway: &CloudMachine) -> ResourceAddress {
+    address("aws_route53_record", &gateway.machine.name)
+}
+
 /// Adds the wildcard record where the account holds the domain's public zone; otherwise says which one to add by hand.
 pub(super) fn lower(
     gateway: &CloudMachine,
@@ -32,20 +36,21 @@ pub(super) fn lower(
     points_to: Value,
     region: &Region,
     settings: &AwsSettings,
+    recorded: &dyn RecordedView,
     lowered: &mut Lowered,
 ) {
     let name = record_name(&domain.value);
     let Some(zone) = gateway.zone() else {
-        by_hand(gateway, &name, &domain.span, points_to, region, lowered);
+        by_hand(gateway, &name, &domain.span, points_to, region, recorded, lowered);
         return;
     };
     if let Some(asked) = &zone.delegated_to {
         let note = not_delegated(gateway, zone, asked);
         lowered.notes.push((note.into(), Some(domain.span.place())));
     }
-    let record = address("aws_route53_record", &gateway.machine.name);
     // Route 53 is in no region.
-    let record = with_profile(ResourceBuilder::new(record, &gateway.document), settings)
+    let record = ResourceBuilder::new(record_of(gateway), &gateway.document);
+    let record = with_profile(record, settings)
         .input("zone_id", zone.id.as_str())
         .input("name", name)
         .input("type", "A")
@@ -113,10 +118,16 @@ fn by_hand(
     span: &Span,
     points_to: Value,
     region: &Region,
+    recorded: &dyn RecordedView,
     lowered: &mut Lowered,
 ) {
-    // Without the facts nobody knows whose the zone is.
+    let endpoint = format!("DNS record to add: {name} A");
     if region.facts().is_none() {
+        // Whose the zone is nobody knows then, only what an apply made of it.
+        let is_made = |address: &ResourceAddress| recorded.attributes(address).is_some();
+        if is_made(&gateway.instance()) && !is_made(&record_of(gateway)) {
+            lowered.endpoints.insert(endpoint.into(), points_to);
+        }
         return;
     }
     let note = format!(
@@ -126,7 +137,5 @@ fn by_hand(
         waits(gateway)
     );
     lowered.notes.push((note.into(), Some(span.place())));
-    lowered
-        .endpoints
-        .insert(format!("DNS record to add: {name} A").into(), points_to);
+    lowered.endpoints.insert(endpoint.into(), points_to);
 }

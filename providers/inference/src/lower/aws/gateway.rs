@@ -179,6 +179,6 @@ pub(super) fn lower(
     }
     if let Some(domain) = domain {
         let points_to = Value::template(&gateway.machine.hostname);
-        dns::lower(gateway, domain, points_to, &region, settings, lowered);
+        dns::lower(gateway, domain, points_to, &region, settings, recorded, lowered);
     }
 }
