@@ -189,6 +189,23 @@ fn an_address_that_stays_follows_another_machine_of_a_gateway_once_all_stands_th
         ["user_data", "associate_public_ip_address"]
     );
 
+    // One that was made without an address of its own, and to which the address does not lead yet, is met once it does.
+    let mut interrupted = known(&without);
+    for (address, attribute, value) in [
+        ("aws_instance.my-gateway", "id", "i-2"),
+        ("aws_eip.my-gateway", "instance", "i-1"),
+    ] {
+        let attributes = [(attribute.into(), value.into())].into();
+        interrupted.recorded.insert(address.to_owned(), attributes);
+    }
+    let (configuration, _) = changed("router", &plain, &interrupted);
+    assert_eq!(led_to(&configuration), Vec::<String>::new());
+    let mut leads = interrupted;
+    let address = leads.recorded.get_mut("aws_eip.my-gateway").unwrap();
+    address.insert("instance".into(), "i-2".into());
+    let (configuration, _) = changed("router", &plain, &leads);
+    assert_eq!(led_to(&configuration), all);
+
     // A route over HTTPS needs its certificate, which is asked for at the address.
     let (configuration, _) = changed("router", &[], &known(&without));
     assert_eq!(led_to(&configuration), all[..2]);

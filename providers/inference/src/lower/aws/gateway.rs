@@ -147,6 +147,20 @@ fn elastic_address(gateway: &str) -> gabion_engine::address::ResourceAddress {
     address("aws_eip", gateway)
 }
 
+/// Returns whether a gateway's machine is reached before the elastic address leads to it.
+///
+/// One that an earlier version made has no address of its own. When its place was being taken by that version, the address has
+/// to move before anybody meets the new machine.
+fn can_be_met_before(gateway: &CloudMachine, recorded: &dyn RecordedView) -> bool {
+    let Some(made) = recorded.attributes(&gateway.instance()) else {
+        return true;
+    };
+    let led_to = recorded.attribute(&elastic_address(&gateway.machine.name), "instance");
+    let has_own = made.get("public_ip").and_then(Value::as_str).is_some();
+    // Where it leads there already, the next machine has one.
+    has_own || led_to.as_ref() == made.get("id")
+}
+
 /// Adds a gateway's machine, its network, its address and its DNS record.
 pub(super) fn lower(
     gateway: &CloudMachine,
@@ -171,7 +185,10 @@ pub(super) fn lower(
             .input("instance", reference(&gateway.instance(), "id"))
             .input("tags", tags(gateway, name, settings));
         eip = match gateway.shares_address() {
-            true => eip.update_after(dns::served_by(gateway, lowered)),
+            true if can_be_met_before(gateway, recorded) => {
+                eip.update_after(dns::served_by(gateway, lowered))
+            }
+            true => eip,
             // Names follow another machine's own address, and both are reached for as long as both are there.
             false => eip.replaced_with(&gateway.instance(), "id"),
         };
