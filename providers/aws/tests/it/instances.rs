@@ -1,12 +1,18 @@
 //! Instances and what they hold on to.
 
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use gabion_engine::provider::{Effect, ErrorClass, Observation, Provider, ReadOutcome, ReadRequest};
+use gabion_aws::Arrivals;
+use gabion_engine::provider::{Call, Effect, ErrorClass, Observation, Provider, ReadOutcome, ReadRequest};
 use gabion_engine::value::{Attributes, Value};
 use gabion_testing::aws::{Fault, between};
 
-use crate::support::{REGION, Server, World, block, inputs, on_both_servers, operation, texts, uid, with};
+use crate::support::{
+    REGION, Server, World, block, inputs, on_both_servers, operation, provider, texts, uid, with,
+};
 
 on_both_servers!(
     a_machine_asks_for_tokens_and_its_disk_is_encrypted_unless_told_otherwise,
@@ -94,8 +100,21 @@ async fn a_group_in_use_is_kept_and_the_error_names_the_machine(server: Server) 
     world.delete(&group).await.unwrap();
 }
 
+/// The addresses that were waited for.
+#[derive(Default)]
+struct Seen(Mutex<Vec<String>>);
+
+#[async_trait]
+impl Arrivals for Seen {
+    async fn arrived(&self, address: &str, _: &Call) {
+        self.0.lock().unwrap().push(address.to_owned());
+    }
+}
+
 async fn an_address_leads_to_one_machine_and_then_to_another_without_the_machines_changing(server: Server) {
-    let world = World::open(server).await;
+    let mut world = World::open(server).await;
+    let seen = Arc::new(Seen::default());
+    world.provider = Arc::new(provider(&world.aws).with_arrivals(seen.clone()));
     let plain = machine(&world).await;
     let one = world.create("aws_instance.one", &plain).await;
     let other = world.create("aws_instance.other", &plain).await;
@@ -110,9 +129,14 @@ async fn an_address_leads_to_one_machine_and_then_to_another_without_the_machine
         one.state.attributes.get("public_ip")
     );
 
+    // What is made was nowhere else before, and what leads nowhere arrives nowhere.
+    assert_eq!(*seen.0.lock().unwrap(), Vec::<String>::new());
     let moved = inputs([("instance", other.state.id.as_str().into())]);
     address.state = world.try_update(&address, &moved).await.unwrap();
     assert_eq!(address.text("instance"), other.state.id.as_str());
+    let nowhere = inputs([("instance", Value::Null)]);
+    world.try_update(&address, &nowhere).await.unwrap();
+    assert_eq!(*seen.0.lock().unwrap(), [address.text("public_ip")]);
     world.delete(&address).await.unwrap();
     assert_eq!(world.read(&address).await, ReadOutcome::Absent);
 }

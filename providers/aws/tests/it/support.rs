@@ -103,7 +103,7 @@ impl World {
     /// Opens an account.
     pub(crate) async fn open(server: Server) -> Self {
         let aws = server.open().await;
-        let provider = provider(&aws);
+        let provider = Arc::new(provider(&aws));
         Self {
             aws,
             provider,
@@ -293,7 +293,7 @@ impl Made {
 }
 
 /// Makes a provider that reaches an account through its proxy, and looks often.
-pub(crate) fn provider(aws: &Aws) -> Arc<AwsProvider> {
+pub(crate) fn provider(aws: &Aws) -> AwsProvider {
     let endpoint = aws.endpoint();
     let account = aws.account().clone();
     let loader = Arc::new(move |_profile: Option<String>| {
@@ -315,7 +315,7 @@ pub(crate) fn provider(aws: &Aws) -> Arc<AwsProvider> {
             .build();
         Box::pin(async move { config }) as futures_util::future::BoxFuture<'static, SdkConfig>
     });
-    Arc::new(AwsProvider::with_poll(loader, Duration::from_millis(50)).with_consistency_within(CONSISTENCY))
+    AwsProvider::with_poll(loader, Duration::from_millis(50)).with_consistency_within(CONSISTENCY)
 }
 
 pub(crate) fn operation() -> OperationId {
