@@ -6,7 +6,7 @@ use gabion_engine::provider::ProviderRegistry;
 use crate::render::catalogue::Catalogue;
 use crate::render::theme::Theme;
 use crate::render::view::PlanContext;
-use crate::render::{plan_json, plan_markdown, plan_text};
+use crate::render::{plan_json_document, plan_markdown, plan_text};
 
 /// A form of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub fn plan(plan: &Plan, providers: &ProviderRegistry, form: PlanForm) -> String
     let written = match form {
         PlanForm::Text => plan_text::write_plan(&mut text, plan, context, &Theme::plain()),
         PlanForm::Markdown { .. } => plan_markdown::write_plan(&mut text, plan, context),
-        PlanForm::Json => plan_json::write_plan(&mut text, plan, context),
+        PlanForm::Json => plan_json_document::write_plan(&mut text, plan, context),
     };
     // Writing to a text cannot fail, and a plan can always be JSON.
     debug_assert!(written.is_ok());

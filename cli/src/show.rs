@@ -7,7 +7,7 @@ use crate::args::{Format, Size};
 use crate::context::Context;
 use crate::render::catalogue::Catalogue;
 use crate::render::view::PlanContext;
-use crate::render::{plan_json, plan_markdown, plan_text};
+use crate::render::{plan_json_document, plan_markdown, plan_text};
 
 /// Prints a plan as data.
 pub(crate) fn print_plan(
@@ -31,7 +31,7 @@ pub(crate) fn print_plan(
     let written = match format {
         Format::Text => plan_text::write_plan(&mut text, plan, view, &context.printer.data_theme()),
         Format::Markdown => plan_markdown::write_plan(&mut text, plan, view),
-        Format::Json => plan_json::write_plan(&mut text, plan, view),
+        Format::Json => plan_json_document::write_plan(&mut text, plan, view),
     };
     // Printing keeps its failures to itself; a plan can always be JSON.
     debug_assert!(written.is_ok());

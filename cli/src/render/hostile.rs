@@ -19,8 +19,8 @@ use super::repository::RepositoryPath;
 use super::theme::Theme;
 use super::view::PlanContext;
 use super::{
-    drift_junit, drift_markdown, drift_sarif, drift_text, fixture, github, graph, plan_json, plan_markdown,
-    plan_text,
+    drift_junit, drift_markdown, drift_sarif, drift_text, fixture, github, graph, plan_json_document,
+    plan_markdown, plan_text,
 };
 
 const PIECES: [&str; 48] = [
@@ -210,7 +210,7 @@ fn check(text: &str) -> String {
         let got_through = terminal.chars().find(|c| *c != '\n' && words::is_unsafe(*c));
         assert_eq!(got_through, None, "{terminal:?}");
         let mut json = String::new();
-        plan_json::write_plan(&mut json, &plan, context).unwrap();
+        plan_json_document::write_plan(&mut json, &plan, context).unwrap();
         let _: crate::wire::PlanJson = serde_json::from_str(&json).unwrap();
         as_json = json;
     }

@@ -16,6 +16,7 @@ pub(crate) mod markdown;
 pub(crate) mod mermaid;
 pub(crate) mod plan_events;
 pub(crate) mod plan_json;
+pub(crate) mod plan_json_document;
 pub(crate) mod plan_json_types;
 pub(crate) mod plan_markdown;
 pub(crate) mod plan_text;

@@ -1,115 +1,27 @@
-//! A plan as JSON that Terraform's tools read.
+//! What a plan says of each thing, as JSON that Terraform's tools read.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use gabion_engine::address::ResourceAddress;
 use gabion_engine::config::Effect;
+use gabion_engine::plan::Plan;
 use gabion_engine::plan::change::{Action, Change, Drift, DriftKind, PlannedAlternative, Reason};
 use gabion_engine::plan::policy::PolicyReport;
 use gabion_engine::plan::price::{HOURS_A_MONTH, PlanPrices, Rate, Sum};
 use gabion_engine::plan::step::StepOperation;
-use gabion_engine::plan::{Mode, Plan};
 use gabion_engine::provider::Observation;
 use gabion_engine::schema::ReplaceOrder;
 use gabion_engine::value::{AttributePath, Attributes, PathSegment, Value};
-use gabion_engine::world::Refresh;
 use serde_json::{Value as Json, json};
 
 use super::catalogue::Catalogue;
 use super::plan_json_types::*;
-use super::view::{self, PlanContext};
+use super::view;
 
-/// A version of Terraform that writes this format. Checkov and others take a file for a plan only if it names one.
-const TERRAFORM: &str = "1.11.4";
-
-/// Writes a plan as JSON.
-pub(crate) fn write_plan(out: &mut dyn fmt::Write, plan: &Plan, context: PlanContext<'_>) -> fmt::Result {
-    let wire = to_wire(plan, context);
-    let text = serde_json::to_string_pretty(&wire).map_err(|_| fmt::Error)?;
-    writeln!(out, "{text}")
-}
-
-/// Returns a plan in its wire form.
-pub(crate) fn to_wire(plan: &Plan, context: PlanContext<'_>) -> PlanJson {
-    let catalogue = context.catalogue;
-    let basis = &plan.basis;
-    let complete = plan.left_out.is_empty() && plan.unsettled.is_empty();
-    PlanJson {
-        format_version: "1.2".into(),
-        terraform_version: TERRAFORM.into(),
-        variables: BTreeMap::new(),
-        planned_values: planned_values(plan, catalogue),
-        resource_drift: plan
-            .drift
-            .iter()
-            .filter_map(|drift| drift_change(drift, catalogue))
-            .collect(),
-        resource_changes: plan
-            .changes
-            .iter()
-            .map(|change| resource_change(change, catalogue))
-            .collect(),
-        output_changes: output_changes(plan),
-        prior_state: basis.lineage.map(|_| StateJson {
-            format_version: "1.0".into(),
-            terraform_version: TERRAFORM.into(),
-            values: prior_values(plan, catalogue),
-        }),
-        configuration: configuration(plan, catalogue),
-        timestamp: basis.gathered_at.to_string(),
-        applyable: plan.has_changes() && plan.blocked.is_empty() && plan.denials().next().is_none(),
-        complete,
-        errored: false,
-        gabion: gabion(plan, context),
-    }
-}
-
-fn planned_values(plan: &Plan, catalogue: &Catalogue) -> ValuesJson {
-    let resources = plan
-        .changes
-        .iter()
-        .filter(|change| !matches!(change.action, Action::Delete | Action::Forget))
-        .filter_map(|change| resource(change, change.after.as_ref()?, catalogue))
-        .collect();
-    let outputs = plan
-        .outputs
-        .iter()
-        .filter_map(|(name, output)| Some((name.to_string(), output_value(output.after.as_ref()?))))
-        .collect();
-    ValuesJson {
-        outputs,
-        root_module: ModuleJson { resources },
-    }
-}
-
-fn prior_values(plan: &Plan, catalogue: &Catalogue) -> ValuesJson {
-    let resources = plan
-        .changes
-        .iter()
-        .filter(|change| !change.deposed)
-        .filter_map(|change| {
-            let mut resource = resource(change, change.before.as_ref()?, catalogue)?;
-            resource.tainted = change.reasons.contains(&Reason::Tainted);
-            if let Some(previous) = &change.previous_address {
-                resource.address = previous.to_string();
-                resource.name = previous.name.to_string();
-            }
-            Some(resource)
-        })
-        .collect();
-    let outputs = plan
-        .outputs
-        .iter()
-        .filter_map(|(name, output)| Some((name.to_string(), output_value(output.before.as_ref()?))))
-        .collect();
-    ValuesJson {
-        outputs,
-        root_module: ModuleJson { resources },
-    }
-}
-
-fn resource(change: &Change, attributes: &Attributes, catalogue: &Catalogue) -> Option<ResourceJson> {
+pub(super) fn resource(
+    change: &Change,
+    attributes: &Attributes,
+    catalogue: &Catalogue,
+) -> Option<ResourceJson> {
     let address = &change.address;
     let value = Value::Map(catalogue.masked(&address.resource_type, attributes));
     Some(ResourceJson {
@@ -126,7 +38,7 @@ fn resource(change: &Change, attributes: &Attributes, catalogue: &Catalogue) -> 
     })
 }
 
-fn dependencies(change: &Change) -> Vec<String> {
+pub(super) fn dependencies(change: &Change) -> Vec<String> {
     let Some(declaration) = &change.declaration else {
         return Vec::new();
     };
@@ -140,14 +52,14 @@ fn dependencies(change: &Change) -> Vec<String> {
     names
 }
 
-fn output_value(value: &Value) -> OutputJson {
+pub(super) fn output_value(value: &Value) -> OutputJson {
     OutputJson {
         sensitive: value.has_secret(),
         value: (!matches!(value, Value::Unknown(_))).then(|| known(value)),
     }
 }
 
-fn resource_change(change: &Change, catalogue: &Catalogue) -> ResourceChangeJson {
+pub(super) fn resource_change(change: &Change, catalogue: &Catalogue) -> ResourceChangeJson {
     let address = &change.address;
     let side = |attributes: &Option<Attributes>| {
         attributes
@@ -237,7 +149,7 @@ fn action_reason(change: &Change) -> Option<String> {
 }
 
 /// Drift as Terraform has it: from what was recorded to what is there.
-fn drift_change(drift: &Drift, catalogue: &Catalogue) -> Option<ResourceChangeJson> {
+pub(super) fn drift_change(drift: &Drift, catalogue: &Catalogue) -> Option<ResourceChangeJson> {
     let address = &drift.address;
     let (actions, change) = match &drift.kind {
         DriftKind::CannotTell { .. } => return None,
@@ -280,7 +192,7 @@ fn drift_change(drift: &Drift, catalogue: &Catalogue) -> Option<ResourceChangeJs
     })
 }
 
-fn output_changes(plan: &Plan) -> BTreeMap<String, ChangeJson> {
+pub(super) fn output_changes(plan: &Plan) -> BTreeMap<String, ChangeJson> {
     plan.outputs
         .iter()
         .map(|(name, output)| {
@@ -297,44 +209,8 @@ fn output_changes(plan: &Plan) -> BTreeMap<String, ChangeJson> {
         .collect()
 }
 
-fn configuration(plan: &Plan, catalogue: &Catalogue) -> ConfigurationJson {
-    let mut providers = BTreeMap::new();
-    let mut resources = Vec::new();
-    for change in &plan.changes {
-        let (Some(inputs), false) = (&change.inputs, change.deposed) else {
-            continue;
-        };
-        let name = change.provider.to_string();
-        providers.insert(
-            name.clone(),
-            ProviderConfigJson {
-                name: name.clone(),
-                full_name: catalogue.source(&change.provider),
-            },
-        );
-        let inputs = catalogue.masked(&change.address.resource_type, inputs);
-        resources.push(ConfigResourceJson {
-            address: change.address.to_string(),
-            mode: "managed".into(),
-            resource_type: change.address.resource_type.to_string(),
-            name: change.address.name.to_string(),
-            provider_config_key: name,
-            expressions: inputs
-                .iter()
-                .map(|(name, value)| (name.to_string(), expression(value)))
-                .collect(),
-            schema_version: catalogue.schema_version(&change.address.resource_type),
-            depends_on: dependencies(change),
-        });
-    }
-    ConfigurationJson {
-        provider_config: providers,
-        root_module: ConfigModuleJson { resources },
-    }
-}
-
 /// An input as Terraform's configuration has it: a constant, or the references in it.
-fn expression(value: &Value) -> Json {
+pub(super) fn expression(value: &Value) -> Json {
     let mut references = Vec::new();
     collect_references(value, &mut references);
     if references.is_empty() {
@@ -367,69 +243,6 @@ fn collect_references(value: &Value, references: &mut Vec<String>) {
     }
 }
 
-fn gabion(plan: &Plan, context: PlanContext<'_>) -> GabionJson {
-    let basis = &plan.basis;
-    let text = |address: &ResourceAddress| address.to_string();
-    GabionJson {
-        format_version: 1,
-        project: plan.project.to_string(),
-        stack: basis.stack.as_ref().map(ToString::to_string),
-        mode: match plan.mode {
-            Mode::Apply => "apply".into(),
-            Mode::Destroy => "destroy".into(),
-        },
-        digest: context.digest.map(str::to_owned),
-        lineage: basis.lineage.map(|lineage| lineage.to_string()),
-        serial: basis.serial,
-        refresh: match basis.refresh {
-            Refresh::Full => "full".into(),
-            Refresh::Minimal => "minimal".into(),
-            Refresh::None => "none".into(),
-        },
-        untrusted: basis.untrusted,
-        commit: basis.commit.as_ref().map(ToString::to_string),
-        configuration_digest: basis.configuration.to_string(),
-        summary: summary_json(plan),
-        changes: plan
-            .changes
-            .iter()
-            .map(|change| detail(plan, change, context.catalogue))
-            .collect(),
-        drift: plan.drift.iter().map(drift_json).collect(),
-        price: plan.prices.as_ref().map(price),
-        policy: plan.policy.as_ref().map(policy),
-        recovery: recovery(plan),
-        steps: plan
-            .steps
-            .iter()
-            .map(|step| StepJson {
-                id: step.id.0,
-                address: plan
-                    .changes
-                    .get(step.change)
-                    .map(|change| text(&change.address))
-                    .unwrap_or_default(),
-                operation: operation_word(step.operation).to_owned(),
-                after: step.after.iter().map(|id| id.0).collect(),
-            })
-            .collect(),
-        endpoints: plan
-            .endpoints
-            .iter()
-            .map(|(name, value)| (name.to_string(), known(value)))
-            .collect(),
-        notes: plan
-            .notes
-            .iter()
-            .map(|note| NoteJson {
-                message: note.message.to_string(),
-                place: note.place.as_ref().map(ToString::to_string),
-            })
-            .collect(),
-        left_out: plan.left_out.iter().map(text).collect(),
-    }
-}
-
 /// Returns how many objects each kind of change concerns.
 pub(super) fn summary_json(plan: &Plan) -> SummaryJson {
     let summary = plan.summary();
@@ -455,7 +268,7 @@ pub(crate) fn operation_word(operation: StepOperation) -> &'static str {
     }
 }
 
-fn detail(plan: &Plan, change: &Change, catalogue: &Catalogue) -> ChangeDetailJson {
+pub(super) fn detail(plan: &Plan, change: &Change, catalogue: &Catalogue) -> ChangeDetailJson {
     let declaration = change.declaration.as_ref();
     let document = declaration.and_then(|declaration| declaration.document.as_ref());
     let mut unknown = BTreeMap::new();
@@ -563,7 +376,7 @@ pub(crate) fn drift_json(drift: &Drift) -> DriftJson {
     }
 }
 
-fn price(prices: &PlanPrices) -> PriceJson {
+pub(super) fn price(prices: &PlanPrices) -> PriceJson {
     let sum = |sum: Sum| SumJson {
         per_hour: sum.per_hour(),
         per_month: sum.per_month(),
@@ -594,7 +407,7 @@ fn price(prices: &PlanPrices) -> PriceJson {
     }
 }
 
-fn policy(report: &PolicyReport) -> PolicyJson {
+pub(super) fn policy(report: &PolicyReport) -> PolicyJson {
     PolicyJson {
         rules: report.rules,
         rulings: report
@@ -614,7 +427,7 @@ fn policy(report: &PolicyReport) -> PolicyJson {
     }
 }
 
-fn recovery(plan: &Plan) -> Vec<RecoveryJson> {
+pub(super) fn recovery(plan: &Plan) -> Vec<RecoveryJson> {
     let settled = plan.settlements.iter().map(|settlement| RecoveryJson {
         address: settlement.address.to_string(),
         operation: settlement.operation.to_string(),

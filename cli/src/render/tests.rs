@@ -5,7 +5,7 @@ use gabion_engine::plan::Plan;
 use super::catalogue::Catalogue;
 use super::theme::Theme;
 use super::view::PlanContext;
-use super::{drift_markdown, fixture, plan_json, plan_markdown, plan_text};
+use super::{drift_markdown, fixture, plan_json_document, plan_markdown, plan_text};
 use crate::json_schema;
 use crate::wire::PlanJson;
 
@@ -56,7 +56,7 @@ fn markdown(out: &mut String, plan: &Plan, context: PlanContext<'_>) -> std::fmt
 }
 
 fn json(out: &mut String, plan: &Plan, context: PlanContext<'_>) -> std::fmt::Result {
-    plan_json::write_plan(out, plan, context)?;
+    plan_json_document::write_plan(out, plan, context)?;
     json_schema::check_plans([out.as_str()]);
     Ok(())
 }
