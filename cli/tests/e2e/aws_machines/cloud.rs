@@ -254,6 +254,13 @@ impl<'a> Cloud<'a> {
         drop(machines.remove(id));
     }
 
+    /// Has nothing be known of a hosted zone from now on.
+    pub(super) fn know_no_zone(&self) {
+        let mut facts = self.facts();
+        facts[REGION]["hosted_zones"] = Value::Array(Vec::new());
+        std::fs::write(self.keys.path().join("facts.json"), facts.to_string()).unwrap();
+    }
+
     /// Has calls of the account refused from now on, or no longer.
     pub(super) fn refuse(&self, operation: Option<&str>) {
         self.aws.clear_faults();

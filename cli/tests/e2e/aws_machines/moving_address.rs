@@ -77,6 +77,42 @@ fn one_whose_instance_was_terminated_is_made_anew_before_the_address_follows() {
     });
 }
 
+#[test]
+fn a_machine_that_was_made_without_an_address_of_its_own_stays_until_another_takes_its_place() {
+    let Some(lan) = Lan::start() else { return };
+    let Some(cloud) = Cloud::open(&lan, Dns::Account) else {
+        return;
+    };
+    let before = cloud.left();
+    cloud.with_project(|project| {
+        served_in_plain(&project);
+        // In a zone it has none, as all had that earlier versions made.
+        project.apply();
+        cloud.know_no_zone();
+        let changes = planned(&project, &[]);
+        for stays in [
+            "aws_instance.my-gateway",
+            "ssh_host.my-gateway",
+            "aws_eip.my-gateway",
+        ] {
+            assert_eq!(changes.get(stays), None, "{changes:#?}");
+        }
+        project.apply();
+        project.plan_is_empty();
+        let (address, old) = (cloud.elastic_address().unwrap(), instance(&project));
+        with_clients(address, |clients| {
+            clients.are_answered();
+            project.run(&REPLACE).succeeds();
+            clients.are_answered();
+            let report = clients.report.lock().unwrap();
+            assert!(report.failures.len() <= 3, "{report:?}");
+        });
+        cloud.ends_with_its_instance(&old);
+        only_the_new_one_is_left(&cloud, project, address, &old);
+    });
+    assert_eq!(cloud.left(), before);
+}
+
 /// Those who ask at the address.
 struct Clients<'a> {
     address: Ipv4Addr,
