@@ -173,7 +173,15 @@ fn an_address_that_stays_follows_another_machine_of_a_gateway_once_all_stands_th
     assert_eq!(instance.inputs["associate_public_ip_address"], Value::Bool(true));
     let host = |configuration: &Configuration| find(configuration, "ssh_host.my-gateway").clone();
     assert_eq!(host(&configuration).inputs.get("own_hostname"), None);
-    let (configuration, _) = changed("router", &plain, &applied(&configuration, known(&without)));
+    let mut made = applied(&configuration, known(&without));
+    for (of, attribute) in [
+        ("aws_instance.my-gateway", "id"),
+        ("aws_eip.my-gateway", "instance"),
+    ] {
+        let recorded = made.recorded.get_mut(of).unwrap();
+        recorded.insert(attribute.into(), "i-1".into());
+    }
+    let (configuration, _) = changed("router", &plain, &made);
     assert_eq!(
         host(&configuration).inputs["own_hostname"],
         Value::template("${{ aws_instance.my-gateway.public_ip }}")
@@ -189,23 +197,6 @@ fn an_address_that_stays_follows_another_machine_of_a_gateway_once_all_stands_th
         ["user_data", "associate_public_ip_address"]
     );
 
-    // One that was made without an address of its own, and to which the address does not lead yet, is met once it does.
-    let mut interrupted = known(&without);
-    for (address, attribute, value) in [
-        ("aws_instance.my-gateway", "id", "i-2"),
-        ("aws_eip.my-gateway", "instance", "i-1"),
-    ] {
-        let attributes = [(attribute.into(), value.into())].into();
-        interrupted.recorded.insert(address.to_owned(), attributes);
-    }
-    let (configuration, _) = changed("router", &plain, &interrupted);
-    assert_eq!(led_to(&configuration), Vec::<String>::new());
-    let mut leads = interrupted;
-    let address = leads.recorded.get_mut("aws_eip.my-gateway").unwrap();
-    address.insert("instance".into(), "i-2".into());
-    let (configuration, _) = changed("router", &plain, &leads);
-    assert_eq!(led_to(&configuration), all);
-
     // A route over HTTPS needs its certificate, which is asked for at the address.
     let (configuration, _) = changed("router", &[], &known(&without));
     assert_eq!(led_to(&configuration), all[..2]);
@@ -214,6 +205,53 @@ fn an_address_that_stays_follows_another_machine_of_a_gateway_once_all_stands_th
     assert_eq!(led_to(&configuration), Vec::<String>::new());
     let instance = find(&configuration, "aws_instance.my-gateway");
     assert_eq!(instance.inputs["associate_public_ip_address"], Value::Bool(false));
+}
+
+#[test]
+fn an_address_that_leads_to_the_machine_before_moves_once_the_new_one_can_be_met() {
+    let mut without = facts();
+    without.hosted_zones.clear();
+    // What is recorded of the machine and of the address: whether the address moves last, and whether the machine's own one is
+    // taken up anew.
+    let lowered = |machine: &[(&'static str, Value)], address: &[(&'static str, Value)]| {
+        let mut known = known(&without);
+        for (of, recorded) in [
+            ("aws_instance.my-gateway", machine),
+            ("aws_eip.my-gateway", address),
+        ] {
+            let attributes = recorded.iter().cloned().map(|(name, value)| (name.into(), value));
+            known.recorded.insert(of.to_owned(), attributes.collect());
+        }
+        let (configuration, _) = changed("router", &[], &known);
+        let moves_last = !find(&configuration, "aws_eip.my-gateway").update_after.is_empty();
+        let host = find(&configuration, "ssh_host.my-gateway");
+        assert!(host.inputs.contains_key("own_hostname"));
+        (moves_last, host.lifecycle.ignore_changes.is_empty())
+    };
+    let id = |id: &'static str| ("id", Value::from(id));
+    let leads_to = |id: &'static str| [("instance", Value::from(id))];
+    let has_own = |own: bool| ("associate_public_ip_address", Value::Bool(own));
+    let public = ("public_ip", Value::from("203.0.113.9"));
+    // In the making, or stopped, it has no address for now.
+    for made in [
+        vec![has_own(true)],
+        vec![has_own(true), id("i-2")],
+        vec![has_own(true), id("i-2"), public],
+    ] {
+        assert_eq!(lowered(&made, &leads_to("i-1")), (true, true), "{made:?}");
+    }
+    // What an earlier version made never has one: it is met once the elastic one leads to it.
+    for made in [vec![has_own(false)], vec![has_own(false), id("i-2")]] {
+        assert_eq!(lowered(&made, &leads_to("i-1")), (false, false), "{made:?}");
+    }
+    // Where the address leads to the machine already, the next one has one of its own.
+    for own in [true, false] {
+        let made = [has_own(own), id("i-2")];
+        assert_eq!(lowered(&made, &leads_to("i-2")), (true, false), "{own}");
+    }
+    // Somebody took the address away.
+    assert_eq!(lowered(&[has_own(true), id("i-2")], &[]), (true, false));
+    assert_eq!(lowered(&[has_own(false), id("i-2")], &[]), (false, false));
 }
 
 #[test]

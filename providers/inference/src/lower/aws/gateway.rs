@@ -147,18 +147,38 @@ fn elastic_address(gateway: &str) -> gabion_engine::address::ResourceAddress {
     address("aws_eip", gateway)
 }
 
-/// Returns whether a gateway's machine is reached before the elastic address leads to it.
-///
-/// One that an earlier version made has no address of its own. When its place was being taken by that version, the address has
-/// to move before anybody meets the new machine.
-fn can_be_met_before(gateway: &CloudMachine, recorded: &dyn RecordedView) -> bool {
-    let Some(made) = recorded.attributes(&gateway.instance()) else {
-        return true;
-    };
-    let led_to = recorded.attribute(&elastic_address(&gateway.machine.name), "instance");
-    let has_own = made.get("public_ip").and_then(Value::as_str).is_some();
-    // Where it leads there already, the next machine has one.
-    has_own || led_to.as_ref() == made.get("id")
+/// Where a gateway's elastic address leads, as the record has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leads {
+    /// Nowhere: it is made with the first machine.
+    Nowhere,
+    /// To the machine that is there, or to none any more.
+    There,
+    /// To the machine before the one that is to have it.
+    Before {
+        /// Whether that one has an address of its own meanwhile. One that an earlier version made has none: nobody meets it
+        /// until the elastic one leads to it.
+        has_own: bool,
+    },
+}
+
+impl Leads {
+    fn of(gateway: &CloudMachine, recorded: &dyn RecordedView) -> Self {
+        let Some(address) = recorded.attributes(&elastic_address(&gateway.machine.name)) else {
+            return Self::Nowhere;
+        };
+        let Some(made) = recorded.attributes(&gateway.instance()) else {
+            return Self::There;
+        };
+        // The machine may be still in the making, or stopped: then no address is recorded of it.
+        let has_own = made.get("associate_public_ip_address") == Some(&Value::Bool(true));
+        let leads_to = address.get("instance").filter(|instance| !instance.is_null());
+        match leads_to {
+            to if to == made.get("id") => Self::There,
+            None if has_own => Self::There,
+            _ => Self::Before { has_own },
+        }
+    }
 }
 
 /// Adds a gateway's machine, its network, its address and its DNS record.
@@ -177,18 +197,16 @@ pub(super) fn lower(
     let region = Region::of(&gateway.region, settings, recorded);
     network::of_gateway(gateway, &region, *is_public, settings, lowered);
     let name = gateway.machine.name.as_str();
-    let has_led = recorded.attributes(&elastic_address(name)).is_some();
-    machine::lower(gateway, has_led, settings, lowered);
+    let leads = Leads::of(gateway, recorded);
+    machine::lower(gateway, leads, settings, lowered);
     if *is_public {
         let mut eip = start(elastic_address(name), gateway, settings)
             .input("domain", "vpc")
             .input("instance", reference(&gateway.instance(), "id"))
             .input("tags", tags(gateway, name, settings));
         eip = match gateway.shares_address() {
-            true if can_be_met_before(gateway, recorded) => {
-                eip.update_after(dns::served_by(gateway, lowered))
-            }
-            true => eip,
+            true if leads == (Leads::Before { has_own: false }) => eip,
+            true => eip.update_after(dns::served_by(gateway, lowered)),
             // Names follow another machine's own address, and both are reached for as long as both are there.
             false => eip.replaced_with(&gateway.instance(), "id"),
         };

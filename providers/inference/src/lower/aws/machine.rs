@@ -10,6 +10,7 @@ use gabion_engine::resource::{Alternative, Alternatives, DocumentRef, Place, Res
 use gabion_engine::value::{AttributePath, Attributes, Value};
 
 use super::cloud_init::{Docker, Setup};
+use super::gateway::Leads;
 use super::network;
 use super::pick::Choice;
 use super::settings::AwsSettings;
@@ -170,8 +171,8 @@ fn key_pair(region: &str) -> ResourceAddress {
 
 /// Adds a machine: its instance and its host.
 ///
-/// `has_led` says whether the address that is to lead to it is there already: it may lead to another machine then.
-pub(super) fn lower(machine: &CloudMachine, has_led: bool, settings: &AwsSettings, lowered: &mut Lowered) {
+/// `leads` says where the elastic address leads that it is to have, if any.
+pub(super) fn lower(machine: &CloudMachine, leads: Leads, settings: &AwsSettings, lowered: &mut Lowered) {
     // A machine is replaced in turn with the replica on it.
     let unit = address("host_unit", &machine.machine.name);
     let mut units = lowered.resources.iter();
@@ -179,7 +180,7 @@ pub(super) fn lower(machine: &CloudMachine, has_led: bool, settings: &AwsSetting
     let roll = unit.and_then(|unit| unit.lifecycle.roll.clone());
     let mut made = instance(machine, settings);
     made.alternatives = alternatives(machine, &made, settings).into();
-    for mut resource in [made, host(machine, has_led, settings)] {
+    for mut resource in [made, host(machine, leads, settings)] {
         resource.lifecycle.roll.clone_from(&roll);
         lowered.resources.push(resource);
     }
@@ -312,7 +313,7 @@ fn alternatives(machine: &CloudMachine, made: &Resource, settings: &AwsSettings)
 }
 
 /// The machine as programs reach it: over SSH, at an address that is known once it is made.
-fn host(machine: &CloudMachine, has_led: bool, settings: &AwsSettings) -> Resource {
+fn host(machine: &CloudMachine, leads: Leads, settings: &AwsSettings) -> Resource {
     let name = &machine.machine.name;
     let place = machine.document.place.clone();
     let own_instance = match &machine.role {
@@ -331,9 +332,11 @@ fn host(machine: &CloudMachine, has_led: bool, settings: &AwsSettings) -> Resour
         builder = builder.input("identity_file", file.as_str());
     }
     if machine.shares_address() {
-        // It is of use until the elastic one leads to it.
-        builder = builder.ignore_changes(AttributePath::root("own_hostname"));
-        if has_led {
+        // It is of use until the elastic one leads to it, and another one after every stop until then.
+        if leads != (Leads::Before { has_own: true }) {
+            builder = builder.ignore_changes(AttributePath::root("own_hostname"));
+        }
+        if leads != Leads::Nowhere {
             let own = attribute_of(name, "public_ip");
             builder = builder.input("own_hostname", Value::template(own));
         }

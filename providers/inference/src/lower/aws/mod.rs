@@ -22,6 +22,7 @@ pub(crate) use settings::AwsSettings;
 
 use gabion_engine::config::{Lowered, RecordedView};
 
+use self::gateway::Leads;
 use super::project::Context;
 
 /// The name of the backend.
@@ -45,7 +46,7 @@ pub(crate) fn lower(
     }
     replica::groups(replicas, &context.aws, lowered);
     for replica in replicas {
-        machine::lower(replica, false, &context.aws, lowered);
+        machine::lower(replica, Leads::Nowhere, &context.aws, lowered);
     }
     let machines = gateways.iter().copied().chain(replicas);
     for machine in machines {
