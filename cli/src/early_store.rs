@@ -17,10 +17,16 @@ pub(crate) struct EarlyStore {
 }
 
 impl EarlyStore {
-    /// Opens the store that a project's settings name, and begins to load the state, if the store is on this machine and keeps
-    /// what it has read: others would only read it twice. What goes wrong is told by whoever loads it next.
+    /// Opens the store that a project's settings name, and begins to load the state, if it is a plain one on this machine:
+    /// such a store keeps what it has read, others would only read it twice. What goes wrong is told by whoever loads
+    /// it next.
     pub(crate) fn open(directory: &Path, settings: &Settings, options: &Options) -> Option<Self> {
         if directory.as_os_str().is_empty() {
+            return None;
+        }
+        // The program that gives a key may ask a person: it runs once.
+        let state = settings.state.as_ref();
+        if wiring::is_remote(state) || wiring::is_encrypted(state) {
             return None;
         }
         let runtime = tokio::runtime::Handle::try_current().ok()?;
@@ -31,10 +37,7 @@ impl EarlyStore {
             stack: options.stack.as_deref(),
             environment: &options.environment,
         };
-        let store = wiring::open_store(settings.state.as_ref(), place).ok()?;
-        if !store.is_local() {
-            return None;
-        }
+        let store = wiring::open_store(state, place).ok()?;
         let loading = store.clone();
         runtime.spawn(async move {
             let _ = loading.load().await;
