@@ -30,26 +30,23 @@ fn without_the_domains_zone_the_record_to_add_is_told() {
 
 #[test]
 fn the_record_to_add_is_known_from_what_was_made_too() {
-    let made = |addresses: &[&str]| {
-        let recorded = addresses
-            .iter()
-            .map(|text| ((*text).to_owned(), Attributes::new()));
+    let told = |own_address: Option<bool>| {
+        let recorded = own_address.map(|own| {
+            let inputs = [("associate_public_ip_address".into(), Value::Bool(own))];
+            ("aws_instance.my-gateway".to_owned(), Attributes::from(inputs))
+        });
         let known = Known {
-            recorded: recorded.collect(),
+            recorded: recorded.into_iter().collect(),
             ..Known::default()
         };
         let (configuration, _) = lower(&examples().join("nvidia"), &known);
-        let names: Vec<_> = configuration.endpoints.keys().map(ToString::to_string).collect();
-        names
-            .iter()
-            .any(|name| name == "DNS record to add: *.example.com A")
+        let mut names = configuration.endpoints.keys();
+        names.any(|name| &**name == "DNS record to add: *.example.com A")
     };
-    assert!(!made(&[]));
-    assert!(made(&["aws_instance.my-gateway"]));
-    assert!(!made(&[
-        "aws_instance.my-gateway",
-        "aws_route53_record.my-gateway"
-    ]));
+    assert!(told(Some(true)));
+    // In a zone the record is gabion's, also while it is not made yet.
+    assert!(!told(Some(false)));
+    assert!(!told(None));
 }
 
 #[test]

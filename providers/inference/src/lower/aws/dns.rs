@@ -123,9 +123,10 @@ fn by_hand(
 ) {
     let endpoint = format!("DNS record to add: {name} A");
     if region.facts().is_none() {
-        // Whose the zone is nobody knows then, only what an apply made of it.
-        let is_made = |address: &ResourceAddress| recorded.attributes(address).is_some();
-        if is_made(&gateway.instance()) && !is_made(&record_of(gateway)) {
+        // Whose the zone is nobody knows then, only what was made without one: a machine with an address of its own.
+        let instance = recorded.attributes(&gateway.instance());
+        let own = instance.and_then(|made| made.get("associate_public_ip_address").cloned());
+        if own == Some(Value::Bool(true)) {
             lowered.endpoints.insert(endpoint.into(), points_to);
         }
         return;
