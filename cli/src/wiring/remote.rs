@@ -129,20 +129,26 @@ pub(super) fn declare_recorded(options: &Options, state: &State) {
     }
 }
 
-/// Says of machines that they have ended, where a plan found that what they were made as is gone.
+/// Says of machines that they have ended, where a plan found that what they were made as is gone, or an earlier run did and
+/// recorded it.
 pub(crate) fn note_ended(options: &Options, state: &State, plan: &Plan) {
     let gone = plan
         .vanished
         .iter()
         .filter_map(|uid| state.record(*uid)?.id.as_ref());
     let gone: BTreeSet<&str> = gone.map(ObjectId::as_str).collect();
-    if gone.is_empty() {
+    let mut hosts = state
+        .records()
+        .filter(|record| record.address.resource_type.as_str() == SSH_HOST)
+        .peekable();
+    if hosts.peek().is_none() {
         return;
     }
-    for record in state.records() {
-        if record.address.resource_type.as_str() == SSH_HOST
-            && let Some(instance) = ssh_host::instance(&record.attributes)
-            && gone.contains(instance)
+    let there = state.records().filter_map(|record| record.id.as_ref());
+    let there: BTreeSet<&str> = there.map(ObjectId::as_str).collect();
+    for record in hosts {
+        if let Some(instance) = ssh_host::instance(&record.attributes)
+            && (gone.contains(instance) || !there.contains(instance))
             && let Some(machine) = ssh_host::name(&record.attributes)
         {
             options.machines.note_ended(&machine);
