@@ -94,6 +94,7 @@ pub(crate) async fn carry_out(
     };
     let apply_options = ApplyOptions {
         parallelism: usize::from(run.execution.parallelism),
+        look_timeout: wiring::gather_limits(options).call_timeout,
         ..ApplyOptions::default()
     };
     let control = ApplyControl::new();

@@ -258,8 +258,8 @@ impl Bench {
         let options = ApplyOptions {
             parallelism: 10,
             retry: retry(),
-            grace: Duration::from_secs(5),
             ids: self.ids.clone(),
+            ..ApplyOptions::default()
         };
         let report = apply(request, &journal, &options, &ApplyControl::new(), &mut Silent)
             .await

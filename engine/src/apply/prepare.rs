@@ -350,7 +350,11 @@ impl<'a> Preparer<'a> {
         view.check(&change.conditions, ConditionTime::Before)?;
         let offer = change.offer(change.offer_of(&record.inputs));
         let inputs = offer.map(|(inputs, _)| inputs);
-        let evaluated = view.evaluate_inputs(required(inputs, change)?)?;
+        let mut evaluated = view.evaluate_inputs(required(inputs, change)?)?;
+        // The one that was to be replaced and proved to be kept stays what it is.
+        if change.uid == Some(record.uid) {
+            evaluated.inputs = in_place(change, record, &evaluated.inputs);
+        }
         self.update_with(view, change, record, evaluated)
     }
 

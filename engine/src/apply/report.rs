@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::event::StepOutcome;
 use super::scheduler::ScheduleError;
 use crate::address::{IdSource, Lineage, ProviderName, RandomIds, ResourceAddress};
+use crate::gather::GatherLimits;
 use crate::plan::Plan;
 use crate::plan::step::{StepId, StepOperation};
 use crate::provider::ProviderRegistry;
@@ -78,6 +79,8 @@ pub struct ApplyOptions {
     pub parallelism: usize,
     /// When and how often a call without effect is made again.
     pub retry: RetryPolicy,
+    /// How long one look at what an earlier run left may take.
+    pub look_timeout: Duration,
     /// How long cancelled calls have to return.
     pub grace: Duration,
     /// Where operation ids and uids come from.
@@ -89,6 +92,7 @@ impl Default for ApplyOptions {
         Self {
             parallelism: 10,
             retry: RetryPolicy::default(),
+            look_timeout: GatherLimits::default().call_timeout,
             grace: Duration::from_secs(5),
             ids: Arc::new(RandomIds),
         }

@@ -51,6 +51,7 @@ pub(super) async fn left_behind(
     let limits = GatherLimits {
         parallelism: options.parallelism,
         retry: options.retry.clone(),
+        call_timeout: options.look_timeout,
         ..GatherLimits::default()
     };
     let found = look(looking, &limits, &control.stop).await;

@@ -99,8 +99,8 @@ impl Scenario {
             apply_options: ApplyOptions {
                 parallelism: 10,
                 retry: retry(),
-                grace: Duration::from_secs(5),
                 ids: ids.clone(),
+                ..ApplyOptions::default()
             },
             now: Timestamp::UNIX_EPOCH,
             heartbeat: HeartbeatMode::Task,

@@ -152,8 +152,8 @@ async fn work(start: &Start, journal: &Arc<Journal>, planned: &Planned) -> Ended
     let options = ApplyOptions {
         parallelism: start.parallelism,
         retry: retry(),
-        grace: Duration::from_secs(5),
         ids: start.ids.clone(),
+        ..ApplyOptions::default()
     };
     let mut teller = Teller(start);
     match apply(request, journal, &options, &ApplyControl::new(), &mut teller).await {
