@@ -35,17 +35,36 @@ impl Hosts {
             Err(error) => error,
         };
         let other = Some(()).filter(|()| error.is_away());
-        if let Some(other) = other.and_then(|()| self.other_way(name, address)) {
-            match ssh::connect(&other, program, base).await {
-                Ok(connected) => return Ok((connected, true)),
-                // Where nobody answered at first, an address that it had at its start says nothing.
-                Err(of_other) if matches!(error, SshError::KeyChanged { .. }) => {
-                    return Err(unreachable(name, &other, &of_other));
-                }
-                Err(_) => {}
+        let Some(other) = other.and_then(|()| self.other_way(name, address)) else {
+            return Err(unreachable(name, address, &error));
+        };
+        match ssh::connect(&other, program, base).await {
+            Ok(connected) => Ok((connected, true)),
+            Err(of_other)
+                if matches!(error, SshError::KeyChanged { .. }) && self.leads_to_another(address) =>
+            {
+                Err(unreachable(name, &other, &of_other))
+            }
+            // Whoever is at the address now is nobody that is known, and an address that it had at its start may be anybody's.
+            Err(of_other) => {
+                let mut none = unreachable(name, address, &error);
+                let by = entry(&other).hostname;
+                let failed = format!(" The other way to it, by {by}, failed too: {of_other}.");
+                none.error.message.push_str(&failed);
+                Err(none)
             }
         }
-        Err(unreachable(name, address, &error))
+    }
+
+    /// Returns whether another machine that is known is where the way to a machine leads.
+    fn leads_to_another(&self, address: &SshAddress) -> bool {
+        let entry = entry(address);
+        lock(&self.inner.hosts).values().any(|host| {
+            let other = lock(&host.address);
+            let is_there =
+                other.proxy_jump.is_none() && other.hostname == entry.hostname && other.port == entry.port;
+            is_there && other.trust.key().is_some() && other.trust.key() != entry.key
+        })
     }
 
     /// Returns another way to a machine, while the address that leads to it, or to the machine on the way, leads to another
@@ -117,6 +136,29 @@ impl Hosts {
             }
             tokio::time::sleep(PAUSE).await;
         }
+    }
+}
+
+/// Where the way to a machine begins.
+struct Entry<'a> {
+    hostname: &'a str,
+    port: Option<u16>,
+    /// What whoever is there is known by.
+    key: Option<&'a String>,
+}
+
+fn entry(address: &SshAddress) -> Entry<'_> {
+    match &address.proxy_jump {
+        Some(jump) => Entry {
+            hostname: &jump.hostname,
+            port: jump.port,
+            key: jump.host_key.as_ref(),
+        },
+        None => Entry {
+            hostname: &address.hostname,
+            port: address.port,
+            key: address.trust.key(),
+        },
     }
 }
 

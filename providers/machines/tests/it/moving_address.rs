@@ -57,13 +57,16 @@ impl Scene {
         };
         let old = scene.at_the_address(&scene.old, key_of(&scene.old));
         scene.hosts.declare(HOST, old);
-        let new = scene.at_the_address(&scene.new, key_of(&scene.new));
-        let new = SshAddress {
-            own_hostname: Some("127.0.0.2".to_owned()),
-            ..new
-        };
-        scene.hosts.declare(SUCCESSOR, new);
+        scene.hosts.declare(SUCCESSOR, scene.with_own());
         Some(scene)
+    }
+
+    /// How the new machine is reached.
+    fn with_own(&self) -> SshAddress {
+        SshAddress {
+            own_hostname: Some("127.0.0.2".to_owned()),
+            ..self.at_the_address(&self.new, key_of(&self.new))
+        }
     }
 
     fn at_the_address(&self, server: &Sshd, trust: Trust) -> SshAddress {
@@ -162,6 +165,27 @@ async fn whoever_has_another_key_at_its_own_address_is_told_nothing() {
     let error = scene.hosts.facts(SUCCESSOR).await.unwrap_err();
     assert_eq!(error.class, ErrorClass::Denied, "{error:?}");
     assert!(error.message.contains("(127.0.0.2, port"), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_at_the_address_is_told_unless_it_is_a_machine_that_is_known() {
+    let Some(scene) = Scene::start() else { return };
+    scene.own.set(Network::Cut);
+    // It still leads to the machine before, and the new one does not answer yet.
+    let error = scene.hosts.facts(SUCCESSOR).await.unwrap_err();
+    assert_eq!(error.class, ErrorClass::Transient, "{error:?}");
+    assert!(error.message.contains("(127.0.0.2, port"), "{error:?}");
+
+    // Long after it moved there is another key, which nobody knows.
+    let hosts = configured(Hosts::default());
+    hosts.declare(SUCCESSOR, scene.with_own());
+    let error = hosts.facts(SUCCESSOR).await.unwrap_err();
+    assert_eq!(error.class, ErrorClass::Denied, "{error:?}");
+    assert!(error.message.contains("(127.0.0.1, port"), "{error:?}");
+    assert!(error.message.contains("shows another host key"), "{error:?}");
+    assert!(error.message.contains("by 127.0.0.2, failed too"), "{error:?}");
+    let hint = error.hint.unwrap();
+    assert!(hint.contains("write its new key"), "{hint}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
