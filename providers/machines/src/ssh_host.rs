@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use gabion_engine::address::{ObjectId, ProviderName, ResourceType};
 use gabion_engine::provider::{
-    Call, CallAction, CreateRequest, DeleteRequest, ErrorClass, ImportRequest, ObjectState, Observation,
-    ObserveRequest, PlanRequest, PlanResponse, Provider, ProviderError, ReadOutcome, ReadRequest,
-    RecordedObject, ReplaceCause, UpdateRequest, propose,
+    AttributeProblem, Call, CallAction, CreateRequest, DeleteRequest, ErrorClass, ImportRequest, ObjectState,
+    Observation, ObserveRequest, PlanRequest, PlanResponse, Provider, ProviderError, ReadOutcome,
+    ReadRequest, RecordedObject, ReplaceCause, UpdateRequest, ValidateRequest, propose,
 };
 use gabion_engine::schema::{AttributeKind, AttributeSchema, Idempotency, ProviderSchema, ResourceSchema};
 use gabion_engine::value::{AttributePath, Attributes, Value};
@@ -187,6 +187,20 @@ impl Provider for SshProvider {
         &self.schema
     }
 
+    fn validate(&self, request: &ValidateRequest) -> Vec<AttributeProblem> {
+        let is_set = |name: &str| request.inputs.get(name).is_some_and(|value| !value.is_null());
+        if !is_set("own_hostname") || is_set("host_key") {
+            return Vec::new();
+        }
+        // Where `hostname` leads to another machine, the key of that one would be taken for its own.
+        vec![AttributeProblem {
+            path: AttributePath::root("own_hostname"),
+            message: "A machine that is reached by two addresses is told from others by its key, and `host_key` is not set."
+                .to_owned(),
+            hint: Some("write the machine's public key as `host_key`".to_owned()),
+        }]
+    }
+
     fn plan(&self, request: &PlanRequest) -> Result<PlanResponse, ProviderError> {
         let schema = self.resource_schema(&request.resource_type);
         let mut response = propose(schema, request);
@@ -320,7 +334,7 @@ pub fn provider_schema() -> ProviderSchema {
         AttributeSchema::optional(
             String,
             "Its own address, where `hostname` is one that moves to it: it is reached there while `hostname` leads to another \
-             machine.",
+             machine. It needs `host_key`.",
         ),
     )
     .attribute("port", AttributeSchema::optional(Int, "Its SSH port."))
@@ -471,6 +485,33 @@ mod tests {
             let planned = plan(desired, None, before()).planned;
             assert_eq!(planned["id"], Value::from(expected));
         }
+    }
+
+    #[test]
+    fn a_machine_with_two_addresses_is_known_by_its_key() {
+        let problems = |entries: &[(&str, Value)]| {
+            let mut inputs = attributes([]);
+            let entries = entries.iter().cloned();
+            inputs.extend(entries.map(|(name, value)| (name.into(), value)));
+            let request = ValidateRequest {
+                resource_type: ResourceType::new(SSH_HOST).unwrap(),
+                address: ResourceAddress::of(SSH_HOST, "my-gateway").unwrap(),
+                inputs,
+            };
+            let problems = SshProvider::new(Hosts::default()).validate(&request);
+            let paths = problems.iter().map(|problem| problem.path.to_string());
+            paths.collect::<Vec<_>>()
+        };
+        let own = || ("own_hostname", Value::from("203.0.113.9"));
+        let first_use = ("trust_on_first_use", Value::Bool(true));
+        assert_eq!(problems(&[own()]), ["own_hostname"]);
+        assert_eq!(
+            problems(&[own(), first_use.clone(), ("host_key", Value::Null)]),
+            ["own_hostname"]
+        );
+        assert_eq!(problems(&[own(), ("host_key", Value::unknown())]), [""; 0]);
+        assert_eq!(problems(&[own(), ("host_key", "key 1".into())]), [""; 0]);
+        assert_eq!(problems(&[first_use]), [""; 0]);
     }
 
     #[test]
