@@ -120,10 +120,9 @@ pub(crate) fn plan(schema: &ResourceSchema, request: &PlanRequest) -> PlanRespon
             |attributes: &Attributes| attributes.get("host").and_then(Value::as_str).map(str::to_owned);
         let before = request.replaces.as_ref().and_then(host);
         if before.is_some() && before == host(&response.planned) {
-            response.notes.push(
-                "The address moves to the new machine once its programs run there: open connections are cut then."
-                    .to_owned(),
-            );
+            response
+                .notes
+                .push("The address moves to the new machine: open connections are cut then.".to_owned());
         }
     }
     let fresh: &[&str] = match &request.prior {

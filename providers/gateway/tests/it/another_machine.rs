@@ -55,7 +55,7 @@ async fn a_listener_on_another_machine_holds_other_ports_and_is_made_first() {
     let stays = plan(at_host("my-gateway@2", "203.0.113.7"), Some(old.clone()));
     assert_eq!(
         stays.notes,
-        ["The address moves to the new machine once its programs run there: open connections are cut then."]
+        ["The address moves to the new machine: open connections are cut then."]
     );
     let other = plan(at_host("my-gateway@2", "203.0.113.8"), Some(old));
     assert_eq!(other.notes, Vec::<String>::new());
