@@ -66,12 +66,19 @@ impl Hosts {
     /// Returns whether another machine has taken the place of this one: it is about to go, with all that is on it.
     #[must_use]
     pub fn is_succeeded(&self, name: &str) -> bool {
+        self.successor(name).is_some()
+    }
+
+    /// Returns the last machine that was met and has taken the place of another.
+    pub(super) fn successor(&self, name: &str) -> Option<Arc<Host>> {
         let later = later(name);
         let hosts = lock(&self.inner.hosts);
-        let mut others = hosts
+        let successors = hosts
             .range(later.clone()..)
-            .take_while(|(other, _)| other.starts_with(&later));
-        others.any(|(other, host)| succeeds(other, name) && host.is_met.load(Ordering::Acquire))
+            .take_while(|(other, _)| other.starts_with(&later))
+            .filter(|(other, host)| succeeds(other, name) && host.is_met.load(Ordering::Acquire));
+        let last = successors.reduce(|last, other| if succeeds(other.0, last.0) { other } else { last });
+        last.map(|(_, host)| Arc::clone(host))
     }
 
     /// Says that a machine has ended, as whoever made it knows: when it makes way for another and cannot be reached, nobody

@@ -77,18 +77,33 @@ impl Hosts {
             return Some(own);
         }
         let jump = address.proxy_jump.as_ref()?;
-        let hosts: Vec<Arc<Host>> = lock(&self.inner.hosts).values().cloned().collect();
-        let hostname = hosts.into_iter().find_map(|host| {
+        let hosts: Vec<(String, Arc<Host>)> = lock(&self.inner.hosts)
+            .iter()
+            .map(|(name, host)| (name.clone(), Arc::clone(host)))
+            .collect();
+        let (on_the_way, host) = hosts.into_iter().find(|(_, host)| {
             let on_the_way = lock(&host.address);
-            let is_it = on_the_way.hostname == jump.hostname
+            on_the_way.hostname == jump.hostname
                 && on_the_way.port == jump.port
                 && on_the_way.trust.key().is_some()
-                && on_the_way.trust.key() == jump.host_key.as_ref();
-            on_the_way.own_hostname.clone().filter(|_| is_it)
+                && on_the_way.trust.key() == jump.host_key.as_ref()
         })?;
-        let jump = Jump {
-            hostname,
-            ..jump.clone()
+        let jump = match self.successor(&on_the_way) {
+            // What is about to go with it has it as its way to the last, and another one is there by now.
+            Some(successor) => {
+                let address = lock(&successor.address).clone();
+                Jump {
+                    host_key: Some(address.trust.key()?.clone()),
+                    hostname: address.hostname,
+                    port: address.port,
+                    user: address.user,
+                    identity_file: address.identity_file,
+                }
+            }
+            None => Jump {
+                hostname: lock(&host.address).own_hostname.clone()?,
+                ..jump.clone()
+            },
         };
         Some(SshAddress {
             proxy_jump: Some(jump),

@@ -76,6 +76,21 @@ impl Scene {
         }
     }
 
+    /// How a machine is reached through another one, at the address.
+    fn through(&self, on_the_way: &Sshd, behind: &Sshd) -> SshAddress {
+        let jump = Jump {
+            hostname: "127.0.0.1".to_owned(),
+            port: Some(self.stays.port()),
+            user: Some(Sshd::user()),
+            identity_file: Some(on_the_way.identity_file().display().to_string()),
+            host_key: Some(on_the_way.host_key().unwrap()),
+        };
+        SshAddress {
+            proxy_jump: Some(jump),
+            ..address(behind, key_of(behind))
+        }
+    }
+
     /// Has the address lead to the new machine; its own is nobody's from then on.
     fn moves(&self) {
         self.stays.lead_to(to(&self.new));
@@ -193,21 +208,21 @@ async fn what_is_behind_it_is_reached_through_it_before_and_after() {
     let (Some(scene), Some(behind)) = (Scene::start(), sshd()) else {
         return;
     };
-    let jump = Jump {
-        hostname: "127.0.0.1".to_owned(),
-        port: Some(scene.stays.port()),
-        user: Some(Sshd::user()),
-        identity_file: Some(scene.new.identity_file().display().to_string()),
-        host_key: Some(scene.new.host_key().unwrap()),
-    };
-    let address = SshAddress {
-        proxy_jump: Some(jump),
-        ..address(&behind, key_of(&behind))
-    };
-    scene.hosts.declare(BEHIND, address);
+    scene.hosts.declare(BEHIND, scene.through(&scene.new, &behind));
     scene.hosts.facts(BEHIND).await.unwrap();
     assert_eq!((scene.stays.asked(), scene.own.asked()), (1, 1));
     scene.moves();
     timeout(SOON, scene.hosts.facts(BEHIND)).await.unwrap().unwrap();
     assert_eq!((scene.stays.asked(), scene.own.asked()), (2, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_behind_the_old_one_is_reached_through_the_new_one_once_the_address_moved() {
+    let (Some(scene), Some(behind)) = (Scene::start(), sshd()) else {
+        return;
+    };
+    scene.hosts.facts(SUCCESSOR).await.unwrap();
+    scene.moves();
+    scene.hosts.declare(BEHIND, scene.through(&scene.old, &behind));
+    timeout(SOON, scene.hosts.facts(BEHIND)).await.unwrap().unwrap();
 }
