@@ -58,6 +58,8 @@ pub(super) struct Cloud<'a> {
     zone: Option<String>,
     /// Whether public addresses do not get to machines yet.
     holds_addresses: AtomicBool,
+    /// Whether consoles do not show yet what machines are known by.
+    holds_keys: AtomicBool,
     is_over: AtomicBool,
 }
 
@@ -116,6 +118,7 @@ impl<'a> Cloud<'a> {
             machines: Mutex::default(),
             zone,
             holds_addresses: AtomicBool::new(false),
+            holds_keys: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
         })
     }
@@ -218,13 +221,9 @@ impl<'a> Cloud<'a> {
         let before = Before::of(&machine);
         machine.let_in(&self.public_key("user")).unwrap();
         // It has started: its console shows what it is known by.
-        self.aws.console_of(
-            id,
-            &format!(
-                "-----BEGIN SSH HOST KEY KEYS-----\n{}-----END SSH HOST KEY KEYS-----\n",
-                self.public_key(&name)
-            ),
-        );
+        if !self.holds_keys.load(Ordering::Relaxed) {
+            self.show_key(id);
+        }
         let had = docker.all();
         Mapped {
             machine,
@@ -232,6 +231,12 @@ impl<'a> Cloud<'a> {
             docker,
             had,
         }
+    }
+
+    fn show_key(&self, id: &str) {
+        let key = self.public_key(&format!("host-{id}"));
+        let console = format!("-----BEGIN SSH HOST KEY KEYS-----\n{key}-----END SSH HOST KEY KEYS-----\n");
+        self.aws.console_of(id, &console);
     }
 
     /// Has the machine of an instance that was terminated go with it, and all that is on it.
@@ -273,6 +278,15 @@ impl<'a> Cloud<'a> {
     /// Has public addresses that are given to machines from now on lead nowhere, or no longer.
     pub(super) fn hold_addresses(&self, hold: bool) {
         self.holds_addresses.store(hold, Ordering::Relaxed);
+    }
+
+    /// Has consoles of machines that start from now on not show what those are known by, or no longer.
+    pub(super) fn hold_keys(&self, hold: bool) {
+        let machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
+        self.holds_keys.store(hold, Ordering::Relaxed);
+        if !hold {
+            machines.keys().for_each(|id| self.show_key(id));
+        }
     }
 
     /// Where the zone says that every name leads.

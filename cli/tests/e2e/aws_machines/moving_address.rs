@@ -7,8 +7,8 @@ use std::thread;
 
 use super::cloud::{Cloud, Dns};
 use super::replaced_gateway::{
-    Done, REPLACE, REPLACED, Report, answered, ask, killed_before_it_was_met, killed_with_two_agents,
-    planned, served_in_plain,
+    Done, REPLACE, REPLACED, Report, answered, ask, killed_before_it_was_made, killed_before_it_was_met,
+    killed_with_two_agents, planned, served_in_plain,
 };
 use crate::harness::Project;
 use crate::harness::lan::Lan;
@@ -57,6 +57,22 @@ fn a_replacement_that_was_killed_goes_on_and_the_old_machine_serves_until_then()
         killed_with_two_agents(cloud, project, &["apply", "-y"]);
         clients.are_answered();
         clients.were_never_refused();
+        project.apply();
+    });
+}
+
+#[test]
+fn one_that_was_killed_before_the_new_machine_was_made_goes_on_and_the_old_one_serves_until_then() {
+    an_address_moves(|cloud, project, clients| {
+        killed_before_it_was_made(cloud, project);
+        clients.are_answered();
+        // All but the move.
+        cloud.refuse(Some("AssociateAddress"));
+        project.run(&["apply", "-y"]).exits(6).says("AssociateAddress");
+        assert_eq!(cloud.anywhere("smg::router"), 2);
+        clients.are_answered();
+        clients.were_never_refused();
+        cloud.refuse(None);
         project.apply();
     });
 }

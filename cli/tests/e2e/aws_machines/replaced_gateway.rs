@@ -235,19 +235,32 @@ pub(super) fn killed_with_two_agents(cloud: &Cloud<'_>, project: &Project, argum
 /// Begins a replacement, and kills it while it waits for the new machine's first answer.
 pub(super) fn killed_before_it_was_met(cloud: &Cloud<'_>, project: &Project) {
     cloud.hold_addresses(true);
+    killed_at(project, "ssh_host.my-gateway", "connect");
+    cloud.hold_addresses(false);
+}
+
+/// Begins a replacement, and kills it while the new machine is in the making.
+pub(super) fn killed_before_it_was_made(cloud: &Cloud<'_>, project: &Project) {
+    cloud.hold_keys(true);
+    killed_at(project, GATEWAY, "read the host key");
+    cloud.hold_keys(false);
+}
+
+/// Begins a replacement, and kills it in a phase of what is done with a resource.
+fn killed_at(project: &Project, address: &str, phase: &str) {
     let arguments = [&REPLACE[..], &["--events", "killed.ndjson"]].concat();
     let killed = project.start(&arguments);
-    eventually("a connection", Duration::from_secs(120), || {
+    let phase = format!("\"{phase}\"");
+    eventually("the phase", Duration::from_secs(120), || {
         let events = std::fs::read_to_string(project.directory().join("killed.ndjson"));
         let events = events.unwrap_or_default();
-        let connects = |line: &str| line.contains("ssh_host.my-gateway") && line.contains("\"connect\"");
-        match events.lines().any(connects) {
+        let is_it = |line: &str| line.contains(address) && line.contains(&phase);
+        match events.lines().any(is_it) {
             true => Ok(()),
             false => Err(events),
         }
     });
     drop(killed.kill());
-    cloud.hold_addresses(false);
 }
 
 #[test]
