@@ -25,10 +25,6 @@ pub(super) fn zone(domain: &str, region: &Region) -> Option<HostedZone> {
     region.facts()?.public_zone(&record_name(domain)).cloned()
 }
 
-fn record_of(gateway: &CloudMachine) -> ResourceAddress {
-    address("aws_route53_record", &gateway.machine.name)
-}
-
 /// Adds the wildcard record where the account holds the domain's public zone; otherwise says which one to add by hand.
 pub(super) fn lower(
     gateway: &CloudMachine,
@@ -49,8 +45,8 @@ pub(super) fn lower(
         lowered.notes.push((note.into(), Some(domain.span.place())));
     }
     // Route 53 is in no region.
-    let record = ResourceBuilder::new(record_of(gateway), &gateway.document);
-    let record = with_profile(record, settings)
+    let record = address("aws_route53_record", &gateway.machine.name);
+    let record = with_profile(ResourceBuilder::new(record, &gateway.document), settings)
         .input("zone_id", zone.id.as_str())
         .input("name", name)
         .input("type", "A")
