@@ -9,7 +9,8 @@ use std::fmt;
 use std::io;
 
 use gabion_engine::plan::change::{Action, Change, Reason};
-use gabion_engine::plan::{Mode, Plan};
+use gabion_engine::plan::{Mode, OutputChange, Plan};
+use gabion_engine::value::Value;
 use gabion_engine::world::Refresh;
 use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
@@ -189,17 +190,7 @@ fn planned_values<'a>(plan: &'a Plan, catalogue: &'a Catalogue) -> Values<'a> {
             .filter(|change| !matches!(change.action, Action::Delete | Action::Forget))
             .filter_map(|change| resource(change, change.after.as_ref()?, catalogue))
     };
-    let outputs = plan
-        .outputs
-        .iter()
-        .filter_map(|(name, output)| Some((name.to_string(), output_value(output.after.as_ref()?))))
-        .collect();
-    Values {
-        outputs,
-        root_module: Module {
-            resources: Made::by(resources),
-        },
-    }
+    values(plan, |output| &output.after, Made::by(resources))
 }
 
 fn prior_values<'a>(plan: &'a Plan, catalogue: &'a Catalogue) -> Values<'a> {
@@ -217,16 +208,21 @@ fn prior_values<'a>(plan: &'a Plan, catalogue: &'a Catalogue) -> Values<'a> {
                 Some(resource)
             })
     };
-    let outputs = plan
-        .outputs
-        .iter()
-        .filter_map(|(name, output)| Some((name.to_string(), output_value(output.before.as_ref()?))))
+    values(plan, |output| &output.before, Made::by(resources))
+}
+
+fn values<'a>(
+    plan: &Plan,
+    side: impl Fn(&OutputChange) -> &Option<Value>,
+    resources: Made<'a, ResourceJson>,
+) -> Values<'a> {
+    let outputs = plan.outputs.iter();
+    let outputs = outputs
+        .filter_map(|(name, output)| Some((name.to_string(), output_value(side(output).as_ref()?))))
         .collect();
     Values {
         outputs,
-        root_module: Module {
-            resources: Made::by(resources),
-        },
+        root_module: Module { resources },
     }
 }
 
