@@ -6,7 +6,7 @@ use crate::harness::Project;
 
 #[test]
 fn the_seed_files_are_valid_and_a_plan_says_of_which_region_it_knows_nothing() {
-    for example in ["nvidia", "amd", "router"] {
+    for example in ["nvidia", "amd", "router", "prefill-decode"] {
         let mut project = Project::from_example(&format!("seed-aws/{example}"));
         project.run(&["validate"]).exits(0);
         let facts = project.directory().join("facts.json");

@@ -63,7 +63,12 @@ fn the_quickstart_is_what_design_says_it_is() {
 
 #[test]
 fn the_seeds_own_files_are_well_formed() {
-    for example in ["seed-aws/nvidia", "seed-aws/amd", "seed-aws/router"] {
+    for example in [
+        "seed-aws/nvidia",
+        "seed-aws/amd",
+        "seed-aws/router",
+        "seed-aws/prefill-decode",
+    ] {
         let (_, problems) = lower(example, Purpose::Validate);
         assert_eq!(places(&problems), Vec::<String>::new(), "{example}");
     }

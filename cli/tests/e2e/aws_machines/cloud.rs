@@ -347,6 +347,11 @@ impl<'a> Cloud<'a> {
     /// Gives a test the article's files, with a key that there is and the network's authority. It runs on the network, and
     /// instances become machines meanwhile.
     pub(super) fn with_project(&self, test: impl FnOnce(Project) + Send) {
+        self.with_project_of("router", test);
+    }
+
+    /// The same with the files of one of the examples for AWS.
+    pub(super) fn with_project_of(&self, example: &str, test: impl FnOnce(Project) + Send) {
         let facts = self.keys.path().join("facts.json");
         std::fs::write(&facts, self.facts().to_string()).unwrap();
         let server = authority(&self.aws.endpoint()).parse().unwrap();
@@ -354,12 +359,14 @@ impl<'a> Cloud<'a> {
         thread::scope(|scope| {
             let _over = Over(&self.is_over);
             scope.spawn(|| self.map());
-            self.lan.network.inside(|| test(self.project(endpoint, &facts)));
+            self.lan
+                .network
+                .inside(|| test(self.project(example, endpoint, &facts)));
         });
     }
 
-    fn project(&self, endpoint: SocketAddr, facts: &Path) -> Project {
-        let mut project = Project::from_example("seed-aws/router");
+    fn project(&self, example: &str, endpoint: SocketAddr, facts: &Path) -> Project {
+        let mut project = Project::from_example(&format!("seed-aws/{example}"));
         for (name, value) in self.aws.variables() {
             project.set(name, &value);
         }

@@ -9,3 +9,4 @@ mod hosted_zone;
 mod moving_address;
 mod own_dns;
 mod replaced_gateway;
+mod separate;

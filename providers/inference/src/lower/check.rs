@@ -9,7 +9,7 @@ use super::container;
 use super::files;
 use super::gateway::GatewayTarget;
 use super::project::{Context, Placed};
-use super::role::{Part, uses_variable};
+use super::role::uses_variable;
 use super::run_keys::{self, CONTAINER_KEYS, refused_of_container, says_more, unsupported};
 use crate::document::gateway::{Certificate, Gateway, MACHINE_KEYS};
 use crate::document::model::ModelFormat;
@@ -132,9 +132,6 @@ pub(crate) fn service_on(
     }
     let is_here = backend == Usable::Local;
     files::read(&service.run, &placed.node, is_here, context, problems);
-    if backend == Usable::Aws {
-        check_parts(service, problems);
-    }
     check_groups(placed, backend, problems);
     for member in &members {
         if let Some(image) = member.image.filter(|_| backend == Usable::Local) {
@@ -228,29 +225,6 @@ pub(crate) fn reach(
                 )),
         ),
         _ => {}
-    }
-}
-
-/// Reports groups that are a router, or one half of a separation: the security groups of machines on AWS do not open the
-/// ports by which they find each other yet.
-fn check_parts(service: &Service, problems: &mut Diagnostics) {
-    let backend = AWS;
-    for member in service.members() {
-        if member.router.is_some() {
-            problems.push(unsupported(
-                &member.replicas.span,
-                format!("On backend `{backend}` this build starts routers beside the gateway, and not as a replica group."),
-                "remove the group, and give the gateway `router: {type: sglang}`",
-            ));
-        } else if let Part::Half(_, span) = Part::of(&member) {
-            problems.push(unsupported(
-                &span,
-                format!(
-                    "This build does not separate prefill and decode workers on backend `{backend}` yet."
-                ),
-                "run the service on machines of a fleet, or let every worker do both",
-            ));
-        }
     }
 }
 

@@ -48,6 +48,8 @@ pub(crate) struct Made {
     instance: ResourceAddress,
     /// Whether one in its place works beside it before it goes.
     is_replaced_beside: bool,
+    /// The rules of its network that let others in to its programs.
+    let_in_by: Vec<ResourceAddress>,
 }
 
 /// What a machine is, as far as placing needs it.
@@ -92,6 +94,7 @@ impl Machine {
                 private_address,
                 instance: instance.clone(),
                 is_replaced_beside: false,
+                let_in_by: Vec::new(),
             }),
             span: span.clone(),
         }
@@ -105,11 +108,29 @@ impl Machine {
         self
     }
 
+    /// Says which rules of its network let others in to its programs.
+    pub(crate) fn let_in_by(mut self, rules: Vec<ResourceAddress>) -> Self {
+        if let Some(made) = &mut self.made {
+            made.let_in_by = rules;
+        }
+        self
+    }
+
+    /// Returns what must stand for others to reach its programs.
+    pub(crate) fn ways_in(&self) -> &[ResourceAddress] {
+        self.made.as_ref().map_or(&[], |made| &made.let_in_by)
+    }
+
+    /// Returns whether one in its place works beside it before it goes.
+    pub(crate) fn is_replaced_beside(&self) -> bool {
+        self.made.as_ref().is_some_and(|made| made.is_replaced_beside)
+    }
+
     /// Returns what programs on it say in `machine`.
     pub(crate) fn id(&self) -> Value {
-        match &self.made {
-            Some(made) if made.is_replaced_beside => reference(&self.resource(), "id"),
-            _ => self.name.as_str().into(),
+        match self.is_replaced_beside() {
+            true => reference(&self.resource(), "id"),
+            false => self.name.as_str().into(),
         }
     }
 

@@ -278,7 +278,7 @@ fn replica(
         ("port", Value::Int(i64::from(service.port.value.0.0)))
     };
     builder
-        .input("machine", machine.map_or(LOCAL, |machine| &machine.name))
+        .input("machine", machine.map_or_else(|| LOCAL.into(), Machine::id))
         .input("role", "replica")
         .inputs(program::supervision(&service.profile))
         .input("env", Value::Map(env))
@@ -322,9 +322,12 @@ fn relay(
         }
     }
     let builder = ResourceBuilder::new(address("host_unit", &format!("{path}/relay")), document);
-    machine
-        .carry(builder, &document.place)
-        .input("machine", machine.name.as_str())
+    let mut builder = machine.carry(builder, &document.place);
+    for rule in machine.ways_in() {
+        builder = builder.depends_on(rule.clone(), document.place.clone());
+    }
+    builder
+        .input("machine", machine.id())
         .input("role", "relay")
         .input("argv", Value::List(argv))
         .input(
@@ -517,7 +520,7 @@ fn route(
             let elsewhere = router
                 .machine
                 .filter(|machine| machine.name != gateway.machine_name());
-            entries.extend(elsewhere.map(|machine| ("machine", machine.name.as_str().into())));
+            entries.extend(elsewhere.map(|machine| ("machine", machine.id())));
             builder = builder.input("router", Value::map(entries));
             for worker in &router.workers {
                 builder = builder.depends_on(worker.clone(), router.span.place());

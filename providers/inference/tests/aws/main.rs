@@ -4,5 +4,6 @@
 mod made;
 mod names;
 mod offers;
+mod parts;
 mod scene;
 mod settings;

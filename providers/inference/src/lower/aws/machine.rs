@@ -11,7 +11,7 @@ use gabion_engine::value::{AttributePath, Attributes, Value};
 
 use super::cloud_init::{Docker, Setup};
 use super::gateway::Leads;
-use super::network;
+use super::network::{self, Circle};
 use super::pick::Choice;
 use super::settings::AwsSettings;
 use crate::lower::builder::{ResourceBuilder, address, reference};
@@ -61,11 +61,11 @@ pub(super) enum Role {
     },
     /// A replica of a service runs on it.
     Replica {
-        /// The service.
-        service: String,
-        /// The machine of the service's gateway.
-        gateway: String,
-        /// Where SSH connects to that one.
+        /// Who talks to whom in the service.
+        circle: Arc<Circle>,
+        /// Whether it is the service's router.
+        is_router: bool,
+        /// Where SSH connects to the machine of the service's gateway.
         gateway_host: String,
     },
 }
@@ -316,9 +316,9 @@ fn alternatives(machine: &CloudMachine, made: &Resource, settings: &AwsSettings)
 fn host(machine: &CloudMachine, leads: Leads, settings: &AwsSettings) -> Resource {
     let name = &machine.machine.name;
     let place = machine.document.place.clone();
-    let own_instance = match &machine.role {
-        Role::Gateway { .. } => vec![("instance", reference(&machine.instance(), "id"))],
-        Role::Replica { .. } => Vec::new(),
+    let own_instance = match machine.machine.is_replaced_beside() {
+        true => vec![("instance", reference(&machine.instance(), "id"))],
+        false => Vec::new(),
     };
     let mut builder = ResourceBuilder::new(machine.machine.resource(), &machine.document)
         .input("machine", name.as_str())
@@ -342,11 +342,10 @@ fn host(machine: &CloudMachine, leads: Leads, settings: &AwsSettings) -> Resourc
         }
     }
     if let Role::Replica {
-        gateway,
-        gateway_host,
-        ..
+        circle, gateway_host, ..
     } = &machine.role
     {
+        let gateway = circle.gateway.as_str();
         let mut jump = vec![
             ("hostname", Value::template(gateway_host)),
             ("user", machine.choice.gateway_user.into()),

@@ -1,6 +1,6 @@
 //! Networks: subnets, and security groups with rules as resources of their own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::config::{Lowered, RecordedView};
@@ -10,28 +10,119 @@ use gabion_engine::value::Value;
 use super::machine::{CloudMachine, Role, start, tags};
 use super::region::Region;
 use super::settings::AwsSettings;
+use crate::document::replica_group::GroupRole;
+use crate::document::service::Service;
 use crate::lower::acme::{HTTP, HTTPS};
 use crate::lower::builder::{address, reference};
+use crate::lower::role::{BootstrapPort, Part};
 use crate::lower::service::RELAY_PORTS;
 use crate::offers::{InstanceType, RegionFacts, Subnet};
 
 /// The port of SSH.
 const SSH: u16 = 22;
 
-/// Returns the security group of a machine: a gateway has its own, the replicas of a service share one.
-pub(super) fn group_of(machine: &CloudMachine) -> ResourceAddress {
-    match &machine.role {
-        Role::Gateway { .. } => gateway_group(&machine.machine.name),
-        Role::Replica { service, .. } => replicas_group(service),
+/// The ports that engines may choose for what they hand over: those that need no special right. SSH's is not among them.
+const ENGINES_PORTS: (u16, u16) = (1024, u16::MAX);
+
+/// Who talks to whom in a service, beside gabion itself.
+#[derive(Clone, Debug)]
+pub(super) struct Circle {
+    pub(super) service: String,
+    /// The machine of its gateway.
+    pub(super) gateway: String,
+    /// Whether its router is a replica group, and not beside the gateway.
+    pub(super) has_router: bool,
+    /// Whether prefill and decode workers hand over what they made of prompts.
+    pub(super) hands_over: bool,
+    /// The ports below those of engines on which decode workers fetch from prefill workers.
+    pub(super) low_ports: BTreeSet<u16>,
+}
+
+impl Circle {
+    /// Returns who talks to whom in a service behind a gateway.
+    pub(super) fn of(service: &Service, gateway: &str) -> Self {
+        let members = service.members();
+        let roles = || members.iter().map(|member| (member, Part::of(member).role()));
+        let fetched = roles().filter(|(_, role)| *role == Some(GroupRole::Prefill));
+        let ports = fetched.filter_map(|(member, _)| match BootstrapPort::of(member.commands) {
+            BootstrapPort::Fixed(port, _) => Some(port),
+            BootstrapPort::Leased | BootstrapPort::Unclear(_) => None,
+        });
+        Self {
+            service: service.name.value.clone(),
+            gateway: gateway.to_owned(),
+            has_router: members.iter().any(|member| member.router.is_some()),
+            hands_over: roles().any(|(_, role)| role.is_some()),
+            low_ports: ports.filter(|port| *port < ENGINES_PORTS.0).collect(),
+        }
+    }
+
+    /// Returns the group of its replicas, or that of its router.
+    fn group(&self, is_router: bool) -> ResourceAddress {
+        let what = if is_router { "router" } else { "replicas" };
+        address("aws_security_group", &format!("{}/{what}", self.service))
+    }
+
+    /// Returns the rules that let others in to programs of its router, or of its other replicas.
+    ///
+    /// What lets in the gateway and what lets in the router are two: where a service is given another form, one is there
+    /// before the other goes.
+    fn ways_in(&self, is_router: bool) -> Vec<Rule<'_>> {
+        let group = self.group(is_router);
+        let rule = |name: &str, ports, peer, what| Rule {
+            address: ingress(&format!("{}/{name}", group.name.as_str())),
+            protocol: "tcp",
+            ports: Some(ports),
+            peer: Peer::Group(peer),
+            what,
+            span: None,
+        };
+        let mut rules = vec![match self.has_router && !is_router {
+            true => rule(
+                "router",
+                RELAY_PORTS,
+                self.group(true),
+                "requests, from the router",
+            ),
+            false => rule(
+                "relay",
+                RELAY_PORTS,
+                gateway_group(&self.gateway),
+                "requests, from the gateway",
+            ),
+        }];
+        if self.hands_over && !is_router {
+            let what = "what prefill and decode workers hand over";
+            rules.push(rule("workers", ENGINES_PORTS, group.clone(), what));
+            for port in &self.low_ports {
+                let what = "where decode workers fetch from prefill workers";
+                let name = format!("bootstrap-{port}");
+                rules.push(rule(&name, (*port, *port), group.clone(), what));
+            }
+        }
+        rules
+    }
+
+    /// Returns the addresses of those rules.
+    pub(super) fn rules_in(&self, is_router: bool) -> Vec<ResourceAddress> {
+        let rules = self.ways_in(is_router).into_iter();
+        rules.map(|rule| rule.address).collect()
     }
 }
 
-fn gateway_group(gateway: &str) -> ResourceAddress {
-    address("aws_security_group", gateway)
+/// Returns the security group of a machine: a gateway has its own, and so has a router that is a replica group; the other
+/// replicas of a service share one.
+pub(super) fn group_of(machine: &CloudMachine) -> ResourceAddress {
+    match &machine.role {
+        Role::Gateway { .. } => gateway_group(&machine.machine.name),
+        Role::Replica {
+            circle, is_router, ..
+        } => circle.group(*is_router),
+    }
 }
 
-fn replicas_group(service: &str) -> ResourceAddress {
-    address("aws_security_group", &format!("{service}/replicas"))
+pub(super) fn gateway_group(gateway: &str) -> ResourceAddress {
+    address("aws_security_group", gateway)
 }
 
 /// Returns the rules without which nobody gets to a machine.
@@ -178,32 +269,32 @@ pub(super) fn of_gateway(
     everything_out(gateway, settings, lowered);
 }
 
-/// Adds the network of a service's replicas: they are reached from their gateway alone.
+/// Adds the network of a service's router, or of its other replicas: they are reached by those who talk to them, and by
+/// gabion through the gateway.
 pub(super) fn of_replicas(
     replica: &CloudMachine,
-    gateway: &str,
-    service: &str,
+    circle: &Circle,
+    is_router: bool,
     vpc: Option<&str>,
     settings: &AwsSettings,
     lowered: &mut Lowered,
 ) {
-    let what = format!("gabion: replicas of the service {service}");
+    let whose = if is_router { "router" } else { "replicas" };
+    let what = format!("gabion: {whose} of the service {}", circle.service);
     group(replica, &what, vpc, settings, lowered);
     let name = group_of(replica).name.to_string();
-    for (rule_name, ports, what) in [
-        ("relay", RELAY_PORTS, "requests, from the gateway"),
-        ("ssh", (SSH, SSH), "gabion, through the gateway"),
-    ] {
-        let from_gateway = Rule {
-            address: ingress(&format!("{name}/{rule_name}")),
-            protocol: "tcp",
-            ports: Some(ports),
-            peer: Peer::Group(gateway_group(gateway)),
-            what,
-            span: None,
-        };
-        rule(replica, from_gateway, settings, lowered);
+    for way_in in circle.ways_in(is_router) {
+        rule(replica, way_in, settings, lowered);
     }
+    let ssh = Rule {
+        address: ingress(&format!("{name}/ssh")),
+        protocol: "tcp",
+        ports: Some((SSH, SSH)),
+        peer: Peer::Group(gateway_group(&circle.gateway)),
+        what: "gabion, through the gateway",
+        span: None,
+    };
+    rule(replica, ssh, settings, lowered);
     everything_out(replica, settings, lowered);
 }
 

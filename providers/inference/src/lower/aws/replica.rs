@@ -1,20 +1,23 @@
 //! Replicas on AWS: a machine each, in their gateway's region and VPC.
 
+use std::sync::Arc;
+
 use gabion_engine::config::{Lowered, RecordedView};
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics, Span};
 use gabion_engine::value::Value;
 
 use super::machine::{CloudMachine, Role, attribute_of, instance_of};
-use super::network;
+use super::network::{self, Circle};
 use super::pick::{self, Asked};
 use super::region::Region;
 use super::settings::AwsSettings;
 use crate::document::dialect::Member;
 use crate::document::service::Service;
-use crate::lower::builder::address;
 use crate::lower::gateway::GatewayTarget;
 use crate::lower::machines::Machine;
+use crate::lower::peers::Peers;
 use crate::lower::project::{Context, Placed};
+use crate::lower::role::Part;
 use crate::lower::service::slots_of;
 use crate::offers::{self, OfferNeed};
 
@@ -39,81 +42,135 @@ pub(crate) fn replicas(
         // A service whose gateway is elsewhere was refused.
         let Some(gateway) = gateway else { continue };
         check_region(&placed.document, gateway, problems);
-        let region = Region::of(&gateway.region, &context.aws, recorded);
-        for (member, paths) in slots_of(&placed.document, context) {
+        let placing = Placing {
+            placed,
+            gateway,
+            region: &Region::of(&gateway.region, &context.aws, recorded),
+            circle: &Arc::new(Circle::of(&placed.document, &gateway.machine.name)),
+            context,
+            recorded,
+        };
+        let groups = slots_of(&placed.document, context);
+        let mut own: Vec<CloudMachine> = Vec::new();
+        // What prefill workers have made of prompts goes to decode workers: they are near each other before all.
+        let mut halves: Option<String> = None;
+        for (member, paths) in &groups {
+            let is_half = Part::of(member).role().is_some();
             let mut told = Vec::new();
             for path in paths {
-                let mut machine = of(placed, &member, &path, gateway, &region, context, recorded);
+                let near = halves.as_deref().filter(|_| is_half);
+                let mut machine = placing.machine(member, path, near.or(gateway.choice.zone.as_deref()));
                 // Replicas that are alike are chosen alike: it is said once.
                 machine.choice.notes.retain(|note| !told.contains(note));
                 told.extend(machine.choice.notes.iter().cloned());
-                machines.push(machine);
+                if is_half && halves.is_none() {
+                    halves.clone_from(&machine.choice.zone);
+                }
+                own.push(machine);
             }
         }
+        check_listening(&groups, target, &own, problems);
+        machines.append(&mut own);
     }
     machines
 }
 
-fn of(
-    placed: &Placed<Service>,
-    member: &Member<'_>,
-    path: &str,
-    gateway: &CloudMachine,
-    region: &Region,
-    context: &Context,
-    recorded: &dyn RecordedView,
-) -> CloudMachine {
-    let service = &placed.document;
-    let profile = &service.profile;
-    let settings = &context.aws;
-    let resources = member.resources;
-    let span = if resources.gpu.value.is_needed() {
-        &resources.gpu.span
-    } else {
-        &resources.cpu.span
+/// Reports prefill workers that decode workers on other machines do not reach; it is said once of a group.
+fn check_listening(
+    groups: &[(Member<'_>, Vec<String>)],
+    gateway: &GatewayTarget<'_>,
+    machines: &[CloudMachine],
+    problems: &mut Diagnostics,
+) {
+    let machine = |path: &str| {
+        let mut all = machines.iter().map(|cloud| &cloud.machine);
+        all.find(|machine| machine.name == path)
     };
-    let span = place_of_need(span, &member.replicas.span);
-    let asked = Asked {
-        machine: path,
-        need: OfferNeed {
-            resources,
-            has_image: member.image.is_some(),
-            spot_policy: profile.spot_policy,
-            max_price: profile.max_price.as_ref().map(|price| price.0),
-            instance_types: &profile.instance_types,
-            zones: &profile.availability_zones,
-            reserved: profile.reservation.is_some(),
-        },
-        disk_gb: disk_gb(member),
-        reservation: profile.reservation.as_deref(),
-        has_public_address: settings.public_ip,
-        near: gateway.choice.zone.as_deref(),
-        what: format!("`{}`", path.rsplit_once('/').map_or(path, |(group, _)| group)),
-        wish: offers::wish(member.resources),
-        span: span.clone(),
-    };
-    let (choice, unmet) = pick::choose(&asked, region, recorded, settings);
-    let private = attribute_of(path, "private_ip");
-    CloudMachine {
-        machine: Machine::made(
+    let peers = Peers::of(groups, gateway, machine);
+    for (member, paths) in groups {
+        let on = paths.iter().filter_map(|path| machine(path));
+        problems.extend(
+            on.into_iter()
+                .find_map(|machine| peers.check_listening(member, machine)),
+        );
+    }
+}
+
+/// What all machines of a service have in common.
+struct Placing<'a> {
+    placed: &'a Placed<Service>,
+    gateway: &'a CloudMachine,
+    region: &'a Region,
+    circle: &'a Arc<Circle>,
+    context: &'a Context,
+    recorded: &'a dyn RecordedView,
+}
+
+impl Placing<'_> {
+    fn machine(&self, member: &Member<'_>, path: &str, near: Option<&str>) -> CloudMachine {
+        let service = &self.placed.document;
+        let (profile, settings) = (&service.profile, &self.context.aws);
+        let is_router = member.router.is_some();
+        let resources = member.resources;
+        let span = if resources.gpu.value.is_needed() {
+            &resources.gpu.span
+        } else {
+            &resources.cpu.span
+        };
+        let span = place_of_need(span, &member.replicas.span);
+        // Types and capacity that are set for a service are for what its workers do; a router does none of that.
+        let (instance_types, reservation) = match is_router {
+            true => (&[][..], None),
+            false => (&profile.instance_types[..], profile.reservation.as_deref()),
+        };
+        let asked = Asked {
+            machine: path,
+            need: OfferNeed {
+                resources,
+                has_image: member.image.is_some(),
+                spot_policy: profile.spot_policy,
+                max_price: profile.max_price.as_ref().map(|price| price.0),
+                instance_types,
+                zones: &profile.availability_zones,
+                reserved: reservation.is_some(),
+            },
+            disk_gb: disk_gb(member),
+            reservation,
+            has_public_address: settings.public_ip,
+            near,
+            what: format!("`{}`", path.rsplit_once('/').map_or(path, |(group, _)| group)),
+            wish: offers::wish(member.resources),
+            span: span.clone(),
+        };
+        let (choice, unmet) = pick::choose(&asked, self.region, self.recorded, settings);
+        let private = attribute_of(path, "private_ip");
+        let machine = Machine::made(
             path,
             private.clone(),
             private,
             &instance_of(path),
             &member.replicas.span,
-        ),
-        unmet,
-        region: gateway.region.clone(),
-        role: Role::Replica {
-            service: service.name.value.clone(),
-            gateway: gateway.machine.name.clone(),
-            gateway_host: gateway.machine.hostname.clone(),
-        },
-        choice,
-        runs_containers: member.image.is_some(),
-        tags: profile.tags.0.clone(),
-        document: placed.reference.clone(),
-        span,
+        )
+        .let_in_by(self.circle.rules_in(is_router));
+        CloudMachine {
+            // All requests of a service go through its router.
+            machine: match is_router {
+                true => machine.replaced_beside(),
+                false => machine,
+            },
+            unmet,
+            region: self.gateway.region.clone(),
+            role: Role::Replica {
+                circle: Arc::clone(self.circle),
+                is_router,
+                gateway_host: self.gateway.machine.hostname.clone(),
+            },
+            choice,
+            runs_containers: member.image.is_some(),
+            tags: profile.tags.0.clone(),
+            document: self.placed.reference.clone(),
+            span,
+        }
     }
 }
 
@@ -156,22 +213,27 @@ fn check_region(service: &Service, gateway: &CloudMachine, problems: &mut Diagno
     );
 }
 
-/// Adds the network of each service's replicas.
+/// Adds the networks of each service's machines.
 pub(super) fn groups(replicas: &[CloudMachine], settings: &AwsSettings, lowered: &mut Lowered) {
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen = Vec::new();
     for replica in replicas {
-        let Role::Replica { service, gateway, .. } = &replica.role else {
+        let Role::Replica {
+            circle, is_router, ..
+        } = &replica.role
+        else {
             continue;
         };
-        if seen.contains(&service.as_str()) {
+        let group = network::group_of(replica);
+        if seen.contains(&group) {
             continue;
         }
-        seen.push(service);
+        seen.push(group);
         // In the VPC of the gateway, whatever that is.
+        let of_gateway = network::gateway_group(&circle.gateway);
         let vpc = lowered
             .resources
             .iter()
-            .find(|resource| resource.address == address("aws_security_group", gateway))
+            .find(|resource| resource.address == of_gateway)
             .and_then(|resource| {
                 resource
                     .inputs
@@ -179,6 +241,6 @@ pub(super) fn groups(replicas: &[CloudMachine], settings: &AwsSettings, lowered:
                     .and_then(Value::as_str)
                     .map(str::to_owned)
             });
-        network::of_replicas(replica, gateway, service, vpc.as_deref(), settings, lowered);
+        network::of_replicas(replica, circle, *is_router, vpc.as_deref(), settings, lowered);
     }
 }

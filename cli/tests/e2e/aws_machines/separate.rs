@@ -1,0 +1,108 @@
+//! A service in parts: its router, its prefill and its decode workers, each on a machine of its own.
+
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+
+use super::cloud::{Cloud, Dns};
+use super::replaced_gateway::{Done, Report, answered, ask, planned, served_in_plain};
+use crate::harness::Project;
+use crate::harness::lan::Lan;
+
+const ROUTER: &str = "aws_instance.qwen/router/0";
+
+/// The programs of which machines have some: routers, engines, relays, agents.
+const PROGRAMS: [&str; 4] = ["smg::router", "engine --model-path", "agent relay", "agent serve"];
+
+/// Which programs run on the machine of an instance.
+fn on(cloud: &Cloud<'_>, project: &Project, instance: &str) -> [usize; 4] {
+    let id = project.attribute(instance, "id");
+    cloud.on(id.as_str().unwrap(), PROGRAMS).0
+}
+
+#[test]
+fn a_router_and_workers_of_both_kinds_answer_while_another_machine_takes_the_routers_place() {
+    let Some(lan) = Lan::start() else { return };
+    let Some(cloud) = Cloud::open(&lan, Dns::Account) else {
+        return;
+    };
+    let before = cloud.left();
+    cloud.with_project_of("prefill-decode", |mut project| {
+        served_in_plain(&project);
+        // Nobody on the network has tokenizers.
+        project.edit(
+            "qwen.dstack.yml",
+            "--policy round_robin",
+            "--policy round_robin --disable-tokenizer-autoload",
+        );
+        project.apply();
+        assert_eq!(on(&cloud, &project, "aws_instance.my-gateway"), [0, 0, 0, 1]);
+        assert_eq!(on(&cloud, &project, ROUTER), [1, 0, 1, 1]);
+        for worker in ["prefill", "decode"] {
+            let instance = format!("aws_instance.qwen/{worker}/0");
+            assert_eq!(on(&cloud, &project, &instance), [0, 1, 1, 0], "{worker}");
+        }
+        let public = cloud.wildcard().unwrap();
+        let (done, report) = (AtomicBool::new(false), Mutex::new(Report::default()));
+        thread::scope(|scope| {
+            let _done = Done(&done);
+            for keeps in [false, true] {
+                let (cloud, done, report) = (&cloud, &done, &report);
+                scope.spawn(move || ask(|| cloud.wildcard(), keeps, done, report));
+            }
+            answered(&report, public, 8);
+            project.plan_is_empty();
+            project.run(&["drift"]).exits(0);
+
+            // One more worker is one more machine, and nothing else changes.
+            project.edit("qwen.dstack.yml", "decode\n    count: 1", "decode\n    count: 2");
+            let changes = planned(&project, &[]);
+            assert_eq!(
+                changes.keys().collect::<Vec<_>>(),
+                [
+                    "aws_instance.qwen/decode/1",
+                    "host_unit.qwen/decode/1",
+                    "host_unit.qwen/decode/1/relay",
+                    "router_worker.qwen/decode/1",
+                    "ssh_host.qwen/decode/1",
+                ],
+                "{changes:#?}"
+            );
+            project.apply();
+
+            // Another machine of the router: workers are registered there before requests go there.
+            let replace = ["--replace", ROUTER];
+            let changes = planned(&project, &replace);
+            let what = |address: &str| changes.get(address).map(String::as_str);
+            for beside in [
+                ROUTER,
+                "ssh_host.qwen/router/0",
+                "host_unit.agent/qwen/router/0",
+                "host_unit.qwen/router/0",
+                "host_unit.qwen/router/0/relay",
+                "host_unit.qwen/prefill/0/relay",
+                "router_worker.qwen/prefill/0",
+            ] {
+                assert_eq!(what(beside), Some("create+delete"), "{beside}");
+            }
+            assert_eq!(what("gateway_route.qwen"), Some("update"));
+            for stays in ["host_unit.qwen/prefill/0", "host_unit.qwen/decode/0"] {
+                assert_eq!(what(stays), None, "{stays}");
+            }
+            let old = project.attribute(ROUTER, "id");
+            project.run(&[&["apply", "-y"], &replace[..]].concat()).succeeds();
+            assert_eq!(on(&cloud, &project, ROUTER), [1, 0, 1, 1]);
+            // What was on the old one was stopped there.
+            assert_eq!(cloud.on(old.as_str().unwrap(), PROGRAMS).0, [0; 4]);
+            let so_far = report.lock().unwrap().at(public);
+            answered(&report, public, so_far + 8);
+        });
+        let report = report.into_inner().unwrap();
+        assert!(report.failures.is_empty(), "{report:?}");
+        project.plan_is_empty();
+        project.run(&["drift"]).exits(0);
+        project.destroy();
+        cloud.machines_are_as_left(6);
+    });
+    assert_eq!(cloud.left(), before);
+}
