@@ -483,6 +483,7 @@ mod tests {
             conditions: Vec::new(),
             alternatives: Default::default(),
             update_after: Default::default(),
+            frees: Default::default(),
             document: DocumentRef::new("resource".into(), name.into(), place),
         }
     }

@@ -139,6 +139,9 @@ pub struct Resource {
     /// What must stand before it is updated in place, although it can be made without: what it is to lead to from then on.
     /// What they replace goes only once it is updated.
     pub update_after: Seldom<Vec<ResourceAddress>>,
+    /// What only it has used, whether its record says so or not, once nothing declares that any more: objects at these
+    /// addresses go once it is applied, and after what it used of the rest and goes too.
+    pub frees: Seldom<Vec<ResourceAddress>>,
     /// The document that it comes from.
     pub document: DocumentRef,
 }

@@ -177,6 +177,7 @@ fn resource(request: RevertRequest<'_>, record: &Record, configured: Option<&Att
         conditions: Vec::new(),
         alternatives: Seldom::default(),
         update_after: Seldom::default(),
+        frees: Seldom::default(),
         document,
     }
 }

@@ -109,6 +109,7 @@ pub(super) fn resource(document: &Document, problems: &mut Diagnostics) -> Optio
         conditions: conditions.unwrap_or_default().0,
         alternatives: Seldom::default(),
         update_after: Seldom::default(),
+        frees: Seldom::default(),
     })
 }
 

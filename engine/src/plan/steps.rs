@@ -4,6 +4,7 @@
 //! call only carry order from dependencies to dependants; they are dropped at the end, except where keeping one as a
 //! check saves many edges.
 
+mod freed;
 mod leads;
 
 use std::cmp::Reverse;
@@ -134,6 +135,7 @@ pub(super) fn build(
     builder.add_nodes();
     builder.order_by_configuration();
     builder.order_by_records();
+    builder.order_freed();
     builder.order_leads();
     builder.order_hand_overs();
     builder.order_rollouts();

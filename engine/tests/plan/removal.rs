@@ -3,7 +3,7 @@
 use gabion_engine::plan::Mode;
 use insta::assert_snapshot;
 
-use crate::support::{Scenario, render};
+use crate::support::{Scenario, address, render};
 
 const THREE: &str = "box a: {input: 1}
 box b: {input: '${{ box.a.id }}'}
@@ -38,6 +38,34 @@ fn what_stops_using_an_object_is_updated_before_it_goes() {
     1. delete box.b after 0
     "#);
     scenario.apply();
+}
+
+#[test]
+fn what_is_freed_goes_after_those_who_used_it_without_a_record_of_that() {
+    let mut scenario = Scenario::applied(
+        "box gate: {input: 1}\nbox way: {input: 2}\nbox route: {input: '${{ box.way.id }}'}",
+    );
+    scenario.configure("box other: {input: 3}\nbox route: {input: '${{ box.other.id }}'}");
+    let resources = &mut scenario.configuration.resources;
+    let mut found = resources.iter_mut();
+    let route = found.find(|resource| resource.address == address("box.route"));
+    route.unwrap().frees = vec![address("box.gate")].into();
+    let steps = render(&scenario.plan());
+    let steps = steps
+        .lines()
+        .filter(|line| line.starts_with(|c: char| c.is_ascii_digit()));
+    assert_snapshot!(steps.collect::<Vec<_>>().join("\n"), @"
+    0. create box.other
+    1. update box.route after 0
+    2. delete box.way after 1
+    3. delete box.gate after 1 2
+    ");
+    scenario.apply();
+    // What is declared is freed by nobody.
+    scenario
+        .configure("box gate: {input: 1}\nbox other: {input: 3}\nbox route: {input: '${{ box.other.id }}'}");
+    scenario.apply();
+    assert_eq!(scenario.cloud.len(), 3);
 }
 
 #[test]

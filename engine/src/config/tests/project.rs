@@ -144,6 +144,7 @@ fn a_good_project_becomes_a_configuration() {
                 others: [],
             },
             update_after: [],
+            frees: [],
             document: DocumentRef {
                 document_type: "resource",
                 name: "a",
@@ -187,6 +188,7 @@ fn a_good_project_becomes_a_configuration() {
                 others: [],
             },
             update_after: [],
+            frees: [],
             document: DocumentRef {
                 document_type: "resource",
                 name: "b",
@@ -218,6 +220,7 @@ fn a_good_project_becomes_a_configuration() {
                 others: [],
             },
             update_after: [],
+            frees: [],
             document: DocumentRef {
                 document_type: "resource",
                 name: "c",

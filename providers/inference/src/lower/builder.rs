@@ -40,6 +40,7 @@ impl ResourceBuilder {
                 conditions: Vec::new(),
                 alternatives: Default::default(),
                 update_after: Default::default(),
+                frees: Default::default(),
                 document: document.clone(),
             },
         }

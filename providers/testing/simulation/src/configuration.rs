@@ -101,6 +101,7 @@ fn resource(project: &Project, key: Key, node: &Node, place: &Place) -> Resource
         conditions: Vec::new(),
         alternatives: alternatives(key).into(),
         update_after: Default::default(),
+        frees: Default::default(),
         document: DocumentRef::new(
             "resource".into(),
             address(key).name.as_str().into(),
