@@ -20,6 +20,115 @@ fn on(cloud: &Cloud<'_>, project: &Project, instance: &str) -> [usize; 4] {
     cloud.on(id.as_str().unwrap(), PROGRAMS).0
 }
 
+/// Has the router not look for tokenizers: nobody on the network has any.
+fn without_tokenizers(project: &Project) {
+    project.edit(
+        "qwen.dstack.yml",
+        "--policy round_robin",
+        "--policy round_robin --disable-tokenizer-autoload",
+    );
+}
+
+/// Checks that nobody was cut off: the rule that lets in who sends requests from now on stood before relays that take them, and
+/// the one before it went after all that was reached by it.
+#[track_caller]
+fn rules_change(events: &str, new: &str, old: &str) {
+    let at = |what: [&str; 2], address: &str| {
+        let words = [what[0], what[1], address].map(|word| format!("\"{word}\""));
+        let is_it = |line: &str| words.iter().all(|word| line.contains(word));
+        let found = events.lines().position(is_it);
+        found.unwrap_or_else(|| panic!("no {what:?} of {address} in {events}"))
+    };
+    let rule = |name: &str| format!("aws_vpc_security_group_ingress_rule.qwen/replicas/{name}");
+    let made = at(["step_finished", "create"], &rule(new));
+    let gone = at(["step_started", "delete"], &rule(old));
+    assert!(
+        at(["step_finished", "update"], "gateway_route.qwen") < gone,
+        "{events}"
+    );
+    for worker in ["prefill", "decode"] {
+        let relay = format!("host_unit.qwen/{worker}/0/relay");
+        assert!(
+            made < at(["step_started", "create"], &relay),
+            "{worker}: {events}"
+        );
+        assert!(
+            at(["step_finished", "delete"], &relay) < gone,
+            "{worker}: {events}"
+        );
+    }
+}
+
+/// Has the router of the example be beside the gateway, and not in a group.
+fn beside_the_gateway(project: &Project) {
+    let service = project.read("qwen.dstack.yml");
+    let (before, after) = service.split_once("replicas:\n").unwrap();
+    let (_, workers) = after.split_once("  # Reads prompts.").unwrap();
+    project.write(
+        "qwen.dstack.yml",
+        &format!(
+            "{before}router: {{type: sglang, policy: round_robin, pd_disaggregation: true}}\nreplicas:\n  # Reads prompts.{workers}"
+        ),
+    );
+}
+
+#[test]
+fn a_service_in_parts_answers_while_its_router_moves_into_a_group_and_back() {
+    let Some(lan) = Lan::start() else { return };
+    let Some(cloud) = Cloud::open(&lan, Dns::Account) else {
+        return;
+    };
+    let before = cloud.left();
+    cloud.with_project_of("prefill-decode", |mut project| {
+        served_in_plain(&project);
+        without_tokenizers(&project);
+        let in_a_group = project.read("qwen.dstack.yml");
+        beside_the_gateway(&project);
+        project.apply();
+        assert_eq!(on(&cloud, &project, "aws_instance.my-gateway"), [1, 0, 0, 1]);
+        let units = |project: &Project| {
+            ["prefill", "decode"].map(|worker| {
+                let unit = project.attribute(&format!("host_unit.qwen/{worker}/0"), "id");
+                unit.to_string()
+            })
+        };
+        let workers = units(&project);
+        let public = cloud.wildcard().unwrap();
+        let (done, report) = (AtomicBool::new(false), Mutex::new(Report::default()));
+        thread::scope(|scope| {
+            let _done = Done(&done);
+            for keeps in [false, true] {
+                let (cloud, done, report) = (&cloud, &done, &report);
+                scope.spawn(move || ask(|| cloud.wildcard(), keeps, done, report));
+            }
+            answered(&report, public, 8);
+            project.write("qwen.dstack.yml", &in_a_group);
+            let apply = ["apply", "-y", "--events", "into.ndjson"];
+            project.run(&apply).succeeds();
+            rules_change(&project.read("into.ndjson"), "router", "relay");
+            assert_eq!(on(&cloud, &project, "aws_instance.my-gateway"), [0, 0, 0, 1]);
+            assert_eq!(on(&cloud, &project, ROUTER), [1, 0, 1, 1]);
+            project.plan_is_empty();
+
+            beside_the_gateway(&project);
+            let apply = ["apply", "-y", "--events", "back.ndjson"];
+            project.run(&apply).succeeds();
+            rules_change(&project.read("back.ndjson"), "relay", "router");
+            assert_eq!(on(&cloud, &project, "aws_instance.my-gateway"), [1, 0, 0, 1]);
+            let so_far = report.lock().unwrap().at(public);
+            answered(&report, public, so_far + 8);
+        });
+        let report = report.into_inner().unwrap();
+        assert!(report.failures.is_empty(), "{report:?}");
+        assert_eq!(units(&project), workers);
+        project.plan_is_empty();
+        project.run(&["drift"]).exits(0);
+        project.destroy();
+        cloud.machines_are_as_left(4);
+    });
+    assert_eq!(cloud.left(), before);
+}
+
 #[test]
 fn a_router_and_workers_of_both_kinds_answer_while_another_machine_takes_the_routers_place() {
     let Some(lan) = Lan::start() else { return };
@@ -29,12 +138,7 @@ fn a_router_and_workers_of_both_kinds_answer_while_another_machine_takes_the_rou
     let before = cloud.left();
     cloud.with_project_of("prefill-decode", |mut project| {
         served_in_plain(&project);
-        // Nobody on the network has tokenizers.
-        project.edit(
-            "qwen.dstack.yml",
-            "--policy round_robin",
-            "--policy round_robin --disable-tokenizer-autoload",
-        );
+        without_tokenizers(&project);
         project.apply();
         assert_eq!(on(&cloud, &project, "aws_instance.my-gateway"), [0, 0, 0, 1]);
         assert_eq!(on(&cloud, &project, ROUTER), [1, 0, 1, 1]);

@@ -142,11 +142,19 @@ fn relays_stand_once_the_rules_do_by_which_they_are_reached() {
             ["router", "workers"].map(of_replicas)
         );
     }
+    let freed = |configuration: &Configuration| {
+        let route = find(configuration, "gateway_route.qwen");
+        let freed = route.frees.iter().map(ToString::to_string);
+        freed.collect::<Vec<_>>()
+    };
+    // What let in the gateway goes once requests go through the router's machine, also where nobody recorded who needs it.
+    assert_eq!(freed(&configuration), [of_replicas("relay")]);
     let configuration = beside_the_gateway();
     assert_eq!(
         rules(&configuration, "qwen/decode/0"),
         ["relay", "workers"].map(of_replicas)
     );
+    assert_eq!(freed(&configuration), Vec::<String>::new());
 }
 
 #[test]

@@ -108,6 +108,14 @@ impl Circle {
         let rules = self.ways_in(is_router).into_iter();
         rules.map(|rule| rule.address).collect()
     }
+
+    /// Returns the rules that its route may have needed in another form. Earlier versions did not record who is reached by
+    /// a rule.
+    pub(super) fn freed(&self) -> Vec<ResourceAddress> {
+        let group = self.group(false);
+        let of_gateway = || ingress(&format!("{}/relay", group.name.as_str()));
+        self.has_router.then(of_gateway).into_iter().collect()
+    }
 }
 
 /// Returns the security group of a machine: a gateway has its own, and so has a router that is a replica group; the other

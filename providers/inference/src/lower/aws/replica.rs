@@ -13,6 +13,7 @@ use super::region::Region;
 use super::settings::AwsSettings;
 use crate::document::dialect::Member;
 use crate::document::service::Service;
+use crate::lower::builder::address;
 use crate::lower::gateway::GatewayTarget;
 use crate::lower::machines::Machine;
 use crate::lower::peers::Peers;
@@ -242,5 +243,10 @@ pub(super) fn groups(replicas: &[CloudMachine], settings: &AwsSettings, lowered:
                     .map(str::to_owned)
             });
         network::of_replicas(replica, circle, *is_router, vpc.as_deref(), settings, lowered);
+        let route = address("gateway_route", &circle.service);
+        let mut resources = lowered.resources.iter_mut();
+        if let Some(route) = resources.find(|resource| resource.address == route) {
+            route.frees = circle.freed().into();
+        }
     }
 }
