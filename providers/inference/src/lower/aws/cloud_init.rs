@@ -16,6 +16,9 @@ pub(super) struct Setup<'a> {
     pub(super) docker: Docker,
     /// Whether the user's programs may listen on the ports below 1024.
     pub(super) low_ports: bool,
+    /// Whether routers may run: their packages are installed in virtual environments, which images of Ubuntu cannot make by
+    /// themselves.
+    pub(super) routers: bool,
 }
 
 /// What is done about Docker.
@@ -54,9 +57,18 @@ impl Setup<'_> {
             set("write_files", Yaml::Sequence(vec![Yaml::Mapping(file)]));
             commands.push(list(&["sysctl", "-p", PORTS_FILE]));
         }
-        if self.docker == Docker::Install {
+        let installed = [
+            (self.docker == Docker::Install, "docker.io"),
+            (self.routers, "python3-venv"),
+        ];
+        let packages: Vec<&str> = installed
+            .iter()
+            .filter(|(is, _)| *is)
+            .map(|(_, name)| *name)
+            .collect();
+        if !packages.is_empty() {
             set("package_update", true.into());
-            set("packages", list(&["docker.io"]));
+            set("packages", list(&packages));
         }
         if self.docker != Docker::No {
             commands.push(list(&["usermod", "-aG", "docker", self.user]));
@@ -84,6 +96,7 @@ mod tests {
             public_key: KEY,
             docker: Docker::No,
             low_ports: true,
+            routers: true,
         }
         .user_data();
         insta::assert_snapshot!(text, @r#"
@@ -99,6 +112,9 @@ mod tests {
           content: |
             net.ipv4.ip_unprivileged_port_start = 80
           permissions: '0644'
+        package_update: true
+        packages:
+        - python3-venv
         runcmd:
         - - sysctl
           - -p
@@ -114,6 +130,7 @@ mod tests {
                 public_key: KEY,
                 docker,
                 low_ports: false,
+                routers: false,
             };
             let text = setup.user_data();
             let read: Yaml = serde_yaml::from_str(&text).unwrap();

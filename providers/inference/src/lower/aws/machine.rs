@@ -110,6 +110,14 @@ impl CloudMachine {
     fn low_ports(&self) -> bool {
         matches!(self.role, Role::Gateway { .. })
     }
+
+    /// Returns whether a router may run on it, other than in a container.
+    fn runs_routers(&self) -> bool {
+        match &self.role {
+            Role::Gateway { .. } => true,
+            Role::Replica { is_router, .. } => *is_router && !self.runs_containers,
+        }
+    }
 }
 
 /// Returns the address of a machine's instance.
@@ -212,6 +220,7 @@ fn instance(machine: &CloudMachine, settings: &AwsSettings) -> Resource {
         public_key: settings.ssh_key.as_ref().map_or("", |key| key.value.as_str()),
         docker,
         low_ports: machine.low_ports(),
+        routers: machine.runs_routers(),
     };
     let group = network::group_of(machine);
     let mut builder = start(machine.instance(), machine, settings)
