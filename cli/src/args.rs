@@ -170,6 +170,12 @@ pub(crate) enum Command {
     Apply(Apply),
     /// Set how many replicas a service has, within the range that its file allows
     Scale(Scale),
+    /// Keep the number of replicas at what the load asks for, as the `scaling` of each service says; runs until it is stopped
+    ///
+    /// What gateways count (requests, times to the first token and between tokens) is read again and again. Where the rule
+    /// that was applied asks for another number, it is set as `gabion scale --only-count` sets it: recorded, within the range,
+    /// with drained replicas. Nothing else is changed.
+    Reconcile(Reconcile),
     /// Delete everything that is recorded
     Destroy(Destroy),
     /// Say what was changed outside gabion
@@ -497,8 +503,27 @@ pub(crate) struct Scale {
     #[arg(value_name = "N")]
     pub(crate) count: u32,
 
+    /// Change nothing but the number: refuse if the files say something else of what is there than what was applied
+    #[arg(long)]
+    pub(crate) only_count: bool,
+
     #[command(flatten)]
     pub(crate) execution: Execution,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Reconcile {
+    /// Only these services or replica groups, instead of all that have a range: `qwen`, `qwen/decode`
+    #[arg(value_name = "SERVICE[/GROUP]")]
+    pub(crate) groups: Vec<String>,
+
+    /// How often gateways are asked what they have counted
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10s")]
+    pub(crate) interval: Duration,
+
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]

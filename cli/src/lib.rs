@@ -7,6 +7,7 @@
 mod applying;
 mod args;
 mod asking;
+mod autoscale;
 mod certificates;
 mod checking;
 mod ci;
@@ -64,6 +65,7 @@ pub mod wire {
     pub use crate::render::graph::json::{GraphEdgeJson, GraphJson, GraphNodeJson};
     pub use crate::render::plan_json_types::*;
     pub use crate::render::ps_json::*;
+    pub use crate::render::scaling_json::*;
 }
 
 /// Runs the command that the arguments ask for, and returns the exit code of the process.

@@ -2,9 +2,11 @@
 
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::config::{RecordedView, SurveyResult};
+use gabion_engine::plan::Plan;
+use gabion_engine::plan::change::{Action, Cause, Change};
 use gabion_engine::resource::{Configuration, Resource};
 use gabion_engine::state::record::Status;
-use gabion_engine::value::{Attributes, Value};
+use gabion_engine::value::{AttributePath, Attributes, Value};
 
 use crate::failure::Failure;
 use crate::shell::shell_word;
@@ -20,11 +22,12 @@ pub(crate) struct Wanted {
     written: String,
     group: String,
     count: u32,
+    only_count: bool,
 }
 
 impl Wanted {
-    /// Reads `SERVICE` or `SERVICE/GROUP`.
-    pub(crate) fn new(written: &str, count: u32) -> Result<Self, Failure> {
+    /// Reads `SERVICE` or `SERVICE/GROUP`. With `only_count`, nothing but the number may change.
+    pub(crate) fn new(written: &str, count: u32, only_count: bool) -> Result<Self, Failure> {
         let group = match written.contains('/') {
             true => written.to_owned(),
             false => format!("{written}/{DEFAULT_GROUP}"),
@@ -39,12 +42,50 @@ impl Wanted {
             written: written.to_owned(),
             group,
             count,
+            only_count,
         })
     }
 
     /// Returns the command's own arguments, as a person types them.
     pub(crate) fn arguments(&self) -> String {
-        format!(" {} {}", shell_word(&self.written), self.count)
+        let only_count = if self.only_count { " --only-count" } else { "" };
+        format!(" {} {}{only_count}", shell_word(&self.written), self.count)
+    }
+
+    /// Checks that a plan changes nothing but the number, where that was asked for: replicas come and go, are repaired, and
+    /// none becomes another one because its file says something new.
+    ///
+    /// # Errors
+    /// When something that exists would be made as the files say now.
+    pub(crate) fn check_plan(&self, plan: &Plan) -> Result<(), Failure> {
+        if !self.only_count {
+            return Ok(());
+        }
+        let is_count = |change: &Change, path: &AttributePath| {
+            change.address == self.address && *path == AttributePath::root("count")
+        };
+        let is_edited = |change: &&Change| {
+            let exists = matches!(change.action, Action::Update | Action::Replace(_));
+            exists
+                && change.attributes.iter().any(|attribute| {
+                    matches!(attribute.cause, Cause::Configuration(_)) && !is_count(change, &attribute.path)
+                })
+        };
+        let edited: Vec<String> = plan
+            .changes
+            .iter()
+            .filter(is_edited)
+            .map(|change| format!("\n    {}", change.address))
+            .collect();
+        if edited.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::new("more than the number would change")
+            .detail(format!(
+                "The files say something else than what was applied, of:{}",
+                edited.concat()
+            ))
+            .hint("apply the files first, or leave `--only-count` out:\n    gabion apply"))
     }
 
     /// Returns what the command is about: the count, its replicas with the machines made for them, and the way to them.

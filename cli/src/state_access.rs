@@ -83,12 +83,18 @@ impl StateAccess {
 
     /// Loads the state, for a command that only reads. A new project's is empty.
     pub(crate) async fn load(&self) -> Result<State, Failure> {
+        let state = self.load_anew().await?;
+        // Every later state shares most of it.
+        lasting(state.clone());
+        Ok(state)
+    }
+
+    /// Loads the state, for a command that does so again and again and keeps none of it.
+    pub(crate) async fn load_anew(&self) -> Result<State, Failure> {
         let state = load_for_reading(&*self.store, Some(&self.mark))
             .await
             .map_err(open_failure)?;
         self.check_lineage(state.lineage)?;
-        // Every later state shares most of it.
-        lasting(state.clone());
         Ok(state)
     }
 

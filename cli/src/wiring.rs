@@ -8,6 +8,7 @@ mod programs;
 mod region_facts;
 mod remote;
 mod stores;
+mod traffic;
 
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ pub(crate) use stores::{
     StorePlace, check_store, is_encrypted, is_remote, open_store, set_sqlite_aside, store_json_schema,
     store_of_url,
 };
+pub(crate) use traffic::{HistogramSnapshot, ServiceSnapshot, traffic};
 
 /// The resource type that keeps how many replicas a group has.
 pub(crate) const COUNT: &str = gabion_data::REPLICA_COUNT;

@@ -140,6 +140,9 @@ async fn under_lease(
     if let Some(denied) = policy::denied(plan) {
         return Err(denied);
     }
+    if let Some(wanted) = what.scale {
+        wanted.check_plan(plan)?;
+    }
     if plan.is_empty() {
         return Ok(nothing_to_do(context, &planned));
     }

@@ -21,6 +21,7 @@ mod offer;
 mod output;
 mod plan;
 mod ps;
+mod reconcile;
 mod reflex;
 mod scale;
 mod schema;
@@ -46,6 +47,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Show(args) => show::run(&args, context),
         Command::Apply(args) => apply::run(&args, context).await,
         Command::Scale(args) => scale::run(&args, context).await,
+        Command::Reconcile(args) => reconcile::run(&args, context).await,
         Command::Destroy(args) => apply::destroy(&args, context).await,
         Command::Drift(args) => drift::run(&args, context).await,
         Command::Import(args) => import::run(&args, context).await,

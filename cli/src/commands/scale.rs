@@ -13,7 +13,7 @@ use crate::scaling::Wanted;
 
 /// Sets the number of replicas of a group.
 pub(crate) async fn run(args: &Scale, context: &Context) -> Outcome {
-    let wanted = Wanted::new(&args.group, args.count)?;
+    let wanted = Wanted::new(&args.group, args.count, args.only_count)?;
     let selection = Selection {
         target: wanted.targets(),
         ..Selection::default()

@@ -18,7 +18,7 @@ use crate::failure::{Failure, Outcome};
 use crate::render::reference::{
     DocumentPage, Pages, commands_page, documents_page, resource_types_page, settings_page,
 };
-use crate::wire::{DiagnosticsJson, EventLineJson, GraphJson, PlanJson, PsJson};
+use crate::wire::{DiagnosticsJson, EventLineJson, GraphJson, PlanJson, PsJson, ScalingEventJson};
 use crate::wiring;
 use gabion_engine::state::{State, log_file};
 
@@ -149,6 +149,7 @@ fn all() -> BTreeMap<String, Value> {
         ("drift".to_owned(), schema_of::<DriftReportJson>()),
         ("graph".to_owned(), schema_of::<GraphJson>()),
         ("ps".to_owned(), schema_of::<PsJson>()),
+        ("scaling-event".to_owned(), schema_of::<ScalingEventJson>()),
         ("state".to_owned(), log_file::json_schema()),
     ]);
     let mut cases = Vec::new();

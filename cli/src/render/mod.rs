@@ -26,6 +26,7 @@ pub(crate) mod ps_json;
 pub(crate) mod reference;
 pub(crate) mod repository;
 pub(crate) mod sarif;
+pub(crate) mod scaling_json;
 mod structured;
 pub(crate) mod theme;
 pub(crate) mod value;

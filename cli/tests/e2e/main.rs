@@ -14,6 +14,7 @@
 )]
 
 mod access;
+mod autoscale;
 mod aws_machines;
 mod certificates;
 mod containers;

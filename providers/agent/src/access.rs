@@ -11,6 +11,7 @@ use gabion_host::unit::{UnitDirectory, inspect};
 use gabion_host::{AgentUpgrade, Handover, HandoverError};
 
 use crate::client::{AgentClient, ClientError, SOCKET_NAME, socket_path};
+use crate::metrics::Snapshot;
 use crate::offline::{self, Deletion, OfflineError};
 use crate::protocol::{AgentError, Fence};
 
@@ -46,6 +47,15 @@ impl Agents {
             ProviderError::new(ErrorClass::Invalid, format!("There is no machine `{machine}`."))
         })?;
         Ok(AgentClient::new(transport, socket_path(&self.data_root, agent)).on(machine))
+    }
+
+    /// Returns what the gateways of an agent have counted, by the id of its unit.
+    ///
+    /// # Errors
+    /// When the machine is not known or the agent does not answer.
+    pub async fn counted(&self, machine: &str, agent: &str) -> Result<Snapshot, ProviderError> {
+        let client = self.client(machine, agent)?;
+        client.snapshot().await.map_err(|error| provider_error(&error))
     }
 
     /// Returns whether an agent's unit is gone for good: then whatever it held is gone too.

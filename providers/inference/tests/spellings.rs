@@ -1,5 +1,5 @@
 //! Unusual spellings of every document type: what dstack reads is read and can be written back, and what it refuses is
-//! refused at the right place for the right reason.
+//! refused at the right place for the right reason. So are gabion's extensions of its language.
 //!
 //! A file of `refused` starts with a comment: the error's code, its line and column, and what is said.
 #![expect(

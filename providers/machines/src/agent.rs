@@ -430,6 +430,12 @@ impl Work {
                 let command = beside::run_beside(&self.unit(&unit)?, &argv).await;
                 self.attend(command.map_err(failed)?).await
             }
+            Request::Traffic { agent } => {
+                self.unit(&agent)?;
+                let agents = Agents::new(Machines::local(), &self.settings.directories.root);
+                let counted = agents.counted(Machines::LOCAL, &agent).await?;
+                Ok(Answer::Traffic(Box::new(counted)))
+            }
             Request::Follow { unit, from } => {
                 let from = from.map_or(LogPosition::End, LogPosition::At);
                 let mut follower = unit::follow(&self.unit(&unit)?, from);

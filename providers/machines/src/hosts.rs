@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use gabion_agent::metrics::Snapshot;
 use gabion_engine::provider::{ErrorClass, ProviderError};
 use gabion_host::beside::Beside;
 use gabion_host::systemd::Sudo;
@@ -319,6 +320,23 @@ impl Hosts {
         }
     }
 
+    /// Returns what the gateways of an agent have counted, by the uid of its unit.
+    ///
+    /// # Errors
+    /// When the machine or the agent cannot be reached, or the program there is too old to tell.
+    pub async fn counted(&self, name: &str, agent: &str) -> Result<Snapshot, ProviderError> {
+        let live = self.connection(name).await?;
+        needs(WITH_TRAFFIC, name, &live)?;
+        let request = Request::Traffic {
+            agent: agent.to_owned(),
+        };
+        match live.session.ask(request).await {
+            Ok(Answer::Traffic(counted)) => Ok(*counted),
+            Ok(_) => Err(unexpected(name)),
+            Err(error) => Err(on(name, error)),
+        }
+    }
+
     /// Returns the last lines of a unit's log.
     ///
     /// # Errors
@@ -354,7 +372,7 @@ impl Hosts {
                 end: None,
             });
         }
-        needs_streams(name, &live)?;
+        needs(WITH_STREAMS, name, &live)?;
         let since = query.since.map(|since| since.as_millis());
         let request = Request::Log {
             unit,
@@ -374,7 +392,7 @@ impl Hosts {
     /// When the machine cannot be reached, or nothing listens there.
     pub async fn dial(&self, name: &str, unit: String, port: u16) -> Result<BoxedStream, ProviderError> {
         let live = self.connection(name).await?;
-        needs_streams(name, &live)?;
+        needs(WITH_STREAMS, name, &live)?;
         let exchange = live.session.start(Request::Dial { unit, port }).await;
         streams::connection(name, exchange.map_err(|error| on(name, error))?, live).await
     }
@@ -390,7 +408,7 @@ impl Hosts {
         argv: Vec<String>,
     ) -> Result<Beside, ProviderError> {
         let live = self.connection(name).await?;
-        needs_streams(name, &live)?;
+        needs(WITH_STREAMS, name, &live)?;
         let exchange = live.session.start(Request::Beside { unit, argv }).await;
         streams::beside(name, exchange.map_err(|error| on(name, error))?, live).await
     }
@@ -612,9 +630,12 @@ impl RemoteLog {
 /// The first protocol with streams.
 const WITH_STREAMS: u32 = 3;
 
+/// The first protocol that tells what gateways count.
+const WITH_TRAFFIC: u32 = 4;
+
 /// Refuses what an older agent does not know.
-fn needs_streams(name: &str, live: &Live) -> Result<(), ProviderError> {
-    if live.session.protocol() >= WITH_STREAMS {
+fn needs(protocol: u32, name: &str, live: &Live) -> Result<(), ProviderError> {
+    if live.session.protocol() >= protocol {
         return Ok(());
     }
     let why = format!(

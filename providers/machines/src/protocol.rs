@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use gabion_agent::metrics::Snapshot;
 use gabion_engine::address::{Lineage, ObjectId, OperationId, ResourceAddress, Uid};
 use gabion_engine::provider::{
     CreateRequest, DeleteRequest, ListRequest, Listed, ListedObject, ObjectState, Observation,
@@ -23,10 +24,11 @@ use crate::facts::Facts;
 ///
 /// | | |
 /// | --- | --- |
+/// | 4 | what an agent's gateways count |
 /// | 3 | connections to ports, commands beside programs, and logs from a time on |
 /// | 2 | a listing names what could not be asked |
 /// | 1 | a listing is the objects alone |
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// The oldest protocol that this build still speaks.
 pub const OLDEST_PROTOCOL: u32 = 1;
@@ -185,6 +187,10 @@ pub(crate) enum Request {
         unit: String,
         argv: Vec<String>,
     },
+    /// What the gateways of an agent have counted, by the uid of its unit.
+    Traffic {
+        agent: String,
+    },
 }
 
 /// What a call that changes something knows beside its request.
@@ -221,6 +227,7 @@ pub(crate) enum Answer {
     Closed,
     /// The command has ended.
     Ended(Exit),
+    Traffic(Box<Snapshot>),
 }
 
 /// A listing, as the two protocols have it.

@@ -43,8 +43,14 @@ pub(crate) fn resource(
     let rule = &scaling.value;
     let range = member.replicas.value;
     let number = |number: u32| Value::Int(i64::from(number));
+    let mut builder = ResourceBuilder::new(address_of(group), document);
+    if let Some(percentile) = &rule.percentile {
+        builder = builder
+            .input("percentile", number(percentile.value.0.into()))
+            .at("percentile", &percentile.span);
+    }
     Some(
-        ResourceBuilder::new(address_of(group), document)
+        builder
             .input("count", number(count))
             .input("min", number(range.min))
             .input("max", number(range.max))

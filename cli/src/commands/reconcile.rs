@@ -1,0 +1,543 @@
+//! `gabion reconcile`: keeps the number of replicas at what the load asks for, for as long as it runs.
+//!
+//! It looks at the recorded rules and at what gateways count, again and again. A number that is to change is set by a
+//! process of its own, `gabion scale --only-count`: an apply like any other, under its own short lease, which a person or a
+//! pipeline may hold as well. So nothing is known here that is not in the log, and whatever becomes of that process, this
+//! one goes on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use gabion_engine::state::State;
+use jiff::Timestamp;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+use crate::args::{Format, Reconcile};
+use crate::autoscale::{Decision, History, Moment, Rule, decide};
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::interrupt::Interrupts;
+use crate::output::Verbosity;
+use crate::project::LoadedProject;
+use crate::render::scaling_json::{ScalingEventJson, ScalingStepJson};
+use crate::render::words::{count, plain};
+use crate::state_access::StateAccess;
+use crate::wiring;
+
+/// The longest interval: the shortest window is 30 s.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How many intervals may pass without an answer before what is known is too old to decide by.
+const STALE_INTERVALS: u32 = 3;
+
+/// The longest window that a rule may have.
+const LONGEST_WINDOW: Duration = Duration::from_secs(300);
+
+/// For how long a group is left alone after its number could not be set, at first and at most: the time doubles with each
+/// failure in a row.
+const REST: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(600));
+
+/// How long the last of what a command said may take to come.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How much is kept of what a command says, in bytes.
+const KEPT: usize = 64 << 10;
+
+/// Runs until it is stopped.
+pub(crate) async fn run(args: &Reconcile, context: &Context) -> Outcome {
+    let Context { options, printer } = context;
+    if args.interval.is_zero() || args.interval > LONGEST_INTERVAL {
+        return Err(Failure::new("not an interval to count over")
+            .detail("Gateways are asked every 1 to 30 seconds: the shortest window of a rule is 30 seconds.")
+            .hint("leave `--interval` out: 10s"));
+    }
+    let interrupts = Interrupts::listen(printer)?;
+    // Where the state is and how machines are reached; what is asked for is in the state.
+    let project = LoadedProject::read_settings(options);
+    let access = StateAccess::of(&project, options)?;
+    let state = interrupts.unless(access.load_existing()).await??;
+    let mut reconciler = Reconciler {
+        args,
+        context,
+        histories: BTreeMap::new(),
+        settled: BTreeMap::new(),
+        rests: BTreeMap::new(),
+        told: BTreeMap::new(),
+        running: None,
+    };
+    reconciler.check_names(&state)?;
+    reconciler.introduce(&state);
+    drop(state);
+    let mut ticks = tokio::time::interval(args.interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            () = interrupts.reach(1) => return reconciler.stop(&interrupts).await,
+            exit = ended(&mut reconciler.running) => reconciler.note_end(exit).await,
+            _ = ticks.tick() => {
+                // Whatever takes long here makes nobody wait who wants to stop.
+                let _ = interrupts.unless(reconciler.round(&access)).await;
+            }
+        }
+    }
+}
+
+struct Reconciler<'a> {
+    args: &'a Reconcile,
+    context: &'a Context,
+    /// What was counted, by service.
+    histories: BTreeMap<String, History>,
+    /// When a number that was set here stood, by group.
+    settled: BTreeMap<String, Instant>,
+    /// The groups whose number could not be set, or not with all that belongs to it.
+    rests: BTreeMap<String, Rest>,
+    /// What was said last, by what it is about: nothing is said twice in a row.
+    told: BTreeMap<String, String>,
+    running: Option<Running>,
+}
+
+/// A group that is left alone for a while.
+struct Rest {
+    until: Instant,
+    length: Duration,
+    /// The number that was to be set.
+    count: u32,
+    /// Where the log was when it began: whoever writes to it may have put right what was wrong.
+    serial: Option<u64>,
+}
+
+impl Rest {
+    /// Takes note of where the log is.
+    fn note(&mut self, serial: u64, now: Instant) {
+        if *self.serial.get_or_insert(serial) != serial {
+            self.until = now;
+        }
+    }
+}
+
+/// A number that is being set.
+struct Running {
+    group: String,
+    count: u32,
+    child: Child,
+    /// What it says, for people if it fails.
+    said: JoinHandle<Vec<u8>>,
+}
+
+/// Waits until the number that is being set is set; forever when there is none.
+async fn ended(running: &mut Option<Running>) -> Option<i32> {
+    match running {
+        Some(running) => running.child.wait().await.ok().and_then(|status| status.code()),
+        None => std::future::pending().await,
+    }
+}
+
+/// Reads a stream to its end and keeps the last of it.
+async fn last_of(stream: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
+    let mut kept = Vec::new();
+    let Some(mut stream) = stream else { return kept };
+    let mut bytes = vec![0; 8 << 10];
+    while let Ok(count @ 1..) = stream.read(&mut bytes).await {
+        kept.extend_from_slice(&bytes[..count]);
+        let surplus = kept.len().saturating_sub(KEPT);
+        kept.drain(..surplus);
+    }
+    kept
+}
+
+/// Returns a number of replicas for people.
+fn replicas(number: u32) -> String {
+    count(usize::try_from(number).unwrap_or(usize::MAX), "replica")
+}
+
+impl Reconciler<'_> {
+    /// Returns the rules that this is about.
+    fn rules(&self, state: &State) -> Vec<Rule> {
+        let named = |rule: &Rule| {
+            let groups = &self.args.groups;
+            groups.is_empty()
+                || groups
+                    .iter()
+                    .any(|name| *name == rule.group || name == rule.service())
+        };
+        state
+            .current_records()
+            .filter_map(Rule::of)
+            .filter(named)
+            .collect()
+    }
+
+    /// Refuses names of nothing that has a rule.
+    fn check_names(&self, state: &State) -> Result<(), Failure> {
+        let rules: Vec<Rule> = state.current_records().filter_map(Rule::of).collect();
+        let unknown = self.args.groups.iter().find(|name| {
+            !rules
+                .iter()
+                .any(|rule| rule.group == **name || rule.service() == name.as_str())
+        });
+        let Some(unknown) = unknown else { return Ok(()) };
+        let known: Vec<String> = rules.iter().map(|rule| format!("`{}`", rule.group)).collect();
+        Err(Failure::new("no such replica group")
+            .detail(format!(
+                "No service with a range of replicas that was applied is called `{unknown}`."
+            ))
+            .hint(match known.is_empty() {
+                true => {
+                    "write a range such as `replicas: 1..4` with `scaling` in a service, and apply".to_owned()
+                }
+                false => format!("there is {}", known.join(", ")),
+            }))
+    }
+
+    fn introduce(&self, state: &State) {
+        let printer = &self.context.printer;
+        let rules = self.rules(state);
+        if rules.is_empty() {
+            printer.status(
+                "No service that was applied has a range of replicas with `scaling`. Waiting for one.",
+            );
+        }
+        for rule in rules {
+            printer.status(&format!(
+                "{}: {}, between {} and {}, by {}; more {} s after a change at the earliest, fewer {} s after.",
+                plain(&rule.group),
+                replicas(rule.count),
+                rule.min,
+                rule.max,
+                rule.aim(),
+                rule.scale_up_delay.as_secs(),
+                rule.scale_down_delay.as_secs()
+            ));
+        }
+    }
+
+    /// Looks at what is recorded and counted by now.
+    async fn round(&mut self, access: &StateAccess) {
+        match access.load_anew().await {
+            Ok(state) => {
+                self.tell("state", None);
+                self.look(&state).await;
+            }
+            // It may be back in a moment.
+            Err(failure) => {
+                let why = format!("The state cannot be read now: {}", failure.summary());
+                self.tell("state", Some(why));
+            }
+        }
+    }
+
+    /// Reads what was counted, and decides.
+    async fn look(&mut self, state: &State) {
+        let rules = self.rules(state);
+        let services: BTreeSet<&str> = rules.iter().map(Rule::service).collect();
+        let mut traffic = wiring::traffic(&self.context.options, state, services.iter().copied()).await;
+        let now = Instant::now();
+        if self.running.is_none() {
+            self.rests
+                .values_mut()
+                .for_each(|rest| rest.note(state.serial, now));
+        }
+        self.histories
+            .retain(|service, _| services.contains(service.as_str()));
+        for service in services {
+            match traffic.remove(service) {
+                Some(Ok(found)) => {
+                    let history = self.histories.entry(service.to_owned()).or_default();
+                    history.add(now, &found.counter, found.counts);
+                    history.forget(now, LONGEST_WINDOW);
+                    self.tell(service, None);
+                }
+                Some(Err(why)) => self.tell(
+                    service,
+                    Some(format!("{service}: nothing is known of its requests now: {why}")),
+                ),
+                None => self.tell(
+                    service,
+                    Some(format!("{service}: it has no route whose requests are counted.")),
+                ),
+            }
+        }
+        for rule in &rules {
+            self.consider(rule, now);
+        }
+    }
+
+    /// Decides on one group, and begins to set its number if it is to change.
+    fn consider(&mut self, rule: &Rule, now: Instant) {
+        let decision = self.decision(rule, now);
+        let rest = self.rests.get(&rule.group);
+        let rests = rest.is_some_and(|rest| rest.until > now);
+        match decision {
+            // What was left unfinished is finished, whatever the number is by now.
+            Decision::Stay(why) => match rest.filter(|rest| !rests && rest.count == rule.count) {
+                Some(_) => self.scale(rule, rule.count, "what an earlier try left unfinished"),
+                None => {
+                    self.told.remove(&rule.group);
+                    self.context.printer.verbose(&format!(
+                        "{}: {} replicas; {why}.",
+                        plain(&rule.group),
+                        rule.count
+                    ));
+                }
+            },
+            Decision::Wait {
+                wanted,
+                why,
+                remaining,
+            } => {
+                // The time that is left is different each time.
+                let key = format!("{} waits for {wanted}", rule.group);
+                if self.told.get(&rule.group) != Some(&key) {
+                    self.told.insert(rule.group.clone(), key);
+                    self.context.printer.status(&format!(
+                        "{}: {} → {} in {} s, if it stays like that: {why}.",
+                        plain(&rule.group),
+                        rule.count,
+                        replicas(wanted),
+                        remaining.as_secs().max(1)
+                    ));
+                }
+            }
+            Decision::Scale { wanted, why } if !rests => self.scale(rule, wanted, &why),
+            Decision::Scale { .. } => {}
+        }
+    }
+
+    fn decision(&self, rule: &Rule, now: Instant) -> Decision {
+        let stale = self.args.interval * STALE_INTERVALS + Duration::from_secs(10);
+        let history = self.histories.get(rule.service());
+        let settled = self.settled.get(&rule.group).map(|at| now.duration_since(*at));
+        let measured = history
+            .and_then(|history| history.over(now, rule.window, stale))
+            .filter(|measured| {
+                // Times from before a change say nothing of the replicas that are there now.
+                !rule.metric.is_time() || settled.is_none_or(|settled| settled >= measured.lasted)
+            });
+        let so_far = history.and_then(|history| history.so_far(now, stale));
+        let recorded = rule.changed_at.and_then(|at| {
+            let passed = Timestamp::now().duration_since(at);
+            Duration::try_from(passed).ok()
+        });
+        decide(
+            rule,
+            Moment {
+                measured: measured.as_ref(),
+                so_far: so_far.as_ref(),
+                since_change: settled.into_iter().chain(recorded).min(),
+            },
+        )
+    }
+
+    /// Begins to set a number. One is set at a time: all of them need the state.
+    fn scale(&mut self, rule: &Rule, wanted: u32, why: &str) {
+        if self.running.is_some() {
+            return;
+        }
+        let printer = &self.context.printer;
+        let dry_run = self.args.dry_run;
+        let key = format!("becomes {wanted}");
+        let is_new = self.told.get(&rule.group) != Some(&key);
+        if is_new {
+            self.told.insert(rule.group.clone(), key);
+            let would = if dry_run { " (not done: `--dry-run`)" } else { "" };
+            printer.status(&format!(
+                "{}: {} → {}: {why}{would}.",
+                plain(&rule.group),
+                rule.count,
+                replicas(wanted)
+            ));
+            self.event(ScalingEventJson {
+                why: Some(why.to_owned()),
+                from: Some(rule.count),
+                ..ScalingEventJson::new(
+                    match dry_run {
+                        true => ScalingStepJson::WouldScale,
+                        false => ScalingStepJson::Scaling,
+                    },
+                    &rule.group,
+                    wanted,
+                )
+            });
+        }
+        if dry_run {
+            return;
+        }
+        match self.spawn(&rule.group, wanted) {
+            Ok(mut child) => {
+                self.running = Some(Running {
+                    group: rule.group.clone(),
+                    count: wanted,
+                    said: tokio::spawn(last_of(child.stderr.take())),
+                    child,
+                });
+            }
+            Err(error) => {
+                printer.error(&format!(
+                    "{}: `gabion scale` cannot be started: {error}.",
+                    plain(&rule.group)
+                ));
+                self.rest(&rule.group, wanted);
+            }
+        }
+    }
+
+    fn spawn(&self, group: &str, wanted: u32) -> std::io::Result<Child> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command
+            .args(self.context.options.arguments())
+            .args(["scale", group, &wanted.to_string(), "--only-count", "-y"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            // A terminal's Ctrl-C is for this process, which passes it on once.
+            .process_group(0);
+        if self.context.printer.verbosity() != Verbosity::Verbose {
+            command.arg("-q").stderr(Stdio::piped());
+        }
+        if self.context.options.format == Format::Json {
+            command.args(["--format", "json"]);
+        }
+        command.spawn()
+    }
+
+    /// Takes note of how setting a number ended.
+    async fn note_end(&mut self, code: Option<i32>) {
+        let Some(Running {
+            group, count, said, ..
+        }) = self.running.take()
+        else {
+            return;
+        };
+        let printer = &self.context.printer;
+        let exit = code.and_then(Exit::of_code);
+        self.event(ScalingEventJson {
+            exit_code: code,
+            ..ScalingEventJson::new(ScalingStepJson::Ended, &group, count)
+        });
+        if exit != Some(Exit::Locked) {
+            self.told.remove(&group);
+            self.tell("the lock", None);
+        }
+        let name = plain(&group);
+        match exit {
+            Some(Exit::Done) => {
+                printer.status(&format!("{name}: {} now.", replicas(count)));
+                self.settled.insert(group.clone(), Instant::now());
+                self.rests.remove(&group);
+            }
+            Some(Exit::Locked) => {
+                printer.status(&format!(
+                    "{name}: somebody else works with the state; it is tried again."
+                ));
+                let until = Instant::now() + self.args.interval;
+                // Its own failures, if there were any, count on.
+                let length = self.rests.get(&group).map_or(Duration::ZERO, |rest| rest.length);
+                let rest = Rest {
+                    until,
+                    length,
+                    count,
+                    serial: None,
+                };
+                self.rests.insert(group, rest);
+            }
+            _ => {
+                let length = self.rest(&group, count);
+                let how = match code {
+                    Some(code) => format!("with exit code {code}"),
+                    None => "by a signal".to_owned(),
+                };
+                if let Ok(Ok(said)) = tokio::time::timeout(FAREWELL, said).await {
+                    printer.error_bytes(&said);
+                }
+                printer.error(&format!(
+                    "{name}: it did not come to {}, `gabion scale` ended {how}; it is left alone for {} s.",
+                    replicas(count),
+                    length.as_secs()
+                ));
+            }
+        }
+    }
+
+    /// Leaves a group alone for a while, and returns for how long.
+    fn rest(&mut self, group: &str, count: u32) -> Duration {
+        let (first, longest) = REST;
+        let before = self.rests.get(group).map(|rest| rest.length);
+        let length = before.map_or(first, |before| (before * 2).clamp(first, longest));
+        let until = Instant::now() + length;
+        let rest = Rest {
+            until,
+            length,
+            count,
+            serial: None,
+        };
+        self.rests.insert(group.to_owned(), rest);
+        length
+    }
+
+    /// Stops: what is being set is stopped as a person would stop it, and awaited.
+    async fn stop(mut self, interrupts: &Interrupts) -> Outcome {
+        let Some(running) = &mut self.running else {
+            return Ok(Exit::Done);
+        };
+        self.context.printer.status(&format!(
+            "Stopping: `gabion scale {} {}` is told, and awaited.",
+            running.group, running.count
+        ));
+        let pid = running
+            .child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .map(Pid::from_raw);
+        let mut level = 1;
+        let ended = loop {
+            // It may have ended in this instant.
+            if let Some(pid) = pid {
+                let _ = kill(pid, Signal::SIGTERM);
+            }
+            level += 1;
+            tokio::select! {
+                ended = running.child.wait() => break ended,
+                () = interrupts.reach(level) => {}
+            }
+        };
+        let exit = ended
+            .ok()
+            .and_then(|status| status.code())
+            .and_then(Exit::of_code);
+        Ok(match exit {
+            Some(Exit::Done) => Exit::Done,
+            _ => Exit::Interrupted,
+        })
+    }
+
+    /// Says something about a subject unless it was the last thing that was said about it; `None` is that all is well.
+    fn tell(&mut self, subject: &str, what: Option<String>) {
+        let subject = format!("about {subject}");
+        match what {
+            None => {
+                self.told.remove(&subject);
+            }
+            Some(what) => {
+                if self.told.get(&subject) != Some(&what) {
+                    self.context.printer.error(&plain(&what));
+                    self.told.insert(subject, what);
+                }
+            }
+        }
+    }
+
+    fn event(&self, event: ScalingEventJson) {
+        let Context { options, printer } = self.context;
+        if options.format == Format::Json {
+            printer.data(&format!("{}\n", json!(event)));
+        }
+    }
+}
