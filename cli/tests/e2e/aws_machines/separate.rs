@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use super::cloud::{Cloud, Dns};
-use super::replaced_gateway::{Done, Report, answered, ask, planned, served_in_plain};
+use super::replaced_gateway::{Done, REPLACE, REPLACED, Report, answered, ask, planned, served_in_plain};
 use crate::harness::Project;
 use crate::harness::lan::Lan;
 
@@ -159,20 +159,14 @@ fn a_router_and_workers_of_both_kinds_answer_while_another_machine_takes_the_rou
             project.run(&["drift"]).exits(0);
 
             // One more worker is one more machine, and nothing else changes.
-            project.edit("qwen.dstack.yml", "decode\n    count: 1", "decode\n    count: 2");
-            let changes = planned(&project, &[]);
-            assert_eq!(
-                changes.keys().collect::<Vec<_>>(),
-                [
-                    "aws_instance.qwen/decode/1",
-                    "host_unit.qwen/decode/1",
-                    "host_unit.qwen/decode/1/relay",
-                    "router_worker.qwen/decode/1",
-                    "ssh_host.qwen/decode/1",
-                ],
-                "{changes:#?}"
+            project.edit(
+                "qwen.dstack.yml",
+                "decode\n    count: 1",
+                "decode\n    count: 1..2\n    scaling: {metric: rps, target: 10}",
             );
-            project.apply();
+            project.run(&["scale", "qwen/decode", "2", "-y"]).succeeds();
+            assert_eq!(on(&cloud, &project, "aws_instance.qwen/decode/1"), [0, 1, 1, 0]);
+            project.plan_is_empty();
 
             // Another machine of the router: workers are registered there before requests go there.
             let replace = ["--replace", ROUTER];
@@ -198,6 +192,7 @@ fn a_router_and_workers_of_both_kinds_answer_while_another_machine_takes_the_rou
             assert_eq!(on(&cloud, &project, ROUTER), [1, 0, 1, 1]);
             // What was on the old one was stopped there.
             assert_eq!(cloud.on(old.as_str().unwrap(), PROGRAMS).0, [0; 4]);
+            project.run(&["scale", "qwen/decode", "1", "-y"]).succeeds();
             let so_far = report.lock().unwrap().at(public);
             answered(&report, public, so_far + 8);
         });
@@ -207,6 +202,64 @@ fn a_router_and_workers_of_both_kinds_answer_while_another_machine_takes_the_rou
         project.run(&["drift"]).exits(0);
         project.destroy();
         cloud.machines_are_as_left(6);
+    });
+    assert_eq!(cloud.left(), before);
+}
+
+#[test]
+fn another_machine_of_the_gateway_goes_on_with_the_router_and_one_that_ended_is_made_anew() {
+    let Some(lan) = Lan::start() else { return };
+    let Some(cloud) = Cloud::open(&lan, Dns::Account) else {
+        return;
+    };
+    let before = cloud.left();
+    cloud.with_project_of("prefill-decode", |mut project| {
+        served_in_plain(&project);
+        without_tokenizers(&project);
+        // Others remember the record for a second: nobody waits for longer.
+        project.edit(
+            "gabion.yml",
+            "    admin_cidrs:",
+            "    record_ttl: 1s\n    admin_cidrs:",
+        );
+        project.apply();
+        let old = cloud.wildcard().unwrap();
+        let (done, report) = (AtomicBool::new(false), Mutex::new(Report::default()));
+        thread::scope(|scope| {
+            let _done = Done(&done);
+            for keeps in [false, true] {
+                let (cloud, done, report) = (&cloud, &done, &report);
+                scope.spawn(move || ask(|| cloud.wildcard(), keeps, done, report));
+            }
+            answered(&report, old, 8);
+            let changes = planned(&project, &REPLACED);
+            for stays in [ROUTER, "host_unit.qwen/router/0", "router_worker.qwen/decode/0"] {
+                assert_eq!(changes.get(stays), None, "{changes:#?}");
+            }
+            project.run(&REPLACE).succeeds();
+            let new = cloud.wildcard().unwrap();
+            assert_ne!(new, old);
+            answered(&report, new, 8);
+        });
+        let report = report.into_inner().unwrap();
+        assert!(report.failures.is_empty(), "{report:?}");
+        project.plan_is_empty();
+
+        // The router's machine ends by itself.
+        let ended = project.attribute(ROUTER, "id");
+        cloud.terminate(ended.as_str().unwrap());
+        project.run(&["drift"]).exits(2).says(ROUTER);
+        project.apply();
+        let (done, report) = (AtomicBool::new(false), Mutex::new(Report::default()));
+        thread::scope(|scope| {
+            let _done = Done(&done);
+            scope.spawn(|| ask(|| cloud.wildcard(), true, &done, &report));
+            answered(&report, cloud.wildcard().unwrap(), 4);
+        });
+        project.plan_is_empty();
+        project.run(&["drift"]).exits(0);
+        project.destroy();
+        cloud.machines_are_as_left(5);
     });
     assert_eq!(cloud.left(), before);
 }
