@@ -110,7 +110,15 @@ impl StateAccess {
 
     /// Loads the state of a project that has one.
     pub(crate) async fn load_existing(&self) -> Result<State, Failure> {
-        let state = self.load().await?;
+        self.existing(self.load().await?)
+    }
+
+    /// Loads the state of a project that has one, for a command that keeps none of it.
+    pub(crate) async fn load_existing_anew(&self) -> Result<State, Failure> {
+        self.existing(self.load_anew().await?)
+    }
+
+    fn existing(&self, state: State) -> Result<State, Failure> {
         if state.lineage.is_none() {
             return Err(Failure::new("nothing is recorded yet")
                 .detail(format!("There is no state at {}.", self.store.location()))

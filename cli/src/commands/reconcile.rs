@@ -63,7 +63,7 @@ pub(crate) async fn run(args: &Reconcile, context: &Context) -> Outcome {
     // Where the state is and how machines are reached; what is asked for is in the state.
     let project = LoadedProject::read_settings(options);
     let access = StateAccess::of(&project, options)?;
-    let state = interrupts.unless(access.load_existing()).await??;
+    let state = interrupts.unless(access.load_existing_anew()).await??;
     let mut reconciler = Reconciler {
         args,
         context,

@@ -27,6 +27,7 @@ pub(crate) mod reference;
 pub(crate) mod repository;
 pub(crate) mod sarif;
 pub(crate) mod scaling_json;
+pub(crate) mod streamed;
 mod structured;
 pub(crate) mod theme;
 pub(crate) mod value;

@@ -6,13 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
 
 use gabion_engine::plan::change::{Action, Change, Reason};
 use gabion_engine::plan::{Mode, OutputChange, Plan};
 use gabion_engine::value::Value;
 use gabion_engine::world::Refresh;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::catalogue::Catalogue;
@@ -21,6 +20,7 @@ use super::plan_json::{
     output_value, policy, price, recovery, resource, resource_change, summary_json,
 };
 use super::plan_json_types::*;
+use super::streamed::{Made, write_json};
 use super::view::PlanContext;
 
 /// A version of Terraform that writes this format. Checkov and others take a file for a plan only if it names one.
@@ -28,44 +28,7 @@ const TERRAFORM: &str = "1.11.4";
 
 /// Writes a plan as JSON.
 pub(crate) fn write_plan(out: &mut dyn fmt::Write, plan: &Plan, context: PlanContext<'_>) -> fmt::Result {
-    serde_json::to_writer_pretty(Utf8(out), &document(plan, context)).map_err(|_| fmt::Error)?;
-    writeln!(out)
-}
-
-/// Takes bytes for a text. JSON is written in whole strings, never in parts of a character.
-struct Utf8<'a>(&'a mut dyn fmt::Write);
-
-impl io::Write for Utf8<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let text = str::from_utf8(bytes).map_err(io::Error::other)?;
-        self.0.write_str(text).map_err(io::Error::other)?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-type Items<'a, T> = Box<dyn Iterator<Item = T> + 'a>;
-
-/// A list whose items are made as they are written.
-struct Made<'a, T>(Box<dyn Fn() -> Items<'a, T> + 'a>);
-
-impl<'a, T> Made<'a, T> {
-    fn by<I: Iterator<Item = T> + 'a>(make: impl Fn() -> I + 'a) -> Self {
-        Self(Box::new(move || Box::new(make())))
-    }
-
-    fn is_empty(&self) -> bool {
-        (self.0)().next().is_none()
-    }
-}
-
-impl<T: Serialize> Serialize for Made<'_, T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq((self.0)())
-    }
+    write_json(out, &document(plan, context))
 }
 
 #[derive(Serialize)]

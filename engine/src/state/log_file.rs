@@ -14,8 +14,11 @@
 //! Programs may format the file anew: what counts is what the hashes cover. Secrets are sealed as they are in the log;
 //! the content of an encrypted store is not encrypted here.
 
+use std::borrow::Cow;
+use std::io;
+
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use crate::address::Lineage;
@@ -115,28 +118,72 @@ fn digest(base: &State) -> String {
     hex::encode(Sha256::digest(text))
 }
 
-/// Returns a log as a file.
-pub fn write(log: &LogCopy) -> Vec<u8> {
-    let events = log.events().iter().map(|event| WrittenEvent {
-        hash: event.hash.to_string(),
-        event: event.event.clone(),
-        encoded: (chain::encode(&event.event) != *event.encoded)
-            .then(|| String::from_utf8_lossy(&event.encoded).into_owned()),
-    });
-    let written = Written {
-        format: FORMAT.to_owned(),
+/// A [`Written`] whose events are made as they are written, with the same keys.
+#[derive(Serialize)]
+struct Writing<'a> {
+    format: &'a str,
+    format_version: u32,
+    lineage: Lineage,
+    project: &'a str,
+    serial: u64,
+    chain: &'a str,
+    epoch: u64,
+    base: Option<&'a State>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base_digest: Option<String>,
+    events: WritingEvents<'a>,
+}
+
+struct WritingEvents<'a>(&'a [ChainedEvent]);
+
+impl Serialize for WritingEvents<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|event| {
+            WritingEvent {
+                hash: &event.hash,
+                event: &event.event,
+                encoded: (chain::encode(&event.event) != *event.encoded)
+                    .then(|| String::from_utf8_lossy(&event.encoded)),
+            }
+        }))
+    }
+}
+
+/// A [`WrittenEvent`], with the same keys.
+#[derive(Serialize)]
+struct WritingEvent<'a> {
+    hash: &'a str,
+    event: &'a Event,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encoded: Option<Cow<'a, str>>,
+}
+
+/// Writes a log as a file, event by event.
+///
+/// # Errors
+/// When it cannot be written there.
+pub fn write_to(log: &LogCopy, mut out: impl io::Write) -> io::Result<()> {
+    let base = (log.base().serial > 0).then(|| log.base());
+    let writing = Writing {
+        format: FORMAT,
         format_version: FORMAT_VERSION,
         lineage: log.head().lineage,
-        project: log.state().project.to_string(),
+        project: &log.state().project,
         serial: log.head().sequence,
-        chain: log.head().chain.to_string(),
+        chain: &log.head().chain,
         epoch: log.epoch(),
-        base: (log.base().serial > 0).then(|| log.base().clone()),
-        base_digest: (log.base().serial > 0).then(|| digest(log.base())),
-        events: events.collect(),
+        base,
+        base_digest: base.map(digest),
+        events: WritingEvents(log.events()),
     };
-    let mut text = serde_json::to_vec_pretty(&written).expect("a log has only text keys and finite numbers");
-    text.push(b'\n');
+    serde_json::to_writer_pretty(&mut out, &writing)?;
+    out.write_all(b"\n")
+}
+
+/// Returns a log as a file.
+pub fn write(log: &LogCopy) -> Vec<u8> {
+    let mut text = Vec::new();
+    write_to(log, &mut text).expect("a log has only text keys and finite numbers");
     text
 }
 

@@ -1,6 +1,6 @@
 //! `gabion state pull`: the whole state as a file.
 
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use gabion_engine::state::copy::LogCopy;
@@ -10,6 +10,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::project::LoadedProject;
+use crate::render::streamed::Utf8;
 use crate::render::words::count;
 use crate::state_access::StateAccess;
 use crate::state_failure::store_failure;
@@ -19,15 +20,18 @@ pub(crate) async fn run(out: Option<&Path>, context: &Context) -> Outcome {
     let Context { options, printer } = context;
     let project = LoadedProject::read_settings(options);
     let access = StateAccess::of(&project, options)?;
-    access.load_existing().await?;
+    drop(access.load_existing_anew().await?);
     let log = LogCopy::read(&*access.store, 0)
         .await
         .map_err(|error| store_failure(&error))?;
-    let text = log_file::write(&log);
     match out {
-        None => printer.data(&String::from_utf8_lossy(&text)),
+        None => {
+            let mut text = printer.data_writer();
+            // Printing keeps its failures to itself.
+            let _ = log_file::write_to(&log, Utf8(&mut text));
+        }
         Some(path) => {
-            write(path, &text)?;
+            write(path, &log)?;
             printer.status(&format!(
                 "Wrote {}: {}, serial {}, lineage {}.",
                 path.display(),
@@ -40,8 +44,8 @@ pub(crate) async fn run(out: Option<&Path>, context: &Context) -> Outcome {
     Ok(Exit::Done)
 }
 
-/// Writes a file that its user alone can read, all or nothing.
-pub(super) fn write(path: &Path, text: &[u8]) -> Result<(), Failure> {
+/// Writes a log to a file that its user alone can read, all or nothing.
+pub(super) fn write(path: &Path, log: &LogCopy) -> Result<(), Failure> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -49,7 +53,10 @@ pub(super) fn write(path: &Path, text: &[u8]) -> Result<(), Failure> {
     let written = (|| {
         // It is made with mode 0600.
         let mut file = tempfile::NamedTempFile::new_in(directory)?;
-        file.write_all(text)?;
+        let mut buffered = BufWriter::new(file.as_file_mut());
+        log_file::write_to(log, &mut buffered)?;
+        buffered.flush()?;
+        drop(buffered);
         file.as_file().sync_all()?;
         file.persist(path).map_err(|error| error.error)?;
         Ok(())

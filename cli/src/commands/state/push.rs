@@ -162,7 +162,7 @@ async fn replace(
         })?;
         let lineage = copy.head().lineage.to_string();
         let name = format!("replaced-{}-{}.json", &lineage[..8], copy.head().sequence);
-        write(&kept.join(&name), &log_file::write(&copy))?;
+        write(&kept.join(&name), &copy)?;
         context.printer.status(&format!(
             "Kept what was there, serial {}, in .gabion/{name}.",
             now.serial
