@@ -9,7 +9,8 @@ use crate::Failure;
 pub(super) const USAGE: &str = "\
 usage: cargo xtask bench [OPTION…]
 
-  --shapes LIST    wide, two-level, chain, for-each, mix; those that are named, at each size (default: all)
+  --shapes LIST    wide, two-level, chain, for-each, mix; those that are named, at each size, or at a size of their own:
+                   wide:1_000_000 (default: all)
   --sizes LIST     how many resources, such as 1000,10000 or 1_000_000 (default: 1000,10000; chain also 2000)
   --full           also wide of 100,000 and 1,000,000 and chain of 100,000: an hour or more, and 10 GB in TMPDIR
   --runs N         how often each is measured, gabion and Terraform in turn (default: 3; from 100,000 up once)
@@ -87,15 +88,19 @@ impl Options {
     }
 }
 
-fn cells(shapes: Option<Vec<Shape>>, sizes: Option<Vec<usize>>, full: bool) -> Vec<(Shape, usize)> {
+/// A shape, and the size that it alone is measured at.
+type Wanted = (Shape, Option<usize>);
+
+fn cells(shapes: Option<Vec<Wanted>>, sizes: Option<Vec<usize>>, full: bool) -> Vec<(Shape, usize)> {
     let mut cells: Vec<(Shape, usize)> = Vec::new();
-    for shape in shapes.as_deref().unwrap_or(&Shape::ALL) {
-        match &sizes {
-            Some(sizes) => cells.extend(sizes.iter().map(|size| (*shape, *size))),
-            None => {
-                cells.extend([(*shape, 1_000), (*shape, 10_000)]);
+    for (shape, own) in shapes.unwrap_or_else(|| Shape::ALL.map(|shape| (shape, None)).into()) {
+        match (own, &sizes) {
+            (Some(size), _) => cells.push((shape, size)),
+            (None, Some(sizes)) => cells.extend(sizes.iter().map(|size| (shape, *size))),
+            (None, None) => {
+                cells.extend([(shape, 1_000), (shape, 10_000)]);
                 // The length that the goals are about.
-                cells.extend((*shape == Shape::Chain).then_some((*shape, 2_000)));
+                cells.extend((shape == Shape::Chain).then_some((shape, 2_000)));
             }
         }
     }
@@ -112,8 +117,13 @@ fn list<T>(text: &str, item: fn(&str) -> Result<T, Failure>) -> Result<Vec<T>, F
     text.split(',').map(item).collect()
 }
 
-fn shape(name: &str) -> Result<Shape, Failure> {
-    Shape::find(name).ok_or_else(|| format!("there is no shape `{name}`\n\n{USAGE}"))
+fn shape(text: &str) -> Result<Wanted, Failure> {
+    let (name, size) = match text.split_once(':') {
+        Some((name, size)) => (name, Some(count(size)?)),
+        None => (text, None),
+    };
+    let shape = Shape::find(name).ok_or_else(|| format!("there is no shape `{name}`\n\n{USAGE}"))?;
+    Ok((shape, size))
 }
 
 fn count(text: &str) -> Result<usize, Failure> {
@@ -147,6 +157,8 @@ mod tests {
         let options = parse(&["--shapes", "chain", "--sizes", "100_000,5", "--runs", "2"]).unwrap();
         assert_eq!(options.cells, [(Shape::Chain, 5), (Shape::Chain, 100_000)]);
         assert_eq!((options.runs_of(5), options.runs_of(100_000)), (2, 1));
+        let options = parse(&["--shapes", "wide,chain:7", "--sizes", "5"]).unwrap();
+        assert_eq!(options.cells, [(Shape::Wide, 5), (Shape::Chain, 7)]);
     }
 
     #[test]
