@@ -13,6 +13,11 @@ use crate::render::diagnostic::{self, ProblemJson};
 /// What a command returns: its exit, or why it ended early.
 pub(crate) type Outcome = Result<Exit, Failure>;
 
+/// What to do about something that this build was made without.
+#[allow(dead_code, reason = "a build with all features never says it")]
+pub(crate) const DEFAULT_FEATURES: &str =
+    "build gabion with its default features, in its repository:\n    cargo build";
+
 /// Why a command ended early.
 #[derive(Debug)]
 pub(crate) struct Failure {

@@ -7,6 +7,7 @@ mod machines;
 mod programs;
 mod region_facts;
 mod remote;
+mod remote_state;
 mod stores;
 mod traffic;
 

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Instant;
 
-use crate::{Failure, process, test, tools};
+use crate::{Failure, lean, process, test, tools};
 
 struct Step {
     name: &'static str,
@@ -18,6 +18,10 @@ const STEPS: &[Step] = &[
     Step {
         name: "clippy",
         run: clippy,
+    },
+    Step {
+        name: "lean",
+        run: lean::check,
     },
     Step {
         name: "test",

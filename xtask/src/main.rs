@@ -25,6 +25,7 @@ mod fuzz;
 mod http;
 mod json_schema;
 mod kill_loop;
+mod lean;
 mod moto;
 mod packages;
 mod pebble;

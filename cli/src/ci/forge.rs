@@ -3,11 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use reqwest::{Method, StatusCode};
+use http::{Method, StatusCode};
 use serde_json::{Value as Json, json};
 
+use super::answer::Refused;
 use super::body::{marker, shortened};
-use super::http::{Api, Refused};
+use super::http::Api;
 use crate::failure::Failure;
 
 /// How often a refused call is made again.

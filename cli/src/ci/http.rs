@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::{Method, StatusCode, Url};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use http::{Method, StatusCode};
+use reqwest::Url;
 use serde_json::Value as Json;
 
+use super::answer::{Answer, Refused};
 use crate::failure::Failure;
 use crate::render::words::plain;
 
@@ -21,23 +23,6 @@ pub(crate) struct Api {
     client: reqwest::Client,
     base: Url,
     headers: HeaderMap,
-}
-
-/// What a service answered.
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) json: Json,
-}
-
-/// Why a call did not succeed.
-pub(crate) enum Refused {
-    /// The body is too long.
-    TooLong,
-    /// It may succeed later: not before this time.
-    Later(Duration),
-    /// It will not succeed.
-    Never(Failure),
 }
 
 impl Api {
@@ -63,7 +48,8 @@ impl Api {
         let mut headers = HeaderMap::new();
         headers.insert(HeaderName::from_static(header), value);
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        gabion_stores::install_tls();
+        // The client takes the process's TLS provider. An error says that there is one already, which is as good.
+        rustls::crypto::ring::default_provider().install_default().ok();
         let client = reqwest::Client::builder()
             .timeout(CALL)
             .user_agent(concat!("gabion/", env!("CARGO_PKG_VERSION")))
@@ -101,7 +87,7 @@ impl Api {
             .headers(self.headers.clone());
         if let Some(body) = body {
             request = request
-                .header(reqwest::header::CONTENT_TYPE, "application/json")
+                .header(CONTENT_TYPE, "application/json")
                 .body(body.to_string());
         }
         // A call that was not answered may have succeeded: whoever calls looks first before calling again.

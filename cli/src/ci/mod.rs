@@ -5,9 +5,11 @@
 //! first line and by who wrote it, as anybody could write a comment with such a mark. Tokens come from the environment,
 //! go nowhere but to the API, and are never printed.
 
+mod answer;
 mod body;
 mod child;
 mod forge;
+#[cfg_attr(not(feature = "forge"), path = "no_http.rs")]
 mod http;
 pub(crate) mod message;
 mod review;

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::Method;
 
+use super::answer::{Answer, Refused};
 use super::forge::Forge;
-use super::http::{Answer, Api, Refused};
+use super::http::Api;
 use crate::failure::Failure;
 
 /// How often a call is made again.

@@ -2,11 +2,14 @@
 //!
 //! Rules that people write are CEL expressions. They come from a file that may be part of a pull request, so a rule is
 //! short, is read and evaluated on a thread of its own with room for deep nesting, and is given up when it takes too
-//! long. What cannot be decided is not allowed.
+//! long. What cannot be decided is not allowed: a build without the feature `policy-rules` cannot read them, and refuses a
+//! project that has some.
 
 mod builtin;
+#[cfg(feature = "policy-rules")]
 mod facts;
 mod price;
+#[cfg_attr(not(feature = "policy-rules"), path = "no_rule.rs")]
 mod rule;
 
 use gabion_engine::config::Policy;

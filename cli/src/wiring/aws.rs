@@ -152,6 +152,7 @@ mod without_provider {
     use gabion_engine::value::Attributes;
 
     use super::{Options, ProviderRegistry, State, SurveyFailure, SurveyResult};
+    use crate::failure::DEFAULT_FEATURES;
 
     /// Stands where the provider of AWS is in other builds.
     #[derive(Clone, Debug, Default)]
@@ -163,7 +164,7 @@ mod without_provider {
         pub(super) async fn survey(&self, _: &Attributes, _: &Options) -> SurveyResult {
             Err(SurveyFailure {
                 message: "This build of gabion has no provider of AWS.".to_owned(),
-                hint: Some("build gabion with its default features".to_owned()),
+                hint: Some(DEFAULT_FEATURES.to_owned()),
             })
         }
     }

@@ -3,21 +3,23 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gabion_engine::config::{FromNode, MapReader, Plugin, Settings};
+use gabion_engine::config::{MapReader, Plugin, Settings};
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics, suggestion};
 use gabion_engine::state::StateStore;
 use gabion_engine::state::sqlite::SqliteStore;
-use gabion_stores::object::{self, ObjectSettings};
-use gabion_stores::postgres::{OpenOptions, PostgresSettings, PostgresStore};
 use serde_json::{Value, json};
 
+use super::remote_state::RemoteStore;
 use crate::failure::Failure;
 use crate::options::Environment;
-use crate::state_failure::store_failure;
 use crate::store::{Encryption, StoreUrl, envelope};
 
 /// The stores of this build.
-const STORES: [&str; 3] = ["sqlite", "s3", "postgres"];
+const STORES: &[&str] = if cfg!(feature = "remote-state") {
+    &["sqlite", "s3", "postgres"]
+} else {
+    &["sqlite"]
+};
 
 /// Whose state it is.
 #[derive(Clone, Copy)]
@@ -47,22 +49,10 @@ pub(crate) fn open_store(
         return Err(problems.into());
     }
     let envelope = envelope(encryption.as_ref(), place.settings, place.environment)?;
-    let variables = |name: &str| place.environment.get(name).map(str::to_owned);
-    let opened = match kind.unwrap_or(Kind::Sqlite) {
-        Kind::Sqlite => return Ok(Arc::new(SqliteStore::sealed_at(sqlite_path(place), envelope))),
-        Kind::S3(settings) => object::open(&settings, &variables, place.project, place.stack, envelope),
-        Kind::Postgres(settings) => {
-            let options = OpenOptions {
-                environment: &variables,
-                directory: place.settings,
-                project: place.project,
-                stack: place.stack.unwrap_or_default(),
-                envelope,
-            };
-            PostgresStore::open(&settings, options).map(|store| Arc::new(store) as Arc<dyn StateStore>)
-        }
-    };
-    opened.map_err(|error| store_failure(&error))
+    match kind.unwrap_or(Kind::Sqlite) {
+        Kind::Sqlite => Ok(Arc::new(SqliteStore::sealed_at(sqlite_path(place), envelope))),
+        Kind::Remote(store) => store.open(place, envelope),
+    }
 }
 
 /// Returns what is wrong with what the settings say about the store.
@@ -118,8 +108,7 @@ pub(crate) fn set_sqlite_aside(place: StorePlace<'_>, word: &str) -> std::io::Re
 /// A store and what is set for it.
 enum Kind {
     Sqlite,
-    S3(ObjectSettings),
-    Postgres(PostgresSettings),
+    Remote(RemoteStore),
 }
 
 fn decode(plugin: &Plugin, problems: &mut Diagnostics) -> Option<Kind> {
@@ -137,10 +126,9 @@ fn decode(plugin: &Plugin, problems: &mut Diagnostics) -> Option<Kind> {
             }
             Some(Kind::Sqlite)
         }
-        "s3" => ObjectSettings::from_node(&plugin.node, problems).map(Kind::S3),
-        "postgres" => PostgresSettings::from_node(&plugin.node, problems).map(Kind::Postgres),
+        "s3" | "postgres" => RemoteStore::decode(plugin, problems).map(Kind::Remote),
         other => {
-            let hint = suggestion(other, STORES)
+            let hint = suggestion(other, STORES.iter().copied())
                 .unwrap_or_else(|| "take `state` out to keep the state in .gabion/state.db".to_owned());
             problems.push(
                 Diagnostic::error("unknown-store", "unknown state store")
