@@ -46,3 +46,4 @@ mod secrets;
 mod seed_aws;
 mod separate_machines;
 mod upgrade;
+mod vllm_router;

@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 pub use crate::certificates::types::{Certificate, CertificateFacts, CertificateReport, Progress, Zone};
 pub use crate::error::AgentError;
 
-/// The version of the protocol that this build speaks. 2 added [`Operation::HandOver`], 3 [`Operation::LetGo`].
-pub const PROTOCOL_VERSION: u32 = 3;
+/// The version of the protocol that this build speaks. 2 added [`Operation::HandOver`], 3 [`Operation::LetGo`], 4
+/// [`Flavour::VllmRouter`].
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// The oldest version that this build still speaks, as an agent and to one.
 pub const OLDEST_PROTOCOL: u32 = 1;
@@ -196,6 +197,8 @@ pub enum Flavour {
     Smg,
     /// Its predecessor, `sglang-router` (0.3).
     SglangRouter,
+    /// vLLM's own, `vllm-router` (0.1).
+    VllmRouter,
 }
 
 /// A router on this machine.
@@ -463,6 +466,7 @@ impl Operation {
         match self {
             Self::HandOver { .. } => 2,
             Self::LetGo { .. } => 3,
+            Self::PutRouter(router) if router.flavour == Flavour::VllmRouter => 4,
             _ => 1,
         }
     }

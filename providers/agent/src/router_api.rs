@@ -1,9 +1,11 @@
-//! The worker APIs of SGLang-family routers: what they say, and what they mean by it.
+//! The worker APIs of routers: what they say, and what they mean by it.
 //!
-//! Both flavours add and remove in the background and answer 202 before anything has happened. They share
+//! Both flavours of SGLang's add and remove in the background and answer 202 before anything has happened. They share
 //! `GET /workers`, `POST /workers` and `DELETE /workers/<id>`; `smg` keeps labels in `labels`, refuses duplicates with 409,
 //! shows a worker it removes as `draining` for seconds and overrides `model_id` with what the worker reports;
 //! `sglang-router` keeps labels in `metadata` and accepts duplicates only to fail them later.
+//! `vllm-router`, an older relative of both, adds while one waits, knows a worker by its URL alone (no id, no labels, no
+//! model) and answers 400 when it has it already.
 //! A worker is known by its normalised URL: ids change with each registration.
 
 use std::collections::BTreeMap;
@@ -12,6 +14,7 @@ use std::time::Duration;
 use gabion_host::http::{HttpRequest, HttpResponse, send};
 use gabion_host::transport::{Endpoint, LocalTransport};
 use http::{Method, StatusCode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
 use crate::protocol::{AgentError, Flavour, Member, Router, WORKER_LABEL, Worker};
@@ -66,10 +69,23 @@ impl<'a> RouterApi<'a> {
 
     /// Asks the router to take a worker in.
     pub(crate) async fn add(&self, member: &Member) -> Result<Addition, AgentError> {
-        let request = HttpRequest::new(Method::POST, "/workers").json(&addition_body(member));
+        let body = match self.router.flavour {
+            Flavour::Smg | Flavour::SglangRouter => addition_body(member),
+            Flavour::VllmRouter => serde_json::json!({"url": normal_url(&member.url)}),
+        };
+        let request = HttpRequest::new(Method::POST, "/workers").json(&body);
         let answer = self.call(request).await?;
         match answer.status {
             StatusCode::CONFLICT => Ok(Addition::Present),
+            StatusCode::BAD_REQUEST
+                if self.router.flavour == Flavour::VllmRouter
+                    && answer.excerpt().contains("already exists") =>
+            {
+                Ok(Addition::Present)
+            }
+            status if status.is_success() && self.router.flavour == Flavour::VllmRouter => {
+                Ok(Addition::Accepted(normal_url(&member.url)))
+            }
             status if status.is_success() => {
                 let accepted: WireAccepted = answer
                     .json()
@@ -86,9 +102,16 @@ impl<'a> RouterApi<'a> {
 
     /// Asks the router to let go of a worker; an id it does not know is fine.
     pub(crate) async fn remove(&self, id: &str) -> Result<(), AgentError> {
-        let answer = self
-            .call(HttpRequest::new(Method::DELETE, format!("/workers/{id}")))
-            .await?;
+        let request = match self.router.flavour {
+            Flavour::Smg | Flavour::SglangRouter => {
+                HttpRequest::new(Method::DELETE, format!("/workers/{id}"))
+            }
+            Flavour::VllmRouter => {
+                let url = utf8_percent_encode(id, NON_ALPHANUMERIC);
+                HttpRequest::new(Method::POST, format!("/remove_worker?url={url}"))
+            }
+        };
+        let answer = self.call(request).await?;
         match answer.status {
             StatusCode::NOT_FOUND => Ok(()),
             status if status.is_success() => Ok(()),
@@ -98,6 +121,10 @@ impl<'a> RouterApi<'a> {
 
     /// Returns what became of the job behind an accepted addition.
     pub(crate) async fn job(&self, id: &str) -> Result<Job, AgentError> {
+        if self.router.flavour == Flavour::VllmRouter {
+            // What it has accepted is in its list.
+            return Ok(Job::Running);
+        }
         let answer = self.call(HttpRequest::get(format!("/workers/{id}"))).await?;
         if !answer.status.is_success() {
             return Ok(Job::Running);
@@ -156,6 +183,10 @@ impl<'a> RouterApi<'a> {
     /// Returns whether a worker is registered the way a member is meant to be. Labels the router found out by itself do
     /// not count, nor does the model with `smg`, which prefers what the worker reports.
     pub(crate) fn matches(&self, worker: &Worker, member: &Member) -> bool {
+        if self.router.flavour == Flavour::VllmRouter {
+            // It keeps nothing of a worker but where it is.
+            return worker.worker_type == member.worker_type.as_str();
+        }
         let labels = labels_of(member);
         worker.worker_type == member.worker_type.as_str()
             && (member.bootstrap_port.is_none() || worker.bootstrap_port == member.bootstrap_port)
@@ -214,7 +245,9 @@ struct WireJobStatus {
 /// A worker in either flavour's words.
 #[derive(Deserialize)]
 struct WireWorker {
-    id: String,
+    /// vLLM's router has none: what it removes is named by its URL, as it was spelled when it was added.
+    #[serde(default)]
+    id: Option<String>,
     url: String,
     #[serde(default)]
     worker_type: String,
@@ -235,8 +268,8 @@ impl From<WireWorker> for Worker {
         let mut labels = wire.metadata;
         labels.extend(wire.labels);
         Self {
-            id: wire.id,
             url: normal_url(&wire.url),
+            id: wire.id.unwrap_or(wire.url),
             worker_type: wire.worker_type.to_ascii_lowercase(),
             bootstrap_port: wire.bootstrap_port,
             model_id: wire.model_id,

@@ -184,7 +184,13 @@ fn wanted_router(reader: Reader<'_>) -> Result<Option<WantedRouter>, ProviderErr
     let flavour = match entry("type")? {
         "smg" => Flavour::Smg,
         "sglang-router" => Flavour::SglangRouter,
-        _ => return Err(invalid("router", "has the type `smg` or `sglang-router`")),
+        "vllm-router" => Flavour::VllmRouter,
+        _ => {
+            return Err(invalid(
+                "router",
+                "has the type `smg`, `sglang-router` or `vllm-router`",
+            ));
+        }
     };
     let machine = entries.get("machine").and_then(Value::as_str);
     let own = reader.text("machine").unwrap_or(Machines::LOCAL);
@@ -393,6 +399,7 @@ fn describe_router(uid: &str, routers: &[Stored<Router>], inputs: Reader<'_>) ->
     let flavour = match router.flavour {
         Flavour::Smg => "smg",
         Flavour::SglangRouter => "sglang-router",
+        Flavour::VllmRouter => "vllm-router",
     };
     let url = url_of(&router.host, router.port);
     let mut entries = vec![

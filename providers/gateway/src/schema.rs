@@ -304,7 +304,8 @@ fn route() -> ResourceSchema {
             "router",
             AttributeSchema::optional(
                 object(&[("id", String), ("url", String), ("type", String), ("machine", String)]),
-                "The router that requests go through: its unit's id, its URL, `smg` or `sglang-router`, and the \
+                "The router that requests go through: its unit's id, its URL, `smg`, `sglang-router` or \
+                 `vllm-router`, and the \
                  machine that it is on, if that is another one. The agent forgets a router and its members once its unit \
                  is gone and no route uses it; one of another machine with the last route through it.",
             ),

@@ -200,7 +200,7 @@ fn every_example_word_and_default_is_accepted() {
 }
 
 /// What is wrong with keys that stand together, which no schema of single keys says.
-const BETWEEN_KEYS: [&str; 9] = [
+const BETWEEN_KEYS: [&str; 10] = [
     "bad-gateway",
     "bad-instance",
     "bad-model",
@@ -210,6 +210,7 @@ const BETWEEN_KEYS: [&str; 9] = [
     "missing-key",
     "scaling-without-range",
     "router-replicas",
+    "unsupported-policy",
 ];
 
 /// A gateway's keys for machines are known, and of no use to the backend `local`; the schema says so.

@@ -8,6 +8,9 @@
 //! and get no request. (`--enable-igw`, which a discovery provider implies, lifts that check too, but then `/generate`
 //! needs a model; and a provider makes unhealthy workers go away.) With `--pd-disaggregation` they are to be two prefill
 //! and two decode workers; the other policies start empty there too, and take both kinds through the API.
+//!
+//! Of `vllm-router` 0.1.17 the same was observed, but that it takes prefill and decode workers at its start alone: it is not
+//! launched with them apart.
 
 use gabion_engine::value::Value;
 
@@ -47,6 +50,7 @@ impl RouterLaunch {
         let mut argv = match self.package {
             Package::Smg => vec!["{package.dir}/bin/smg", "launch", "--disable-tokenizer-autoload"],
             Package::SglangRouter => vec!["{package.dir}/bin/python", "-m", "sglang_router.launch_router"],
+            Package::VllmRouter => vec!["{package.dir}/bin/vllm-router"],
         };
         argv.extend([
             "--host",
@@ -67,11 +71,12 @@ impl RouterLaunch {
             "1",
             "--cb-timeout-duration-secs",
             "5",
-            "--shutdown-grace-period-secs",
-            "180",
-            "--log-level",
-            "info",
         ]);
+        if self.package != Package::VllmRouter {
+            // vLLM's finishes what it has begun, and knows no limit to that.
+            argv.extend(["--shutdown-grace-period-secs", "180"]);
+        }
+        argv.extend(["--log-level", "info"]);
         let power_of_two = self.policy == "power_of_two";
         if self.package == Package::Smg {
             // It looks again after 30 s if not told, at a worker that did not answer at once; the old one after 1 s.
@@ -214,6 +219,26 @@ mod tests {
     }
 
     #[test]
+    fn vllm_router_is_launched_the_same_way_without_a_limit_to_its_end() {
+        let argv = |policy| argv(Package::VllmRouter, policy);
+        assert_snapshot!(argv("power_of_two"), @r"
+        {package.dir}/bin/vllm-router
+        --host 127.0.0.1
+        --port {ports.http}
+        --prometheus-host 127.0.0.1
+        --prometheus-port {ports.metrics}
+        --policy power_of_two
+        --health-check-interval-secs 5
+        --health-failure-threshold 2
+        --health-success-threshold 1
+        --cb-timeout-duration-secs 5
+        --log-level info
+        --worker-urls http://127.0.0.1:1 http://127.0.0.1:2
+        ");
+        assert!(!argv("round_robin").contains("--worker-urls"));
+    }
+
+    #[test]
     fn other_policies_differ_in_nothing_but_their_name() {
         for package in Package::ALL {
             let usual = argv(package, "cache_aware");
@@ -225,7 +250,7 @@ mod tests {
 
     #[test]
     fn separate_prefill_is_a_flag_and_dead_workers_of_both_kinds_for_power_of_two() {
-        for package in Package::ALL {
+        for package in [Package::Smg, Package::SglangRouter] {
             let (whole, separate) = (
                 argv(package, "round_robin"),
                 argv_of(package, "round_robin", true),
@@ -242,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_the_unit_is_the_same_for_both() {
+    fn the_rest_of_the_unit_is_the_same_for_all() {
         let rest = |package| {
             let launch = RouterLaunch {
                 package,
@@ -253,7 +278,9 @@ mod tests {
             let kept = inputs.filter(|(name, _)| !matches!(*name, "argv" | "package"));
             Value::map(kept)
         };
-        assert_eq!(rest(Package::Smg), rest(Package::SglangRouter));
+        for package in Package::ALL {
+            assert_eq!(rest(Package::Smg), rest(package));
+        }
         assert_json_snapshot!(rest(Package::Smg), @r#"
         {
           "machine": "local",

@@ -7,17 +7,20 @@ pub enum Package {
     Smg,
     /// Its predecessor.
     SglangRouter,
+    /// vLLM's own router.
+    VllmRouter,
 }
 
 impl Package {
     /// Every package that this build has a lock for.
-    pub const ALL: [Self; 2] = [Self::Smg, Self::SglangRouter];
+    pub const ALL: [Self; 3] = [Self::Smg, Self::SglangRouter, Self::VllmRouter];
 
     /// Returns the package's name, which is also the router's type in attributes.
     pub fn name(self) -> &'static str {
         match self {
             Self::Smg => "smg",
             Self::SglangRouter => "sglang-router",
+            Self::VllmRouter => "vllm-router",
         }
     }
 
@@ -26,6 +29,7 @@ impl Package {
         match self {
             Self::Smg => "1.13.0",
             Self::SglangRouter => "0.3.2",
+            Self::VllmRouter => "0.1.17",
         }
     }
 
@@ -39,6 +43,7 @@ impl Package {
         match self {
             Self::Smg => include_str!("packages/smg-1.13.0.txt"),
             Self::SglangRouter => include_str!("packages/sglang-router-0.3.2.txt"),
+            Self::VllmRouter => include_str!("packages/vllm-router-0.1.17.txt"),
         }
     }
 }

@@ -63,7 +63,8 @@ fn router_worker() -> ResourceSchema {
         )
         .attribute(
             "router_type",
-            AttributeSchema::required(String, "`smg` or `sglang-router`.").forces_replacement(),
+            AttributeSchema::required(String, "`smg`, `sglang-router` or `vllm-router`.")
+                .forces_replacement(),
         )
         .attribute(
             "name",

@@ -8,6 +8,8 @@ use gabion_agent::protocol::{Flavour, Member, Worker, WorkerType};
 use gabion_engine::provider::{ErrorClass, ProviderError};
 use gabion_engine::value::{AttributePath, Attributes, Value};
 
+use crate::packages::Package;
+
 /// What a worker is asked to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wanted {
@@ -45,6 +47,7 @@ pub(crate) fn flavour(name: &str) -> Option<Flavour> {
     match name {
         "smg" => Some(Flavour::Smg),
         "sglang-router" => Some(Flavour::SglangRouter),
+        "vllm-router" => Some(Flavour::VllmRouter),
         _ => None,
     }
 }
@@ -141,6 +144,10 @@ pub(crate) fn actual(recorded: &Attributes, member: &Member, worker: &Worker) ->
     );
     // The router prefers what the worker itself reports; what was asked for is in the membership.
     set("model_id", member.model_id.as_deref().map(Value::from));
+    if recorded.get("router_type").and_then(Value::as_str) == Some(Package::VllmRouter.name()) {
+        // It keeps none; those that were asked for are in the membership.
+        return actual;
+    }
     let labels: BTreeMap<&String, Value> = member
         .labels
         .keys()

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use gabion_agent::access::provider_error;
 use gabion_agent::client::{AgentClient, ClientError, SOCKET_NAME};
-use gabion_agent::protocol::{AgentError, OLDEST_PROTOCOL, Operation, PROTOCOL_VERSION};
+use gabion_agent::protocol::{AgentError, Flavour, OLDEST_PROTOCOL, Operation, PROTOCOL_VERSION, Router};
 use gabion_host::http::{HttpRequest, send};
 use gabion_host::transport::{Endpoint, LocalTransport};
 use http::Method;
@@ -87,9 +87,14 @@ async fn an_agent_of_the_version_before_is_spoken_with_in_its_own() {
     assert_eq!(agent.protocols(), [newest, before, before]);
 
     // What only a newer one knows it is asked as such: it may have been upgraded since.
-    let newest_only = Operation::LetGo {
-        gateway: "my-gateway".to_owned(),
-    };
+    let newest_only = Operation::PutRouter(Router {
+        uid: "r1".to_owned(),
+        address: "host_unit.my-gateway/router/qwen".to_owned(),
+        host: "127.0.0.1".to_owned(),
+        port: 21_000,
+        flavour: Flavour::VllmRouter,
+        unit_directory: None,
+    });
     assert_eq!(newest_only.since(), PROTOCOL_VERSION);
     let refused = agent.client.change(&fence(), newest_only).await.unwrap_err();
     assert!(

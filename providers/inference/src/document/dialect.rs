@@ -170,7 +170,7 @@ pub struct Routing {
     pub host: RouterHost,
     /// How it chooses a worker; `None` when the group's commands say.
     pub policy: Option<Spanned<Policy>>,
-    /// The package that gabion installs; `None` when the group's commands do.
+    /// Which of SGLang's packages gabion installs; `None` when the group's commands do, and of other routers.
     pub package: Option<RouterPackage>,
     /// Whether prefill and decode are separate; `None` when the group's commands say.
     pub separates_prefill: Option<Spanned<bool>>,
@@ -181,10 +181,10 @@ pub struct Routing {
 impl Routing {
     fn of_service(router: &ServiceRouter, span: &Span) -> Self {
         Self {
-            kind: RouterKind::Smg,
+            kind: router.router_type.kind(),
             host: RouterHost::Gateway,
             policy: Some(router.policy.clone()),
-            package: Some(router.package),
+            package: router.router_type.package(router.package),
             separates_prefill: Some(router.pd_disaggregation.clone()),
             span: span.clone(),
         }
@@ -192,10 +192,10 @@ impl Routing {
 
     fn of_gateway(router: &GatewayRouter) -> Self {
         Self {
-            kind: RouterKind::Smg,
+            kind: router.router_type.kind(),
             host: RouterHost::Gateway,
             policy: Some(router.policy.clone()),
-            package: Some(router.package),
+            package: router.router_type.package(router.package),
             separates_prefill: Some(Spanned::new(false, router.policy.span.clone())),
             span: router.policy.span.clone(),
         }

@@ -17,7 +17,7 @@ use super::role::{self, BootstrapPort, Part};
 use super::service::PORT_RANGE;
 use crate::document::dialect::{Member, Routing};
 use crate::document::replica_group::GroupRole;
-use crate::document::router::{Policy, RouterPackage};
+use crate::document::router::{Policy, RouterKind, RouterPackage};
 use crate::document::service::Service;
 use crate::term::Text;
 
@@ -126,9 +126,11 @@ fn add_port(unit: &mut Resource, name: &str, variable: &str, request: Value) {
 
 /// Returns the program that a router group's commands start.
 fn package_of(commands: &[Spanned<Text>]) -> Package {
-    let old = ["sglang_router.launch_router", "sglang-router"];
-    if old.iter().any(|word| role::word(commands, word).is_some()) {
+    let starts = |words: &[&str]| words.iter().any(|word| role::word(commands, word).is_some());
+    if starts(&["sglang_router.launch_router", "sglang-router"]) {
         Package::SglangRouter
+    } else if starts(&["vllm-router", "vllm_router.launch_router"]) {
+        Package::VllmRouter
     } else {
         Package::Smg
     }
@@ -142,9 +144,10 @@ pub(crate) fn add_beside_gateway<'a>(
     gateway: &GatewayTarget<'a>,
     lowered: &mut Lowered,
 ) -> Router<'a> {
-    let package = match routing.package {
-        Some(RouterPackage::SglangRouter) => Package::SglangRouter,
-        Some(RouterPackage::Smg) | None => Package::Smg,
+    let package = match (routing.kind, routing.package) {
+        (RouterKind::Vllm, _) => Package::VllmRouter,
+        (_, Some(RouterPackage::SglangRouter)) => Package::SglangRouter,
+        (_, Some(RouterPackage::Smg) | None) => Package::Smg,
     };
     let policy = routing.policy.as_ref();
     let unit = address(

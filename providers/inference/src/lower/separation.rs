@@ -22,7 +22,17 @@ enum Separation {
 }
 
 /// The programs that a router group's commands are known to start.
-const LAUNCHERS: [&str; 4] = ["smg", "amg", "sglang-router", "sglang_router.launch_router"];
+const LAUNCHERS: [&str; 6] = [
+    "smg",
+    "amg",
+    "sglang-router",
+    "sglang_router.launch_router",
+    "vllm-router",
+    "vllm_router.launch_router",
+];
+
+/// How vLLM's router is told to keep them apart, which it has to be told of with its workers.
+const SEPARATE_AT_START: &str = "--vllm-pd-disaggregation";
 
 const SEPARATE: &str = "--pd-disaggregation";
 
@@ -35,6 +45,7 @@ pub(crate) fn check(
 ) {
     check_kind(service, problems);
     let members = service.members();
+    check_separate_at_start(&members, problems);
     let separation = separation(service, gateway, &members);
     let workers = || members.iter().filter(|member| member.router.is_none());
     let mut roles = Vec::new();
@@ -83,6 +94,23 @@ fn check_kind(service: &Service, problems: &mut Diagnostics) {
                 .hint("use `router: {type: smg}` with engines that SGLang's router knows"),
         );
     }
+}
+
+/// Refuses a router that would have to be started anew for every worker that comes or goes.
+fn check_separate_at_start(members: &[Member<'_>], problems: &mut Diagnostics) {
+    let routers = members.iter().filter(|member| member.router.is_some());
+    let asked = routers
+        .filter_map(|member| word(member.commands, SEPARATE_AT_START))
+        .next();
+    let Some(command) = asked else { return };
+    problems.push(
+        Diagnostic::error("unsupported-key", "router that cannot be filled")
+            .detail(
+                "vLLM's router takes prefill and decode workers only when it starts, and gabion fills routers as workers come and go.",
+            )
+            .at(command.span.part_with(SEPARATE_AT_START))
+            .hint("start SGLang's, which has workers of vLLM as well: `smg launch --pd-disaggregation`"),
+    );
 }
 
 fn separation(service: &Service, gateway: &GatewayTarget<'_>, members: &[Member<'_>]) -> Separation {
