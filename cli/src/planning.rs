@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::config::{Reference, Resolved, Scope, Target, Template};
 use gabion_engine::diagnostic::Diagnostics;
-use gabion_engine::gather::{GatherError, GatherRequest, gather};
+use gabion_engine::gather::{GatherError, GatherRequest, data, gather};
 use gabion_engine::plan::glob::AddressGlob;
 use gabion_engine::plan::options::{PlanInput, PlanOptions};
 use gabion_engine::plan::planner::{PREVENT_DESTROY, plan};
@@ -171,6 +171,10 @@ async fn plan_lowered(
             .retain(|pattern| is_there(pattern, &configuration, state));
     }
     let providers = wiring::providers(options, &configuration.project, state)?;
+    // The past has its values; what the files read now is nothing to it. Nothing is read for whoever is not trusted.
+    if past.is_none() && options.trust == Trust::Full {
+        read_data(&request, &mut configuration, &providers, project, context).await?;
+    }
     if let Some(past) = past {
         configuration = revert::configuration(RevertRequest {
             past,
@@ -217,6 +221,36 @@ async fn plan_lowered(
         world: Lasting::new(world),
         providers,
     })
+}
+
+/// Reads what data documents ask for.
+async fn read_data(
+    request: &PlanRequest<'_>,
+    configuration: &mut Configuration,
+    providers: &ProviderRegistry,
+    project: &LoadedProject,
+    context: &Context,
+) -> Result<(), Failure> {
+    let Some(first) = configuration.data.first() else {
+        return Ok(());
+    };
+    if request.refresh == Refresh::None {
+        return Err(Failure::new("data is not read")
+            .detail(format!(
+                "With `--refresh none` nothing of the world is read, and the plan needs what `data.{}` finds ({}).",
+                first.address, first.place
+            ))
+            .hint("plan with `--refresh minimal`, or write the value itself in its place"));
+    }
+    let mut told = Told {
+        display: GatherDisplay::new(&context.printer),
+        events: request.events,
+    };
+    let limits = wiring::gather_limits(&context.options);
+    let sources = &project.project.sources;
+    let read = data::read_data(configuration, providers, sources, &limits, &mut told).await;
+    told.display.end();
+    Ok(read?)
 }
 
 async fn read_world(

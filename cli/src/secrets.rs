@@ -293,7 +293,7 @@ impl ProjectSecrets {
         match target {
             Target::Environment(name) => self.environment(name),
             Target::Secret(name) => self.secret(name),
-            Target::Resource(_) | Target::Scope(_) => None,
+            Target::Resource(_) | Target::Data(_) | Target::Scope(_) => None,
         }
     }
 

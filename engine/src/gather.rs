@@ -3,6 +3,7 @@
 //! Nothing is changed and no lease is taken. What cannot be read is reported as such and is never taken for gone: a
 //! "not found" of an object younger than its type's consistency window is asked again until the window has passed.
 
+pub mod data;
 mod late;
 pub(crate) mod look;
 pub mod marks;

@@ -68,6 +68,7 @@ pub mod address;
 pub mod apply;
 mod asking;
 pub mod config;
+pub mod data;
 pub mod diagnostic;
 pub mod diff;
 pub mod drift;

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::address::{Lineage, ObjectId, OperationId, ResourceAddress, ResourceType, Uid};
+use crate::data::DataQuery;
 use crate::form::is_left_out;
 use crate::schema::{ProviderSchema, ReplaceOrder, ResourceSchema};
 use crate::value::{AttributePath, Attributes, Value};
@@ -98,6 +99,31 @@ pub trait Provider: Send + Sync {
         Ok(BTreeMap::new())
     }
 
+    /// Returns the kinds of data that this provider reads and does not manage, each with its arguments and what it finds.
+    fn data_kinds(&self) -> &BTreeMap<ResourceType, ResourceSchema> {
+        static NONE: BTreeMap<ResourceType, ResourceSchema> = BTreeMap::new();
+        &NONE
+    }
+
+    /// Finds what data documents of one kind ask for. Answers in the order of the request, one for each, with all their
+    /// attributes, arguments included. Changes nothing.
+    ///
+    /// What is not found, or not the only one, is that document's own error and must not fail the rest. An error means that
+    /// nothing could be read at all, and the call is made again where that may help.
+    async fn read_data(
+        &self,
+        request: ReadDataRequest,
+    ) -> Result<Vec<Result<Attributes, ProviderError>>, ProviderError> {
+        Err(ProviderError::new(
+            ErrorClass::Invalid,
+            format!(
+                "The provider `{}` reads no `{}`.",
+                self.schema().name,
+                request.kind
+            ),
+        ))
+    }
+
     /// Brings recorded attributes and private data of an older schema version to the present one. Pure.
     fn upgrade(&self, request: &UpgradeRequest) -> Result<UpgradedObject, ProviderError> {
         Ok(UpgradedObject {
@@ -116,6 +142,15 @@ pub trait Provider: Send + Sync {
             .get(resource_type)
             .expect("the engine asks a provider only for types in its schema")
     }
+}
+
+/// Which documents [`Provider::read_data`] shall find something for: all of one kind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReadDataRequest {
+    /// The kind of all of them.
+    pub kind: ResourceType,
+    /// The documents.
+    pub queries: Vec<DataQuery>,
 }
 
 /// What [`Provider::validate`] gets.
@@ -671,6 +706,7 @@ pub fn propose(schema: &ResourceSchema, request: &PlanRequest) -> PlanResponse {
 #[derive(Clone, Default)]
 pub struct ProviderRegistry {
     by_type: BTreeMap<ResourceType, Arc<dyn Provider>>,
+    by_data_kind: BTreeMap<ResourceType, Arc<dyn Provider>>,
 }
 
 impl ProviderRegistry {
@@ -679,10 +715,29 @@ impl ProviderRegistry {
     /// # Panics
     /// When another provider has one of its types already; wiring is code, and this is a bug in it.
     pub fn register(&mut self, provider: Arc<dyn Provider>) {
+        for kind in provider.data_kinds().keys() {
+            let earlier = self.by_data_kind.insert(kind.clone(), provider.clone());
+            assert!(earlier.is_none(), "two providers read `{kind}`");
+        }
         for resource_type in provider.schema().resource_types.keys() {
             let earlier = self.by_type.insert(resource_type.clone(), provider.clone());
             assert!(earlier.is_none(), "two providers manage `{resource_type}`");
         }
+    }
+
+    /// Returns the provider that reads a kind of data.
+    pub fn data_provider(&self, kind: &ResourceType) -> Option<&Arc<dyn Provider>> {
+        self.by_data_kind.get(kind)
+    }
+
+    /// Returns the schema of a kind of data.
+    pub fn data_schema(&self, kind: &ResourceType) -> Option<&ResourceSchema> {
+        self.by_data_kind.get(kind)?.data_kinds().get(kind)
+    }
+
+    /// Returns all kinds of data, in order.
+    pub fn data_kinds(&self) -> Vec<&ResourceType> {
+        self.by_data_kind.keys().collect()
     }
 
     /// Returns the provider of a type.

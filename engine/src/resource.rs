@@ -11,6 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use crate::address::ResourceAddress;
+use crate::data::DataDocument;
 use crate::diagnostic::Diagnostic;
 use crate::file_name::FileName;
 use crate::form::is_left_out;
@@ -168,16 +169,7 @@ pub struct Alternative {
 impl Resource {
     /// Returns the place of an input, or of the nearest enclosing one that has a place.
     pub fn place_of(&self, path: &AttributePath) -> &Place {
-        let mut segments = &*path.0;
-        loop {
-            if let Some(place) = self.places.at(segments) {
-                return place;
-            }
-            match segments.split_last() {
-                Some((_, rest)) => segments = rest,
-                None => return &self.document.place,
-            }
-        }
+        self.places.nearest(path).unwrap_or(&self.document.place)
     }
 }
 
@@ -200,6 +192,17 @@ impl InputPlaces {
     fn at(&self, path: &[PathSegment]) -> Option<&Place> {
         let at = self.find(path).ok()?;
         Some(&self.entries()[at].1)
+    }
+
+    /// Returns the place of a value, or of the nearest enclosing one that has a place.
+    pub fn nearest(&self, path: &AttributePath) -> Option<&Place> {
+        let mut segments = &*path.0;
+        loop {
+            if let Some(place) = self.at(segments) {
+                return Some(place);
+            }
+            (_, segments) = segments.split_last()?;
+        }
     }
 
     /// Returns the place of a value.
@@ -397,6 +400,8 @@ pub struct Configuration {
     pub digest: Arc<str>,
     /// Every resource, sorted by address; addresses are unique.
     pub resources: Vec<Resource>,
+    /// What is read and not managed, sorted by address; addresses are unique.
+    pub data: Vec<DataDocument>,
     /// What documents beyond resources ask for.
     pub directives: Directives,
     /// The project's outputs: values whose unknown and secret leaves carry templates.

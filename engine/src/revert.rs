@@ -72,6 +72,7 @@ pub fn configuration(request: RevertRequest<'_>) -> Configuration {
             moved,
             ..Directives::default()
         },
+        data: Vec::new(),
         outputs: past.outputs.clone(),
         endpoints: Attributes::new(),
         notes: vec![(

@@ -16,7 +16,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::render::reference::{
-    DocumentPage, Pages, commands_page, documents_page, resource_types_page, settings_page,
+    DocumentPage, Pages, commands_page, data_kinds_page, documents_page, resource_types_page, settings_page,
 };
 use crate::wire::{DiagnosticsJson, EventLineJson, GraphJson, PlanJson, PsJson, ScalingEventJson};
 use crate::wiring;
@@ -107,7 +107,12 @@ fn reference(context: &Context) -> Result<Pages, Failure> {
         .resource_types()
         .filter_map(|resource_type| providers.schema(resource_type))
         .collect();
+    let data_kinds = providers.data_kinds().into_iter();
+    let data_kinds: Vec<&ResourceSchema> = data_kinds
+        .filter_map(|kind| providers.data_schema(kind))
+        .collect();
     Ok(Pages::from([
+        ("data-kinds.md", data_kinds_page(&data_kinds)),
         ("documents.md", documents_page(&documents)),
         ("settings.md", settings_page(&schemas["gabion"])),
         ("resource-types.md", resource_types_page(&types)),

@@ -525,6 +525,7 @@ pub(crate) fn nothing() -> Plan {
             configuration: "ab12".into(),
         },
         settlements: Vec::new(),
+        data: Vec::new(),
         upgrades: BTreeMap::new(),
         unsettled: Vec::new(),
         vanished: Vec::new(),

@@ -476,7 +476,7 @@ pub(crate) fn known(value: &Value) -> Json {
 }
 
 /// Returns the shape of a value with true at the marked leaves, as Terraform writes `after_unknown`.
-fn shape(value: &Value, marked: &dyn Fn(&Value) -> bool) -> Json {
+pub(super) fn shape(value: &Value, marked: &dyn Fn(&Value) -> bool) -> Json {
     match value {
         Value::Map(entries) => Json::Object(
             entries

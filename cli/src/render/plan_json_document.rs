@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use gabion_engine::data::DataRead;
 use gabion_engine::plan::change::{Action, Change, Reason};
 use gabion_engine::plan::{Mode, OutputChange, Plan};
 use gabion_engine::value::Value;
@@ -17,7 +18,7 @@ use serde_json::Value as Json;
 use super::catalogue::Catalogue;
 use super::plan_json::{
     dependencies, detail, drift_change, drift_json, expression, known, operation_word, output_changes,
-    output_value, policy, price, recovery, resource, resource_change, summary_json,
+    output_value, policy, price, recovery, resource, resource_change, shape, summary_json,
 };
 use super::plan_json_types::*;
 use super::streamed::{Made, write_json};
@@ -132,7 +133,7 @@ fn document<'a>(plan: &'a Plan, context: PlanContext<'a>) -> Document<'a> {
                 .map(|change| resource_change(change, catalogue))
         }),
         output_changes: output_changes(plan),
-        prior_state: basis.lineage.map(|_| PriorState {
+        prior_state: (basis.lineage.is_some() || !plan.data.is_empty()).then(|| PriorState {
             format_version: "1.0",
             terraform_version: TERRAFORM,
             values: prior_values(plan, catalogue),
@@ -170,6 +171,7 @@ fn prior_values<'a>(plan: &'a Plan, catalogue: &'a Catalogue) -> Values<'a> {
                 }
                 Some(resource)
             })
+            .chain(plan.data.iter().map(|read| data_resource(read, catalogue)))
     };
     values(plan, |output| &output.before, Made::by(resources))
 }
@@ -206,7 +208,20 @@ fn configuration<'a>(plan: &'a Plan, catalogue: &'a Catalogue) -> Configuration<
             providers.insert(name.to_owned(), config);
         }
     }
-    let resources = move || declared().filter_map(|change| declared_resource(change, catalogue));
+    for read in &plan.data {
+        let name = read.provider.as_str();
+        providers
+            .entry(name.to_owned())
+            .or_insert_with(|| ProviderConfigJson {
+                name: name.to_owned(),
+                full_name: catalogue.source(&read.provider),
+            });
+    }
+    let resources = move || {
+        declared()
+            .filter_map(|change| declared_resource(change, catalogue))
+            .chain(plan.data.iter().map(declared_data))
+    };
     Configuration {
         provider_config: providers,
         root_module: Module {
@@ -230,6 +245,40 @@ fn declared_resource(change: &Change, catalogue: &Catalogue) -> Option<ConfigRes
         schema_version: catalogue.schema_version(&change.address.resource_type),
         depends_on: dependencies(change),
     })
+}
+
+/// What was read, as Terraform's format has it: in the state that the plan started from.
+fn data_resource(read: &DataRead, catalogue: &Catalogue) -> ResourceJson {
+    let value = Value::Map(read.attributes.clone());
+    ResourceJson {
+        address: format!("data.{}", read.address),
+        mode: "data".into(),
+        resource_type: read.address.resource_type.to_string(),
+        name: read.address.name.to_string(),
+        provider_name: catalogue.source(&read.provider),
+        schema_version: 0,
+        values: known(&value),
+        sensitive_values: shape(&value, &|leaf| matches!(leaf, Value::Secret(_))),
+        depends_on: Vec::new(),
+        tainted: false,
+    }
+}
+
+fn declared_data(read: &DataRead) -> ConfigResourceJson {
+    ConfigResourceJson {
+        address: format!("data.{}", read.address),
+        mode: "data".into(),
+        resource_type: read.address.resource_type.to_string(),
+        name: read.address.name.to_string(),
+        provider_config_key: read.provider.to_string(),
+        expressions: read
+            .inputs
+            .iter()
+            .map(|(name, value)| (name.to_string(), expression(value)))
+            .collect(),
+        schema_version: 0,
+        depends_on: Vec::new(),
+    }
 }
 
 fn gabion<'a>(plan: &'a Plan, context: PlanContext<'a>) -> Gabion<'a> {

@@ -84,7 +84,7 @@ pub struct ModuleJson {
 pub struct ResourceJson {
     /// The address.
     pub address: String,
-    /// `managed`.
+    /// `managed`, or `data` for what is read and not managed.
     pub mode: String,
     /// The resource type.
     #[serde(rename = "type")]
@@ -129,7 +129,7 @@ pub struct ResourceChangeJson {
     /// The address that it had before a move.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_address: Option<String>,
-    /// `managed`.
+    /// `managed`, or `data` for what is read and not managed.
     pub mode: String,
     /// The resource type.
     #[serde(rename = "type")]
@@ -216,7 +216,7 @@ pub struct ConfigModuleJson {
 pub struct ConfigResourceJson {
     /// The address.
     pub address: String,
-    /// `managed`.
+    /// `managed`, or `data` for what is read and not managed.
     pub mode: String,
     /// The resource type.
     #[serde(rename = "type")]

@@ -60,6 +60,7 @@ pub(crate) fn write_plan(out: &mut dyn Write, plan: &Plan, context: PlanContext<
     tables.push_str(&room.table(&warnings(plan), "warning"));
     tables.push_str(&room.whole(no_objection(plan)));
     lists.push_str(&room.list("Recovered", &view::recovery(plan)));
+    lists.push_str(&room.list("Read, and not managed", &view::data(plan)));
     let notes: Vec<String> = plan
         .notes
         .iter()

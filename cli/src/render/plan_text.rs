@@ -44,6 +44,7 @@ pub(crate) fn write_plan(
         drift_text::write_section(out, &drift, plan.basis.gathered_at, theme)?;
     }
     write_section(out, "Recovered", &view::recovery(plan), theme)?;
+    write_data(out, plan, theme)?;
     write_notes(out, plan, theme)?;
     if plan.has_changes() {
         let line = words::summary_line(&plan.summary(), plan.mode);
@@ -362,6 +363,10 @@ fn write_section(out: &mut dyn Write, heading: &str, lines: &[String], theme: &T
         writeln!(out, "  {line}")?;
     }
     Ok(())
+}
+
+fn write_data(out: &mut dyn Write, plan: &Plan, theme: &Theme) -> fmt::Result {
+    write_section(out, "Read, and not managed", &view::data(plan), theme)
 }
 
 fn write_notes(out: &mut dyn Write, plan: &Plan, theme: &Theme) -> fmt::Result {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use gabion_engine::address::ResourceAddress;
 use gabion_engine::config::Effect;
+use gabion_engine::data::DataRead;
 use gabion_engine::plan::change::{Action, AttributeChange, Cause, CausingReference, Change, Reason};
 use gabion_engine::plan::policy::PolicyReport;
 use gabion_engine::plan::{Basis, Plan};
@@ -433,6 +434,26 @@ fn follow_cause(
             follow(plan, address, path, depth + 1, seen, lines);
         }
     }
+}
+
+/// Returns what was read and is not managed, a line each: its id and name, or whatever it has.
+pub(crate) fn data(plan: &Plan) -> Vec<String> {
+    let line = |read: &DataRead| {
+        let is_told = |name: &str| matches!(name, "id" | "name" | "output" | "names");
+        let told = read
+            .attributes
+            .iter()
+            .filter(|(name, value)| is_told(name) && !value.is_null());
+        let told: Vec<String> = told
+            .map(|(name, value)| format!("{name} = {}", inline(value)))
+            .collect();
+        let what = match told.is_empty() {
+            true => "read".to_owned(),
+            false => told.join(", "),
+        };
+        format!("data.{}: {what}{}", read.address, at_place(Some(&read.place)))
+    };
+    plan.data.iter().map(line).collect()
 }
 
 /// Returns what recovery found, and what it could not find out, a sentence each.

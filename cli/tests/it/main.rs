@@ -11,6 +11,7 @@ mod apply;
 #[cfg(feature = "aws")]
 mod aws;
 mod aws_account;
+mod aws_data;
 mod aws_delegation;
 mod aws_drift;
 mod aws_refusals;
@@ -21,6 +22,7 @@ mod browser;
 mod ci_comment;
 mod ci_kit;
 mod completion;
+mod data;
 mod deep_problems;
 mod destroy;
 mod doctor;

@@ -298,7 +298,7 @@ impl<'a> View<'a> {
                 format!("`{address}` does not exist.")
             }
             Target::Resource(address) => format!("`{address}` has nothing at `{}`.", reference.path),
-            Target::Scope(_) => format!("{error}."),
+            Target::Data(_) | Target::Scope(_) => format!("{error}."),
         }
     }
 }
@@ -312,7 +312,8 @@ impl Scope for View<'_> {
         match &reference.target {
             Target::Environment(name) => known(self.secrets.environment(name)),
             Target::Secret(name) => known(self.secrets.secret(name)),
-            Target::Scope(_) => Resolved::Missing,
+            // What was read stands in the plan, in place of its references.
+            Target::Data(_) | Target::Scope(_) => Resolved::Missing,
             Target::Resource(address) => {
                 let (attributes, id) = match (self.fresh.get(address), self.current(address)) {
                     (Some(fresh), _) => (&fresh.attributes, Some(&fresh.id)),

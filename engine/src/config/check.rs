@@ -10,6 +10,7 @@ use super::project::{LowerInputs, Project};
 use super::registry::Purpose;
 use super::secrets::{MissingSecret, SecretSource};
 use crate::address::ResourceAddress;
+use crate::data::DataDocument;
 use crate::diagnostic::{Diagnostic, Diagnostics, Span, did_you_mean};
 use crate::resource::{Configuration, Directives, Place, Resource};
 use crate::value::{AttributePath, Attributes, Secret, TemplateText, Unknown, Value};
@@ -26,6 +27,7 @@ pub(super) struct Checker<'a> {
     incomplete: bool,
     failed: BTreeSet<&'a str>,
     declared: DeclaredAddresses,
+    data: DeclaredAddresses,
     suggested: usize,
     problems: Diagnostics,
 }
@@ -43,6 +45,30 @@ impl DeclaredAddresses {
             .ok()?;
         Some(&self.0[at].1)
     }
+
+    /// The declared address that was probably meant: another name of the kind, or the name under another kind.
+    fn nearest(&self, address: &ResourceAddress) -> Option<(&ResourceAddress, &Place)> {
+        let of_kind = || {
+            let all = self.0.iter();
+            all.filter(|(other, _)| other.resource_type == address.resource_type)
+        };
+        let of_name = || {
+            let all = self.0.iter();
+            all.filter(|(other, _)| other.name == address.name)
+        };
+        let name = did_you_mean(
+            address.name.as_str(),
+            of_kind().map(|(other, _)| other.name.as_str()),
+        );
+        let kind = did_you_mean(
+            address.resource_type.as_str(),
+            of_name().map(|(other, _)| other.resource_type.as_str()),
+        );
+        of_kind()
+            .find(|(other, _)| Some(other.name.as_str()) == name)
+            .or_else(|| of_name().find(|(other, _)| Some(other.resource_type.as_str()) == kind))
+            .map(|(other, place)| (other, place))
+    }
 }
 
 impl<'a> Checker<'a> {
@@ -58,6 +84,7 @@ impl<'a> Checker<'a> {
             incomplete,
             failed,
             declared: DeclaredAddresses::default(),
+            data: DeclaredAddresses::default(),
             suggested: 0,
             problems: Diagnostics::new(),
         }
@@ -67,6 +94,12 @@ impl<'a> Checker<'a> {
     /// that hold their value.
     pub(super) fn check(mut self, configuration: &mut Configuration) -> Diagnostics {
         configuration.resources = self.unique(std::mem::take(&mut configuration.resources));
+        configuration.data = self.unique_data(std::mem::take(&mut configuration.data));
+        for document in &mut configuration.data {
+            let user = format!("`data.{}`", document.address);
+            let inputs = std::mem::take(&mut document.inputs);
+            document.inputs = self.attributes(inputs, &user, &|path| Some(document.place_of(path).clone()));
+        }
         for resource in &mut configuration.resources {
             if resource.inputs.values().any(has_template) {
                 let user = format!("`{}`", resource.address);
@@ -113,6 +146,28 @@ impl<'a> Checker<'a> {
             false
         });
         resources
+    }
+
+    fn unique_data(&mut self, mut documents: Vec<DataDocument>) -> Vec<DataDocument> {
+        documents.sort_by(|a, b| a.address.cmp(&b.address).then_with(|| a.place.cmp(&b.place)));
+        documents.retain(|document| {
+            let Some(first) = self.data.place(&document.address) else {
+                self.data
+                    .0
+                    .push((document.address.clone(), document.place.clone()));
+                return true;
+            };
+            let problem = Diagnostic::error("duplicate-address", "duplicate address")
+                .detail(format!("`data.{}` is declared twice.", document.address))
+                .at(self.project.sources.span(&document.place))
+                .hint("rename one of the two");
+            self.problems.push(match self.project.sources.span(first) {
+                Some(span) => problem.related(span, "first declared here"),
+                None => problem,
+            });
+            false
+        });
+        documents
     }
 
     fn attributes(
@@ -213,7 +268,7 @@ impl<'a> Checker<'a> {
                 SecretSource::Environment(variable) => (self.inputs.environment)(variable),
                 source => self.read_secret(source).ok().flatten(),
             },
-            Target::Resource(_) | Target::Scope(_) => None,
+            Target::Resource(_) | Target::Data(_) | Target::Scope(_) => None,
         }
     }
 
@@ -271,6 +326,13 @@ impl<'a> Checker<'a> {
                     self.unknown_reference(address, user, span);
                 }
             }
+            Target::Data(address) => {
+                let is_failed = || self.failed.contains(address.name.as_str());
+                if !self.incomplete && self.data.place(address).is_none() && !is_failed() {
+                    let span = whole.map(|whole| whole.below(&reference.to_string()));
+                    self.unknown_data(address, user, span);
+                }
+            }
             // What is left of them after expansion was reported there.
             Target::Scope(name) if super::expand::is_scope(name) => {}
             Target::Scope(name) => {
@@ -302,7 +364,7 @@ impl<'a> Checker<'a> {
         let mut hint = "declare it, or write the address of a resource that is declared".to_owned();
         if self.suggested < SUGGESTIONS {
             self.suggested += 1;
-            if let Some((near, place)) = self.nearest(address) {
+            if let Some((near, place)) = self.declared.nearest(address) {
                 hint = format!("did you mean `{near}` ({place})?");
             }
         }
@@ -317,30 +379,24 @@ impl<'a> Checker<'a> {
         );
     }
 
-    /// The declared address that was probably meant: another name of the kind, or the name under another kind.
-    fn nearest(&self, address: &ResourceAddress) -> Option<(&ResourceAddress, &Place)> {
-        let of_kind = || {
-            let all = self.declared.0.iter();
-            all.filter(|(other, _)| other.resource_type == address.resource_type)
+    fn unknown_data(&mut self, address: &ResourceAddress, user: &str, span: Option<Span>) {
+        let hint = match self.data.nearest(address) {
+            Some((near, place)) => format!("did you mean `data.{near}` ({place})?"),
+            None => format!(
+                "declare it with `type: data`, `kind: {}` and `name: {}`",
+                address.resource_type, address.name
+            ),
         };
-        let of_name = || {
-            let all = self.declared.0.iter();
-            all.filter(|(other, _)| other.name == address.name)
-        };
-        let name = did_you_mean(
-            address.name.as_str(),
-            of_kind().map(|(other, _)| other.name.as_str()),
+        self.problems.push(
+            Diagnostic::error("unknown-reference", "unknown reference")
+                .detail(format!(
+                    "{} uses `data.{address}`, which no document declares.",
+                    sentence_start(user)
+                ))
+                .at(span)
+                .hint(hint),
         );
-        let kind = did_you_mean(
-            address.resource_type.as_str(),
-            of_name().map(|(other, _)| other.resource_type.as_str()),
-        );
-        of_kind()
-            .find(|(other, _)| Some(other.name.as_str()) == name)
-            .or_else(|| of_name().find(|(other, _)| Some(other.resource_type.as_str()) == kind))
-            .map(|(other, place)| (other, place))
     }
-
     /// Checks what a resource says beside its inputs.
     fn declarations(&mut self, resource: &Resource) {
         let triggers = &resource.lifecycle.replace_triggered_by;

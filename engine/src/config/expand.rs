@@ -192,7 +192,7 @@ fn named(mut node: Node, template: &Node, key: &Key) -> Node {
     }
     // Resources are addressed by paths; everything else by names that hold no `/`.
     let separator = match node.get("type").and_then(Node::text) {
-        Some("resource") => '/',
+        Some("resource" | "data") => '/',
         _ => '-',
     };
     if let NodeKind::Map(entries) = &mut node.kind

@@ -1,6 +1,7 @@
 //! Expressions: `${{ … }}` inside texts.
 //!
-//! An expression is a reference: `env.NAME`, `secrets.NAME`, or an attribute of a resource, `type.name.attribute`
+//! An expression is a reference: `env.NAME`, `secrets.NAME`, an attribute of what exists already,
+//! `data.type.name.attribute`, or an attribute of a resource, `type.name.attribute`
 //! with `.key` and `[index]` after it. Resource names hold `/`, `-`, `:` and `@`; any other name is quoted:
 //! `aws_route53_record["*.example.com"].fqdn`. `$${{` is a literal `${{`. A text that is exactly one expression keeps
 //! the type of what it refers to; any other is a text.
@@ -49,6 +50,8 @@ pub enum Target {
     Secret(Arc<str>),
     /// An attribute of a resource.
     Resource(ResourceAddress),
+    /// `data.KIND.NAME`: an attribute of what a data document reads.
+    Data(ResourceAddress),
     /// Another scope (`vars`, `each`, or one that a document type knows); the path is what follows.
     Scope(Arc<str>),
 }
@@ -59,6 +62,7 @@ impl fmt::Display for Target {
             Self::Environment(name) => write!(f, "env.{name}"),
             Self::Secret(name) => write!(f, "secrets.{name}"),
             Self::Resource(address) => write!(f, "{address}"),
+            Self::Data(address) => write!(f, "data.{address}"),
             Self::Scope(name) => f.write_str(name),
         }
     }
@@ -110,6 +114,43 @@ impl Template {
     /// Returns the source.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Returns the source with what `value` says of each reference in its place. What it says nothing of stays.
+    ///
+    /// # Errors
+    /// The first reference whose value is no scalar and stands within a text.
+    pub fn filled(&self, value: &dyn Fn(&Reference) -> Option<Value>) -> Result<Value, EvaluateError> {
+        if let Some(reference) = self.single() {
+            return Ok(value(reference).unwrap_or_else(|| self.to_value()));
+        }
+        let mut text = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Literal(literal) => text.push_str(&literal.replace("${{", "$${{")),
+                Part::Reference(reference) => match value(reference) {
+                    None => text.push_str(&format!("${{{{ {reference} }}}}")),
+                    Some(value) => match scalar_text(&value) {
+                        Some(part) => text.push_str(&part.replace("${{", "$${{")),
+                        None => {
+                            return Err(EvaluateError::NotText {
+                                reference: reference.clone(),
+                                found: if value.is_null() {
+                                    "nothing"
+                                } else {
+                                    "a list or map"
+                                },
+                            });
+                        }
+                    },
+                },
+            }
+        }
+        Ok(match Self::parse(&text) {
+            Ok(filled) => filled.to_value(),
+            // Parts that make an expression only together are no expression of anybody's.
+            Err(_) => self.to_value(),
+        })
     }
 
     /// Returns the text, escapes resolved, when there is no expression in it.

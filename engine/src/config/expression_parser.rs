@@ -116,6 +116,7 @@ impl<'a> Parser<'a> {
             "env" => Target::Environment(self.one_name(&mut rest, &range, "env.NAME")?),
             "secrets" => Target::Secret(self.one_name(&mut rest, &range, "secrets.NAME")?),
             "vars" | "each" | "inputs" | "module" => Target::Scope(root),
+            "data" => return self.data(root, rest.collect(), range),
             _ => return self.resource(root, root_range, rest.collect(), range),
         };
         let path: Vec<PathSegment> = rest.map(|segment| segment.value).collect();
@@ -168,6 +169,45 @@ impl<'a> Parser<'a> {
         Ok(Reference {
             target: Target::Resource(ResourceAddress::new(resource_type, name)),
             path: AttributePath(path),
+            range,
+        })
+    }
+
+    /// `data.KIND.NAME` and what follows.
+    fn data(
+        &self,
+        root: Arc<str>,
+        rest: Vec<Segment>,
+        range: Range<usize>,
+    ) -> Result<Reference, ExpressionError> {
+        let mut rest = rest.into_iter();
+        let (
+            Some(Segment {
+                value: PathSegment::Key(kind),
+                range: kind_range,
+            }),
+            Some(name),
+        ) = (rest.next(), rest.next())
+        else {
+            return Err(error(
+                range,
+                format!("`{root}` names the kind and the name of a document with `type: data`."),
+                Some("write `${{ data.KIND.NAME.ATTRIBUTE }}`"),
+            ));
+        };
+        let (name, name_range) = (name.value, name.range);
+        let PathSegment::Key(name) = name else {
+            return Err(error(
+                name_range,
+                "A document has a name, and no position.",
+                Some("write `${{ data.KIND.NAME.ATTRIBUTE }}`"),
+            ));
+        };
+        let kind = ResourceType::new(&kind).map_err(|why| error(kind_range, sentence(&why), None))?;
+        let name = ResourceName::new(&name).map_err(|why| error(name_range, sentence(&why), None))?;
+        Ok(Reference {
+            target: Target::Data(ResourceAddress::new(kind, name)),
+            path: AttributePath(rest.map(|segment| segment.value).collect()),
             range,
         })
     }

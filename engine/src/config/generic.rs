@@ -1,4 +1,4 @@
-//! The engine's own documents: `resource`, `moved`, `removed` and `import`.
+//! The engine's own documents: `resource`, `data`, `moved`, `removed` and `import`.
 
 use super::condition::ConditionExpression;
 use super::decode::{FromNode, Spanned};
@@ -9,6 +9,7 @@ use super::node::Node;
 use super::registry::{DocumentFamily, DocumentType, LowerContext, Lowered, Naming};
 use super::value_reader::PlacedValues;
 use crate::address::{ResourceAddress, ResourceName, ResourceType};
+use crate::data::DataDocument;
 use crate::diagnostic::{Diagnostic, Diagnostics, Span};
 use crate::resource::{
     Condition, ConditionTime, Import, Lifecycle, Moved, Place, Removed, Resource, Roll, TimeoutOverrides,
@@ -23,7 +24,15 @@ pub(super) struct GenericDocuments;
 /// The document type of a single resource.
 pub(super) const RESOURCE: &str = "resource";
 
-const TYPES: [DocumentType; 5] = [
+/// The document type of what is read and not managed.
+pub(super) const DATA: &str = "data";
+
+const TYPES: [DocumentType; 6] = [
+    DocumentType {
+        name: DATA,
+        summary: "Reads something that exists and that the project does not manage.",
+        naming: Naming::Shared,
+    },
     DocumentType {
         name: MODULE,
         summary: "Uses a directory of documents, with inputs.",
@@ -63,6 +72,7 @@ impl DocumentFamily for GenericDocuments {
                 "moved" => lowered.directives.moved.extend(moved(document, &mut problems)),
                 // What they declare stands in their place long before.
                 MODULE | RESOURCE => {}
+                DATA => lowered.data.extend(data(document, &mut problems)),
                 "removed" => lowered
                     .directives
                     .removed
@@ -110,6 +120,30 @@ pub(super) fn resource(document: &Document, problems: &mut Diagnostics) -> Optio
         alternatives: Seldom::default(),
         update_after: Seldom::default(),
         frees: Seldom::default(),
+    })
+}
+
+/// What can be read of a data document.
+fn data(document: &Document, problems: &mut Diagnostics) -> Option<DataDocument> {
+    let mut map = MapReader::open(&document.node, "data document", problems)?;
+    map.known(&["type"]);
+    map.place(document.span().clone());
+    let kind = map.required::<Spanned<ResourceType>>("kind");
+    let name = map.required::<ResourceName>("name");
+    let mut places = Vec::new();
+    let inputs = match map.get("properties").filter(|node| !node.is_null()) {
+        Some(node) => PlacedValues::read_values(node, &mut places, map.problems()),
+        None => Attributes::default(),
+    };
+    map.finish();
+    let (kind, name) = (kind?, name?);
+    places.push((AttributePath::default(), kind.span.place()));
+    Some(DataDocument {
+        address: ResourceAddress::new(kind.value, name),
+        inputs,
+        places: places.into_iter().collect(),
+        place: document.span().place(),
+        found: None,
     })
 }
 

@@ -53,6 +53,17 @@ pub(super) fn json_schema(document_type: &str) -> Option<Value> {
                 },
             }),
         ),
+        "data" => (
+            "Reads something that exists and that the project does not manage.",
+            json!({"type": "data", "kind": "gabion_data", "name": "shared", "properties": {"input": {"zone": "eu-west-1a"}}}),
+            json!(["type", "kind", "name"]),
+            json!({
+                "type": {"const": "data"},
+                "kind": text("The kind of what is read, such as `aws_vpc`."),
+                "name": text("Its name; `${{ data.KIND.NAME.ATTRIBUTE }}` refers to it."),
+                "properties": {"type": "object", "description": "Its arguments, as its kind declares them: what to look for. Texts may hold `${{ … }}`, and refer to nothing that is known only after apply."},
+            }),
+        ),
         "module" => (
             "Uses a directory of documents, with inputs.",
             json!(null),

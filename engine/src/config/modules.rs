@@ -16,7 +16,7 @@ use super::declared::DeclaredResource;
 use super::document::Document;
 use super::expand::{self, Instance, Scopes};
 use super::expression::{Reference, Target, Template};
-use super::generic::RESOURCE;
+use super::generic::{DATA, RESOURCE};
 use super::map_reader::MapReader;
 use super::node::{Key, Node, NodeKind};
 use super::sources::Sources;
@@ -526,7 +526,7 @@ impl Names {
                     named(
                         value,
                         prefix,
-                        matches!(document_type.as_str(), "resource" | MODULE),
+                        matches!(document_type.as_str(), "resource" | DATA | MODULE),
                     )
                 }
                 ("resource", "depends_on") => self.addresses(prefix, value),
@@ -593,11 +593,13 @@ impl Names {
                 let mut changed = String::new();
                 let mut done = 0;
                 for reference in template.references() {
-                    if let Target::Resource(address) = &reference.target
-                        && let Some(own) = self.own(prefix, address)
-                    {
+                    let own = match &reference.target {
+                        Target::Resource(address) => self.own(prefix, address).map(Target::Resource),
+                        Target::Data(address) => self.own_data(prefix, address).map(Target::Data),
+                        _ => None,
+                    };
+                    if let Some(target) = own {
                         changed.push_str(&text[done..reference.range.start]);
-                        let target = Target::Resource(own);
                         changed.push_str(
                             &Reference {
                                 target,
@@ -623,6 +625,14 @@ impl Names {
             _ => return node.clone(),
         };
         Node { kind, ..node.clone() }
+    }
+
+    /// Returns the address that what is read within the module has, if the module declares it.
+    fn own_data(&self, prefix: &str, address: &ResourceAddress) -> Option<ResourceAddress> {
+        let name = address.name.as_str();
+        let declares = |name: &str| self.documents.contains(&(DATA.to_owned(), name.to_owned()));
+        let of_entry = name.rsplit_once('/').is_some_and(|(name, _)| declares(name));
+        (declares(name) || of_entry).then(|| within(prefix, address))?
     }
 
     /// Returns the address that an address within the module stands for, if the module declares it.

@@ -139,6 +139,7 @@ impl Project {
         let lowered = self.lower_families(inputs, &mut problems);
         for family in lowered {
             configuration.resources.extend(family.resources);
+            configuration.data.extend(family.data);
             configuration.directives.moved.extend(family.directives.moved);
             configuration.directives.removed.extend(family.directives.removed);
             configuration.directives.imports.extend(family.directives.imports);

@@ -14,6 +14,7 @@ use super::node::Node;
 use super::root::Root;
 use super::settings::Settings;
 use crate::address::ResourceAddress;
+use crate::data::DataDocument;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::resource::{Directives, Place, Resource};
 use crate::state::record::Status;
@@ -214,6 +215,8 @@ impl RecordedView for State {
 pub struct Lowered {
     /// Resources, in any order.
     pub resources: Vec<Resource>,
+    /// What is read and not managed.
+    pub data: Vec<DataDocument>,
     /// Moves, removals and imports.
     pub directives: Directives,
     /// Addresses that people use once all is applied, by name.
@@ -232,7 +235,7 @@ pub struct DocumentRegistry {
 }
 
 impl DocumentRegistry {
-    /// Makes a registry with the engine's own types: `resource`, `moved`, `removed` and `import`.
+    /// Makes a registry with the engine's own types: `resource`, `data`, `moved`, `removed` and `import`.
     pub fn new() -> Self {
         Self {
             families: vec![Box::new(super::generic::GenericDocuments)],

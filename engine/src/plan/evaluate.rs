@@ -76,6 +76,8 @@ impl Scope for PlanScope<'_> {
                 Resolved::Known(Value::Secret(known.cloned().unwrap_or_default()))
             }
             Target::Scope(_) => Resolved::Missing,
+            // What was read stands in place of its references; what was not read is not known.
+            Target::Data(_) => Resolved::Unknown,
             Target::Resource(address) => {
                 let Some(outcome) = self.outcome(address) else {
                     return Resolved::Missing;

@@ -33,7 +33,7 @@ pub mod step;
 mod steps;
 mod summary;
 mod swap;
-mod validate;
+pub(crate) mod validate;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,6 +42,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::address::{Lineage, OperationId, ResourceAddress, Uid};
+use crate::data::DataRead;
 use crate::provider::{CallAction, Observation};
 use crate::state::event::{ObjectMove, RecordUpgrade};
 use crate::value::{Attributes, Fingerprint, Value};
@@ -88,6 +89,9 @@ pub struct Plan {
     pub blocked: Vec<ResourceAddress>,
     /// What happens to each object, sorted by address, deposed objects after current ones.
     pub changes: Vec<Change>,
+    /// What was read for it and is not managed, sorted by address: its changes have these values in them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data: Vec<DataRead>,
     /// The calls that carry the changes out.
     pub steps: Vec<Step>,
     /// What the world changed behind our back.

@@ -60,6 +60,7 @@ fn make(input: &PlanInput<'_>, problems: &mut Diagnostics) -> Option<Plan> {
     let (graph, found) = ResourceGraph::build(&input.configuration.resources, &places);
     let broken = found.has_errors();
     problems.extend(found);
+    problems.extend(crate::data::check(input.configuration, input.providers, &places));
     let known = know(input, &places, problems)?;
     if broken {
         return None;
@@ -368,6 +369,7 @@ impl<'a> Planner<'a> {
             accepted,
             blocked,
             changes,
+            data: crate::data::reads(self.input.configuration, self.input.providers),
             steps,
             drift,
             outputs,

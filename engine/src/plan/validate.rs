@@ -1,11 +1,21 @@
 //! Inputs against the schema of their type.
 
+use std::fmt;
+
 use crate::diagnostic::{Diagnostic, Diagnostics, suggestion};
 use crate::plan::problem::Places;
 use crate::provider::{Provider, ValidateRequest};
-use crate::resource::Resource;
+use crate::resource::{Place, Resource};
 use crate::schema::{AttributeKind, ResourceSchema};
 use crate::value::{AttributePath, Attributes, Value};
+
+/// What has inputs.
+pub(crate) struct Subject<'a> {
+    /// Its address, as messages have it.
+    pub(crate) name: &'a dyn fmt::Display,
+    /// Where its inputs stand.
+    pub(crate) place_of: &'a dyn for<'p> Fn(&'p AttributePath) -> &'a Place,
+}
 
 /// Checks a resource's evaluated inputs; reports every problem.
 pub(super) fn validate(
@@ -15,6 +25,43 @@ pub(super) fn validate(
     provider: &dyn Provider,
     places: &Places<'_>,
 ) -> Diagnostics {
+    let subject = Subject {
+        name: &resource.address,
+        place_of: &|path| resource.place_of(path),
+    };
+    let mut problems = against_schema(&subject, inputs, schema, places);
+    if problems.is_empty() {
+        let request = ValidateRequest {
+            resource_type: resource.address.resource_type.clone(),
+            address: resource.address.clone(),
+            inputs: inputs.clone(),
+        };
+        for problem in provider.validate(&request) {
+            problems.push(
+                Diagnostic::error("invalid-attribute", "invalid attribute")
+                    .detail(format!(
+                        "`{}` of `{}`: {}",
+                        problem.path, resource.address, problem.message
+                    ))
+                    .at(places.span(resource.place_of(&problem.path)))
+                    .hint(problem.hint),
+            );
+        }
+    }
+    problems
+}
+
+/// Checks inputs against a schema; reports every problem.
+pub(crate) fn against_schema(
+    subject: &Subject<'_>,
+    inputs: &Attributes,
+    schema: &ResourceSchema,
+    places: &Places<'_>,
+) -> Diagnostics {
+    let Subject {
+        name: address,
+        place_of,
+    } = subject;
     let mut problems = Diagnostics::new();
     let names = || {
         let attributes = schema.attributes.iter();
@@ -25,7 +72,7 @@ pub(super) fn validate(
     for (name, value) in inputs {
         let key = || {
             let path = AttributePath::root(name);
-            places.key(resource.place_of(&path), &path)
+            places.key(place_of(&path), &path)
         };
         let Some(attribute) = schema.attributes.get(name) else {
             problems.push(
@@ -60,7 +107,7 @@ pub(super) fn validate(
             is_unknown,
         } in mismatches_at(&attribute.kind, value, name)
         {
-            let place = resource.place_of(&path);
+            let place = place_of(&path);
             let problem = match is_unknown {
                 true => {
                     Diagnostic::error("unknown-attribute", "unknown attribute").at(places.key(place, &path))
@@ -69,7 +116,7 @@ pub(super) fn validate(
             };
             problems.push(
                 problem
-                    .detail(format!("`{path}` of `{}` {message}", resource.address))
+                    .detail(format!("`{path}` of `{}` {message}", address))
                     .hint(hint),
             );
         }
@@ -79,30 +126,9 @@ pub(super) fn validate(
         if attribute.required && missing {
             problems.push(
                 Diagnostic::error("missing-attribute", "missing attribute")
-                    .detail(format!(
-                        "`{}` needs `{name}`: {}",
-                        resource.address, attribute.description
-                    ))
-                    .at(places.span(resource.place_of(&AttributePath::root(name))))
+                    .detail(format!("`{}` needs `{name}`: {}", address, attribute.description))
+                    .at(places.span(place_of(&AttributePath::root(name))))
                     .hint(format!("set `{name}`")),
-            );
-        }
-    }
-    if problems.is_empty() {
-        let request = ValidateRequest {
-            resource_type: resource.address.resource_type.clone(),
-            address: resource.address.clone(),
-            inputs: inputs.clone(),
-        };
-        for problem in provider.validate(&request) {
-            problems.push(
-                Diagnostic::error("invalid-attribute", "invalid attribute")
-                    .detail(format!(
-                        "`{}` of `{}`: {}",
-                        problem.path, resource.address, problem.message
-                    ))
-                    .at(places.span(resource.place_of(&problem.path)))
-                    .hint(problem.hint),
             );
         }
     }

@@ -40,6 +40,7 @@
 
 mod attributes;
 mod clients;
+mod data;
 mod ec2;
 mod error;
 pub mod facts;

@@ -9,13 +9,15 @@ use gabion_engine::address::{ProviderName, ResourceType};
 use gabion_engine::provider::{
     AttributeProblem, Call, CallAction, CreateRequest, DeleteRequest, ErrorClass, FactsRequest,
     ImportRequest, ListRequest, Listed, ObjectState, Observation, ObserveRequest, PlanRequest, PlanResponse,
-    Provider, ProviderError, ReadOutcome, ReadRequest, RecordedObject, UpdateRequest, ValidateRequest,
+    Provider, ProviderError, ReadDataRequest, ReadOutcome, ReadRequest, RecordedObject, UpdateRequest,
+    ValidateRequest,
 };
-use gabion_engine::schema::ProviderSchema;
+use gabion_engine::schema::{ProviderSchema, ResourceSchema};
 use gabion_engine::value::{Attributes, Value};
 
 use crate::attributes::{problem, text};
 use crate::clients::{ClientPool, Clients, Loader, Place};
+use crate::data::{self, DataKind};
 use crate::ec2::images;
 use crate::ec2::instance::{self, image_fact, image_value};
 use crate::facts::RegionFacts;
@@ -33,6 +35,8 @@ const READ_AT_A_TIME: usize = 1000;
 pub struct AwsProvider {
     schema: ProviderSchema,
     kinds: BTreeMap<ResourceType, Box<dyn Kind>>,
+    data_kinds: BTreeMap<ResourceType, Box<dyn DataKind>>,
+    data_schemas: BTreeMap<ResourceType, ResourceSchema>,
     pool: ClientPool,
     named: Option<NamedRegion>,
     arrivals: Option<Arc<dyn Arrivals>>,
@@ -93,9 +97,16 @@ impl AwsProvider {
                 .map(|(name, kind)| (name.clone(), kind.schema()))
                 .collect(),
         };
+        let data_kinds = data::kinds();
+        let data_schemas = data_kinds
+            .iter()
+            .map(|(name, kind)| (name.clone(), kind.schema()))
+            .collect();
         Self {
             schema,
             kinds,
+            data_kinds,
+            data_schemas,
             pool: ClientPool::new(loader, poll),
             named: None,
             arrivals: None,
@@ -367,6 +378,35 @@ impl Provider for AwsProvider {
                 let what = request.resource_type.as_str();
                 Err(crate::error::not_found(what, id.as_str(), &clients.region))
             }
+        }
+    }
+
+    fn data_kinds(&self) -> &BTreeMap<ResourceType, ResourceSchema> {
+        &self.data_schemas
+    }
+
+    async fn read_data(
+        &self,
+        request: ReadDataRequest,
+    ) -> Result<Vec<Result<Attributes, ProviderError>>, ProviderError> {
+        let kind = self
+            .data_kinds
+            .get(&request.kind)
+            .expect("the engine asks a provider only for kinds that it declares");
+        let finds = request.queries.iter().map(|query| async {
+            let place = Place::of_type(&request.kind, &query.arguments);
+            let clients = self.pool.clients(&place).await?;
+            kind.find(&clients, &query.arguments).await
+        });
+        let found = futures_util::future::join_all(finds).await;
+        // What may pass is asked again, and the rest with it.
+        let passing = found.iter().find_map(|found| match found {
+            Err(error) if matches!(error.class, ErrorClass::Throttled | ErrorClass::Transient) => Some(error),
+            _ => None,
+        });
+        match passing {
+            Some(error) => Err(error.clone()),
+            None => Ok(found),
         }
     }
 

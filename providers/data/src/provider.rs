@@ -1,11 +1,13 @@
 //! The provider of `gabion_data`.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use gabion_engine::address::{ObjectId, ProviderName, ResourceType};
 use gabion_engine::provider::{
     Call, CallAction, CreateRequest, DeleteRequest, ErrorClass, ImportRequest, ObjectState, Observation,
-    ObserveRequest, PlanRequest, PlanResponse, Provider, ProviderError, ReadOutcome, ReadRequest,
-    RecordedObject, UpdateRequest, propose,
+    ObserveRequest, PlanRequest, PlanResponse, Provider, ProviderError, ReadDataRequest, ReadOutcome,
+    ReadRequest, RecordedObject, UpdateRequest, propose,
 };
 use gabion_engine::schema::{AttributeKind, AttributeSchema, Idempotency, ProviderSchema, ResourceSchema};
 use gabion_engine::value::{Attributes, Comparison, Value};
@@ -16,6 +18,24 @@ use crate::replica_count::{self, REPLICA_COUNT};
 #[derive(Debug)]
 pub struct DataProvider {
     schema: ProviderSchema,
+    data_kinds: BTreeMap<ResourceType, ResourceSchema>,
+}
+
+/// The kind of data that is there wherever it is asked for.
+fn data_schema() -> ResourceSchema {
+    let kind = ResourceType::new("gabion_data").expect("`gabion_data` is well formed");
+    ResourceSchema::new(
+        kind,
+        "A value, given back as it is: to give an expression a name, and to try `type: data` out.",
+    )
+    .attribute(
+        "input",
+        AttributeSchema::optional(AttributeKind::Any, "The value."),
+    )
+    .attribute(
+        "output",
+        AttributeSchema::computed(AttributeKind::Any, "The same value."),
+    )
 }
 
 impl Default for DataProvider {
@@ -46,7 +66,9 @@ impl Default for DataProvider {
             AttributeSchema::computed(AttributeKind::String, "The object's identifier."),
         );
         schema.idempotency = Idempotency::NaturalUpsert;
+        let data_schema = data_schema();
         Self {
+            data_kinds: [(data_schema.resource_type.clone(), data_schema)].into(),
             schema: ProviderSchema {
                 name: ProviderName::new("data"),
                 source: "gabion.dev/gabion/data".to_owned(),
@@ -97,6 +119,25 @@ impl Provider for DataProvider {
                 None => ReadOutcome::Absent,
             })
             .collect())
+    }
+
+    fn data_kinds(&self) -> &BTreeMap<ResourceType, ResourceSchema> {
+        &self.data_kinds
+    }
+
+    async fn read_data(
+        &self,
+        request: ReadDataRequest,
+    ) -> Result<Vec<Result<Attributes, ProviderError>>, ProviderError> {
+        let queries = request.queries.into_iter();
+        let found = queries.map(|query| {
+            let mut attributes = query.arguments;
+            if let Some(input) = attributes.get("input").cloned() {
+                attributes.insert("output".into(), input);
+            }
+            Ok(attributes)
+        });
+        Ok(found.collect())
     }
 
     async fn create(&self, request: CreateRequest, call: &Call) -> Result<ObjectState, ProviderError> {

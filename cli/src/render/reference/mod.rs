@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 pub(crate) use commands::commands_page;
 pub(crate) use documents::{DocumentPage, documents_page, settings_page};
-pub(crate) use resource_types::resource_types_page;
+pub(crate) use resource_types::{data_kinds_page, resource_types_page};
 
 /// What every page says about itself.
 const GENERATED: &str =

@@ -25,6 +25,28 @@ pub(crate) fn resource_types_page(schemas: &[&ResourceSchema]) -> String {
     page
 }
 
+/// Writes the page about kinds of data, in the order given.
+pub(crate) fn data_kinds_page(schemas: &[&ResourceSchema]) -> String {
+    let mut page = format!(
+        "{GENERATED}\n# Kinds of data\n\nWhat a document with `type: data` can read: `kind` is the kind, `properties` are the \
+         arguments. `${{{{ data.KIND.NAME.ATTRIBUTE }}}}` refers to what was found; arguments are attributes too.\n\n"
+    );
+    let mut index = Table::new(&["`kind`", ""]);
+    for schema in schemas {
+        let link = format!("[`{0}`](#{0})", schema.resource_type);
+        index.row([link, schema.description.clone()]);
+    }
+    page.push_str(&index.text);
+    for schema in schemas {
+        page.push_str(&format!(
+            "\n## {}\n\n{}\n\n",
+            schema.resource_type, schema.description
+        ));
+        page.push_str(&attributes(schema));
+    }
+    page
+}
+
 fn section(schema: &ResourceSchema) -> String {
     let order = match schema.replace_order {
         ReplaceOrder::CreateThenDelete => "the new object is made before the old one is deleted",
@@ -47,6 +69,12 @@ fn section(schema: &ResourceSchema) -> String {
         text.push_str(" It holds data that a deletion destroys.");
     }
     text.push_str("\n\n");
+    text.push_str(&attributes(schema));
+    text
+}
+
+/// Writes the table of attributes: those that can be set come first.
+fn attributes(schema: &ResourceSchema) -> String {
     let mut table = Table::new(&["Attribute", "Type", "", "What it is"]);
     let (set, computed): (Vec<_>, Vec<_>) = schema
         .attributes
@@ -56,8 +84,7 @@ fn section(schema: &ResourceSchema) -> String {
         let kind = kind(&attribute.kind);
         table.row([code(name), kind, traits(attribute), attribute.description.clone()]);
     }
-    text.push_str(&table.text);
-    text
+    table.text
 }
 
 /// Says how an attribute behaves, in a few words each.

@@ -92,7 +92,7 @@ fn every_problem_of_every_stage_is_in_one_run() {
     11 | type: servce
        |       ^^^^^^
        This build of gabion has no document type `servce`.
-    hint: the types are import, module, moved, removed, resource
+    hint: the types are data, import, module, moved, removed, resource
 
     error: document without a type
       --> network.gabion.yml:14:1
