@@ -14,6 +14,7 @@ fn references(text: &str) -> Vec<String> {
                 Target::Environment(_) => "environment",
                 Target::Secret(_) => "secret",
                 Target::Resource(_) => "resource",
+                Target::Data(_) => "data",
                 Target::Scope(_) => "scope",
             };
             format!(
@@ -35,6 +36,10 @@ fn references_of_every_form_parse() {
         &["environment env.HF_TOKEN |  | env.HF_TOKEN"],
     );
     check("${{secrets.a-b}}", &["secret secrets.a-b |  | secrets.a-b"]);
+    check(
+        "${{ data.aws_vpc.main.id }}",
+        &["data data.aws_vpc.main | id | data.aws_vpc.main.id"],
+    );
     check(
         "http://${{ host_unit.qwen/default/0.address }}:${{ host_unit.qwen/default/0.ports.http[0].x }}/",
         &[
