@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -68,6 +68,15 @@ pub struct Wanted<'a> {
     /// The program of a Docker daemon, if one of its own is to run on it, which the user may use. Containers that ask for
     /// accelerators get what Docker would give them, but for the accelerators.
     pub docker: Option<&'a Path>,
+}
+
+/// Who may connect to which ports of a machine.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LetIn {
+    /// An address, or a network in CIDR form.
+    pub from: String,
+    /// The first and the last TCP port.
+    pub ports: (u16, u16),
 }
 
 /// A machine. Dropping it ends it with all that runs on it.
@@ -337,6 +346,46 @@ impl Machine {
         fs::write(file, format!("{known}{}\n", public_key.trim()))
     }
 
+    /// Has it take connections from these alone from now on. What is connected already stays, and nothing is in the way of what
+    /// it asks others for, or itself.
+    ///
+    /// # Errors
+    /// When its packet filter cannot be set.
+    pub fn take_only(&self, let_in: &BTreeSet<LetIn>) -> io::Result<()> {
+        let mut rules = "*filter\n:INPUT DROP [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n\
+                         -A INPUT ! -i eth0 -j ACCEPT\n\
+                         -A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT\n"
+            .to_owned();
+        for LetIn { from, ports } in let_in {
+            let (first, last) = ports;
+            rules.push_str(&format!(
+                "-A INPUT -s {from} -p tcp --dport {first}:{last} -j ACCEPT\n"
+            ));
+        }
+        rules.push_str("COMMIT\n");
+        let mut child = Command::new("nsenter")
+            .args([
+                "--net",
+                "--target",
+                &self.first.to_string(),
+                "--",
+                "iptables-restore",
+            ])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        if let Some(mut input) = child.stdin.take() {
+            input.write_all(rules.as_bytes())?;
+        }
+        let output = child.wait_with_output()?;
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(io::Error::other(
+                String::from_utf8_lossy(&output.stderr).into_owned(),
+            )),
+        }
+    }
+
     /// The public key of its SSH server.
     ///
     /// # Errors
@@ -563,6 +612,22 @@ mod tests {
         assert_eq!(written, [first.path("/run/machine/changes/home/ubuntu/here")]);
         assert_eq!(first.processes().unwrap(), ["sleep 600"]);
         assert_eq!(second.processes().unwrap(), Vec::<String>::new());
+        // Who is not let in does not get an answer.
+        let reaches_second = || {
+            let server = SocketAddr::from((second.address(), SSH));
+            network.inside(|| TcpStream::connect_timeout(&server, Duration::from_millis(500)).is_ok())
+        };
+        for (from, reaches) in [(first.address(), false), (own, true)] {
+            let from = from.to_string();
+            let only = LetIn {
+                from,
+                ports: (SSH, SSH),
+            };
+            match second.take_only(&[only].into()) {
+                Ok(()) => assert_eq!(reaches_second(), reaches),
+                Err(why) => eprintln!("skipped: there is no packet filter: {why}"),
+            }
+        }
         let process = first.first;
         drop(first);
         assert!(!Path::new(&format!("/proc/{process}/root/run/machine")).exists());

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use gabion_testing::acme::{self, Authority};
 use gabion_testing::aws::{Aws, Fault, all_between, between};
-use gabion_testing::network::Machine;
+use gabion_testing::network::{LetIn, Machine};
 use gabion_testing::sshd::make_key;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -69,6 +69,8 @@ struct Mapped {
     before: Before,
     docker: Docker,
     had: [BTreeSet<String>; 4],
+    /// Who may connect to it.
+    let_in: Option<BTreeSet<LetIn>>,
 }
 
 /// Ends the mapping, however the test ends.
@@ -156,6 +158,7 @@ impl<'a> Cloud<'a> {
                     .or_insert_with(|| self.machine(&id, address));
             }
             self.lead(&mut machines, &described);
+            self.filter(&mut machines, &described);
             drop(machines);
             let address = self.wildcard();
             if let (Some(address), true) = (address, address != led) {
@@ -211,6 +214,19 @@ impl<'a> Cloud<'a> {
         }
     }
 
+    /// Has machines take the connections that the rules of their groups let in, and no others.
+    fn filter(&self, machines: &mut BTreeMap<String, Mapped>, described: &str) {
+        let rules = self.ec2("DescribeSecurityGroupRules");
+        let filters = filters(&rules, described);
+        for (id, Mapped { machine, let_in, .. }) in machines.iter_mut() {
+            let wanted = filters.get(id).cloned().unwrap_or_default();
+            if let_in.as_ref() != Some(&wanted) {
+                machine.take_only(&wanted).unwrap();
+                *let_in = Some(wanted);
+            }
+        }
+    }
+
     fn machine(&self, id: &str, address: Ipv4Addr) -> Mapped {
         let name = format!("host-{id}");
         let key = self.key(&name);
@@ -230,6 +246,7 @@ impl<'a> Cloud<'a> {
             before,
             docker,
             had,
+            let_in: None,
         }
     }
 
@@ -378,6 +395,9 @@ impl<'a> Cloud<'a> {
         project.set("GABION_AGENT", &agent.display().to_string());
         let root = self.authority.root_certificate();
         std::fs::copy(root, project.directory().join("ca.pem")).unwrap();
+        // Whoever runs the test is on the network.
+        let own = format!("{}/32", self.lan.network.address());
+        project.edit("gabion.yml", "203.0.113.7/32", &own);
         let settings = project.read("gabion.yml");
         let line = settings.lines().find(|line| line.contains("ssh_key:")).unwrap();
         project.edit(
@@ -491,6 +511,50 @@ fn running(described: &str) -> Vec<(String, Ipv4Addr)> {
             Some((id.to_owned(), address.parse().ok()?))
         })
         .collect()
+}
+
+/// Returns who may connect to which ports of each instance, by the rules of its groups.
+fn filters(rules: &str, described: &str) -> BTreeMap<String, BTreeSet<LetIn>> {
+    // Each is made by a reservation of its own.
+    let instances = described.split("<reservationId>").skip(1).filter_map(|made| {
+        let id = between(made, "<instanceId>", "</")?.to_owned();
+        let groups = all_between(made, "<groupId>", "</groupId>").into_iter();
+        Some((id, groups.collect()))
+    });
+    let groups: BTreeMap<String, BTreeSet<&str>> = instances.collect();
+    let addresses = running(described);
+    let members = |group: &str| -> Vec<String> {
+        let of_group = addresses.iter().filter(|(id, _)| groups[id].contains(group));
+        of_group.map(|(_, address)| address.to_string()).collect()
+    };
+    let mut filters: BTreeMap<String, BTreeSet<LetIn>> = BTreeMap::new();
+    for rule in rules.split("<securityGroupRuleId>").skip(1) {
+        if between(rule, "<isEgress>", "</") != Some("false") {
+            continue;
+        }
+        let referenced = between(rule, "<referencedGroupInfo>", "</referencedGroupInfo>");
+        let from = match referenced.and_then(|group| between(group, "<groupId>", "</")) {
+            Some(group) => members(group),
+            None => between(rule, "<cidrIpv4>", "</")
+                .map(str::to_owned)
+                .into_iter()
+                .collect(),
+        };
+        let own = rule.replace(referenced.unwrap_or_default(), "");
+        let group = between(&own, "<groupId>", "</").unwrap_or_default();
+        let port = |name: &str| between(rule, name, "</").and_then(|port| port.parse().ok());
+        let (Some(first), Some(last)) = (port("<fromPort>"), port("<toPort>")) else {
+            continue;
+        };
+        for (id, _) in groups.iter().filter(|(_, groups)| groups.contains(group)) {
+            let let_in = from.iter().map(|from| LetIn {
+                from: from.clone(),
+                ports: (first, last),
+            });
+            filters.entry(id.clone()).or_default().extend(let_in);
+        }
+    }
+    filters
 }
 
 /// Returns the public addresses of instances that run.

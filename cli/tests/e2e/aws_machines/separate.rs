@@ -29,6 +29,36 @@ fn without_tokenizers(project: &Project) {
     );
 }
 
+/// Checks what a plan does that moves the router: with its group and with what is beside the gateway; workers stay.
+#[track_caller]
+fn moves_the_router(project: &Project, group: &str, beside: &str) {
+    let changes = planned(project, &[]);
+    let expected = [
+        (ROUTER, Some(group)),
+        ("aws_security_group.qwen/router", Some(group)),
+        (
+            "aws_vpc_security_group_ingress_rule.qwen/replicas/router",
+            Some(group),
+        ),
+        ("host_unit.agent/qwen/router/0", Some(group)),
+        ("host_unit.qwen/router/0", Some(group)),
+        (
+            "aws_vpc_security_group_ingress_rule.qwen/replicas/relay",
+            Some(beside),
+        ),
+        ("host_unit.my-gateway/router/qwen", Some(beside)),
+        ("gateway_route.qwen", Some("update")),
+        ("host_unit.qwen/prefill/0/relay", Some("create+delete")),
+        ("router_worker.qwen/decode/0", Some("create+delete")),
+        ("aws_vpc_security_group_ingress_rule.qwen/replicas/workers", None),
+        ("host_unit.qwen/prefill/0", None),
+        ("aws_instance.qwen/prefill/0", None),
+    ];
+    for (address, what) in expected {
+        assert_eq!(changes.get(address).map(String::as_str), what, "{address}");
+    }
+}
+
 /// Checks that nobody was cut off: the rule that lets in who sends requests from now on stood before relays that take them, and
 /// the one before it went after all that was reached by it.
 #[track_caller]
@@ -103,6 +133,7 @@ fn a_service_in_parts_answers_while_its_router_moves_into_a_group_and_back() {
             }
             answered(&report, public, 8);
             project.write("qwen.dstack.yml", &in_a_group);
+            moves_the_router(&project, "create", "delete");
             let apply = ["apply", "-y", "--events", "into.ndjson"];
             project.run(&apply).succeeds();
             rules_change(&project.read("into.ndjson"), "router", "relay");
@@ -111,6 +142,7 @@ fn a_service_in_parts_answers_while_its_router_moves_into_a_group_and_back() {
             project.plan_is_empty();
 
             beside_the_gateway(&project);
+            moves_the_router(&project, "delete", "create");
             let apply = ["apply", "-y", "--events", "back.ndjson"];
             project.run(&apply).succeeds();
             rules_change(&project.read("back.ndjson"), "relay", "router");
