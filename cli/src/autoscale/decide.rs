@@ -22,6 +22,8 @@ pub(crate) struct Moment<'a> {
     pub(crate) so_far: Option<&'a Measured>,
     /// How long ago the number changed; `None` when nobody knows, which is long ago.
     pub(crate) since_change: Option<Duration>,
+    /// How long all replicas have been there since then, where that is known.
+    pub(crate) complete_for: Option<Duration>,
 }
 
 /// What is to become of a number.
@@ -99,6 +101,13 @@ fn wanted(rule: &Rule, moment: Moment<'_>) -> Result<(u32, String), String> {
             seconds(rule.window)
         ));
     };
+    // Times from before say nothing of the replicas that are there now.
+    let is_new = moment
+        .complete_for
+        .is_some_and(|complete_for| complete_for < measured.lasted);
+    if rule.metric != Metric::Rps && is_new {
+        return Err("the number has just changed".to_owned());
+    }
     match rule.metric {
         Metric::Rps => Ok(for_requests(rule, measured)),
         Metric::Ttft => for_time(
@@ -240,6 +249,7 @@ mod tests {
             measured: Some(measured),
             so_far: None,
             since_change: None,
+            complete_for: None,
         };
         match decide(rule, moment) {
             Decision::Scale { wanted, .. } => Some(wanted),
@@ -320,6 +330,7 @@ mod tests {
             measured: None,
             so_far: Some(&measured(9_999, 9, &[9.0])),
             since_change: None,
+            complete_for: None,
         };
         for metric in [Metric::Rps, Metric::Ttft, Metric::Itl] {
             assert!(matches!(
@@ -337,11 +348,49 @@ mod tests {
             measured: None,
             so_far: None,
             since_change: None,
+            complete_for: None,
         };
         assert!(matches!(
             decide(&rule(Metric::Rps, 1.0, 0), nothing),
             Decision::Stay(_)
         ));
+    }
+
+    #[test]
+    fn times_from_before_a_change_say_nothing_and_requests_do() {
+        let slow = measured(100, 0, &[9.0]);
+        let after = |metric, count, seconds| {
+            let moment = Moment {
+                measured: Some(&slow),
+                so_far: None,
+                since_change: None,
+                complete_for: Some(Duration::from_secs(seconds)),
+            };
+            match decide(&rule(metric, 0.1, count), moment) {
+                Decision::Scale { wanted, .. } => Some(wanted),
+                _ => None,
+            }
+        };
+        assert_eq!(after(Metric::Ttft, 2, 59), None);
+        assert_eq!(after(Metric::Ttft, 2, 60), Some(4));
+        assert_eq!(after(Metric::Rps, 2, 0), Some(8));
+        // Nobody answers: who asks is not kept waiting.
+        assert_eq!(after(Metric::Ttft, 0, 0), Some(1));
+    }
+
+    #[test]
+    fn a_group_at_zero_stays_there_until_somebody_asks_whatever_came_before_its_window() {
+        let idle = measured(0, 0, &[]);
+        let earlier = measured(500, 0, &[9.0]);
+        let moment = Moment {
+            measured: Some(&idle),
+            so_far: Some(&earlier),
+            since_change: None,
+            complete_for: Some(Duration::ZERO),
+        };
+        for metric in [Metric::Rps, Metric::Ttft, Metric::Itl] {
+            assert!(matches!(decide(&rule(metric, 0.1, 0), moment), Decision::Stay(_)));
+        }
     }
 
     #[test]
@@ -353,6 +402,7 @@ mod tests {
                 measured: Some(measured),
                 so_far: None,
                 since_change: Some(Duration::from_secs(seconds)),
+                complete_for: None,
             };
             decide(&rule(Metric::Rps, 10.0, count), moment)
         };

@@ -31,11 +31,6 @@ impl Metric {
             _ => None,
         }
     }
-
-    /// Whether it is how long something takes, which every replica has a part in.
-    pub(crate) fn is_time(self) -> bool {
-        self != Self::Rps
-    }
 }
 
 /// The rule of a replica group.

@@ -316,12 +316,7 @@ impl Reconciler<'_> {
         let stale = self.args.interval * STALE_INTERVALS + Duration::from_secs(10);
         let history = self.histories.get(rule.service());
         let settled = self.settled.get(&rule.group).map(|at| now.duration_since(*at));
-        let measured = history
-            .and_then(|history| history.over(now, rule.window, stale))
-            .filter(|measured| {
-                // Times from before a change say nothing of the replicas that are there now.
-                !rule.metric.is_time() || settled.is_none_or(|settled| settled >= measured.lasted)
-            });
+        let measured = history.and_then(|history| history.over(now, rule.window, stale));
         let so_far = history.and_then(|history| history.so_far(now, stale));
         let recorded = rule.changed_at.and_then(|at| {
             let passed = Timestamp::now().duration_since(at);
@@ -333,6 +328,7 @@ impl Reconciler<'_> {
                 measured: measured.as_ref(),
                 so_far: so_far.as_ref(),
                 since_change: settled.into_iter().chain(recorded).min(),
+                complete_for: settled,
             },
         )
     }
