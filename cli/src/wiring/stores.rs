@@ -29,6 +29,10 @@ pub(crate) struct StorePlace<'a> {
     /// The directory of its settings, absolute: what they name by relative paths is found from it.
     pub(crate) settings: &'a Path,
     /// The project's name.
+    #[cfg_attr(
+        not(feature = "remote-state"),
+        expect(dead_code, reason = "a file of the project needs no name")
+    )]
     pub(crate) project: &'a str,
     /// The stack.
     pub(crate) stack: Option<&'a str>,

@@ -59,7 +59,7 @@ fn a_machine_stands_in_what_was_there() {
     project.apply();
     let again = project.exits(0, &["plan", "--detailed-exitcode"]);
     mentions(&again, &["data.aws_ami.linux"]);
-    project.exits(0, &["destroy", "--yes"]);
+    project.exits(0, &["destroy", "-y"]);
 }
 
 #[test]
