@@ -88,6 +88,11 @@ fn what_is_not_there_or_not_the_only_one_is_told() {
     let said =
         plan("type: data\nkind: aws_ami\nname: a\nproperties: {region: eu-west-1, owners: [amazon]}\n");
     mentions(&said, &["images match", "most_recent: true"]);
+    // Anybody may publish an image of that name.
+    let said = plan(
+        "type: data\nkind: aws_ami\nname: a\nproperties:\n  region: eu-west-1\n  most_recent: true\n  filter: [{name: name, values: [\"al2023-ami-2023*\"]}]\n",
+    );
+    mentions(&said, &["anybody's", "owners:"]);
     let said = plan("type: data\nkind: aws_route53_zone\nname: z\nproperties: {name: nowhere.example}\n");
     mentions(&said, &["no hosted zone matches", "nowhere.example"]);
     let said = plan("type: data\nkind: aws_route53_zone\nname: z\n");

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use aws_sdk_ec2::types::Image;
 use gabion_engine::provider::{ErrorClass, ProviderError};
 use gabion_engine::schema::{AttributeKind, AttributeSchema, ResourceSchema};
-use gabion_engine::value::Attributes;
+use gabion_engine::value::{AttributePath, Attributes};
 
 use super::{
     DataKind, asked, computed, filtered, filters, in_region, listed, schema, tags_value, with_arguments,
@@ -14,6 +14,9 @@ use crate::clients::Clients;
 use crate::error::Api;
 
 pub(super) struct Amis;
+
+/// Filters that say whose an image is, or which one it is.
+const WHOSE: [&str; 3] = ["owner-id", "owner-alias", "image-id"];
 
 const API: Api = Api::ec2("DescribeImages");
 
@@ -64,16 +67,29 @@ impl DataKind for Amis {
     }
 
     async fn find(&self, clients: &Clients, arguments: &Attributes) -> Result<Attributes, ProviderError> {
+        let takes_newest = truth(arguments, "most_recent").unwrap_or_default();
+        let filters = filters(arguments);
+        let says_whose = !texts(arguments, "owners").is_empty()
+            || filters
+                .iter()
+                .any(|filter| filter.name().is_some_and(|name| WHOSE.contains(&name)));
+        if takes_newest && !says_whose {
+            return Err(ProviderError::new(
+                ErrorClass::Invalid,
+                "The newest image of a name is anybody's: whoever publishes one under that name would choose what the machine runs.",
+            )
+            .at(AttributePath::root("most_recent"))
+            .with_hint("say whose it is: `owners: [\"099720109477\"]`, an account's number, or `amazon` or `self`"));
+        }
         let request = clients
             .ec2
             .describe_images()
             .set_owners(Some(texts(arguments, "owners")).filter(|owners| !owners.is_empty()))
-            .set_filters(Some(filters(arguments)).filter(|filters| !filters.is_empty()));
+            .set_filters(Some(filters).filter(|filters| !filters.is_empty()));
         let answer = clients.call(API, request.send()).await?;
         let mut images = answer.images.unwrap_or_default();
         // Times in one form compare as texts; equal ones by id, so that the choice is always the same.
         images.sort_by(|a, b| (b.creation_date(), b.image_id()).cmp(&(a.creation_date(), a.image_id())));
-        let takes_newest = truth(arguments, "most_recent").unwrap_or_default();
         match images.as_slice() {
             [] => Err(ProviderError::new(
                 ErrorClass::NotFound,
