@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::history::{Measured, quantile};
+use super::history::{Measured, Quantile, quantile};
 use super::rule::{Metric, Rule};
 
 /// By how much, as a share of the target, a time may be above it before it counts: buckets are coarse, and what is about
@@ -129,6 +129,12 @@ fn for_requests(rule: &Rule, measured: &Measured) -> (u32, String) {
     let rps = measured.requests as f64 / measured.lasted.as_secs_f64().max(1.0);
     // What is exactly the target is not more than it.
     let wanted = (rps / rule.target - 1e-9).ceil().max(0.0);
+    // Whoever is answered must not be left without anybody, however few they are.
+    let wanted = if measured.requests > 0 {
+        wanted.max(1.0)
+    } else {
+        wanted
+    };
     let wanted = if wanted >= f64::from(u32::MAX) {
         u32::MAX
     } else {
@@ -145,7 +151,7 @@ fn for_requests(rule: &Rule, measured: &Measured) -> (u32, String) {
             1,
             format!("{} still under way", several(measured.in_flight, "request")),
         ),
-        (0, 0) if measured.requests == 0 => (0, format!("no request over {}", seconds(measured.lasted))),
+        (0, 0) => (0, format!("no request over {}", seconds(measured.lasted))),
         _ => (wanted, why),
     }
 }
@@ -153,7 +159,7 @@ fn for_requests(rule: &Rule, measured: &Measured) -> (u32, String) {
 fn for_time(
     rule: &Rule,
     measured: &Measured,
-    observed: Option<f64>,
+    observed: Option<Quantile>,
     what: &str,
 ) -> Result<(u32, String), String> {
     let over = seconds(measured.lasted);
@@ -165,8 +171,20 @@ fn for_time(
             )),
         };
     };
+    let (observed, about) = match observed {
+        Quantile::About(observed) => (observed, ""),
+        // More than is measured may be more than the target, or less.
+        Quantile::Above(least) if least < rule.target => {
+            return Err(format!(
+                "{what} was more than {} s over {over}, and more is not measured: {} s cannot be aimed at",
+                rounded(least),
+                rounded(rule.target)
+            ));
+        }
+        Quantile::Above(least) => (least, "more than "),
+    };
     let why = format!(
-        "{what} {} s for {} % of answers over {over}, {} s aimed at",
+        "{what} {about}{} s for {} % of answers over {over}, {} s aimed at",
         rounded(observed),
         rule.percentile,
         rounded(rule.target)
@@ -311,6 +329,21 @@ mod tests {
         assert_eq!(aimed(0.32), None);
         // The last one is not given up as long as somebody asks.
         assert_eq!(wants(&rule(Metric::Ttft, 9.0, 1), &measured(1, 0, &[0.1])), None);
+    }
+
+    #[test]
+    fn a_time_that_is_longer_than_what_is_measured_asks_for_more_and_never_for_fewer() {
+        // The last bound is 0.8.
+        let at = |target| wants(&rule(Metric::Itl, target, 3), &measured(100, 0, &[9.0]));
+        assert_eq!(at(0.8), None);
+        assert_eq!(at(0.5), Some(5));
+        assert_eq!(at(3.0), None, "0.8 would be well within it");
+    }
+
+    #[test]
+    fn few_requests_are_not_none() {
+        let generous = rule(Metric::Rps, 1e12, 2);
+        assert_eq!(wants(&generous, &measured(1, 0, &[])), Some(1));
     }
 
     #[test]

@@ -32,11 +32,8 @@ impl History {
     /// Adds what was read. Counts of another agent, or ones that went back as its process is another one, say nothing of
     /// those before.
     pub(crate) fn add(&mut self, at: Instant, agent: &str, counts: ServiceSnapshot) {
-        let went_back = self
-            .counted
-            .back()
-            .is_some_and(|(_, last)| counts.requests < last.requests);
-        if went_back || self.agent != agent {
+        let has_gone_back = |(_, last): &(Instant, ServiceSnapshot)| went_back(last, &counts);
+        if self.counted.back().is_some_and(has_gone_back) || self.agent != agent {
             self.counted.clear();
             agent.clone_into(&mut self.agent);
         }
@@ -53,7 +50,8 @@ impl History {
     }
 
     /// Returns what happened within a window that ends now; `None` while it is not known as a whole, or when the newest
-    /// counts are older than `stale`: what is not known is never taken for no load.
+    /// counts are older than `stale`: what is not known is never taken for no load. Nor is what came long before the window
+    /// taken for what happened within it, as it would be after a time in which nobody answered.
     pub(crate) fn over(&self, now: Instant, window: Duration, stale: Duration) -> Option<Measured> {
         let (newest_at, newest) = self.counted.back()?;
         if now.duration_since(*newest_at) > stale {
@@ -61,7 +59,8 @@ impl History {
         }
         let begins = |(at, _): &&(Instant, ServiceSnapshot)| newest_at.duration_since(*at) >= window;
         let first = self.counted.iter().rev().find(begins)?;
-        Some(between(first, (*newest_at, newest)))
+        let is_near = newest_at.duration_since(first.0) <= window + stale;
+        is_near.then(|| between(first, (*newest_at, newest)))
     }
 
     /// Returns what happened since the first counts that are known, however short that is.
@@ -70,6 +69,28 @@ impl History {
         let first = self.counted.front()?;
         (now.duration_since(*newest_at) <= stale).then(|| between(first, (*newest_at, newest)))
     }
+}
+
+/// Returns whether any count is less than it was, as those of a process that began anew are.
+fn went_back(last: &ServiceSnapshot, counts: &ServiceSnapshot) -> bool {
+    let all = |counts: &ServiceSnapshot| {
+        [
+            counts.requests,
+            counts.aborted,
+            counts.upstream_failures,
+            counts.retries,
+            counts.direct,
+            counts.refused,
+            counts.cut,
+            counts.time_to_first_token.count,
+            counts.inter_token_latency.count,
+            counts.inter_token_latency_estimate.count,
+        ]
+    };
+    all(counts)
+        .iter()
+        .zip(all(last))
+        .any(|(now, before)| *now < before)
 }
 
 fn between(first: &(Instant, ServiceSnapshot), newest: (Instant, &ServiceSnapshot)) -> Measured {
@@ -103,11 +124,19 @@ fn difference(before: &HistogramSnapshot, after: &HistogramSnapshot) -> Histogra
     difference
 }
 
-/// Returns the time within which a share of the observations lies, in seconds; `None` without any.
+/// The time within which a share of the observations lies, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Quantile {
+    /// About this.
+    About(f64),
+    /// More than the histogram tells apart: above this.
+    Above(f64),
+}
+
+/// Returns the time within which a share of the observations lies; `None` without any.
 ///
-/// Within a bucket they are taken to be spread evenly, as Prometheus' `histogram_quantile` does; of what is above the last
-/// bound only that is known.
-pub(crate) fn quantile(histogram: &HistogramSnapshot, percentile: u8) -> Option<f64> {
+/// Within a bucket they are taken to be spread evenly, as Prometheus' `histogram_quantile` does.
+pub(crate) fn quantile(histogram: &HistogramSnapshot, percentile: u8) -> Option<Quantile> {
     if histogram.count == 0 {
         return None;
     }
@@ -121,14 +150,14 @@ pub(crate) fn quantile(histogram: &HistogramSnapshot, percentile: u8) -> Option<
                 .and_then(|before| histogram.bounds.get(before));
             let lower = lower.copied().unwrap_or(0.0);
             let Some(upper) = histogram.bounds.get(bucket) else {
-                return Some(lower);
+                return Some(Quantile::Above(lower));
             };
             let share = (rank - below as f64) / *count as f64;
-            return Some(lower + (upper - lower) * share);
+            return Some(Quantile::About(lower + (upper - lower) * share));
         }
         below = upto;
     }
-    histogram.bounds.last().copied()
+    histogram.bounds.last().copied().map(Quantile::Above)
 }
 
 #[cfg(test)]
@@ -211,6 +240,33 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn counts_of_a_process_that_began_anew_are_seen_also_when_more_requests_came_than_before() {
+        let start = Instant::now();
+        let mut history = History::default();
+        history.add(start, "a", counts(5, &[0.3; 5]));
+        // None of these was answered with a stream.
+        history.add(after(start, 30), "a", counts(50, &[]));
+        assert_eq!(history.over(after(start, 30), WINDOW, STALE), None);
+        assert_eq!(history.so_far(after(start, 30), STALE).unwrap().requests, 0);
+    }
+
+    #[test]
+    fn what_came_long_before_a_window_is_not_taken_for_what_happened_within_it() {
+        let start = Instant::now();
+        let mut history = History::default();
+        history.add(start, "a", counts(0, &[]));
+        // For an hour nobody answered.
+        for (seconds, requests) in [(3600, 6000), (3610, 7000), (3620, 8000)] {
+            history.add(after(start, seconds), "a", counts(requests, &[]));
+            history.forget(after(start, seconds), WINDOW);
+        }
+        assert_eq!(history.over(after(start, 3620), WINDOW, STALE), None);
+        history.add(after(start, 3630), "a", counts(9000, &[]));
+        let measured = history.over(after(start, 3630), WINDOW, STALE).unwrap();
+        assert_eq!((measured.requests, measured.lasted), (3000, WINDOW));
+    }
+
+    #[test]
     fn no_more_is_kept_than_the_longest_window_takes() {
         let start = Instant::now();
         let mut history = History::default();
@@ -227,12 +283,21 @@ pub(super) mod tests {
     fn quantiles_are_interpolated_within_buckets() {
         assert_eq!(quantile(&histogram(&[]), 90), None);
         // Four of them lie between 0.2 and 0.4: the second is half of the way.
-        assert_eq!(quantile(&histogram(&[0.3; 4]), 50), Some(0.2 + 0.2 * 0.5));
-        assert_eq!(quantile(&histogram(&[0.05, 0.05, 0.3, 0.3]), 50), Some(0.1));
-        assert_eq!(quantile(&histogram(&[0.05, 0.05, 0.3, 0.3]), 100), Some(0.4));
+        assert_eq!(
+            quantile(&histogram(&[0.3; 4]), 50),
+            Some(Quantile::About(0.2 + 0.2 * 0.5))
+        );
+        assert_eq!(
+            quantile(&histogram(&[0.05, 0.05, 0.3, 0.3]), 50),
+            Some(Quantile::About(0.1))
+        );
+        assert_eq!(
+            quantile(&histogram(&[0.05, 0.05, 0.3, 0.3]), 100),
+            Some(Quantile::About(0.4))
+        );
         assert_eq!(
             quantile(&histogram(&[7.0]), 90),
-            Some(0.8),
+            Some(Quantile::Above(0.8)),
             "above the last bound"
         );
     }

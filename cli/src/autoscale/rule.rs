@@ -61,7 +61,8 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
-    /// Returns the rule of a recorded count; `None` for another record, or one of a newer gabion.
+    /// Returns the rule of a recorded count; `None` for another record, or one that says what this gabion does
+    /// not understand.
     pub(crate) fn of(record: &Record) -> Option<Self> {
         if record.address.resource_type.as_str() != COUNT {
             return None;
@@ -71,7 +72,7 @@ impl Rule {
             u32::try_from(number).ok()
         };
         let seconds = |name: &str| number(name).map(|seconds| Duration::from_secs(seconds.into()));
-        Some(Self {
+        let rule = Self {
             group: record.address.name.as_str().to_owned(),
             count: number("count")?,
             min: number("min")?,
@@ -88,7 +89,9 @@ impl Rule {
             scale_up_delay: seconds("scale_up_delay_seconds")?,
             scale_down_delay: seconds("scale_down_delay_seconds")?,
             changed_at: record.written_at.0,
-        })
+        };
+        let makes_sense = rule.min <= rule.max && rule.target.is_finite() && rule.target > 0.0;
+        makes_sense.then_some(rule)
     }
 
     /// Returns what the number follows, for people.

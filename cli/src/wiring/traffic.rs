@@ -30,14 +30,14 @@ struct Way {
 /// What a gateway has counted for a service.
 #[derive(Debug, Clone)]
 pub(crate) struct ServiceTraffic {
-    /// The agent that counts, and the gateway: another one begins anew.
+    /// Who counts, and since when: counts of another one cannot be compared.
     pub(crate) counter: String,
     /// The counts.
     pub(crate) counts: ServiceSnapshot,
 }
 
-/// Reads what the gateways of these services have counted, each agent in one call; a service that was never asked for
-/// anything has no counts, nor has one without a route. Of others it is said why nothing is known.
+/// Reads what the gateways of these services have counted, each agent in one call; a service without a route has no counts.
+/// Of others of which nothing is known it is said why.
 pub(crate) async fn traffic<'a>(
     options: &Options,
     state: &State,
@@ -69,14 +69,22 @@ pub(crate) async fn traffic<'a>(
         .filter_map(|(service, way)| {
             let found = match of(way)? {
                 Err(why) => Err(why),
-                Ok((way, snapshot)) => Ok(ServiceTraffic {
-                    counter: format!("{}/{}", way.agent, way.gateway),
-                    counts: snapshot.gateways.get(&way.gateway)?.get(service)?.clone(),
-                }),
+                Ok((way, snapshot)) => Ok(of_service(&way, &snapshot, service)),
             };
             Some((service.clone(), found))
         })
         .collect()
+}
+
+/// Returns what was counted for a service. One that nobody has asked for anything since the agent began has no counters yet:
+/// the first request must be seen as one more than none.
+fn of_service(way: &Way, snapshot: &Snapshot, service: &str) -> ServiceTraffic {
+    let gateway = snapshot.gateways.get(&way.gateway);
+    let counts = gateway.and_then(|services| services.get(service));
+    ServiceTraffic {
+        counter: format!("{}/{}/{}/{}", way.machine, way.agent, way.gateway, snapshot.began),
+        counts: counts.cloned().unwrap_or_default(),
+    }
 }
 
 async fn counted(options: &Options, here: &Agents, machine: &str, agent: &str) -> Result<Snapshot, String> {
@@ -109,4 +117,34 @@ fn way(state: &State, service: &str) -> Option<Way> {
         agent: text("agent")?,
         gateway: text("gateway")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_that_nobody_asked_yet_has_counts_of_zero_and_another_beginning_is_another_counter() {
+        let way = Way {
+            machine: Machines::LOCAL.to_owned(),
+            agent: "agent".to_owned(),
+            gateway: "loopback".to_owned(),
+        };
+        let mut snapshot = Snapshot {
+            began: 1,
+            ..Snapshot::default()
+        };
+        let idle = of_service(&way, &snapshot, "qwen");
+        assert_eq!(idle.counts, ServiceSnapshot::default());
+        let asked = ServiceSnapshot {
+            requests: 1,
+            ..ServiceSnapshot::default()
+        };
+        let services = BTreeMap::from([("qwen".to_owned(), asked.clone())]);
+        snapshot.gateways.insert("loopback".to_owned(), services);
+        let found = of_service(&way, &snapshot, "qwen");
+        assert_eq!((&found.counter, &found.counts), (&idle.counter, &asked));
+        snapshot.began = 2;
+        assert_ne!(of_service(&way, &snapshot, "qwen").counter, idle.counter);
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
@@ -149,9 +149,20 @@ pub(crate) enum GapBasis {
 }
 
 /// The counters of all services, by gateway and service. They outlive their routes, so that counters never go back.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Metrics {
+    began: u64,
     services: Mutex<BTreeMap<(String, String), Arc<ServiceStats>>>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            began: u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX),
+            services: Mutex::default(),
+        }
+    }
 }
 
 impl Metrics {
@@ -169,7 +180,10 @@ impl Metrics {
     /// Returns all counters.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut snapshot = Snapshot::default();
+        let mut snapshot = Snapshot {
+            began: self.began,
+            ..Snapshot::default()
+        };
         for ((gateway, service), stats) in services.iter() {
             snapshot
                 .gateways
@@ -196,12 +210,16 @@ impl Metrics {
 /// The counters of the data plane at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// By gateway and service.
+    /// When counting began, in microseconds since 1970: counts with another beginning cannot be compared. 0 of an agent
+    /// that does not tell.
+    #[serde(default)]
+    pub began: u64,
+    /// By gateway and service; a service that was not asked for anything since then may be missing.
     pub gateways: BTreeMap<String, BTreeMap<String, ServiceSnapshot>>,
 }
 
 /// The counters of one service at one moment. Counters start at 0 with the agent's process.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ServiceSnapshot {
     /// Requests that were routed to the service.
     pub requests: u64,
@@ -228,7 +246,7 @@ pub struct ServiceSnapshot {
 }
 
 /// A histogram at one moment.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct HistogramSnapshot {
     /// Upper bounds in seconds.
     pub bounds: Vec<f64>,
