@@ -28,6 +28,7 @@ mod json_schema;
 mod lasting;
 mod options;
 mod output;
+mod own_program;
 mod planning;
 mod policy;
 mod pricing;

@@ -7,7 +7,9 @@
 mod decide;
 mod history;
 mod rule;
+mod standing;
 
 pub(crate) use decide::{Decision, Moment, decide};
 pub(crate) use history::History;
 pub(crate) use rule::Rule;
+pub(crate) use standing::Standing;

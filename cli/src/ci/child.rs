@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::interrupt::Interrupts;
+use crate::own_program::own_program;
 
 /// How much of what it says is kept: its end.
 const KEPT: usize = 16 << 10;
@@ -49,7 +50,7 @@ pub(crate) async fn run_self(
     trusted: bool,
 ) -> Result<Child, Failure> {
     let cannot = |error: std::io::Error| Failure::new("cannot run gabion").detail(format!("{error}."));
-    let program = std::env::current_exe().map_err(cannot)?;
+    let program = own_program().map_err(cannot)?;
     let mut command = Command::new(program);
     command
         .args(context.options.arguments())

@@ -20,12 +20,13 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::args::{Format, Reconcile};
-use crate::autoscale::{Decision, History, Moment, Rule, decide};
+use crate::autoscale::{Decision, History, Moment, Rule, Standing, decide};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupts;
 use crate::output::Verbosity;
+use crate::own_program::own_program;
 use crate::project::LoadedProject;
 use crate::render::scaling_json::{ScalingEventJson, ScalingStepJson};
 use crate::render::words::{count, plain};
@@ -48,6 +49,9 @@ const REST: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs
 /// How long the last of what a command said may take to come.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// What is said of somebody else's lock is kept under this.
+const LOCK: &str = "the lock";
+
 /// How much is kept of what a command says, in bytes.
 const KEPT: usize = 64 << 10;
 
@@ -68,6 +72,7 @@ pub(crate) async fn run(args: &Reconcile, context: &Context) -> Outcome {
         args,
         context,
         histories: BTreeMap::new(),
+        standings: BTreeMap::new(),
         settled: BTreeMap::new(),
         rests: BTreeMap::new(),
         told: BTreeMap::new(),
@@ -96,6 +101,8 @@ struct Reconciler<'a> {
     context: &'a Context,
     /// What was counted, by service.
     histories: BTreeMap<String, History>,
+    /// Since when each group stands as it does.
+    standings: BTreeMap<String, Standing>,
     /// When a number that was set here stood, by group.
     settled: BTreeMap<String, Instant>,
     /// The groups whose number could not be set, or not with all that belongs to it.
@@ -248,6 +255,11 @@ impl Reconciler<'_> {
         }
         self.histories
             .retain(|service, _| services.contains(service.as_str()));
+        let mut known = std::mem::take(&mut self.standings);
+        for rule in &rules {
+            let standing = Standing::look(known.remove(&rule.group), rule, state, now, Timestamp::now());
+            self.standings.insert(rule.group.clone(), standing);
+        }
         for service in services {
             match traffic.remove(service) {
                 Some(Ok(found)) => {
@@ -318,17 +330,16 @@ impl Reconciler<'_> {
         let settled = self.settled.get(&rule.group).map(|at| now.duration_since(*at));
         let measured = history.and_then(|history| history.over(now, rule.window, stale));
         let so_far = history.and_then(|history| history.so_far(now, stale));
-        let recorded = rule.changed_at.and_then(|at| {
-            let passed = Timestamp::now().duration_since(at);
-            Duration::try_from(passed).ok()
-        });
+        let standing = self.standings.get(&rule.group);
+        let recorded = standing.and_then(|standing| standing.since_change(now));
+        let seen = standing.and_then(|standing| standing.complete_for(now));
         decide(
             rule,
             Moment {
                 measured: measured.as_ref(),
                 so_far: so_far.as_ref(),
                 since_change: settled.into_iter().chain(recorded).min(),
-                complete_for: settled,
+                complete_for: settled.into_iter().chain(seen).min(),
             },
         )
     }
@@ -387,7 +398,7 @@ impl Reconciler<'_> {
     }
 
     fn spawn(&self, group: &str, wanted: u32) -> std::io::Result<Child> {
-        let mut command = Command::new(std::env::current_exe()?);
+        let mut command = Command::new(own_program()?);
         command
             .args(self.context.options.arguments())
             .args(["scale", group, &wanted.to_string(), "--only-count", "-y"])
@@ -407,7 +418,10 @@ impl Reconciler<'_> {
     /// Takes note of how setting a number ended.
     async fn note_end(&mut self, code: Option<i32>) {
         let Some(Running {
-            group, count, said, ..
+            group,
+            count,
+            mut said,
+            ..
         }) = self.running.take()
         else {
             return;
@@ -420,8 +434,10 @@ impl Reconciler<'_> {
         });
         if exit != Some(Exit::Locked) {
             self.told.remove(&group);
-            self.tell("the lock", None);
+            self.told.remove(LOCK);
         }
+        // What this process wrote itself has put nothing right: whoever rests goes on to rest.
+        self.rests.values_mut().for_each(|rest| rest.serial = None);
         let name = plain(&group);
         match exit {
             Some(Exit::Done) => {
@@ -430,9 +446,10 @@ impl Reconciler<'_> {
                 self.rests.remove(&group);
             }
             Some(Exit::Locked) => {
-                printer.status(&format!(
-                    "{name}: somebody else works with the state; it is tried again."
-                ));
+                let message = format!("{name}: somebody else works with the state; it is tried again.");
+                if self.told.insert(LOCK.to_owned(), message.clone()).as_ref() != Some(&message) {
+                    printer.status(&message);
+                }
                 let until = Instant::now() + self.args.interval;
                 // Its own failures, if there were any, count on.
                 let length = self.rests.get(&group).map_or(Duration::ZERO, |rest| rest.length);
@@ -450,7 +467,7 @@ impl Reconciler<'_> {
                     Some(code) => format!("with exit code {code}"),
                     None => "by a signal".to_owned(),
                 };
-                if let Ok(Ok(said)) = tokio::time::timeout(FAREWELL, said).await {
+                if let Ok(Ok(said)) = tokio::time::timeout(FAREWELL, &mut said).await {
                     printer.error_bytes(&said);
                 }
                 printer.error(&format!(
@@ -460,6 +477,8 @@ impl Reconciler<'_> {
                 ));
             }
         }
+        // Somebody who goes on living may have inherited the stream.
+        said.abort();
     }
 
     /// Leaves a group alone for a while, and returns for how long.
