@@ -41,6 +41,7 @@
 //! | [`price`] | dollars an hour |
 //! | [`plan`] | the planner, the plan, its file and what it is bound to |
 //! | [`revert`] | a state of the past as a configuration to plan |
+//! | [`heal`] | what was applied as a configuration, and what of its plan brings back what is gone |
 //! | [`apply`] | the executor, its events and its report |
 //!
 //! Later modules use earlier ones: values → schema → config → graph → diff → plan → apply. `provider` needs only
@@ -76,6 +77,7 @@ pub mod file_name;
 pub mod form;
 pub mod gather;
 pub mod graph;
+pub mod heal;
 mod intern;
 mod panic;
 pub mod plan;

@@ -20,7 +20,7 @@ use crate::seldom::Seldom;
 use crate::state::State;
 use crate::state::fingerprint::FingerprintKey;
 use crate::state::record::{Record, Status};
-use crate::value::{AttributePath, Attributes, Secret, Value};
+use crate::value::{AttributePath, Attributes, Secret, TemplateText, Value};
 
 /// What a configuration of the past is made from.
 #[derive(Clone, Copy)]
@@ -51,8 +51,20 @@ pub fn configuration(request: RevertRequest<'_>) -> Configuration {
         past.current_records()
             .filter(|record| record.status != Status::Creating)
     };
+    let nothing_known = |_: &TemplateText| None;
+    let restorer = Restorer {
+        serial: past.serial,
+        standing: &|uid, address| {
+            let by_uid = uid.and_then(|uid| past.record(uid));
+            let found = by_uid.or_else(|| past.current(address));
+            found.filter(|record| !record.deposed && record.status != Status::Creating)
+        },
+        providers: request.providers,
+        key: request.key,
+        secret: &nothing_known,
+    };
     let resources = wanted()
-        .map(|record| resource(request, record, present_inputs.get(&record.address).copied()))
+        .map(|record| restorer.resource(record, present_inputs.get(&record.address).copied()))
         .collect();
     let moved = wanted()
         .filter_map(|record| {
@@ -130,63 +142,121 @@ fn place(serial: u64) -> Place {
     }
 }
 
-fn resource(request: RevertRequest<'_>, record: &Record, configured: Option<&Attributes>) -> Resource {
-    let past = request.past;
-    let declaration = &record.declaration;
-    let document = declaration.document.clone().unwrap_or_else(|| {
-        let name = record.address.to_string();
-        DocumentRef::new("resource".into(), name.into(), place(past.serial))
-    });
-    let dependencies: Vec<&Record> = declaration
-        .dependencies
-        .iter()
-        .filter_map(|edge| {
-            let by_uid = edge.uid.and_then(|uid| past.record(uid));
-            by_uid.or_else(|| past.current(&edge.address))
-        })
-        .filter(|other| other.uid != record.uid && is_there(past, other.uid))
-        .collect();
-    let references = references(request.providers, &dependencies);
-    let inputs = record
-        .inputs
-        .iter()
-        .map(|(name, value)| {
-            let configured = configured.and_then(|inputs| inputs.get(name));
-            (name.clone(), restore(value, configured, &references, request.key))
-        })
-        .collect();
-    let depends_on: BTreeSet<&ResourceAddress> = dependencies.iter().map(|other| &other.address).collect();
-    let timeouts = &declaration.timeouts;
-    let mut lifecycle = declaration.lifecycle.clone();
-    // They may name what was not there yet.
-    lifecycle.replace_triggered_by.clear();
-    Resource {
-        address: record.address.clone(),
-        inputs,
-        places: InputPlaces::default(),
-        depends_on: depends_on
-            .into_iter()
-            .map(|address| (address.clone(), document.place.clone()))
-            .collect(),
-        lifecycle,
-        timeouts: TimeoutOverrides {
-            create: Some(timeouts.create),
-            update: Some(timeouts.update),
-            delete: Some(timeouts.delete),
-        }
-        .into(),
-        conditions: Vec::new(),
-        alternatives: Seldom::default(),
-        update_after: Seldom::default(),
-        frees: Seldom::default(),
-        document,
-    }
+/// Makes resources of records.
+#[derive(Clone, Copy)]
+pub(crate) struct Restorer<'a> {
+    /// Where the log is.
+    pub(crate) serial: u64,
+    /// The record of what another one depends on, by its uid if that is known, else by its address; `None` when it is not
+    /// to stand.
+    pub(crate) standing: &'a dyn Fn(Option<Uid>, &ResourceAddress) -> Option<&'a Record>,
+    /// The providers of the run.
+    pub(crate) providers: &'a ProviderRegistry,
+    /// The key that tells whether a secret is the same.
+    pub(crate) key: Option<&'a FingerprintKey>,
+    /// What a template of a secret gives now.
+    pub(crate) secret: &'a dyn Fn(&TemplateText) -> Option<Value>,
 }
 
-fn is_there(state: &State, uid: Uid) -> bool {
-    state
-        .record(uid)
-        .is_some_and(|record| !record.deposed && record.status != Status::Creating)
+impl Restorer<'_> {
+    /// Makes the resource of a record; `configured` is what the files say of it now.
+    pub(crate) fn resource(&self, record: &Record, configured: Option<&Attributes>) -> Resource {
+        let declaration = &record.declaration;
+        let document = declaration.document.clone().unwrap_or_else(|| {
+            let name = record.address.to_string();
+            DocumentRef::new("resource".into(), name.into(), place(self.serial))
+        });
+        let dependencies: Vec<&Record> = declaration
+            .dependencies
+            .iter()
+            .filter_map(|edge| (self.standing)(edge.uid, &edge.address))
+            .filter(|other| other.uid != record.uid)
+            .collect();
+        let references = references(self.providers, &dependencies);
+        let inputs = record
+            .inputs
+            .iter()
+            .map(|(name, value)| {
+                let configured = configured.and_then(|inputs| inputs.get(name));
+                (name.clone(), self.restore(value, configured, &references))
+            })
+            .collect();
+        let depends_on: BTreeSet<&ResourceAddress> =
+            dependencies.iter().map(|other| &other.address).collect();
+        let timeouts = &declaration.timeouts;
+        let mut lifecycle = declaration.lifecycle.clone();
+        // They may name what was not there yet.
+        lifecycle.replace_triggered_by.clear();
+        Resource {
+            address: record.address.clone(),
+            inputs,
+            places: InputPlaces::default(),
+            depends_on: depends_on
+                .into_iter()
+                .map(|address| (address.clone(), document.place.clone()))
+                .collect(),
+            lifecycle,
+            timeouts: TimeoutOverrides {
+                create: Some(timeouts.create),
+                update: Some(timeouts.update),
+                delete: Some(timeouts.delete),
+            }
+            .into(),
+            conditions: Vec::new(),
+            alternatives: Seldom::default(),
+            update_after: Seldom::default(),
+            frees: Seldom::default(),
+            document,
+        }
+    }
+
+    /// Returns an input as it can be planned: with its references, and with the secrets that are still known.
+    fn restore(
+        &self,
+        value: &Value,
+        configured: Option<&Value>,
+        references: &BTreeMap<Arc<str>, String>,
+    ) -> Value {
+        match value {
+            Value::String(text) => match references.get(&**text) {
+                Some(template) => Value::template(template),
+                None => value.clone(),
+            },
+            Value::List(items) => {
+                let restored = items.iter().enumerate().map(|(index, item)| {
+                    let at = AttributePath::default().index(index);
+                    let configured = configured.and_then(|configured| configured.at(&at));
+                    self.restore(item, configured, references)
+                });
+                Value::List(restored.collect())
+            }
+            Value::Map(entries) => {
+                let restored = entries.iter().map(|(name, item)| {
+                    let at = AttributePath::root(name);
+                    let configured = configured.and_then(|configured| configured.at(&at));
+                    (name.clone(), self.restore(item, configured, references))
+                });
+                Value::Map(restored.collect())
+            }
+            Value::Secret(secret) => match configured {
+                Some(Value::Secret(now)) if is_same(secret, now.expose(), self.key) => {
+                    configured.cloned().unwrap_or_default()
+                }
+                _ => Value::Secret(self.known_again(secret)),
+            },
+            other => other.clone(),
+        }
+    }
+
+    /// Returns a recorded secret with its value, if what its template gives now is the same; else without both, as the
+    /// template would give the value that it has now.
+    fn known_again(&self, secret: &Secret) -> Secret {
+        let now = secret.template.as_ref().and_then(|template| (self.secret)(template));
+        match now.filter(|now| is_same(secret, Some(now), self.key)) {
+            Some(now) => Secret::new(secret.template.clone(), now),
+            None => Secret::sealed(None, secret.fingerprint.clone()),
+        }
+    }
 }
 
 /// Returns what values of an object may have come from: the ids of what it depends on, and what providers computed.
@@ -216,45 +286,8 @@ fn references(providers: &ProviderRegistry, dependencies: &[&Record]) -> BTreeMa
     found
 }
 
-/// Returns an input as it can be planned: with its references, and with the secrets that are still known.
-fn restore(
-    value: &Value,
-    configured: Option<&Value>,
-    references: &BTreeMap<Arc<str>, String>,
-    key: Option<&FingerprintKey>,
-) -> Value {
-    match value {
-        Value::String(text) => match references.get(&**text) {
-            Some(template) => Value::template(template),
-            None => value.clone(),
-        },
-        Value::List(items) => {
-            let restored = items.iter().enumerate().map(|(index, item)| {
-                let at = AttributePath::default().index(index);
-                let configured = configured.and_then(|configured| configured.at(&at));
-                restore(item, configured, references, key)
-            });
-            Value::List(restored.collect())
-        }
-        Value::Map(entries) => {
-            let restored = entries.iter().map(|(name, item)| {
-                let at = AttributePath::root(name);
-                let configured = configured.and_then(|configured| configured.at(&at));
-                (name.clone(), restore(item, configured, references, key))
-            });
-            Value::Map(restored.collect())
-        }
-        Value::Secret(secret) => match configured {
-            Some(Value::Secret(now)) if is_same(secret, now, key) => configured.cloned().unwrap_or_default(),
-            // Its template would give the value that it has now.
-            _ => Value::Secret(Secret::sealed(None, secret.fingerprint.clone())),
-        },
-        other => other.clone(),
-    }
-}
-
-fn is_same(recorded: &Secret, now: &Secret, key: Option<&FingerprintKey>) -> bool {
-    match (&recorded.fingerprint, now.expose(), key) {
+fn is_same(recorded: &Secret, now: Option<&Value>, key: Option<&FingerprintKey>) -> bool {
+    match (&recorded.fingerprint, now, key) {
         (Some(recorded), Some(value), Some(key)) => key.fingerprint(value) == *recorded,
         _ => false,
     }

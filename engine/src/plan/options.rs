@@ -39,6 +39,8 @@ pub struct PlanOptions {
     pub targets: Vec<AddressGlob>,
     /// None of these, nor what depends on them.
     pub excludes: Vec<AddressGlob>,
+    /// Only these, and nothing of what they depend on or what depends on them; all when `None`.
+    pub only: Option<BTreeSet<ResourceAddress>>,
     /// Objects to replace whether or not anything differs.
     pub replace: Vec<ResourceAddress>,
     /// Only documents of these files (relative to the project directory); all when `None`.
@@ -63,6 +65,7 @@ impl fmt::Debug for PlanOptions {
             .field("mode", &self.mode)
             .field("targets", &self.targets)
             .field("excludes", &self.excludes)
+            .field("only", &self.only)
             .field("replace", &self.replace)
             .field("files", &self.files)
             .finish_non_exhaustive()

@@ -29,6 +29,7 @@ use crate::plan::{bindings, finding, moves, order, removal, replacement, result}
 use crate::resource::Import;
 use crate::schema::ReplaceOrder;
 use crate::seldom::Seldom;
+use crate::state::record::Record;
 use crate::value::AttributePath;
 
 /// The code of the problem that protection makes; a plan comes along with it, to be shown and never applied.
@@ -348,10 +349,12 @@ impl<'a> Planner<'a> {
         };
         let bindings = bindings::fill(self.input.state, self.known, self.graph, claims, &changes);
         let notes = self.notes(&changes, &left_out);
+        // What a plan leaves out it does not forget either: what is missing of it is for another plan to make.
+        let gone = self.known.vanished.values().filter(|record| self.drops(record));
+        let gone = gone.map(|record| record.uid).collect();
         let Known {
             settlements,
             unsettled,
-            vanished,
             upgrades,
             moves,
             ..
@@ -363,7 +366,7 @@ impl<'a> Planner<'a> {
             basis: self.basis(),
             settlements: settlements.clone(),
             unsettled: unsettled.clone(),
-            vanished: vanished.keys().copied().collect(),
+            vanished: gone,
             upgrades: upgrades.clone(),
             moves: moves.clone(),
             accepted,
@@ -380,6 +383,15 @@ impl<'a> Planner<'a> {
             left_out: left_out.into_iter().collect(),
             bindings,
         })
+    }
+
+    /// Returns whether the record of an object that is gone goes with this plan.
+    fn drops(&self, record: &Record) -> bool {
+        let position = self.graph.position(&record.address).filter(|_| !record.deposed);
+        match position {
+            Some(at) if self.input.options.mode == Mode::Apply => self.selection.covers(at),
+            _ => self.input.options.only.is_none(),
+        }
     }
 
     /// With `-f`, changes of other files are pending.

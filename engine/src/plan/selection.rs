@@ -1,4 +1,4 @@
-//! What a plan covers: `--target`, `--exclude`, `-f`, and what must be left alone because a call is unsettled.
+//! What a plan covers: `--target`, `--exclude`, `-f`, what heals, and what must be left alone because a call is unsettled.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -104,7 +104,15 @@ impl Selection {
                 Node::Object(uid) => !objects.contains(uid),
             });
         }
-        let partial = options.files.is_some() || !options.targets.is_empty() || !options.excludes.is_empty();
+        if let Some(only) = &options.only {
+            nodes.retain(|node| match node {
+                Node::Declared(at) => only.contains(graph.address(*at)),
+                Node::Object(_) => false,
+            });
+        }
+        let partial = options.only.is_some()
+            || options.files.is_some()
+            || !options.targets.is_empty() || !options.excludes.is_empty();
         let mut selection = Self {
             resources: vec![false; configuration.resources.len()],
             left_alone: known.state.records().map(|record| record.uid).collect(),

@@ -14,7 +14,7 @@ use crate::state::snapshot::State;
 use crate::state::store::{StateStore, StoreError};
 
 /// How many events are read at a time.
-const PAGE: usize = 1000;
+pub(super) const PAGE: usize = 1000;
 
 /// One line of history.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -164,7 +164,7 @@ pub async fn state_at(store: &dyn StateStore, serial: u64) -> Result<Option<Stat
 
 /// Folds the kept events up to a serial, showing each with the state before it and the run that wrote it, and returns the
 /// state after the last.
-async fn walk(
+pub(super) async fn walk(
     store: &dyn StateStore,
     up_to: u64,
     mut visit: impl FnMut(&State, RunId, &Event) + Send,

@@ -26,6 +26,7 @@ pub mod sqlite;
 pub mod store;
 pub mod surgery;
 pub mod transfer;
+pub mod unfinished;
 pub mod verify;
 
 pub use clock::{Clock, SystemClock};

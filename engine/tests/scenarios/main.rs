@@ -14,6 +14,7 @@ mod drift;
 mod durable;
 mod failure;
 mod gather;
+mod heal;
 mod import;
 mod incomplete;
 mod late;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -50,6 +50,8 @@ pub(crate) struct Scenario {
     pub(crate) heartbeat: HeartbeatMode,
     ids: Arc<CountedIds>,
     runs: AtomicU64,
+    /// The command that plans are applied by.
+    operation: Mutex<&'static str>,
 }
 
 /// What an apply did.
@@ -106,6 +108,7 @@ impl Scenario {
             heartbeat: HeartbeatMode::Task,
             ids,
             runs: AtomicU64::new(0),
+            operation: Mutex::new("apply"),
         }
     }
 
@@ -257,7 +260,7 @@ impl Scenario {
                 who: "ada".to_owned(),
                 host: "laptop".to_owned(),
                 process: None,
-                operation: "apply".to_owned(),
+                operation: self.operation().to_owned(),
             },
             run: RunId::from_uuid(uuid::Uuid::from_u64_pair(1, run)),
             lease_length: Duration::from_secs(30),
@@ -294,7 +297,7 @@ impl Scenario {
             facts: &facts,
             secrets: &secrets,
             fingerprints: self.key.clone(),
-            operation: "apply".to_owned(),
+            operation: self.operation().to_owned(),
             who: "ada".to_owned(),
         };
         apply(request, journal, &self.apply_options, control, notes).await
@@ -318,6 +321,18 @@ impl Scenario {
             report,
             events: notes.events,
         })
+    }
+
+    fn operation(&self) -> &'static str {
+        *self.operation.lock().unwrap()
+    }
+
+    /// Applies a plan of another command.
+    pub(crate) async fn carry_out_as(&self, plan: &Plan, operation: &'static str) -> Applied {
+        let before = std::mem::replace(&mut *self.operation.lock().unwrap(), operation);
+        let applied = self.apply_plan(plan).await;
+        *self.operation.lock().unwrap() = before;
+        applied
     }
 
     pub(crate) async fn apply_plan(&self, plan: &Plan) -> Applied {
