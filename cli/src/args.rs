@@ -170,11 +170,18 @@ pub(crate) enum Command {
     Apply(Apply),
     /// Set how many replicas a service has, within the range that its file allows
     Scale(Scale),
-    /// Keep the number of replicas at what the load asks for, as the `scaling` of each service says; runs until it is stopped
+    /// Bring back what was applied and is gone or has ended; changes nothing else
     ///
-    /// What gateways count (requests, times to the first token and between tokens) is read again and again. Where the rule
-    /// that was applied asks for another number, it is set as `gabion scale --only-count` sets it: recorded, within the range,
-    /// with drained replicas. Nothing else is changed.
+    /// A replica whose process died, a worker that a router or a gateway no longer knows, a DNS record, a machine: it is made
+    /// again as it was applied. Edits of the files that nobody has applied have no part in it, what somebody changed on
+    /// purpose is only reported, and nothing that is there is deleted, unless it is replaced as it uses what comes back.
+    Heal(Heal),
+    /// Keep what was applied alive, and the number of replicas at what the load asks for; runs until it is stopped
+    ///
+    /// What gateways count (requests, times to the first token and between tokens) is read again and again. Where the
+    /// `scaling` that was applied asks for another number, it is set as `gabion scale --only-count` sets it: recorded, within
+    /// the range, with drained replicas. What was applied and is gone or has ended is brought back as `gabion heal` does.
+    /// Nothing else is changed.
     Reconcile(Reconcile),
     /// Delete everything that is recorded
     Destroy(Destroy),
@@ -512,14 +519,36 @@ pub(crate) struct Scale {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Heal {
+    /// Only these, instead of everything, and what they need: a service, a replica group, or an address
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+
+    /// Say what would be brought back, and do nothing; exits with 2 if there is anything
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    #[command(flatten)]
+    pub(crate) execution: Execution,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Reconcile {
-    /// Only these services or replica groups, instead of all that have a range: `qwen`, `qwen/decode`
+    /// Only these services or replica groups, instead of all: `qwen`, `qwen/decode`
     #[arg(value_name = "SERVICE[/GROUP]")]
     pub(crate) groups: Vec<String>,
 
     /// How often gateways are asked what they have counted
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10s")]
     pub(crate) interval: Duration,
+
+    /// How often it is looked for what is gone or has ended
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "60s", conflicts_with = "no_heal")]
+    pub(crate) heal_every: Duration,
+
+    /// Bring nothing back: only the number of replicas is kept
+    #[arg(long)]
+    pub(crate) no_heal: bool,
 
     /// Say what would be done, and do nothing
     #[arg(long)]

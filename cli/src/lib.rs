@@ -16,6 +16,7 @@ mod context;
 mod early_store;
 mod exit;
 mod failure;
+mod healing;
 mod interrupt;
 #[cfg(test)]
 #[expect(dead_code, reason = "no command is run here")]
@@ -64,6 +65,7 @@ pub mod wire {
     pub use crate::render::diagnostic::{DiagnosticsJson, PlaceJson, ProblemJson, RelatedJson};
     pub use crate::render::event_json_types::*;
     pub use crate::render::graph::json::{GraphEdgeJson, GraphJson, GraphNodeJson};
+    pub use crate::render::healing_json::*;
     pub use crate::render::plan_json_types::*;
     pub use crate::render::ps_json::*;
     pub use crate::render::scaling_json::*;

@@ -253,7 +253,8 @@ async fn read_data(
     Ok(read?)
 }
 
-async fn read_world(
+/// Reads what a plan is made from.
+pub(crate) async fn read_world(
     request: &PlanRequest<'_>,
     state: &State,
     configuration: &Configuration,
@@ -326,6 +327,7 @@ fn plan_options(
         mode: request.mode,
         targets: globs("--target", &selection.target)?,
         excludes: globs("--exclude", &selection.exclude)?,
+        only: None,
         replace: selection.replace.clone(),
         files: project.select(&selection.files)?,
         stack: options.stack.as_deref().map(Arc::from),
@@ -417,7 +419,8 @@ pub(crate) fn secret_fingerprints(
         .collect()
 }
 
-fn evaluate_secret(template: &str, secrets: &ProjectSecrets) -> Option<Value> {
+/// Returns what a template of secrets gives now, if it gives one.
+pub(crate) fn evaluate_secret(template: &str, secrets: &ProjectSecrets) -> Option<Value> {
     let scope = |reference: &Reference| match &reference.target {
         Target::Environment(_) | Target::Secret(_) => secrets
             .value(&reference.target)

@@ -72,7 +72,9 @@ impl Need {
 
 /// Returns the configuration that was applied.
 pub fn configuration(applied: Applied<'_>) -> Configuration {
-    let Applied { state, unfinished, .. } = applied;
+    let Applied {
+        state, unfinished, ..
+    } = applied;
     let stands = |record: &Record| {
         !record.deposed && (record.status != Status::Creating || unfinished.touched.contains(&record.uid))
     };
@@ -172,7 +174,12 @@ fn signs_of_death(change: &Change, applied: Applied<'_>) -> Vec<String> {
         let attribute = schema.attributes.get(name);
         attribute.is_some_and(|attribute| attribute.computed && !attribute.sensitive)
     };
-    let is_asked = |name: &str| change.inputs.as_ref().is_some_and(|inputs| inputs.contains_key(name));
+    let is_asked = |name: &str| {
+        change
+            .inputs
+            .as_ref()
+            .is_some_and(|inputs| inputs.contains_key(name))
+    };
     let mut is_dead = false;
     let mut signs = Vec::new();
     for attribute in &change.attributes {
@@ -213,10 +220,7 @@ pub fn scope(
     let needed: BTreeSet<&ResourceAddress> = needs.iter().map(|need| &need.address).collect();
     let mut scope = BTreeSet::new();
     let mut seen = BTreeSet::new();
-    let mut open: Vec<&ResourceAddress> = wanted
-        .iter()
-        .filter(|address| needed.contains(address))
-        .collect();
+    let mut open: Vec<&ResourceAddress> = wanted.iter().filter(|address| needed.contains(address)).collect();
     while let Some(address) = open.pop() {
         if !seen.insert(address) {
             continue;

@@ -251,7 +251,10 @@ impl Restorer<'_> {
     /// Returns a recorded secret with its value, if what its template gives now is the same; else without both, as the
     /// template would give the value that it has now.
     fn known_again(&self, secret: &Secret) -> Secret {
-        let now = secret.template.as_ref().and_then(|template| (self.secret)(template));
+        let now = secret
+            .template
+            .as_ref()
+            .and_then(|template| (self.secret)(template));
         match now.filter(|now| is_same(secret, Some(now), self.key)) {
             Some(now) => Secret::new(secret.template.clone(), now),
             None => Secret::sealed(None, secret.fingerprint.clone()),

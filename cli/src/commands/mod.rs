@@ -11,6 +11,7 @@ mod drift;
 mod find;
 mod forward;
 mod graph;
+mod heal;
 mod ide;
 mod import;
 mod init;
@@ -47,6 +48,7 @@ pub(crate) async fn run(command: Command, context: &Context) -> Outcome {
         Command::Show(args) => show::run(&args, context),
         Command::Apply(args) => apply::run(&args, context).await,
         Command::Scale(args) => scale::run(&args, context).await,
+        Command::Heal(args) => heal::run(&args, context).await,
         Command::Reconcile(args) => reconcile::run(&args, context).await,
         Command::Destroy(args) => apply::destroy(&args, context).await,
         Command::Drift(args) => drift::run(&args, context).await,

@@ -1,33 +1,35 @@
-//! `gabion reconcile`: keeps the number of replicas at what the load asks for, for as long as it runs.
+//! `gabion reconcile`: keeps what was applied alive, and the number of replicas at what the load asks for, for as long as it
+//! runs.
 //!
 //! It looks at the recorded rules and at what gateways count, again and again. A number that is to change is set by a
-//! process of its own, `gabion scale --only-count`: an apply like any other, under its own short lease, which a person or a
-//! pipeline may hold as well. So nothing is known here that is not in the log, and whatever becomes of that process, this
-//! one goes on.
+//! process of its own, `gabion scale --only-count`, and what is gone or has ended is looked for and brought back by others,
+//! `gabion heal`: applies like any other, each under its own short lease, which a person or a pipeline may hold as well. So
+//! nothing is known here that is not in the log, and whatever becomes of such a process, this one goes on. One runs at a
+//! time.
+
+mod child;
+mod healing;
+mod rests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use gabion_engine::state::State;
 use jiff::Timestamp;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use serde::Serialize;
 use serde_json::json;
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::{Child, Command};
-use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
+use self::child::{Child, Data};
+use self::rests::{Relapses, Rests};
 use crate::args::{Format, Reconcile};
 use crate::autoscale::{Decision, History, Moment, Rule, Standing, decide};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::interrupt::Interrupts;
-use crate::output::Verbosity;
-use crate::own_program::own_program;
 use crate::project::LoadedProject;
+use crate::render::healing_json::HealedObjectJson;
 use crate::render::scaling_json::{ScalingEventJson, ScalingStepJson};
 use crate::render::words::{count, plain};
 use crate::state_access::StateAccess;
@@ -42,18 +44,11 @@ const STALE_INTERVALS: u32 = 3;
 /// The longest window that a rule may have.
 const LONGEST_WINDOW: Duration = Duration::from_secs(300);
 
-/// For how long a group is left alone after its number could not be set, at first and at most: the time doubles with each
-/// failure in a row.
-const REST: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(600));
-
-/// How long the last of what a command said may take to come.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How often it may be looked for what is gone or has ended, at most.
+const SHORTEST_HEALING: Duration = Duration::from_secs(5);
 
 /// What is said of somebody else's lock is kept under this.
 const LOCK: &str = "the lock";
-
-/// How much is kept of what a command says, in bytes.
-const KEPT: usize = 64 << 10;
 
 /// Runs until it is stopped.
 pub(crate) async fn run(args: &Reconcile, context: &Context) -> Outcome {
@@ -62,6 +57,11 @@ pub(crate) async fn run(args: &Reconcile, context: &Context) -> Outcome {
         return Err(Failure::new("not an interval to count over")
             .detail("Gateways are asked every 1 to 30 seconds: the shortest window of a rule is 30 seconds.")
             .hint("leave `--interval` out: 10s"));
+    }
+    if args.heal_every < SHORTEST_HEALING {
+        return Err(Failure::new("not an interval to look in")
+            .detail("Each look reads all that was applied, so there are 5 seconds between two at least.")
+            .hint("leave `--heal-every` out: 60s"));
     }
     let interrupts = Interrupts::listen(printer)?;
     // Where the state is and how machines are reached; what is asked for is in the state.
@@ -74,7 +74,10 @@ pub(crate) async fn run(args: &Reconcile, context: &Context) -> Outcome {
         histories: BTreeMap::new(),
         standings: BTreeMap::new(),
         settled: BTreeMap::new(),
-        rests: BTreeMap::new(),
+        rests: Rests::default(),
+        relapses: Relapses::default(),
+        next_look: Instant::now(),
+        left: BTreeSet::new(),
         told: BTreeMap::new(),
         running: None,
     };
@@ -106,59 +109,40 @@ struct Reconciler<'a> {
     /// When a number that was set here stood, by group.
     settled: BTreeMap<String, Instant>,
     /// The groups whose number could not be set, or not with all that belongs to it.
-    rests: BTreeMap<String, Rest>,
+    rests: Rests,
+    /// The objects that were brought back lately, or could not be.
+    relapses: Relapses,
+    /// When it is looked next for what is gone or has ended.
+    next_look: Instant,
+    /// What was said to differ, as subjects of what was said.
+    left: BTreeSet<String>,
     /// What was said last, by what it is about: nothing is said twice in a row.
     told: BTreeMap<String, String>,
     running: Option<Running>,
 }
 
-/// A group that is left alone for a while.
-struct Rest {
-    until: Instant,
-    length: Duration,
-    /// The number that was to be set.
-    count: u32,
-    /// Where the log was when it began: whoever writes to it may have put right what was wrong.
-    serial: Option<u64>,
+/// What a command of this program is to do.
+enum Work {
+    /// Sets the number of replicas of a group.
+    Scale { group: String, count: u32 },
+    /// Looks for what is gone or has ended.
+    Look,
+    /// Brings that back.
+    Heal(Vec<HealedObjectJson>),
 }
 
-impl Rest {
-    /// Takes note of where the log is.
-    fn note(&mut self, serial: u64, now: Instant) {
-        if *self.serial.get_or_insert(serial) != serial {
-            self.until = now;
-        }
-    }
-}
-
-/// A number that is being set.
+/// A command that is under way.
 struct Running {
-    group: String,
-    count: u32,
+    work: Work,
     child: Child,
-    /// What it says, for people if it fails.
-    said: JoinHandle<Vec<u8>>,
 }
 
-/// Waits until the number that is being set is set; forever when there is none.
+/// Waits until what is under way has ended; forever when there is nothing.
 async fn ended(running: &mut Option<Running>) -> Option<i32> {
     match running {
-        Some(running) => running.child.wait().await.ok().and_then(|status| status.code()),
+        Some(running) => running.child.ended().await,
         None => std::future::pending().await,
     }
-}
-
-/// Reads a stream to its end and keeps the last of it.
-async fn last_of(stream: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
-    let mut kept = Vec::new();
-    let Some(mut stream) = stream else { return kept };
-    let mut bytes = vec![0; 8 << 10];
-    while let Ok(count @ 1..) = stream.read(&mut bytes).await {
-        kept.extend_from_slice(&bytes[..count]);
-        let surplus = kept.len().saturating_sub(KEPT);
-        kept.drain(..surplus);
-    }
-    kept
 }
 
 /// Returns a number of replicas for people.
@@ -207,6 +191,12 @@ impl Reconciler<'_> {
 
     fn introduce(&self, state: &State) {
         let printer = &self.context.printer;
+        if !self.args.no_heal {
+            printer.status(&format!(
+                "What was applied and is gone or has ended is brought back; it is looked for every {} s.",
+                self.args.heal_every.as_secs()
+            ));
+        }
         let rules = self.rules(state);
         if rules.is_empty() {
             printer.status(
@@ -249,9 +239,7 @@ impl Reconciler<'_> {
         let mut traffic = wiring::traffic(&self.context.options, state, services.iter().copied()).await;
         let now = Instant::now();
         if self.running.is_none() {
-            self.rests
-                .values_mut()
-                .for_each(|rest| rest.note(state.serial, now));
+            self.rests.note(state.serial, now);
         }
         self.histories
             .retain(|service, _| services.contains(service.as_str()));
@@ -281,12 +269,13 @@ impl Reconciler<'_> {
         for rule in &rules {
             self.consider(rule, now);
         }
+        self.look_for_needs(now);
     }
 
     /// Decides on one group, and begins to set its number if it is to change.
     fn consider(&mut self, rule: &Rule, now: Instant) {
         let decision = self.decision(rule, now);
-        let rest = self.rests.get(&rule.group);
+        let rest = self.rests.of(&rule.group);
         let rests = rest.is_some_and(|rest| rest.until > now);
         match decision {
             // What was left unfinished is finished, whatever the number is by now.
@@ -362,7 +351,7 @@ impl Reconciler<'_> {
                 rule.count,
                 replicas(wanted)
             ));
-            self.event(ScalingEventJson {
+            self.line(&ScalingEventJson {
                 why: Some(why.to_owned()),
                 from: Some(rule.count),
                 ..ScalingEventJson::new(
@@ -378,157 +367,95 @@ impl Reconciler<'_> {
         if dry_run {
             return;
         }
-        match self.spawn(&rule.group, wanted) {
-            Ok(mut child) => {
-                self.running = Some(Running {
-                    group: rule.group.clone(),
-                    count: wanted,
-                    said: tokio::spawn(last_of(child.stderr.take())),
-                    child,
-                });
-            }
-            Err(error) => {
-                printer.error(&format!(
-                    "{}: `gabion scale` cannot be started: {error}.",
-                    plain(&rule.group)
-                ));
-                self.rest(&rule.group, wanted);
-            }
+        let work = Work::Scale {
+            group: rule.group.clone(),
+            count: wanted,
+        };
+        let arguments = ["scale", &rule.group, &wanted.to_string(), "--only-count", "-y"];
+        if !self.start(work, &arguments.map(str::to_owned), Data::Dropped) {
+            self.rests.begin(&rule.group, wanted, Instant::now());
         }
     }
 
-    fn spawn(&self, group: &str, wanted: u32) -> std::io::Result<Child> {
-        let mut command = Command::new(own_program()?);
-        command
-            .args(self.context.options.arguments())
-            .args(["scale", group, &wanted.to_string(), "--only-count", "-y"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            // A terminal's Ctrl-C is for this process, which passes it on once.
-            .process_group(0);
-        if self.context.printer.verbosity() != Verbosity::Verbose {
-            command.arg("-q").stderr(Stdio::piped());
+    /// Takes note of how a command ended.
+    async fn note_end(&mut self, code: Option<i32>) {
+        let Some(Running { work, child }) = self.running.take() else {
+            return;
+        };
+        let [printed, said] = child.last_words().await;
+        // What this process wrote itself has put nothing right.
+        self.rests.note_own();
+        if code.and_then(Exit::of_code) != Some(Exit::Locked) {
+            self.told.remove(LOCK);
         }
-        if self.context.options.format == Format::Json {
-            command.args(["--format", "json"]);
+        match work {
+            Work::Scale { group, count } => self.note_scaled(group, count, code, &said),
+            Work::Look => self.note_found(code, &printed, &said),
+            Work::Heal(objects) => self.note_healed(objects, code, &said),
         }
-        command.spawn()
     }
 
     /// Takes note of how setting a number ended.
-    async fn note_end(&mut self, code: Option<i32>) {
-        let Some(Running {
-            group,
-            count,
-            mut said,
-            ..
-        }) = self.running.take()
-        else {
-            return;
-        };
-        let printer = &self.context.printer;
+    fn note_scaled(&mut self, group: String, count: u32, code: Option<i32>, said: &[u8]) {
+        let printer = self.context.printer.clone();
         let exit = code.and_then(Exit::of_code);
-        self.event(ScalingEventJson {
+        self.line(&ScalingEventJson {
             exit_code: code,
             ..ScalingEventJson::new(ScalingStepJson::Ended, &group, count)
         });
         if exit != Some(Exit::Locked) {
             self.told.remove(&group);
-            self.told.remove(LOCK);
         }
-        // What this process wrote itself has put nothing right: whoever rests goes on to rest.
-        self.rests.values_mut().for_each(|rest| rest.serial = None);
         let name = plain(&group);
         match exit {
             Some(Exit::Done) => {
                 printer.status(&format!("{name}: {} now.", replicas(count)));
                 self.settled.insert(group.clone(), Instant::now());
-                self.rests.remove(&group);
+                self.rests.end(&group);
             }
             Some(Exit::Locked) => {
-                let message = format!("{name}: somebody else works with the state; it is tried again.");
-                if self.told.insert(LOCK.to_owned(), message.clone()).as_ref() != Some(&message) {
-                    printer.status(&message);
-                }
+                self.tell_locked(&name);
                 let until = Instant::now() + self.args.interval;
-                // Its own failures, if there were any, count on.
-                let length = self.rests.get(&group).map_or(Duration::ZERO, |rest| rest.length);
-                let rest = Rest {
-                    until,
-                    length,
-                    count,
-                    serial: None,
-                };
-                self.rests.insert(group, rest);
+                self.rests.pause(&group, count, until);
             }
             _ => {
-                let length = self.rest(&group, count);
-                let how = match code {
-                    Some(code) => format!("with exit code {code}"),
-                    None => "by a signal".to_owned(),
-                };
-                if let Ok(Ok(said)) = tokio::time::timeout(FAREWELL, &mut said).await {
-                    printer.error_bytes(&said);
-                }
+                let length = self.rests.begin(&group, count, Instant::now());
+                printer.error_bytes(said);
                 printer.error(&format!(
-                    "{name}: it did not come to {}, `gabion scale` ended {how}; it is left alone for {} s.",
+                    "{name}: it did not come to {}, `gabion scale` ended {}; it is left alone for {} s.",
                     replicas(count),
+                    healing::ended(code),
                     length.as_secs()
                 ));
             }
         }
-        // Somebody who goes on living may have inherited the stream.
-        said.abort();
     }
 
-    /// Leaves a group alone for a while, and returns for how long.
-    fn rest(&mut self, group: &str, count: u32) -> Duration {
-        let (first, longest) = REST;
-        let before = self.rests.get(group).map(|rest| rest.length);
-        let length = before.map_or(first, |before| (before * 2).clamp(first, longest));
-        let until = Instant::now() + length;
-        let rest = Rest {
-            until,
-            length,
-            count,
-            serial: None,
-        };
-        self.rests.insert(group.to_owned(), rest);
-        length
+    /// Says that somebody else holds the state, once.
+    fn tell_locked(&mut self, name: &str) {
+        let message = format!("{name}: somebody else works with the state; it is tried again.");
+        if self.told.insert(LOCK.to_owned(), message.clone()).as_ref() != Some(&message) {
+            self.context.printer.status(&message);
+        }
     }
 
-    /// Stops: what is being set is stopped as a person would stop it, and awaited.
+    /// Stops: what is under way is stopped as a person would stop it, and awaited.
     async fn stop(mut self, interrupts: &Interrupts) -> Outcome {
-        let Some(running) = &mut self.running else {
+        let Some(Running { work, child }) = &mut self.running else {
             return Ok(Exit::Done);
         };
-        self.context.printer.status(&format!(
-            "Stopping: `gabion scale {} {}` is told, and awaited.",
-            running.group, running.count
-        ));
-        let pid = running
-            .child
-            .id()
-            .and_then(|id| i32::try_from(id).ok())
-            .map(Pid::from_raw);
-        let mut level = 1;
-        let ended = loop {
-            // It may have ended in this instant.
-            if let Some(pid) = pid {
-                let _ = kill(pid, Signal::SIGTERM);
-            }
-            level += 1;
-            tokio::select! {
-                ended = running.child.wait() => break ended,
-                () = interrupts.reach(level) => {}
-            }
-        };
-        let exit = ended
-            .ok()
-            .and_then(|status| status.code())
-            .and_then(Exit::of_code);
-        Ok(match exit {
-            Some(Exit::Done) => Exit::Done,
+        let printer = &self.context.printer;
+        match work {
+            Work::Scale { group, count } => printer.status(&format!(
+                "Stopping: `gabion scale {group} {count}` is told, and awaited."
+            )),
+            Work::Heal(_) => printer.status("Stopping: `gabion heal` is told, and awaited."),
+            Work::Look => {}
+        }
+        let exit = child.stop(interrupts).await.and_then(Exit::of_code);
+        Ok(match (work, exit) {
+            // Whoever only looks leaves nothing unfinished.
+            (Work::Look, _) | (_, Some(Exit::Done)) => Exit::Done,
             _ => Exit::Interrupted,
         })
     }
@@ -549,7 +476,8 @@ impl Reconciler<'_> {
         }
     }
 
-    fn event(&self, event: ScalingEventJson) {
+    /// Prints a line for programs.
+    fn line(&self, event: &impl Serialize) {
         let Context { options, printer } = self.context;
         if options.format == Format::Json {
             printer.data(&format!("{}\n", json!(event)));

@@ -18,7 +18,10 @@ use crate::failure::{Failure, Outcome};
 use crate::render::reference::{
     DocumentPage, Pages, commands_page, data_kinds_page, documents_page, resource_types_page, settings_page,
 };
-use crate::wire::{DiagnosticsJson, EventLineJson, GraphJson, PlanJson, PsJson, ScalingEventJson};
+use crate::wire::{
+    DiagnosticsJson, EventLineJson, GraphJson, HealReportJson, HealingEventJson, PlanJson, PsJson,
+    ScalingEventJson,
+};
 use crate::wiring;
 use gabion_engine::state::{State, log_file};
 
@@ -153,6 +156,8 @@ fn all() -> BTreeMap<String, Value> {
         ("diagnostics".to_owned(), schema_of::<DiagnosticsJson>()),
         ("drift".to_owned(), schema_of::<DriftReportJson>()),
         ("graph".to_owned(), schema_of::<GraphJson>()),
+        ("heal".to_owned(), schema_of::<HealReportJson>()),
+        ("healing-event".to_owned(), schema_of::<HealingEventJson>()),
         ("ps".to_owned(), schema_of::<PsJson>()),
         ("scaling-event".to_owned(), schema_of::<ScalingEventJson>()),
         ("state".to_owned(), log_file::json_schema()),

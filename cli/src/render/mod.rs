@@ -12,6 +12,7 @@ pub(crate) mod event_json_types;
 pub(crate) mod events;
 pub(crate) mod gather;
 pub(crate) mod graph;
+pub(crate) mod healing_json;
 pub(crate) mod markdown;
 pub(crate) mod mermaid;
 pub(crate) mod plan_events;

@@ -11,7 +11,7 @@ use gabion_host::transport::LocalTransport;
 
 use crate::harness::{Project, Request, alive, eventually, get, kill_process, send};
 
-const STATIC: &str = "\
+pub(crate) const STATIC: &str = "\
 type: resource
 kind: host_unit
 name: static
@@ -111,14 +111,14 @@ fn repairs(project: &Project, addresses: &[&str], words: &[&str]) {
 }
 
 #[track_caller]
-fn ended(pid: i32) {
+pub(crate) fn ended(pid: i32) {
     eventually("the end of a killed process", Duration::from_secs(5), || {
         if alive(pid) { Err("it runs") } else { Ok(()) }
     });
 }
 
 /// Removes a worker as somebody does who knows the router's own API.
-fn delete_worker(router: &str, url: &str) {
+pub(crate) fn delete_worker(router: &str, url: &str) {
     let workers = get(&format!("{router}/workers")).unwrap().json().unwrap();
     let worker = workers["workers"]
         .as_array()
@@ -132,7 +132,7 @@ fn delete_worker(router: &str, url: &str) {
 }
 
 /// Removes a route from the agent, with an operation that gabion's log does not have.
-fn delete_route(project: &Project) {
+pub(crate) fn delete_route(project: &Project) {
     let socket = project.unit("host_unit.agent/local").directory.join(SOCKET_NAME);
     let client = AgentClient::new(Arc::new(LocalTransport), socket);
     let runtime = tokio::runtime::Builder::new_current_thread()

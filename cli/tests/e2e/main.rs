@@ -23,6 +23,7 @@ mod drift;
 mod elsewhere;
 mod failing_probe;
 mod harness;
+mod heal;
 #[path = "../json_schema/mod.rs"]
 mod json_schema;
 mod keeper;

@@ -112,7 +112,8 @@ impl Selection {
         }
         let partial = options.only.is_some()
             || options.files.is_some()
-            || !options.targets.is_empty() || !options.excludes.is_empty();
+            || !options.targets.is_empty()
+            || !options.excludes.is_empty();
         let mut selection = Self {
             resources: vec![false; configuration.resources.len()],
             left_alone: known.state.records().map(|record| record.uid).collect(),

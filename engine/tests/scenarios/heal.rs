@@ -112,16 +112,16 @@ async fn what_somebody_changed_is_left_and_what_needs_it_comes_back_all_the_same
     same(&summary(&healing), "create fake_machine.a");
     let applied = scenario.carry_out_as(&healing, "heal").await;
     assert!(applied.report.is_complete(), "{}", applied.outcomes());
-    assert_eq!(
-        scenario.cloud.objects("fake_network")[0].fields["tags"]["k"],
-        "w"
-    );
+    assert_eq!(scenario.cloud.objects("fake_network")[0].fields["tags"]["k"], "w");
     // What is left out is not forgotten.
     assert!(scenario.is_recorded("fake_machine.b").await);
     let (needs, healing) = plan(&scenario, None).await;
     assert_eq!(gone(&needs), ["fake_machine.b"]);
     scenario.carry_out_as(&healing, "heal").await;
-    same(&summary(&scenario.plan(&text).await), "update fake_network.n (tags.k)");
+    same(
+        &summary(&scenario.plan(&text).await),
+        "update fake_network.n (tags.k)",
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -129,7 +129,9 @@ async fn what_a_healing_could_not_make_is_known_to_the_next_until_an_apply_decid
     let scenario = Scenario::new();
     let text = machine("a", "one") + &data("d", "1");
     scenario.settle(&text).await;
-    scenario.cloud.remove(&scenario.cloud.objects("fake_machine")[0].id);
+    scenario
+        .cloud
+        .remove(&scenario.cloud.objects("fake_machine")[0].id);
     scenario
         .cloud
         .fault(FaultRule::next(Verb::Create, Fault::Deny).times(1));
@@ -161,9 +163,16 @@ async fn what_a_healing_could_not_make_is_known_to_the_next_until_an_apply_decid
 async fn a_secret_is_used_again_while_it_is_the_same() {
     let mut scenario = Scenario::new();
     scenario.environment.insert("TOKEN".to_owned(), "one".to_owned());
-    let text = data("s", "'${{ env.TOKEN }}'") + &resource("fake_machine", "a", "name: a, image: one, user_data: '${{ env.TOKEN }}'");
+    let text = data("s", "'${{ env.TOKEN }}'")
+        + &resource(
+            "fake_machine",
+            "a",
+            "name: a, image: one, user_data: '${{ env.TOKEN }}'",
+        );
     scenario.settle(&text).await;
-    scenario.cloud.remove(&scenario.cloud.objects("fake_machine")[0].id);
+    scenario
+        .cloud
+        .remove(&scenario.cloud.objects("fake_machine")[0].id);
     let (_, healing) = plan(&scenario, None).await;
     assert!(!revert::lost_secrets(&healing).has_errors());
     scenario.environment.insert("TOKEN".to_owned(), "two".to_owned());
