@@ -8,6 +8,7 @@ use gabion_engine::heal::{self, Applied, Need, NeedKind};
 use gabion_engine::plan::Plan;
 use gabion_engine::plan::options::PlanOptions;
 use gabion_engine::revert;
+use gabion_engine::state::event::{EventBody, RunStarted};
 use gabion_engine::state::unfinished::{Operations, Unfinished, unfinished};
 use gabion_engine::value::{TemplateText, Value};
 use gabion_testing::fake::api::Verb;
@@ -157,6 +158,61 @@ async fn what_a_healing_could_not_make_is_known_to_the_next_until_an_apply_decid
     let without = scenario.plan(&data("d", "3")).await;
     scenario.carry_out_as(&without, "apply").await;
     assert_eq!(plan(&scenario, None).await.0, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_healing_that_was_killed_before_its_first_call_has_forgotten_nothing() {
+    let scenario = Scenario::new();
+    let text = machine("a", "one") + &machine("b", "one");
+    scenario.settle(&text).await;
+    let lost = scenario.record("fake_machine.a").await;
+    for machine in scenario.cloud.objects("fake_machine") {
+        scenario.cloud.remove(&machine.id);
+    }
+    let journal = scenario.open().await;
+    let started = RunStarted {
+        operation: "heal".to_owned(),
+        who: "ada".to_owned(),
+        host: None,
+        plan: Some("digest".into()),
+        commit: None,
+    };
+    journal
+        .commit(vec![
+            EventBody::RunStarted(started),
+            EventBody::Vanished { uid: lost.uid },
+        ])
+        .await
+        .unwrap();
+    journal.close().await.unwrap();
+    assert!(!scenario.is_recorded("fake_machine.a").await);
+    let (needs, healing) = plan(&scenario, None).await;
+    assert_eq!(gone(&needs), ["fake_machine.a", "fake_machine.b"]);
+    scenario.carry_out_as(&healing, "heal").await;
+    scenario.expect_empty(&text).await;
+    assert_eq!(plan(&scenario, None).await.0, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_apply_left_unfinished_is_for_the_next_apply() {
+    let scenario = Scenario::new();
+    let text = machine("a", "one") + &machine("b", "one");
+    scenario.settle(&text).await;
+    scenario
+        .cloud
+        .fault(FaultRule::next(Verb::Create, Fault::Deny).times(1));
+    let more = text.clone() + &machine("c", "one");
+    scenario.apply(&more).await;
+    let taint = scenario.record("fake_machine.b").await;
+    let journal = scenario.open().await;
+    journal
+        .commit(vec![EventBody::Tainted { uid: taint.uid }])
+        .await
+        .unwrap();
+    journal.close().await.unwrap();
+    let (needs, healing) = plan(&scenario, None).await;
+    assert_eq!(needs, []);
+    assert_eq!(summary(&healing), "nothing");
 }
 
 #[tokio::test(start_paused = true)]
