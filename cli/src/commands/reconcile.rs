@@ -127,6 +127,8 @@ enum Work {
     Scale { group: String, count: u32 },
     /// Looks for what is gone or has ended.
     Look,
+    /// Was told to end, as something else is more urgent.
+    Abandoned,
     /// Brings that back.
     Heal(Vec<HealedObjectJson>),
 }
@@ -336,6 +338,7 @@ impl Reconciler<'_> {
     /// Begins to set a number. One is set at a time: all of them need the state.
     fn scale(&mut self, rule: &Rule, wanted: u32, why: &str) {
         if self.running.is_some() {
+            self.abandon_look();
             return;
         }
         let printer = &self.context.printer;
@@ -391,6 +394,7 @@ impl Reconciler<'_> {
         match work {
             Work::Scale { group, count } => self.note_scaled(group, count, code, &said),
             Work::Look => self.note_found(code, &printed, &said),
+            Work::Abandoned => {}
             Work::Heal(objects) => self.note_healed(objects, code, &said),
         }
     }
@@ -450,12 +454,12 @@ impl Reconciler<'_> {
                 "Stopping: `gabion scale {group} {count}` is told, and awaited."
             )),
             Work::Heal(_) => printer.status("Stopping: `gabion heal` is told, and awaited."),
-            Work::Look => {}
+            Work::Look | Work::Abandoned => {}
         }
         let exit = child.stop(interrupts).await.and_then(Exit::of_code);
         Ok(match (work, exit) {
             // Whoever only looks leaves nothing unfinished.
-            (Work::Look, _) | (_, Some(Exit::Done)) => Exit::Done,
+            (Work::Look | Work::Abandoned, _) | (_, Some(Exit::Done)) => Exit::Done,
             _ => Exit::Interrupted,
         })
     }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
+use gabion::wire::HealingEventJson;
+
 use crate::drift::{STATIC, delete_route, delete_worker, ended};
 use crate::harness::{Project, eventually, get, kill_process};
 
@@ -28,7 +30,8 @@ fn nothing_is_missing(project: &Project) {
 
 fn events(stdout: &str) -> Vec<serde_json::Value> {
     let lines = stdout.lines();
-    lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+    let events = lines.map(|line| serde_json::from_str::<HealingEventJson>(line).unwrap());
+    events.map(|event| serde_json::to_value(event).unwrap()).collect()
 }
 
 #[test]
@@ -195,10 +198,10 @@ fn a_page_that_is_served_again_is_the_one_that_was_applied() {
     let mut project = Project::empty();
     project.write("static.gabion.yml", STATIC);
     project.apply();
-    let unit = project.unit("host_unit.static");
+    let pid = project.unit("host_unit.static").pid();
     project.edit("static.gabion.yml", "as configured", "as edited");
-    kill_process(unit.pid());
-    ended(unit.pid());
+    kill_process(pid);
+    ended(pid);
     project
         .run(&["heal", "--dry-run"])
         .exits(2)

@@ -29,6 +29,7 @@ mod doctor;
 mod drift;
 mod forge;
 mod graph;
+mod heal;
 mod help;
 mod import;
 mod init;

@@ -42,6 +42,12 @@ fn printed() -> BTreeMap<&'static str, Vec<Value>> {
         .for_each(|line| add("events", serde_json::from_str(line).unwrap()));
     add("plan", project.exits(0, &["plan", "--format", "json"]).json());
     add("drift", project.exits(0, &["drift", "--format", "json"]).json());
+    add(
+        "heal",
+        project
+            .exits(0, &["heal", "--dry-run", "--format", "json"])
+            .json(),
+    );
     for arguments in [&["graph"][..], &["graph", "--changed-only"]] {
         let arguments = [arguments, &["--format", "json"]].concat();
         add("graph", project.exits(0, &arguments).json());

@@ -92,16 +92,20 @@ impl Child {
         words
     }
 
+    /// Asks it to stop.
+    pub(super) fn terminate(&self) {
+        let pid = self.process.id().and_then(|id| i32::try_from(id).ok());
+        if let Some(pid) = pid {
+            // It may have ended in this instant.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        }
+    }
+
     /// Stops it as a person would, once for each time that this process is asked to stop, and waits for its end.
     pub(super) async fn stop(&mut self, interrupts: &Interrupts) -> Option<i32> {
-        let pid = self.process.id().and_then(|id| i32::try_from(id).ok());
-        let pid = pid.map(Pid::from_raw);
         let mut level = 1;
         loop {
-            // It may have ended in this instant.
-            if let Some(pid) = pid {
-                let _ = kill(pid, Signal::SIGTERM);
-            }
+            self.terminate();
             level += 1;
             tokio::select! {
                 ended = self.process.wait() => return ended.ok().and_then(|status| status.code()),

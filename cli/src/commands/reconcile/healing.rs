@@ -31,6 +31,18 @@ impl Reconciler<'_> {
         self.start(Work::Look, &arguments, Data::Kept);
     }
 
+    /// Ends a look that is under way, as load waits for nobody, and some machines are slow to answer or never do.
+    pub(super) fn abandon_look(&mut self) {
+        if let Some(running) = &mut self.running
+            && matches!(running.work, Work::Look)
+            && !self.args.dry_run
+        {
+            running.child.terminate();
+            running.work = Work::Abandoned;
+            self.next_look = Instant::now();
+        }
+    }
+
     /// Takes note of what was found, and begins to bring it back.
     pub(super) fn note_found(&mut self, code: Option<i32>, printed: &[u8], said: &[u8]) {
         let exit = code.and_then(Exit::of_code);
