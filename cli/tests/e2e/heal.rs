@@ -219,3 +219,32 @@ fn a_page_that_is_served_again_is_the_one_that_was_applied() {
         .changes_are(&[("host_unit.static", "create+delete")]);
     project.destroy();
 }
+
+#[test]
+fn what_needs_a_secret_comes_back_while_it_is_the_one_that_was_applied() {
+    let mut project = Project::empty();
+    project.set("TOKEN", "hunter2");
+    project.write(
+        "serve.gabion.yml",
+        "type: resource\nkind: host_unit\nname: serve\nproperties:\n  machine: local\n  argv: [sleep, '1000']\n  env: \
+         {TOKEN: '${{ env.TOKEN }}'}\n",
+    );
+    project.apply();
+    let end = |project: &Project| {
+        let pid = project.unit("host_unit.serve").pid();
+        kill_process(pid);
+        ended(pid);
+    };
+    end(&project);
+    project.run(&["heal", "-y"]).exits(0);
+    project.plan_is_empty();
+    end(&project);
+    project.set("TOKEN", "another");
+    let refused = project
+        .run(&["heal", "-y"])
+        .exits(1)
+        .says("a secret is not the one that was applied");
+    assert!(!refused.to_string().contains("another\n") && !refused.to_string().contains("hunter2"));
+    project.apply();
+    project.destroy();
+}
