@@ -484,6 +484,7 @@ mod tests {
             alternatives: Default::default(),
             update_after: Default::default(),
             frees: Default::default(),
+            together: Default::default(),
             document: DocumentRef::new("resource".into(), name.into(), place),
         }
     }

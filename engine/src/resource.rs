@@ -143,8 +143,22 @@ pub struct Resource {
     /// What only it has used, whether its record says so or not, once nothing declares that any more: objects at these
     /// addresses go once it is applied, and after what it used of the rest and goes too.
     pub frees: Seldom<Vec<ResourceAddress>>,
+    /// With which others it stands and falls.
+    pub together: Seldom<Together>,
     /// The document that it comes from.
     pub document: DocumentRef,
+}
+
+/// A resource's part in a whole that has no use for a part alone: when one plan makes one of a group, replaces it, or changes
+/// one of the attributes that count, it replaces all of the group that are there.
+///
+/// Nothing in the group has to depend on the others for that.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Together {
+    /// The group; one without a name is none.
+    pub group: Arc<str>,
+    /// The attributes that count: what begins anew when they change.
+    pub attributes: Vec<AttributePath>,
 }
 
 /// Other offers that meet the need of a resource, for when nobody has what its inputs say: the next is tried only once

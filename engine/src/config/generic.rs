@@ -120,6 +120,7 @@ pub(super) fn resource(document: &Document, problems: &mut Diagnostics) -> Optio
         alternatives: Seldom::default(),
         update_after: Seldom::default(),
         frees: Seldom::default(),
+        together: Seldom::default(),
     })
 }
 

@@ -16,6 +16,7 @@ use crate::plan::options::PlanInput;
 use crate::plan::order::{Order, Strength};
 use crate::plan::path;
 use crate::plan::problem::Places;
+use crate::plan::together::Fates;
 use crate::plan::validate::validate;
 use crate::provider::{Claim, ObjectState, PlanRequest, PlanResponse, PriorObject, Provider};
 use crate::resource::{ConditionTime, Import, Resource};
@@ -55,6 +56,8 @@ pub(super) struct Decider<'a> {
     pub(super) places: Places<'a>,
     pub(super) outcomes: &'a [Outcome],
     pub(super) imports: &'a BTreeMap<&'a ResourceAddress, &'a Import>,
+    /// What is replaced because of its group.
+    pub(super) fates: &'a Fates,
 }
 
 /// The object that a resource already has, recorded or to be imported.

@@ -33,6 +33,7 @@ pub mod step;
 mod steps;
 mod summary;
 mod swap;
+mod together;
 pub(crate) mod validate;
 
 use std::collections::BTreeMap;

@@ -24,6 +24,7 @@ use crate::plan::selection::Selection;
 use crate::plan::step::Step;
 use crate::plan::steps::{self, NoOrder};
 use crate::plan::swap::Swaps;
+use crate::plan::together::Fates;
 use crate::plan::{Basis, Mode, PLAN_FORMAT_VERSION, Plan};
 use crate::plan::{bindings, finding, moves, order, removal, replacement, result};
 use crate::resource::Import;
@@ -99,6 +100,7 @@ fn decide_all<'a>(
     problems: &mut Diagnostics,
 ) -> Planner<'a> {
     let mut swaps = Swaps::default();
+    let mut fates = Fates::default();
     loop {
         let mut found = Diagnostics::new();
         let mut planner = Planner {
@@ -120,12 +122,15 @@ fn decide_all<'a>(
         };
         let decides = input.options.mode == Mode::Apply;
         if decides {
-            planner.decide_all(&mut found);
+            planner.decide_all(&fates, &mut found);
         }
         let decisions = [&planner.decisions, &planner.left_out];
         let resources = &input.configuration.resources;
-        // What is swapped only grows, so this ends.
-        if !decides || planner.selection.covers_all() || !swaps.add(resources, graph, known, decisions) {
+        // What is swapped and what is taken along only grow, so this ends.
+        let is_new = decides
+            && (fates.add(resources, &planner.decisions)
+                || !planner.selection.covers_all() && swaps.add(resources, graph, known, decisions));
+        if !is_new {
             problems.extend(found);
             return planner;
         }
@@ -204,7 +209,7 @@ pub(super) struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn decide_all(&mut self, problems: &mut Diagnostics) {
+    fn decide_all(&mut self, fates: &Fates, problems: &mut Diagnostics) {
         let imports = self.imports(problems);
         for position in self.graph.order() {
             let decider = Decider {
@@ -214,6 +219,7 @@ impl<'a> Planner<'a> {
                 places: self.places,
                 outcomes: &self.outcomes,
                 imports: &imports,
+                fates,
             };
             if self.selection.covers(*position) {
                 self.needs_left_out(*position, problems);

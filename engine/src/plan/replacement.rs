@@ -43,6 +43,11 @@ impl Decider<'_> {
             if let Some(holder) = self.holder_that_goes(position, schema, existing) {
                 reasons.push(Reason::DeletedWith(holder));
             }
+            for reason in self.fates.reasons(position) {
+                if !reasons.contains(reason) {
+                    reasons.push(reason.clone());
+                }
+            }
         }
         if !response.replace.is_empty() {
             let paths: BTreeSet<_> = response.replace.iter().map(|cause| cause.path.clone()).collect();

@@ -17,6 +17,7 @@ mod conditions;
 mod contract;
 mod cycles;
 mod drift;
+mod fates;
 mod imports;
 mod leads;
 mod lifecycle;

@@ -145,6 +145,10 @@ fn a_good_project_becomes_a_configuration() {
             },
             update_after: [],
             frees: [],
+            together: Together {
+                group: "",
+                attributes: [],
+            },
             document: DocumentRef {
                 document_type: "resource",
                 name: "a",
@@ -189,6 +193,10 @@ fn a_good_project_becomes_a_configuration() {
             },
             update_after: [],
             frees: [],
+            together: Together {
+                group: "",
+                attributes: [],
+            },
             document: DocumentRef {
                 document_type: "resource",
                 name: "b",
@@ -221,6 +229,10 @@ fn a_good_project_becomes_a_configuration() {
             },
             update_after: [],
             frees: [],
+            together: Together {
+                group: "",
+                attributes: [],
+            },
             document: DocumentRef {
                 document_type: "resource",
                 name: "c",

@@ -41,6 +41,7 @@ impl ResourceBuilder {
                 alternatives: Default::default(),
                 update_after: Default::default(),
                 frees: Default::default(),
+                together: Default::default(),
                 document: document.clone(),
             },
         }
