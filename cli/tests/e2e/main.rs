@@ -29,6 +29,7 @@ mod json_schema;
 mod keeper;
 mod machines;
 mod neighbours;
+mod nodes;
 mod own_addresses;
 mod policy;
 mod policy_change;

@@ -409,15 +409,16 @@ pub fn agent_path(settings: &Settings) -> Option<String> {
 fn recorded_slots(context: &LowerContext<'_>) -> BTreeMap<String, Vec<RecordedSlot>> {
     let mut slots: BTreeMap<String, Vec<RecordedSlot>> = BTreeMap::new();
     for (address, status) in context.recorded.under("host_unit", "") {
-        let Some((group, slot)) = address.name.as_str().rsplit_once('/') else {
+        let Some((group, slot)) = lower::slot_of(address.name.as_str()) else {
             continue;
         };
-        let Ok(slot) = slot.parse() else { continue };
         let needs_repair = status != Status::Ready;
-        slots
-            .entry(group.to_owned())
-            .or_default()
-            .push(RecordedSlot { slot, needs_repair });
+        let of_group = slots.entry(group.to_owned()).or_default();
+        // A replica with several nodes is one.
+        match of_group.iter_mut().find(|known| known.slot == slot) {
+            Some(known) => known.needs_repair |= needs_repair,
+            None => of_group.push(RecordedSlot { slot, needs_repair }),
+        }
     }
     slots
 }

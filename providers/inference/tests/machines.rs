@@ -425,3 +425,121 @@ fn runs_are_placed_as_replicas_are_and_those_that_run_keep_their_place() {
         "{problems:?}"
     );
 }
+
+/// What two nodes a replica are made of, with one line of the example's service and fleet instead of another.
+fn over_nodes(nodes: u32, fleet: (&str, &str), known: &Known) -> (Configuration, Diagnostics) {
+    let directory = tempfile::tempdir().expect("a test fails by panicking");
+    let replaced = [
+        (
+            "service.dstack.yml",
+            "replicas: 4",
+            format!("replicas: 1\nnodes: {nodes}"),
+        ),
+        ("fleets.dstack.yml", fleet.0, fleet.1.to_owned()),
+    ];
+    for entry in std::fs::read_dir(example())
+        .expect("a test fails by panicking")
+        .flatten()
+    {
+        let name = entry.file_name();
+        let mut text = std::fs::read_to_string(entry.path()).expect("a test fails by panicking");
+        for (file, old, new) in replaced.iter().filter(|(file, ..)| name == *file) {
+            assert!(text.contains(old), "{file}: {text}");
+            text = text.replace(old, new);
+        }
+        std::fs::write(directory.path().join(name), text).expect("a test fails by panicking");
+    }
+    lower(directory.path(), known)
+}
+
+#[test]
+fn a_replica_over_two_nodes_is_on_two_machines_that_know_each_other() {
+    let (configuration, problems) = over_nodes(2, ("type", "type"), &known());
+    assert_eq!(codes(&problems), Vec::<&str>::new(), "{problems:?}");
+    let find = |address: &str| {
+        let mut resources = configuration.resources.iter();
+        resources
+            .find(|resource| resource.address.to_string() == address)
+            .unwrap_or_else(|| panic!("no {address}"))
+    };
+    let waits = |address: &str, on: &str| {
+        let mut waits = find(address).depends_on.iter();
+        waits.any(|(address, _)| address.to_string() == on)
+    };
+    for (rank, machine) in ["gpu/10.0.0.21", "gpu/10.0.0.22"].into_iter().enumerate() {
+        let unit = find(&format!("host_unit.qwen/default/0/{rank}"));
+        assert_eq!(unit.inputs["machine"], machine.into());
+        assert_eq!(&*unit.together.group, "qwen/default/0");
+        let env = |name: &str| {
+            let env = unit.inputs["env"].as_map();
+            env.and_then(|env| env.get(name)?.as_str().map(str::to_owned))
+                .unwrap_or_default()
+        };
+        let told = [
+            "DSTACK_NODE_RANK",
+            "DSTACK_NODES_NUM",
+            "DSTACK_MASTER_NODE_IP",
+            "DSTACK_NODES_IPS",
+            "DSTACK_GPUS_PER_NODE",
+            "DSTACK_GPUS_NUM",
+            "GABION_REPLICA",
+        ];
+        let rank = rank.to_string();
+        let expected = [
+            rank.as_str(),
+            "2",
+            "10.0.0.21",
+            "10.0.0.21\n10.0.0.22",
+            "2",
+            "4",
+            "0",
+        ];
+        assert_eq!(told.map(env), expected);
+    }
+    // The others are started before the one that needs them, and only that one is asked whether it is ready.
+    assert!(waits("host_unit.qwen/default/0/0", "host_unit.qwen/default/0/1"));
+    assert!(!waits("host_unit.qwen/default/0/1", "host_unit.qwen/default/0/0"));
+    let probes = |rank: u32| {
+        let unit = find(&format!("host_unit.qwen/default/0/{rank}"));
+        unit.inputs["probes"].as_list().map(<[Value]>::len)
+    };
+    assert_eq!([0, 1].map(probes), [Some(1), Some(0)]);
+    let url = format!("{:?}", find("router_worker.qwen/default/0").inputs["url"]);
+    assert!(url.contains("10.0.0.21:"), "{url}");
+    let relay = format!("{:?}", find("host_unit.qwen/default/0/relay").inputs["argv"]);
+    assert!(relay.contains("host_unit.qwen/default/0/0.port.http"), "{relay}");
+}
+
+#[test]
+fn nodes_stay_where_they_are_and_never_share_a_machine() {
+    let mut known = known();
+    for (rank, machine) in [("0", "gpu/10.0.0.22"), ("1", "gpu/10.0.0.22")] {
+        known.recorded.insert(
+            format!("host_unit.qwen/default/0/{rank}"),
+            Attributes::from([("machine".into(), machine.into())]),
+        );
+    }
+    let (configuration, problems) = over_nodes(2, ("type", "type"), &known);
+    assert_eq!(codes(&problems), Vec::<&str>::new(), "{problems:?}");
+    let placed = placed(&configuration);
+    assert_eq!(placed["host_unit.qwen/default/0/0"], "gpu/10.0.0.22");
+    assert_eq!(placed["host_unit.qwen/default/0/1"], "gpu/10.0.0.21");
+}
+
+#[test]
+fn too_few_machines_for_the_nodes_of_a_replica_are_said_at_nodes() {
+    let (_, problems) = over_nodes(3, ("type", "type"), &known());
+    let problem = problems.iter().next().expect("a test fails by panicking");
+    assert_eq!(problem.code, "no-machine");
+    let detail = &problem.detail;
+    assert!(
+        detail.starts_with("No machine can take the node `qwen/default/0/2`:"),
+        "{detail}"
+    );
+    assert!(
+        detail.contains("gpu/10.0.0.21: another node of the replica is on it"),
+        "{detail}"
+    );
+    let place = problem.primary.as_ref().map(|span| span.text().to_owned());
+    assert_eq!(place.as_deref(), Some("3"));
+}

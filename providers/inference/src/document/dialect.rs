@@ -11,6 +11,7 @@ use super::resources::Resources;
 use super::router::{GatewayRouter, Policy, RouterKind, RouterPackage, ServiceRouter};
 use super::scaling::Scaling;
 use super::service::Service;
+use super::task::AtLeastOne;
 use crate::term::Text;
 
 /// The name of the replica group of a service that has none.
@@ -75,6 +76,7 @@ impl Service {
         vec![Member {
             name: DEFAULT_GROUP,
             replicas: count,
+            nodes: self.nodes.as_ref(),
             scaling: self.scaling.as_ref(),
             resources: &self.run.resources,
             commands: &self.commands,
@@ -90,6 +92,7 @@ impl Service {
         Member {
             name: group.name(),
             replicas: group.replicas.clone(),
+            nodes: group.nodes.as_ref(),
             scaling: group.scaling.as_ref(),
             resources: &group.resources,
             commands: &group.commands,
@@ -134,6 +137,8 @@ pub struct Member<'a> {
     pub name: &'a str,
     /// How many.
     pub replicas: Spanned<ReplicaCount>,
+    /// How many machines each spans, if that is said.
+    pub nodes: Option<&'a Spanned<AtLeastOne>>,
     /// When there are more, and when fewer.
     pub scaling: Option<&'a Spanned<Scaling>>,
     /// What each needs.
@@ -150,6 +155,13 @@ pub struct Member<'a> {
     pub router: Option<RouterKind>,
     /// What they do where prefill and decode are separate, if a key says so.
     pub role: Option<&'a Spanned<GroupRole>>,
+}
+
+impl Member<'_> {
+    /// Returns how many machines each replica spans.
+    pub fn nodes(&self) -> u32 {
+        self.nodes.map_or(1, |nodes| nodes.value.0)
+    }
 }
 
 /// Where a router runs.

@@ -10,6 +10,7 @@ use super::resources::Resources;
 use super::router::GroupRouter;
 use super::rules::{exclude, is_set};
 use super::scaling::Scaling;
+use super::task::AtLeastOne;
 use crate::grammar::name::GroupName;
 use crate::grammar::python::PythonVersion;
 use crate::grammar::range::Range;
@@ -99,6 +100,8 @@ map_type! {
         name: Option<Spanned<GroupName>> = None,
         /// How many replicas.
         replicas: Spanned<ReplicaCount>,
+        /// How many machines each replica spans, 1 if not given: as many programs with the same commands, each with its rank in `$DSTACK_NODE_RANK`. Rank 0 answers requests. An extension of gabion's.
+        nodes: Option<Spanned<AtLeastOne>> = None,
         /// When there are more, and when fewer; a range of replicas needs it.
         scaling: Option<Spanned<Scaling>> = None,
         /// What each replica needs; the service's own `resources` do not count for groups.
@@ -147,6 +150,9 @@ impl ReplicaGroup {
         exclude(map, ("nvcc", self.nvcc == Some(true)), docker);
         exclude(map, docker, ("privileged", self.privileged == Some(false)));
         check_scaling(&self.replicas, self.scaling.as_ref(), map.problems());
+        check_nodes(&mut self.nodes, map.problems());
+        let is_several = self.nodes.as_ref().is_some_and(|nodes| nodes.value.0 > 1);
+        exclude(map, ("router", self.router.is_some()), ("nodes", is_several));
         exclude(
             map,
             ("router", self.router.is_some()),
@@ -170,6 +176,21 @@ impl ReplicaGroup {
     /// Returns the name; [`Groups`] sees to it that every group has one.
     pub fn name(&self) -> &str {
         self.name.as_ref().map_or("", |name| name.value.0.as_str())
+    }
+}
+
+/// The most nodes of a replica.
+const MOST_NODES: u32 = 256;
+
+/// Reports a replica that would span more nodes than any does.
+pub(crate) fn check_nodes(nodes: &mut Option<Spanned<AtLeastOne>>, problems: &mut Diagnostics) {
+    if let Some(many) = nodes.take_if(|nodes| nodes.value.0 > MOST_NODES) {
+        problems.push(
+            Diagnostic::error("too-many", "too many nodes")
+                .detail(format!("A replica has at most {MOST_NODES} nodes."))
+                .at(many.span)
+                .hint("ask for fewer; `replicas` is how many there are of the whole"),
+        );
     }
 }
 

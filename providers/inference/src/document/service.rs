@@ -9,12 +9,13 @@ use super::model::Model;
 use super::probe::Probe;
 use super::profile::ProfileParams;
 use super::rate_limit::RateLimit;
-use super::replica_group::{Groups, ReplicaCount, ReplicaGroup, check_scaling};
+use super::replica_group::{Groups, ReplicaCount, ReplicaGroup, check_nodes, check_scaling};
 use super::rolling::Rolling;
 use super::router::ServiceRouter;
 use super::rules::{check_group_references, check_image, exclude, is_set, needs_commands};
 use super::run::RunFields;
 use super::scaling::Scaling;
+use super::task::AtLeastOne;
 use crate::grammar::port::ServicePort;
 use crate::grammar::reference::EntityReference;
 use crate::term::{MapTerm, Term, Text, map_type};
@@ -47,6 +48,8 @@ map_type! {
         paths: Vec<Spanned<String>> = Vec::new(),
         /// How many replicas, 1 if not given; or, in an older form, a list of replica groups.
         replicas: Option<Spanned<Replicas>> = None,
+        /// How many machines each replica spans, 1 if not given: as many programs with the same commands, each with its rank in `$DSTACK_NODE_RANK`. Rank 0 answers requests, and all of them are replaced together. An extension of gabion's.
+        nodes: Option<Spanned<AtLeastOne>> = None,
         /// Groups of replicas that differ.
         groups: Option<Spanned<Groups>> = None,
         /// When there are more replicas, and when fewer; a range of replicas needs it.
@@ -81,6 +84,7 @@ impl Service {
         let (replicas, groups) = (is_set(map, "replicas"), is_set(map, "groups"));
         exclude(map, ("replicas", replicas), ("groups", groups));
         self.check_dialect(map, groups);
+        check_nodes(&mut self.nodes, map.problems());
         let here = map.node().span.clone();
         match (&self.replicas, &self.groups) {
             (None, None) => {
@@ -136,9 +140,10 @@ impl Service {
     /// The rules between a service and its replica groups.
     fn check_groups(&self, map: &mut MapReader<'_>) {
         let Some(groups) = self.groups() else { return };
-        for key in ["commands", "scaling"] {
+        for key in ["commands", "scaling", "nodes"] {
             let written = match key {
                 "commands" => !self.commands.is_empty(),
+                "nodes" => self.nodes.is_some(),
                 _ => self.scaling.is_some(),
             };
             if let Some(span) = map.key_span(key).filter(|_| written) {

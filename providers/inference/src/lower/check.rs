@@ -8,6 +8,7 @@ use super::backend::{LOCAL, SSH, Usable};
 use super::container;
 use super::files;
 use super::gateway::GatewayTarget;
+use super::program;
 use super::project::{Context, Placed};
 use super::role::uses_variable;
 use super::run_keys::{self, CONTAINER_KEYS, refused_of_container, says_more, unsupported};
@@ -133,6 +134,7 @@ pub(crate) fn service_on(
     let is_here = backend == Usable::Local;
     files::read(&service.run, &placed.node, is_here, context, problems);
     check_groups(placed, backend, problems);
+    check_retry(placed, problems);
     for member in &members {
         if let Some(image) = member.image.filter(|_| backend == Usable::Local) {
             container::check_local(image, context.local_runtime.as_ref(), problems);
@@ -237,20 +239,53 @@ fn check_port(service: &Service, problems: &mut Diagnostics) {
             .filter(|member| !container::has_own_ports(member) && !uses_variable(member.commands, "PORT"))
     };
     let count: u32 = fixed()
-        .map(|member| member.replicas.value.max)
+        .map(|member| member.replicas.value.max.saturating_mul(member.nodes()))
         .fold(0, u32::saturating_add);
     let Some(last) = fixed().next_back().filter(|_| count > 1) else {
         return;
     };
+    let is_several = fixed().any(|member| member.nodes() > 1);
+    let (place, what) = match last.nodes.filter(|nodes| nodes.value.0 > 1) {
+        Some(nodes) => (nodes.span.clone(), "more than one node"),
+        None => (last.replicas.span.clone(), "more than one replica"),
+    };
     problems.push(
         Diagnostic::error("port-collision", "replicas would share one port")
             .detail(format!(
-                "The commands never use `$PORT`, so all {count} replicas would listen on port {} of this machine.",
+                "The commands never use `$PORT`, so all {count} {} would listen on port {} of this machine.",
+                if is_several { "programs" } else { "replicas" },
                 service.port.value.0
             ))
             .at(service.port.span.clone())
-            .related(last.replicas.span.clone(), "more than one replica")
+            .related(place, what)
             .hint("pass the port that each replica is given: `--port $PORT`"),
+    );
+}
+
+/// Nodes that live and die together are not started again one by one.
+fn check_retry(placed: &Placed<Service>, problems: &mut Diagnostics) {
+    let service = &placed.document;
+    let members = service.members();
+    let several = members
+        .iter()
+        .find_map(|member| member.nodes.filter(|nodes| nodes.value.0 > 1));
+    let (Some(nodes), Some(_), Some((key, _))) = (
+        several,
+        program::retry_duration(&service.profile),
+        placed.node.entry("retry"),
+    ) else {
+        return;
+    };
+    problems.push(
+        unsupported(
+            &key.span,
+            format!(
+                "The {} nodes of a replica live and die together, and a machine can start again its own program alone.",
+                nodes.value.0
+            ),
+            "remove `retry`; the next `gabion apply` replaces a replica that has lost a node as a whole",
+        )
+        .related(nodes.span.clone(), "more than one node"),
     );
 }
 

@@ -1,9 +1,9 @@
 //! Programs that run in containers: what documents ask for, and which machines can do it.
 //!
 //! A document with an `image` runs in a container of its machine's own Docker daemon, every other one as a process. The
-//! container has a network of its own, so that a program's fixed port is no other program's; routers of replica groups, and
-//! prefill and decode workers, have their machine's, as they have it in dstack: they are reached on ports that only the
-//! program knows, and tell each other the machine's addresses.
+//! container has a network of its own, so that a program's fixed port is no other program's; routers of replica groups,
+//! prefill and decode workers and the nodes of a replica have their machine's, as they have it in dstack: they are reached on
+//! ports that only the program knows, and tell each other the machine's addresses.
 
 use gabion_engine::config::{Lowered, Node, Spanned};
 use gabion_engine::diagnostic::{Diagnostic, Diagnostics};
@@ -179,7 +179,8 @@ pub(super) fn check_run(run: &RunFields, node: &Node, directory: &str, problems:
 pub(super) fn shares_network(member: &Member<'_>) -> bool {
     let is_known_to_others = member.router.is_some()
         || matches!(Part::of(member), Part::Half(..))
-        || uses_variable(member.commands, role::BOOTSTRAP_VARIABLE);
+        || uses_variable(member.commands, role::BOOTSTRAP_VARIABLE)
+        || member.nodes() > 1;
     member.image.is_some() && is_known_to_others
 }
 

@@ -19,6 +19,7 @@ mod gateway;
 mod local;
 mod machines;
 mod names;
+mod nodes;
 mod peers;
 mod placement;
 mod placing;
@@ -37,6 +38,7 @@ pub(crate) mod unsupported;
 
 pub use aws::AWS_REGION;
 pub use local::LocalRuntime;
+pub(crate) use nodes::slot_of;
 pub use project::{Context, Placed, RecordedSlot, Serving, lower};
 
 pub(crate) use acme::AcmeSettings;

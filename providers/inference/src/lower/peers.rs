@@ -9,6 +9,7 @@ use gabion_engine::diagnostic::Diagnostic;
 
 use super::gateway::GatewayTarget;
 use super::machines::Machine;
+use super::nodes;
 use super::role::{self, Part};
 use crate::document::dialect::Member;
 use crate::document::replica_group::GroupRole;
@@ -31,8 +32,9 @@ impl<'a> Peers<'a> {
     ) -> Self {
         let on = |wanted: &dyn Fn(&Member<'_>) -> bool| {
             let groups = placed.iter().filter(|(member, _)| wanted(member));
-            let paths = groups.flat_map(|(_, paths)| paths);
-            paths.filter_map(|path| machine(path)).collect::<Vec<_>>()
+            let paths =
+                groups.flat_map(|(member, paths)| paths.iter().flat_map(|path| nodes::ranks(member, path)));
+            paths.filter_map(|path| machine(&path)).collect::<Vec<_>>()
         };
         let in_group = on(&|member| member.router.is_some());
         Self {

@@ -46,6 +46,8 @@ pub(crate) struct Need<'a> {
     pub(crate) ports: [Option<u16>; 2],
     /// Whether it runs in a container.
     pub(crate) in_container: bool,
+    /// The machines on which there is another node of the same replica already.
+    pub(crate) apart_from: &'a [&'a str],
 }
 
 /// Why a machine cannot take something, by the machine.
@@ -157,6 +159,9 @@ impl<'a> Board<'a> {
     fn fits(&self, machine: &Machine, need: &Need<'_>) -> Result<u32, String> {
         if !need.choice.allows(machine) {
             return Err("it is not among the `fleets` or `instances`".to_owned());
+        }
+        if need.apart_from.contains(&machine.name.as_str()) {
+            return Err("another node of the replica is on it".to_owned());
         }
         let is_taken = |port: &u16| self.taken_ports.contains(&(machine.name.as_str(), *port));
         if let Some(port) = need.ports.into_iter().flatten().find(is_taken) {
@@ -376,6 +381,7 @@ mod tests {
             resources,
             ports: [None; 2],
             in_container: false,
+            apart_from: &[],
         }
     }
 

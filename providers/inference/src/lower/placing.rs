@@ -10,6 +10,7 @@ use super::builder::address;
 use super::container;
 use super::gateway::GatewayTarget;
 use super::machines::Machine;
+use super::nodes;
 use super::peers::Peers;
 use super::placement::{Board, Choice, Need, Refusals};
 use super::project::{Context, Placed};
@@ -123,7 +124,7 @@ pub(crate) fn replicas<'a>(
     recorded: &dyn RecordedView,
     problems: &mut Diagnostics,
 ) -> Placements<'a> {
-    let mut placements = BTreeMap::new();
+    let mut placements: BTreeMap<String, &Machine> = BTreeMap::new();
     // What is placed has the first word, in all services.
     for settled in [true, false] {
         for (placed, gateway) in services {
@@ -131,14 +132,26 @@ pub(crate) fn replicas<'a>(
             for (member, paths) in slots_of(service, context) {
                 let need = need_of(service, &member);
                 let mut lost = 0;
-                for path in paths {
+                let ranks = paths.iter().flat_map(|replica| {
+                    let ranks = nodes::ranks(&member, replica).into_iter();
+                    ranks.map(move |path| (replica, path.into_owned()))
+                });
+                for (replica, path) in ranks {
+                    if placements.contains_key(&path) {
+                        continue;
+                    }
+                    // A replica spans so many machines because one would not do.
+                    let others = nodes::ranks(&member, replica);
+                    let others = others.iter().filter_map(|other| placements.get(&**other));
+                    let others: Vec<&str> = others.map(|machine| machine.name.as_str()).collect();
+                    let need = Need {
+                        apart_from: &others,
+                        ..need
+                    };
                     if settled {
                         let kept = recorded_machine(recorded, "host_unit", &path)
                             .and_then(|machine| board.keep(&need, &machine));
                         placements.extend(kept.map(|machine| (path, machine)));
-                        continue;
-                    }
-                    if placements.contains_key(&path) {
                         continue;
                     }
                     match board.place(&need) {
@@ -151,8 +164,11 @@ pub(crate) fn replicas<'a>(
                             if lost > 1 || may_fit || context.purpose == Purpose::Validate {
                                 continue;
                             }
-                            let what = format!("the replica `{path}`");
-                            let span = &member.replicas.span;
+                            let what = match member.nodes() {
+                                1 => format!("the replica `{path}`"),
+                                _ => format!("the node `{path}`"),
+                            };
+                            let span = member.nodes.map_or(&member.replicas.span, |nodes| &nodes.span);
                             problems.push(no_machine("no machine for a replica", &what, refusals, span));
                         }
                     }
@@ -212,6 +228,7 @@ fn need_of<'a>(service: &'a Service, member: &Member<'a>) -> Need<'a> {
             },
         ],
         in_container: member.image.is_some(),
+        apart_from: &[],
     }
 }
 
@@ -245,6 +262,37 @@ fn crowded<'a>(
     crowded
 }
 
+/// The nodes of a replica reach each other at their machines' private addresses.
+fn check_between_nodes<'a>(
+    service: &Service,
+    member: &Member<'_>,
+    replicas: &[String],
+    machine: impl Fn(&str) -> Option<&'a Machine>,
+    seen: &mut Vec<&'a str>,
+    problems: &mut Diagnostics,
+) {
+    let Some(nodes) = member.nodes.filter(|nodes| nodes.value.0 > 1) else {
+        return;
+    };
+    let paths = replicas.iter().flat_map(|replica| nodes::ranks(member, replica));
+    for machine in paths.filter_map(|path| machine(&path)) {
+        let is_known = machine.private_address.is_some() || machine.facts.is_none();
+        if is_known || seen.contains(&machine.name.as_str()) {
+            continue;
+        }
+        seen.push(&machine.name);
+        let why = format!(
+            "The nodes of a replica of `{}` reach each other at their machines' private addresses",
+            service.name.value
+        );
+        problems.push(
+            no_private_address(machine, &why)
+                .at(machine.span.clone())
+                .related(nodes.span.clone(), "more than one node"),
+        );
+    }
+}
+
 /// A replica away from whoever talks to it is reached at its machine's private address.
 fn check_addresses<'a>(
     service: &Service,
@@ -257,10 +305,12 @@ fn check_addresses<'a>(
     let peers = Peers::of(&slots, gateway, |path| placements.get(path).copied());
     let mut seen: Vec<&str> = Vec::new();
     for (member, paths) in &slots {
+        let of = |path: &str| placements.get(path).copied();
         let machines: Vec<&Machine> = paths
             .iter()
-            .filter_map(|path| placements.get(path).copied())
+            .filter_map(|path| of(&nodes::leader(member, path)))
             .collect();
+        check_between_nodes(service, member, paths, of, &mut seen, problems);
         // It is said once of a group.
         problems.extend(
             machines

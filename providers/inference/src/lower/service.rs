@@ -18,6 +18,7 @@ use super::count;
 use super::files;
 use super::gateway::GatewayTarget;
 use super::machines::Machine;
+use super::nodes::{self, Whole};
 use super::peers::Peers;
 use super::placing::Placements;
 use super::program::{self, seconds, stop_duration, text};
@@ -109,8 +110,8 @@ pub(crate) fn lower(
     let found = |group: usize, index: usize| {
         let path = placed_groups
             .get(group)
-            .and_then(|(_, paths)| Some(paths.get(index)?.as_str()));
-        let machine = path.and_then(|path| placements.machine(path));
+            .and_then(|(member, paths)| Some(nodes::leader(member, paths.get(index)?)));
+        let machine = path.and_then(|path| placements.machine(&path));
         machine.map_or_else(
             || program::LOOPBACK.to_owned(),
             |machine| {
@@ -127,24 +128,30 @@ pub(crate) fn lower(
         lowered
             .resources
             .extend(count::resource(&group, member, chosen, document));
-        if let Some(image) = member
-            .image
-            .filter(|_| paths.iter().any(|path| placements.machine(path).is_none()))
-        {
+        if let Some(image) = member.image.filter(|_| {
+            paths
+                .iter()
+                .any(|path| placements.machine(&nodes::leader(member, path)).is_none())
+        }) {
             container::note_absent(image, context, lowered);
         }
         for path in paths {
-            let unit = address("host_unit", path);
-            let machine = placements.machine(path);
-            let mut resource = replica(placed, member, unit.clone(), machine, &found, context);
-            routing::equip(&mut resource, member);
             // A router is one.
             let roll = member.router.is_none().then(|| roll(service, &group, path));
-            resource.lifecycle.roll.clone_from(&roll);
-            if roll.is_some() && (service.rolling.max_surge == 0 || placements.is_crowded(path)) {
-                resource.lifecycle.replace_order = Some(ReplaceOrder::DeleteThenCreate);
+            let whole = Whole::of(member, path, |path| placements.machine(path));
+            for (rank, (unit, machine)) in whole.nodes().enumerate() {
+                let mut resource = replica(placed, member, unit.clone(), machine, &found, context);
+                routing::equip(&mut resource, member);
+                resource.lifecycle.roll.clone_from(&roll);
+                if roll.is_some() && (service.rolling.max_surge == 0 || placements.is_crowded(path)) {
+                    resource.lifecycle.replace_order = Some(ReplaceOrder::DeleteThenCreate);
+                }
+                whole.join(rank, &mut resource);
+                lowered.resources.push(resource);
             }
-            lowered.resources.push(resource);
+            let leader = nodes::leader(member, path);
+            let unit = address("host_unit", &leader);
+            let machine = placements.machine(&leader);
             let url = match machine.filter(|machine| peers.are_away(member, machine)) {
                 None => reference(&unit, "url"),
                 Some(machine) => {

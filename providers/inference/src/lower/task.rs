@@ -107,6 +107,7 @@ fn need<'a>(task: &'a Task, nodes: &Nodes<'a>) -> placement::Need<'a> {
             None,
         ],
         in_container,
+        apart_from: &[],
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use gabion_engine::resource::Configuration;
 use gabion_engine::value::Value;
+use gabion_inference::offers::RegionFacts;
 
 use crate::scene::{changed, errors, facts, find, known, text};
 
@@ -268,4 +269,72 @@ fn a_prefill_worker_that_decode_workers_do_not_reach_is_refused() {
     )];
     let (_, problems) = changed("prefill-decode", &loopback, &known(&facts()));
     assert_eq!(errors(&problems), ["out-of-reach"], "{problems:?}");
+}
+
+/// The example without a router in a group, its one replica over two nodes.
+fn over_two_nodes(facts: &RegionFacts) -> Configuration {
+    let changes = [(QWEN, "port: 8000", "port: 8000\nreplicas: 1\nnodes: 2")];
+    let (configuration, problems) = changed("router", &changes, &known(facts));
+    assert_eq!(errors(&problems), Vec::<&str>::new(), "{problems:?}");
+    configuration
+}
+
+#[test]
+fn a_replica_over_two_nodes_is_two_alike_machines_in_one_zone_that_reach_each_other() {
+    let mut facts = facts();
+    let configuration = over_two_nodes(&facts);
+    insta::assert_snapshot!(let_in(&configuration), @r"
+        qwen/replicas: 30000-34999 from my-gateway (requests, from the gateway)
+        qwen/replicas: 22-22 from my-gateway (gabion, through the gateway)
+        qwen/replicas: 1024-65535 from qwen/replicas (what the nodes of a replica tell each other)
+    ");
+    let instance = |rank: u32, attribute: &str| {
+        let instance = format!("aws_instance.qwen/default/0/{rank}");
+        text(&configuration, &instance, attribute).to_owned()
+    };
+    for attribute in ["instance_type", "ami", "subnet_id"] {
+        assert_eq!(instance(0, attribute), instance(1, attribute));
+    }
+    for rank in 0..2 {
+        let instance = find(&configuration, &format!("aws_instance.qwen/default/0/{rank}"));
+        assert!(instance.alternatives.others.is_empty());
+        let unit = find(&configuration, &format!("host_unit.qwen/default/0/{rank}"));
+        let env = format!("{:?}", unit.inputs["env"]);
+        let address = |rank: u32| format!("${{{{ aws_instance.qwen/default/0/{rank}.private_ip }}}}");
+        for told in [
+            format!("\"DSTACK_MASTER_NODE_IP\": Unknown({})", address(0)),
+            format!("\"DSTACK_NODES_IPS\": Unknown({}\n{})", address(0), address(1)),
+            format!("\"DSTACK_NODE_RANK\": \"{rank}\""),
+        ] {
+            assert!(env.contains(&told), "{told}: {env}");
+        }
+        let waits = after(&configuration, &format!("host_unit.qwen/default/0/{rank}"));
+        let rule = "aws_vpc_security_group_ingress_rule.qwen/replicas/workers";
+        assert!(waits.iter().any(|on| on == rule), "{waits:?}");
+        assert!(
+            waits.contains(&format!("ssh_host.qwen/default/0/{rank}")),
+            "{waits:?}"
+        );
+    }
+    // Where the first of them has to be, the second is.
+    let chosen = instance(0, "instance_type");
+    for offered in &mut facts.instance_types {
+        if offered.name == chosen {
+            offered.zones = vec!["eu-west-1c".to_owned()];
+        }
+    }
+    let elsewhere = over_two_nodes(&facts);
+    let subnet = |rank: u32| {
+        let instance = format!("aws_instance.qwen/default/0/{rank}");
+        text(&elsewhere, &instance, "subnet_id").to_owned()
+    };
+    let zone = |subnet: &str| {
+        let mut subnets = facts.subnets.iter();
+        let found = subnets.find(|known| known.id == subnet).unwrap();
+        found.availability_zone.clone()
+    };
+    assert_eq!(
+        [subnet(0), subnet(1)].map(|subnet| zone(&subnet)),
+        ["eu-west-1c", "eu-west-1c"]
+    );
 }

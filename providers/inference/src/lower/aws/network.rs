@@ -34,6 +34,8 @@ pub(super) struct Circle {
     pub(super) has_router: bool,
     /// Whether prefill and decode workers hand over what they made of prompts.
     pub(super) hands_over: bool,
+    /// Whether replicas span several machines, which tell each other what they work out.
+    pub(super) spans_nodes: bool,
     /// The ports below those of engines on which decode workers fetch from prefill workers.
     pub(super) low_ports: BTreeSet<u16>,
 }
@@ -52,6 +54,7 @@ impl Circle {
             service: service.name.value.clone(),
             gateway: gateway.to_owned(),
             has_router: members.iter().any(|member| member.router.is_some()),
+            spans_nodes: members.iter().any(|member| member.nodes() > 1),
             hands_over: roles().any(|(_, role)| role.is_some()),
             low_ports: ports.filter(|port| *port < ENGINES_PORTS.0).collect(),
         }
@@ -91,8 +94,13 @@ impl Circle {
                 "requests, from the gateway",
             ),
         }];
-        if self.hands_over && !is_router {
-            let what = "what prefill and decode workers hand over";
+        if (self.hands_over || self.spans_nodes) && !is_router {
+            // One rule for both: of two that let in the same, AWS refuses the second.
+            let what = match (self.hands_over, self.spans_nodes) {
+                (true, true) => "what prefill and decode workers hand over, and nodes tell each other",
+                (true, false) => "what prefill and decode workers hand over",
+                _ => "what the nodes of a replica tell each other",
+            };
             rules.push(rule("workers", ENGINES_PORTS, group.clone(), what));
             for port in &self.low_ports {
                 let what = "where decode workers fetch from prefill workers";

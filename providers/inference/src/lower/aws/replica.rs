@@ -16,6 +16,7 @@ use crate::document::service::Service;
 use crate::lower::builder::address;
 use crate::lower::gateway::GatewayTarget;
 use crate::lower::machines::Machine;
+use crate::lower::nodes;
 use crate::lower::peers::Peers;
 use crate::lower::project::{Context, Placed};
 use crate::lower::role::Part;
@@ -60,14 +61,27 @@ pub(crate) fn replicas(
             let mut told = Vec::new();
             for path in paths {
                 let near = halves.as_deref().filter(|_| is_half);
-                let mut machine = placing.machine(member, path, near.or(gateway.choice.zone.as_deref()));
-                // Replicas that are alike are chosen alike: it is said once.
-                machine.choice.notes.retain(|note| !told.contains(note));
-                told.extend(machine.choice.notes.iter().cloned());
-                if is_half && halves.is_none() {
-                    halves.clone_from(&machine.choice.zone);
+                let near = near.or(gateway.choice.zone.as_deref()).map(str::to_owned);
+                // The nodes of a replica are as near each other as can be.
+                let mut zone: Option<String> = None;
+                for rank in nodes::ranks(member, path) {
+                    let spot = Spot {
+                        path: &rank,
+                        near: near.as_deref(),
+                        only: zone.as_slice(),
+                    };
+                    let mut machine = placing.machine(member, spot);
+                    // Replicas that are alike are chosen alike: it is said once.
+                    machine.choice.notes.retain(|note| !told.contains(note));
+                    told.extend(machine.choice.notes.iter().cloned());
+                    if member.nodes() > 1 && zone.is_none() {
+                        zone.clone_from(&machine.choice.zone);
+                    }
+                    if is_half && halves.is_none() {
+                        halves.clone_from(&machine.choice.zone);
+                    }
+                    own.push(machine);
                 }
-                own.push(machine);
             }
         }
         check_listening(&groups, target, &own, problems);
@@ -89,7 +103,9 @@ fn check_listening(
     };
     let peers = Peers::of(groups, gateway, machine);
     for (member, paths) in groups {
-        let on = paths.iter().filter_map(|path| machine(path));
+        let on = paths
+            .iter()
+            .filter_map(|path| machine(&nodes::leader(member, path)));
         problems.extend(
             on.into_iter()
                 .find_map(|machine| peers.check_listening(member, machine)),
@@ -107,8 +123,19 @@ struct Placing<'a> {
     recorded: &'a dyn RecordedView,
 }
 
+/// Which machine is meant, and where it should be.
+#[derive(Clone, Copy)]
+struct Spot<'a> {
+    /// The path of the replica, or of its node.
+    path: &'a str,
+    /// The zone that is best.
+    near: Option<&'a str>,
+    /// The zone that it must be in; any of those that the service allows if there is none.
+    only: &'a [String],
+}
+
 impl Placing<'_> {
-    fn machine(&self, member: &Member<'_>, path: &str, near: Option<&str>) -> CloudMachine {
+    fn machine(&self, member: &Member<'_>, Spot { path, near, only }: Spot<'_>) -> CloudMachine {
         let service = &self.placed.document;
         let (profile, settings) = (&service.profile, &self.context.aws);
         let is_router = member.router.is_some();
@@ -132,18 +159,25 @@ impl Placing<'_> {
                 spot_policy: profile.spot_policy,
                 max_price: profile.max_price.as_ref().map(|price| price.0),
                 instance_types,
-                zones: &profile.availability_zones,
+                zones: match only {
+                    [] => &profile.availability_zones,
+                    _ => only,
+                },
                 reserved: reservation.is_some(),
             },
             disk_gb: disk_gb(member),
             reservation,
             has_public_address: settings.public_ip,
             near,
-            what: format!("`{}`", path.rsplit_once('/').map_or(path, |(group, _)| group)),
+            what: format!("`{}/{}`", service.name.value, member.name),
             wish: offers::wish(member.resources),
             span: span.clone(),
         };
-        let (choice, unmet) = pick::choose(&asked, self.region, self.recorded, settings);
+        let (mut choice, unmet) = pick::choose(&asked, self.region, self.recorded, settings);
+        if member.nodes() > 1 {
+            // Another offer for one of them alone would be another zone, or another kind of machine.
+            choice.others = Vec::new();
+        }
         let private = attribute_of(path, "private_ip");
         let machine = Machine::made(
             path,
