@@ -58,6 +58,7 @@ mod tests {
             ignore_changes: Vec::new(),
             replace_triggered_by: Vec::new(),
             roll: None,
+            together: None,
         };
         assert_eq!(*read.lifecycle, lifecycle);
         assert_eq!((read.document.is_none(), read.dependencies.len()), (true, 0));

@@ -484,7 +484,6 @@ mod tests {
             alternatives: Default::default(),
             update_after: Default::default(),
             frees: Default::default(),
-            together: Default::default(),
             document: DocumentRef::new("resource".into(), name.into(), place),
         }
     }

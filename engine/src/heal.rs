@@ -160,6 +160,11 @@ fn need(change: &Change, applied: Applied<'_>) -> Option<NeedKind> {
             let signs = signs_of_death(change, applied);
             (!signs.is_empty()).then_some(NeedKind::Dead(signs))
         }
+        // Those that stand and fall with it are replaced with it, and so is it itself.
+        Action::Replace(_) if change.reasons == [Reason::Drifted] => {
+            let signs = signs_of_death(change, applied);
+            (!signs.is_empty()).then_some(NeedKind::Dead(signs))
+        }
         Action::NoOp | Action::Replace(_) | Action::Delete | Action::Forget => None,
     }
 }

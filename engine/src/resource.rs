@@ -143,8 +143,6 @@ pub struct Resource {
     /// What only it has used, whether its record says so or not, once nothing declares that any more: objects at these
     /// addresses go once it is applied, and after what it used of the rest and goes too.
     pub frees: Seldom<Vec<ResourceAddress>>,
-    /// With which others it stands and falls.
-    pub together: Seldom<Together>,
     /// The document that it comes from.
     pub document: DocumentRef,
 }
@@ -153,9 +151,9 @@ pub struct Resource {
 /// one of the attributes that count, it replaces all of the group that are there.
 ///
 /// Nothing in the group has to depend on the others for that.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Together {
-    /// The group; one without a name is none.
+    /// The group.
     pub group: Arc<str>,
     /// The attributes that count: what begins anew when they change.
     pub attributes: Vec<AttributePath>,
@@ -295,6 +293,9 @@ pub struct Lifecycle {
     /// With which others it is replaced in turn, a few at a time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub roll: Option<Roll>,
+    /// With which others it stands and falls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub together: Option<Together>,
 }
 
 /// A resource's part in a rolling change: of the members of a group that one plan replaces, a few go at a time, and the

@@ -206,7 +206,6 @@ impl Restorer<'_> {
             alternatives: Seldom::default(),
             update_after: Seldom::default(),
             frees: Seldom::default(),
-            together: Seldom::default(),
             document,
         }
     }

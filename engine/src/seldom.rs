@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::address::ResourceAddress;
 use crate::plan::change::PlannedAlternatives;
-use crate::resource::{Alternatives, Condition, Lifecycle, TimeoutOverrides, Together};
+use crate::resource::{Alternatives, Condition, Lifecycle, TimeoutOverrides};
 use crate::schema::Timeouts;
 use crate::state::record::Pin;
 
@@ -45,7 +45,6 @@ usual!(
     PlannedAlternatives,
     TimeoutOverrides,
     Timeouts,
-    Together,
     Vec<Arc<str>>,
     Vec<Condition>,
     Vec<ResourceAddress>,

@@ -199,7 +199,7 @@ fn the_nodes_of_a_replica_are_on_machines_of_their_own() {
     project.plan_is_empty();
     project.run(&["drift"]).exits(0);
 
-    // Nobody beside it ends the rank on the other machine: the next apply does.
+    // Nobody beside it ends the rank on the other machine: what brings the dead one back does.
     let all = || -> Vec<i32> {
         let units = [first, second].into_iter().flat_map(Machine::units);
         units
@@ -216,7 +216,7 @@ fn the_nodes_of_a_replica_are_on_machines_of_their_own() {
         .unwrap();
     kill_process(victim.pid());
     project.run(&["drift"]).exits(2);
-    project.apply();
+    project.run(&["heal", "-y"]).succeeds();
     let kept = all().into_iter().filter(|pid| before.contains(pid)).count();
     assert_eq!(kept, 2, "one replica of two was made anew");
     project.endpoint().ask("hello").unwrap();

@@ -120,7 +120,6 @@ pub(super) fn resource(document: &Document, problems: &mut Diagnostics) -> Optio
         alternatives: Seldom::default(),
         update_after: Seldom::default(),
         frees: Seldom::default(),
-        together: Seldom::default(),
     })
 }
 
@@ -315,6 +314,7 @@ impl FromNode for Lifecycle {
             ignore_changes: ignore_changes?,
             replace_triggered_by: triggers?.into_iter().map(|trigger| trigger.0).collect(),
             roll,
+            together: None,
         })
     }
 }

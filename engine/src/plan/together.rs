@@ -24,14 +24,15 @@ impl Fates {
     pub(super) fn add(&mut self, resources: &[Resource], decisions: &Decisions) -> bool {
         let mut groups: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (position, resource) in resources.iter().enumerate() {
-            if !resource.together.group.is_empty() {
-                groups.entry(&resource.together.group).or_default().push(position);
+            if let Some(together) = &resource.lifecycle.together {
+                groups.entry(&together.group).or_default().push(position);
             }
         }
         let mut is_new = false;
         for members in groups.into_values() {
             let decided = || members.iter().filter_map(|at| decisions.get(*at));
-            let begins = |at: usize, change: &Change| begins_anew(change, &resources[at].together);
+            let begins =
+                |at: usize, change: &Change| begins_anew(change, resources[at].lifecycle.together.as_ref());
             let Some(first) = decided().find(|decided| begins(decided.position, decided.change)) else {
                 continue;
             };
@@ -54,8 +55,9 @@ impl Fates {
 }
 
 /// Returns whether a change makes an object, or has the one that is there begin anew.
-fn begins_anew(change: &Change, together: &Together) -> bool {
-    let counts = |at| together.attributes.iter().any(|own| path::overlap(own, at));
+fn begins_anew(change: &Change, together: Option<&Together>) -> bool {
+    let attributes = together.map_or(&[][..], |together| &together.attributes);
+    let counts = |at| attributes.iter().any(|own| path::overlap(own, at));
     match change.action {
         Action::Create | Action::Replace(_) => true,
         Action::Update => change.attributes.iter().any(|attribute| counts(&attribute.path)),

@@ -19,11 +19,10 @@ fn configure(scenario: &mut Scenario, size: u32) {
     ));
     for resource in &mut scenario.configuration.resources {
         if ["head", "one", "two"].contains(&resource.address.name.as_str()) {
-            resource.together = Together {
+            resource.lifecycle.together = Some(Together {
                 group: "replica".into(),
                 attributes: vec![AttributePath::root("input")],
-            }
-            .into();
+            });
         }
     }
 }

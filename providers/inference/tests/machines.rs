@@ -469,7 +469,8 @@ fn a_replica_over_two_nodes_is_on_two_machines_that_know_each_other() {
     for (rank, machine) in ["gpu/10.0.0.21", "gpu/10.0.0.22"].into_iter().enumerate() {
         let unit = find(&format!("host_unit.qwen/default/0/{rank}"));
         assert_eq!(unit.inputs["machine"], machine.into());
-        assert_eq!(&*unit.together.group, "qwen/default/0");
+        let group = unit.lifecycle.together.as_ref().map(|together| &*together.group);
+        assert_eq!(group, Some("qwen/default/0"));
         let env = |name: &str| {
             let env = unit.inputs["env"].as_map();
             env.and_then(|env| env.get(name)?.as_str().map(str::to_owned))

@@ -130,6 +130,7 @@ fn to_json(record: &Record, catalogue: &Catalogue) -> serde_json::Value {
             "ignore_changes": declaration.lifecycle.ignore_changes,
             "replace_triggered_by": declaration.lifecycle.replace_triggered_by,
             "roll": declaration.lifecycle.roll,
+            "together": declaration.lifecycle.together,
         },
         "pins": declaration.pins,
         "created_at_serial": record.created_at,

@@ -123,6 +123,7 @@ fn a_good_project_becomes_a_configuration() {
                     "${{ gabion_data.b.output }}",
                 ],
                 roll: None,
+                together: None,
             },
             timeouts: TimeoutOverrides {
                 create: Some(
@@ -145,10 +146,6 @@ fn a_good_project_becomes_a_configuration() {
             },
             update_after: [],
             frees: [],
-            together: Together {
-                group: "",
-                attributes: [],
-            },
             document: DocumentRef {
                 document_type: "resource",
                 name: "a",
@@ -180,6 +177,7 @@ fn a_good_project_becomes_a_configuration() {
                 ignore_changes: [],
                 replace_triggered_by: [],
                 roll: None,
+                together: None,
             },
             timeouts: TimeoutOverrides {
                 create: None,
@@ -193,10 +191,6 @@ fn a_good_project_becomes_a_configuration() {
             },
             update_after: [],
             frees: [],
-            together: Together {
-                group: "",
-                attributes: [],
-            },
             document: DocumentRef {
                 document_type: "resource",
                 name: "b",
@@ -216,6 +210,7 @@ fn a_good_project_becomes_a_configuration() {
                 ignore_changes: [],
                 replace_triggered_by: [],
                 roll: None,
+                together: None,
             },
             timeouts: TimeoutOverrides {
                 create: None,
@@ -229,10 +224,6 @@ fn a_good_project_becomes_a_configuration() {
             },
             update_after: [],
             frees: [],
-            together: Together {
-                group: "",
-                attributes: [],
-            },
             document: DocumentRef {
                 document_type: "resource",
                 name: "c",

@@ -41,7 +41,6 @@ impl ResourceBuilder {
                 alternatives: Default::default(),
                 update_after: Default::default(),
                 frees: Default::default(),
-                together: Default::default(),
                 document: document.clone(),
             },
         }

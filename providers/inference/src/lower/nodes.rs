@@ -138,11 +138,10 @@ impl<'a> Whole<'a> {
         unit.depends_on.sort_by(|(a, _), (b, _)| a.cmp(b));
         unit.depends_on.dedup_by(|(a, _), (b, _)| a == b);
         unit.lifecycle.replace_order = Some(ReplaceOrder::DeleteThenCreate);
-        unit.together = Together {
+        unit.lifecycle.together = Some(Together {
             group: self.replica.into(),
             attributes: BEGINS_ANEW.map(AttributePath::root).into(),
-        }
-        .into();
+        });
     }
 
     /// Tells a program its place among the nodes; what the document says goes before.

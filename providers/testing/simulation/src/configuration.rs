@@ -102,7 +102,6 @@ fn resource(project: &Project, key: Key, node: &Node, place: &Place) -> Resource
         alternatives: alternatives(key).into(),
         update_after: Default::default(),
         frees: Default::default(),
-        together: Default::default(),
         document: DocumentRef::new(
             "resource".into(),
             address(key).name.as_str().into(),
