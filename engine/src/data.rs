@@ -237,8 +237,17 @@ pub fn bind(configuration: &mut Configuration, places: &Places<'_>) -> Result<()
             binder.condition(&mut condition.condition, &user, &condition.place);
         }
     }
-    binder.attributes(&mut configuration.outputs, "An output", &|_| None);
-    binder.attributes(&mut configuration.endpoints, "An endpoint", &|_| None);
+    let places = &configuration.output_places;
+    for (name, output) in &mut configuration.outputs {
+        let user = output_name(name);
+        *output = binder.value(output, &AttributePath::root(name), &user, &|path| {
+            places.nearest(path)
+        });
+    }
+    for (name, endpoint) in &mut configuration.endpoints {
+        let user = endpoint_name(name);
+        *endpoint = binder.value(endpoint, &AttributePath::root(name), &user, &|_| None);
+    }
     match binder.problems.is_empty() {
         true => Ok(()),
         false => Err(binder.problems),
@@ -340,34 +349,16 @@ impl Binder<'_> {
         let Ok(parsed) = text.parse::<ConditionExpression>() else {
             return;
         };
-        let mut changed = text.to_owned();
-        for (reference, range) in parsed.references().into_iter().rev() {
+        for (reference, _) in parsed.references() {
             self.reports_missing(&reference, user, Some(place));
-            let Some(Some(value)) = self.find(&reference) else {
-                continue;
-            };
-            let written = match &value {
-                Value::String(text) if !text.contains('"') => format!("\"{text}\""),
-                Value::String(text) if !text.contains('\'') => format!("'{text}'"),
-                Value::Bool(truth) => truth.to_string(),
-                Value::Int(number) => number.to_string(),
-                Value::Float(number) => number.to_string(),
-                Value::Null => "null".to_owned(),
-                _ => {
-                    let why =
-                        format!("A condition of {user} compares `{reference}`, which is no single value.");
-                    self.report(&reference, why, Some(place));
-                    continue;
-                }
-            };
-            let start = changed[..range.start].rfind("${{");
-            let end = changed[range.end..].find("}}");
-            if let (Some(start), Some(end)) = (start, end) {
-                changed.replace_range(start..range.end + end + 2, &written);
-            }
         }
-        if changed != text {
-            *condition = TemplateText::new(changed);
+        match parsed.filled(&|reference| self.find(reference)?) {
+            Ok(None) => {}
+            Ok(Some(changed)) => *condition = TemplateText::new(changed),
+            Err((reference, why)) => {
+                let why = format!("A condition of {user} uses `{reference}`, which {why}.");
+                self.report(&reference, why, Some(place));
+            }
         }
     }
 
@@ -430,35 +421,48 @@ fn each_template(value: &Value, path: &AttributePath, look: &mut dyn FnMut(&Temp
     }
 }
 
+fn output_name(name: &str) -> String {
+    format!("The output `{name}`")
+}
+
+/// An endpoint is made from documents and stands in none: its name says which it is.
+fn endpoint_name(name: &str) -> String {
+    format!("The endpoint `{name}`")
+}
+
 /// Calls `look` with each reference of a configuration, who uses it, and where.
 fn each_reference(configuration: &Configuration, look: &mut dyn FnMut(&Reference, &str, Option<&Place>)) {
-    let mut in_values =
-        |values: &Attributes, user: &str, place_of: &dyn Fn(&AttributePath) -> Option<Place>| {
-            for (name, value) in values {
-                each_template(value, &AttributePath::root(name), &mut |template, path| {
-                    if let Ok(template) = template.as_str().parse::<Template>() {
-                        let place = place_of(path);
-                        for reference in template.references() {
-                            look(reference, user, place.as_ref());
-                        }
+    let mut in_value =
+        |name: &str, value: &Value, user: &str, place_of: &dyn Fn(&AttributePath) -> Option<Place>| {
+            each_template(value, &AttributePath::root(name), &mut |template, path| {
+                if let Ok(template) = template.as_str().parse::<Template>() {
+                    let place = place_of(path);
+                    for reference in template.references() {
+                        look(reference, user, place.as_ref());
                     }
-                });
-            }
+                }
+            });
         };
     for document in &configuration.data {
         let user = format!("`data.{}`", document.address);
-        in_values(&document.inputs, &user, &|path| {
-            Some(document.place_of(path).clone())
-        });
+        for (name, value) in &document.inputs {
+            in_value(name, value, &user, &|path| Some(document.place_of(path).clone()));
+        }
     }
     for resource in &configuration.resources {
         let user = format!("`{}`", resource.address);
-        in_values(&resource.inputs, &user, &|path| {
-            Some(resource.place_of(path).clone())
+        for (name, value) in &resource.inputs {
+            in_value(name, value, &user, &|path| Some(resource.place_of(path).clone()));
+        }
+    }
+    for (name, value) in &configuration.outputs {
+        in_value(name, value, &output_name(name), &|path| {
+            configuration.output_places.nearest(path).cloned()
         });
     }
-    in_values(&configuration.outputs, "An output", &|_| None);
-    in_values(&configuration.endpoints, "An endpoint", &|_| None);
+    for (name, value) in &configuration.endpoints {
+        in_value(name, value, &endpoint_name(name), &|_| None);
+    }
     for resource in &configuration.resources {
         for condition in &resource.conditions {
             if let Ok(parsed) = condition.condition.as_str().parse::<ConditionExpression>() {

@@ -421,6 +421,8 @@ pub struct Configuration {
     pub directives: Directives,
     /// The project's outputs: values whose unknown and secret leaves carry templates.
     pub outputs: Attributes,
+    /// Where each output stands, as deep as is known.
+    pub output_places: InputPlaces,
     /// Addresses that people use once all is applied, such as a service's URL, by name.
     pub endpoints: Attributes,
     /// What people should know that is no problem, each with its place.

@@ -86,6 +86,7 @@ pub fn configuration(request: RevertRequest<'_>) -> Configuration {
         },
         data: Vec::new(),
         outputs: past.outputs.clone(),
+        output_places: InputPlaces::default(),
         endpoints: Attributes::new(),
         notes: vec![(
             format!(

@@ -102,6 +102,47 @@ impl ConditionExpression {
         found
     }
 
+    /// Returns the condition with what `value` says of each reference in its place, or nothing if it says nothing of any.
+    ///
+    /// # Errors
+    /// The first reference whose value cannot stand in a condition, and why.
+    pub fn filled(
+        &self,
+        value: &dyn Fn(&Reference) -> Option<Value>,
+    ) -> Result<Option<String>, (Reference, &'static str)> {
+        let fill = |operand: &Operand| match operand {
+            Operand::Value(value) => Ok((literal(value).unwrap_or_default(), None)),
+            Operand::Template(template, _) => {
+                match template.single().map(|reference| (reference, value(reference))) {
+                    Some((reference, Some(value))) => match literal(&value) {
+                        Ok(text) => Ok((text, Some((reference.clone(), value)))),
+                        Err(why) => Err((reference.clone(), why)),
+                    },
+                    Some((_, None)) | None => Ok((template.to_string(), None)),
+                }
+            }
+        };
+        match &self.kind {
+            Kind::Truth { operand, negated } => match fill(operand)? {
+                (_, None) => Ok(None),
+                // A value alone compares nothing, and is no condition.
+                (text, Some((_, Value::Bool(_)))) => Ok(Some(format!("{text} == {}", !negated))),
+                (_, Some((reference, _))) => Err((reference, "is neither true nor false")),
+            },
+            Kind::Compare {
+                left,
+                operator,
+                right,
+            } => {
+                let ((left, in_left), (right, in_right)) = (fill(left)?, fill(right)?);
+                let sign = OPERATORS.iter().find(|(_, known)| known == operator);
+                let sign = sign.map(|(sign, _)| *sign).unwrap_or_default();
+                let is_filled = in_left.is_some() || in_right.is_some();
+                Ok(is_filled.then(|| format!("{left} {sign} {right}")))
+            }
+        }
+    }
+
     /// Evaluates the condition. A secret is compared by its value.
     ///
     /// # Errors
@@ -276,6 +317,23 @@ fn operand(text: &str, start: usize) -> Result<Operand, ExpressionError> {
         }
     };
     Ok(Operand::Value(value))
+}
+
+/// Returns a value as it is written in a condition, or why it cannot be.
+fn literal(value: &Value) -> Result<String, &'static str> {
+    match value {
+        Value::Null => Ok("null".to_owned()),
+        Value::Bool(truth) => Ok(truth.to_string()),
+        Value::Int(number) => Ok(number.to_string()),
+        // With its point: `1.0` is no `1`.
+        Value::Float(number) => Ok(format!("{number:?}")),
+        Value::String(text) if Template::is_in(text) => Err("holds `${{`"),
+        Value::String(text) if !text.contains('"') => Ok(format!("\"{text}\"")),
+        Value::String(text) if !text.contains('\'') => Ok(format!("'{text}'")),
+        Value::String(_) => Err("holds both kinds of quotes"),
+        Value::Secret(_) => Err("is a secret"),
+        _ => Err("is no single value"),
+    }
 }
 
 fn bad(range: std::ops::Range<usize>, message: &str) -> ExpressionError {

@@ -479,6 +479,8 @@ fn each_text(node: &Node, visit: &mut dyn FnMut(&str)) {
 struct Names {
     /// `kind.name` of low-level resources; with `for_each` their copies have more after a `/`.
     resources: BTreeSet<(String, String)>,
+    /// `kind.name` of what is read; with `for_each` as with resources.
+    data: BTreeSet<(String, String)>,
     /// Type and name of all other documents.
     documents: BTreeSet<(String, String)>,
 }
@@ -489,8 +491,11 @@ impl Names {
         for node in nodes {
             let text = |key: &str| node.get(key).and_then(Node::text).map(str::to_owned);
             match (text("type"), text("kind"), text("name")) {
-                (Some(kind), Some(resource), Some(name)) if kind == "resource" => {
+                (Some(kind), Some(resource), Some(name)) if kind == RESOURCE => {
                     names.resources.insert((resource, name));
+                }
+                (Some(kind), Some(read), Some(name)) if kind == DATA => {
+                    names.data.insert((read, name));
                 }
                 (Some(kind), _, Some(name)) if kind != MODULE => {
                     names.documents.insert((kind, name));
@@ -629,21 +634,15 @@ impl Names {
 
     /// Returns the address that what is read within the module has, if the module declares it.
     fn own_data(&self, prefix: &str, address: &ResourceAddress) -> Option<ResourceAddress> {
-        let name = address.name.as_str();
-        let declares = |name: &str| self.documents.contains(&(DATA.to_owned(), name.to_owned()));
-        let of_entry = name.rsplit_once('/').is_some_and(|(name, _)| declares(name));
-        (declares(name) || of_entry).then(|| within(prefix, address))?
+        declares(&self.data, address).then(|| within(prefix, address))?
     }
 
     /// Returns the address that an address within the module stands for, if the module declares it.
     fn own(&self, prefix: &str, address: &ResourceAddress) -> Option<ResourceAddress> {
-        let name = address.name.as_str();
-        let kind = address.resource_type.as_str().to_owned();
-        let declares = |name: &str| self.resources.contains(&(kind.clone(), name.to_owned()));
-        let of_entry = name.rsplit_once('/').is_some_and(|(name, _)| declares(name));
-        if declares(name) || of_entry {
+        if declares(&self.resources, address) {
             return within(prefix, address);
         }
+        let name = address.name.as_str();
         // A lowered resource's name is a path with names of documents in it.
         let is_document = |part: &str| self.documents.iter().any(|(_, name)| name == part);
         let parts: Vec<String> = name
@@ -660,6 +659,14 @@ impl Names {
         let name = ResourceName::new(&own).ok()?;
         Some(ResourceAddress::new(address.resource_type.clone(), name))
     }
+}
+
+/// Returns whether an address is one of those declared, or of a copy that `for_each` makes of one.
+fn declares(declared: &BTreeSet<(String, String)>, address: &ResourceAddress) -> bool {
+    let is_declared =
+        |name: &str| declared.contains(&(address.resource_type.as_str().to_owned(), name.to_owned()));
+    let name = address.name.as_str();
+    is_declared(name) || name.rsplit_once('/').is_some_and(|(name, _)| is_declared(name))
 }
 
 /// Returns the address that a low-level resource within the module has.

@@ -148,6 +148,7 @@ impl Project {
             configuration.unmet.extend(family.unmet);
         }
         configuration.outputs = self.settings.outputs.values.clone();
+        configuration.output_places = self.settings.outputs.places.clone();
         configuration
             .directives
             .moved

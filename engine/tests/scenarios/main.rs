@@ -9,6 +9,7 @@ mod computed;
 mod conditions;
 mod crash;
 mod create;
+mod data;
 mod destroy;
 mod drift;
 mod durable;

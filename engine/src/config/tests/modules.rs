@@ -285,3 +285,22 @@ fn what_is_wrong_in_a_module_has_a_place_in_it() {
     hint: take one of the uses out
     ");
 }
+
+#[test]
+fn data_is_the_modules_own_by_kind_and_name() {
+    let (configuration, problems) = lower(&[
+        ("gabion.yml", "project: demo\n"),
+        (
+            "a.gabion.yml",
+            "{type: module, name: edge, source: inner}\n---\n{type: data, kind: other_data, name: zone, properties: {input: 1}}\n",
+        ),
+        (
+            "inner/a.gabion.yml",
+            "{type: data, kind: gabion_data, name: zone, for_each: [a], properties: {input: 2}}\n---\n\
+             {type: resource, kind: gabion_data, name: box, properties: {\
+             own: '${{ data.gabion_data.zone/a.output }}', outer: '${{ data.other_data.zone.output }}'}}\n",
+        ),
+    ]);
+    assert!(problems.is_empty(), "{problems}");
+    assert_snapshot!(format!("{:?}", configuration.resources[0].inputs), @r#"{"outer": Unknown(${{ data.other_data.zone.output }}), "own": Unknown(${{ data.gabion_data.edge/zone/a.output }})}"#);
+}
